@@ -1,0 +1,74 @@
+package mlops
+
+import (
+	"errors"
+	"strings"
+	"time"
+)
+
+// The kinds of errors. They hold for every tool: a missing MLflow run, DVC
+// remote, Airflow DAG and Serve application all match [ErrNotFound].
+var (
+	ErrInvalid         = errors.New("invalid")           // the request can never succeed as it is
+	ErrNotFound        = errors.New("not found")         // no such thing, or not visible to the caller
+	ErrAlreadyExists   = errors.New("already exists")    // the name or ID is taken
+	ErrConflict        = errors.New("conflict")          // somebody else changed or holds it
+	ErrUnauthenticated = errors.New("not authenticated") // who are you
+	ErrForbidden       = errors.New("forbidden")         // not you
+	ErrRateLimited     = errors.New("rate limited")      // slow down
+	ErrUnavailable     = errors.New("unavailable")       // try again later
+	ErrUnsupported     = errors.New("unsupported")       // not on this machine or server version
+)
+
+// Error is what a server, or the way to it, answered.
+//
+// It matches its Kind and its Cause under [errors.Is]. A caller that wants the
+// details asks for the type:
+//
+//	if e, ok := errors.AsType[*mlops.Error](err); ok { log.Print(e.Service, e.Op, e.Status, e.Code) }
+type Error struct {
+	Kind    error  // one of the sentinels above; nil when the answer fits none of them
+	Service string // "mlflow", "airflow", "rayserve", "evidently", "dvc"
+	Op      string // the method that was called, "ModelByAlias"
+	Status  int    // HTTP status, 0 when no answer arrived
+	Code    string // the server's own code, "RESOURCE_DOES_NOT_EXIST"; may be empty
+	Message string // the server's own words, on one line
+	Cause   error  // what the network or the decoder said; nil for an answer of the server
+
+	RetryAfter time.Duration // how long the server asked to wait; 0 when it did not
+}
+
+// Error returns "mlflow: ModelByAlias: Registered Model … not found
+// (RESOURCE_DOES_NOT_EXIST)".
+func (e *Error) Error() string {
+	msg := strings.Join(strings.Fields(e.Message), " ")
+	switch {
+	case msg == "" && e.Cause != nil:
+		msg = e.Cause.Error()
+	case msg == "" && e.Kind != nil:
+		msg = e.Kind.Error()
+	}
+	var parts []string
+	for _, p := range []string{e.Service, e.Op, msg} {
+		if p != "" {
+			parts = append(parts, p)
+		}
+	}
+	s := strings.Join(parts, ": ")
+	if e.Code != "" {
+		s += " (" + e.Code + ")"
+	}
+	return s
+}
+
+// Unwrap returns the kind and the cause, so that [errors.Is] finds either.
+func (e *Error) Unwrap() []error {
+	var out []error
+	if e.Kind != nil {
+		out = append(out, e.Kind)
+	}
+	if e.Cause != nil {
+		out = append(out, e.Cause)
+	}
+	return out
+}

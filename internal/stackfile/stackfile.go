@@ -1,0 +1,135 @@
+// Package stackfile is the one file through which the running stack tells
+// programs where it is: compose writes it, client reads it, and neither imports
+// the other. It holds addresses and the places of secrets, never a secret.
+package stackfile
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/mlops-integration/mlops"
+)
+
+// Version is the form of the file that this package writes.
+const Version = 1
+
+// The names under which endpoints are kept.
+const (
+	MLflow    = "mlflow"
+	Airflow   = "airflow"
+	Ray       = "ray"   // the dashboard, where Serve is configured
+	Serve     = "serve" // the HTTP address of deployed models
+	Evidently = "evidently"
+	Postgres  = "postgres"
+)
+
+// Stack is a running stack as programs may use it.
+type Stack struct {
+	Version   int                 `json:"version"`
+	Runtime   string              `json:"runtime"`     // "process" or "docker"
+	Home      string              `json:"home"`        // the MLOPS_HOME it was started with
+	Endpoints map[string]Endpoint `json:"endpoints"`   // by the names above
+	DVCRemote string              `json:"dvc_remote"`  // under which each project has its remote: a folder or "s3://bucket/prefix"
+	DAGs      string              `json:"dags_folder"` // where Airflow looks for DAG files
+	Pythons   map[string]string   `json:"pythons"`     // interpreter of each environment: "evidently", "train", …
+	ServeDir  string              `json:"serve_dir"`   // where the desired Serve configuration is kept
+	Command   string              `json:"command"`     // the mlopsctl that DAG tasks call
+}
+
+// Endpoint is one server.
+type Endpoint struct {
+	URL      string `json:"url"`
+	Username string `json:"username,omitempty"`
+	// SecretFile holds the password or token, alone, with mode 0600.
+	SecretFile string `json:"secret_file,omitempty"`
+}
+
+// Secret reads the endpoint's password or token; it is empty if there is none.
+// A file that others may read is refused.
+func (e Endpoint) Secret() (mlops.Secret, error) {
+	if e.SecretFile == "" {
+		return "", nil
+	}
+	info, err := os.Stat(e.SecretFile)
+	if err != nil {
+		return "", fmt.Errorf("credentials of %s: %w", e.URL, err)
+	}
+	if info.Mode().Perm()&0o077 != 0 {
+		return "", fmt.Errorf("credentials of %s: %s may be read by others (mode %04o); run: chmod 600 %s", e.URL, e.SecretFile, info.Mode().Perm(), e.SecretFile)
+	}
+	b, err := os.ReadFile(e.SecretFile)
+	if err != nil {
+		return "", fmt.Errorf("credentials of %s: %w", e.URL, err)
+	}
+	return mlops.Secret(strings.TrimSpace(string(b))), nil
+}
+
+// Home is the folder of caches, servers and state: MLOPS_HOME, else ~/.mlops.
+func Home() (string, error) {
+	if h := os.Getenv("MLOPS_HOME"); h != "" {
+		return filepath.Abs(h)
+	}
+	h, err := os.UserHomeDir()
+	if err != nil {
+		return "", fmt.Errorf("no home directory: set MLOPS_HOME to a folder for servers and state: %w", err)
+	}
+	return filepath.Join(h, ".mlops"), nil
+}
+
+// Path is where the stack of a home writes its file.
+func Path(home string) string { return filepath.Join(home, "stack.json") }
+
+// Read returns the running stack of a home. The error matches
+// [mlops.ErrNotFound] if there is none.
+func Read(home string) (Stack, error) {
+	b, err := os.ReadFile(Path(home))
+	if errors.Is(err, fs.ErrNotExist) {
+		return Stack{}, &mlops.Error{Kind: mlops.ErrNotFound, Message: "no stack is running under " + home}
+	}
+	if err != nil {
+		return Stack{}, err
+	}
+	var s Stack
+	if err := json.Unmarshal(b, &s); err != nil {
+		return Stack{}, fmt.Errorf("%s is damaged (%w); run: mlopsctl start", Path(home), err)
+	}
+	if s.Version != Version {
+		return Stack{}, &mlops.Error{Kind: mlops.ErrUnsupported, Message: fmt.Sprintf("%s has form %d, this program reads %d; run: mlopsctl restart", Path(home), s.Version, Version)}
+	}
+	return s, nil
+}
+
+// Write replaces the file of s.Home whole, with mode 0600.
+func Write(s Stack) error {
+	s.Version = Version
+	b, err := json.MarshalIndent(s, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(s.Home, 0o700); err != nil {
+		return err
+	}
+	tmp, err := os.CreateTemp(s.Home, ".stack-*") // 0600
+	if err != nil {
+		return err
+	}
+	defer os.Remove(tmp.Name())
+	_, err = tmp.Write(append(b, '\n'))
+	if err := errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
+		return err
+	}
+	return os.Rename(tmp.Name(), Path(s.Home))
+}
+
+// Remove deletes the file; there being none is no error.
+func Remove(home string) error {
+	if err := os.Remove(Path(home)); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}

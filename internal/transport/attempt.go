@@ -1,0 +1,264 @@
+package transport
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/go-retryablehttp"
+
+	"github.com/mlops-integration/mlops"
+)
+
+// attempt is one call with all its tries.
+type attempt struct {
+	client   *Client
+	call     Call
+	buffer   bool // read the whole answer before deciding, into body
+	wantJSON bool // the buffered answer has to be one JSON value
+
+	body    []byte
+	err     *mlops.Error // what the last try came to; nil when it succeeded
+	fresh   bool         // a new token was already asked for
+	relogin bool         // the next try follows a new token, at once
+}
+
+func (a *attempt) do(ctx context.Context) (*http.Response, error) {
+	c := a.client
+	req, err := c.request(ctx, a.call)
+	if err != nil {
+		e, _ := errorsAs[*mlops.Error](err)
+		return nil, a.fail(e)
+	}
+	tries := c.opt.Tries
+	if c.opt.Login != nil {
+		tries++
+	}
+	rc := retryablehttp.Client{
+		HTTPClient:   c.http,
+		RetryMax:     tries - 1,
+		RetryWaitMin: 200 * time.Millisecond,
+		RetryWaitMax: 5 * time.Second,
+		CheckRetry:   a.check,
+		Backoff:      a.backoff,
+		ErrorHandler: retryablehttp.PassthroughErrorHandler,
+	}
+	req.Request = req.WithContext(context.WithValue(ctx, opKey{}, a.call.Op)).Request
+	resp, err := rc.Do(req)
+	if a.err == nil && err != nil { // refused before a first try: a body that cannot be opened
+		a.err = a.network(ctx, err)
+	}
+	if a.err != nil {
+		if resp != nil {
+			resp.Body.Close()
+		}
+		return nil, a.fail(a.err)
+	}
+	return resp, nil
+}
+
+// fail puts the service's and the operation's name on e.
+func (a *attempt) fail(e *mlops.Error) error {
+	e.Service, e.Op = a.client.opt.Service, a.call.Op
+	return e
+}
+
+// check looks at one try: it reads what has to be read, decodes an error, and
+// says whether another try is right.
+func (a *attempt) check(ctx context.Context, resp *http.Response, err error) (bool, error) {
+	a.err, a.body, a.relogin = nil, nil, false
+	if err != nil {
+		a.err = a.network(ctx, err)
+		return a.again(ctx, undelivered(err)), nil
+	}
+	if resp.StatusCode >= 200 && resp.StatusCode < 300 {
+		if !a.buffer {
+			return false, nil
+		}
+		a.body, a.err = a.read(ctx, resp, a.client.opt.MaxBody)
+		if a.err == nil && a.wantJSON {
+			a.err = a.wholeJSON(resp)
+		}
+		return a.again(ctx, false), nil
+	}
+	body, rerr := a.read(ctx, resp, 1<<20)
+	if rerr != nil && len(body) == 0 {
+		body = nil
+	}
+	a.err = a.decode(resp, body)
+	if errors.Is(a.err, mlops.ErrUnauthenticated) && a.client.opt.Login != nil && !a.fresh {
+		a.fresh, a.relogin = true, true
+		a.client.door().tokens.drop(usedToken(resp.Request))
+		return true, nil
+	}
+	return a.again(ctx, resp.StatusCode == http.StatusTooManyRequests), nil
+}
+
+// again reports whether a.err may go away if the call is repeated. refused
+// says that the server did not act on this try.
+func (a *attempt) again(ctx context.Context, refused bool) bool {
+	switch {
+	case a.err == nil || ctx.Err() != nil:
+		return false
+	case !refused && !a.call.Idempotent:
+		return false
+	case a.err.RetryAfter > a.client.opt.MaxWait:
+		return false
+	}
+	return errors.Is(a.err, mlops.ErrUnavailable) || errors.Is(a.err, mlops.ErrRateLimited)
+}
+
+// backoff waits as long as the server asked, else a random time below a limit
+// that doubles ("full jitter").
+func (a *attempt) backoff(least, most time.Duration, try int, _ *http.Response) time.Duration {
+	if a.relogin {
+		return 0
+	}
+	wait := time.Duration(rand.Int64N(int64(min(most, least<<min(try, 10)))))
+	if a.err != nil && a.err.RetryAfter > 0 {
+		wait = a.err.RetryAfter + wait/4
+	}
+	a.client.opt.Logger.Debug("retry", "service", a.client.opt.Service, "op", a.call.Op, "try", try+1, "wait", wait)
+	return wait
+}
+
+// network describes a try that got no answer.
+func (a *attempt) network(ctx context.Context, err error) *mlops.Error {
+	if e, ok := errorsAs[*mlops.Error](err); ok { // the login's own error
+		return &mlops.Error{Kind: e.Kind, Status: e.Status, Code: e.Code, Message: e.Message, Cause: e.Cause, RetryAfter: e.RetryAfter}
+	}
+	if ctx.Err() != nil {
+		return &mlops.Error{Cause: context.Cause(ctx)}
+	}
+	at := a.client.URL()
+	if r, ok := errorsAs[*redirectError](err); ok {
+		return &mlops.Error{Kind: mlops.ErrInvalid, Cause: r, Message: fmt.Sprintf("%s %v", at, r)}
+	}
+	cause := err
+	if u := errors.Unwrap(err); u != nil {
+		cause = u // without the request's URL, whose query may hold what is not for logs
+	}
+	if isTLS(err) {
+		return &mlops.Error{Kind: mlops.ErrInvalid, Cause: cause, Message: fmt.Sprintf("%s: %v", at, cause)}
+	}
+	return &mlops.Error{Kind: mlops.ErrUnavailable, Cause: cause, Message: fmt.Sprintf("no answer from %s: %v", at, cause)}
+}
+
+// read takes the body into memory, at most limit bytes of it.
+func (a *attempt) read(ctx context.Context, resp *http.Response, limit int64) ([]byte, *mlops.Error) {
+	b, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
+	resp.Body.Close()
+	resp.Body = io.NopCloser(bytes.NewReader(nil))
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return b, &mlops.Error{Status: resp.StatusCode, Cause: context.Cause(ctx)}
+	case err != nil:
+		return b, &mlops.Error{Kind: mlops.ErrUnavailable, Status: resp.StatusCode, Cause: err, Message: fmt.Sprintf("the answer broke off after %d bytes: %v: %s", len(b), err, snippet(b))}
+	case int64(len(b)) > limit:
+		return nil, &mlops.Error{Kind: mlops.ErrInvalid, Status: resp.StatusCode, Message: fmt.Sprintf("the answer is larger than %d bytes", limit)}
+	}
+	return b, nil
+}
+
+// wholeJSON tells an answer that is one complete JSON value from everything
+// else that arrives with status 200.
+func (a *attempt) wholeJSON(resp *http.Response) *mlops.Error {
+	e := &mlops.Error{Kind: mlops.ErrUnavailable, Status: resp.StatusCode}
+	trimmed := bytes.TrimSpace(a.body)
+	switch {
+	case len(trimmed) == 0:
+		e.Message = "the answer is empty where JSON was due"
+		e.Cause = io.ErrUnexpectedEOF
+	case trimmed[0] == '<':
+		e.Kind = mlops.ErrInvalid
+		e.Message = "a web page answered where JSON was due; is there a proxy or another server at " + a.client.URL() + "? " + snippet(trimmed)
+	case json.Valid(trimmed):
+		return nil
+	default:
+		var v any
+		e.Cause = json.Unmarshal(trimmed, &v)
+		if strings.HasSuffix(e.Cause.Error(), "unexpected end of JSON input") {
+			e.Cause = io.ErrUnexpectedEOF
+			e.Message = "the answer is cut off: " + snippet(trimmed)
+		} else {
+			e.Kind = mlops.ErrInvalid
+			e.Message = "the answer is not JSON: " + snippet(trimmed)
+		}
+	}
+	return e
+}
+
+// decode turns an error answer into words, the tool's own first.
+func (a *attempt) decode(resp *http.Response, body []byte) *mlops.Error {
+	var e *mlops.Error
+	if d := a.client.opt.DecodeError; d != nil {
+		e = d(resp.StatusCode, resp.Header.Get("Content-Type"), body)
+	}
+	if e == nil {
+		e = &mlops.Error{Message: fmt.Sprintf("%s answered %s", a.client.URL(), strings.TrimSpace(resp.Status))}
+		if s := snippet(body); s != "" {
+			e.Message += ": " + s
+		}
+	}
+	if e.Kind == nil {
+		e.Kind = KindOf(resp.StatusCode)
+	}
+	e.Status = resp.StatusCode
+	e.RetryAfter = retryAfter(resp.Header.Get("Retry-After"))
+	return e
+}
+
+// KindOf is the kind that an HTTP status stands for where the body says no more.
+func KindOf(status int) error {
+	switch status {
+	case http.StatusUnauthorized:
+		return mlops.ErrUnauthenticated
+	case http.StatusForbidden:
+		return mlops.ErrForbidden
+	case http.StatusNotFound, http.StatusGone:
+		return mlops.ErrNotFound
+	case http.StatusConflict, http.StatusPreconditionFailed, http.StatusLocked:
+		return mlops.ErrConflict
+	case http.StatusTooManyRequests:
+		return mlops.ErrRateLimited
+	case http.StatusMethodNotAllowed, http.StatusNotImplemented, http.StatusHTTPVersionNotSupported:
+		return mlops.ErrUnsupported
+	case http.StatusRequestTimeout, http.StatusTooEarly:
+		return mlops.ErrUnavailable
+	}
+	if status >= 500 {
+		return mlops.ErrUnavailable
+	}
+	return mlops.ErrInvalid
+}
+
+// retryAfter reads seconds or an HTTP date.
+func retryAfter(v string) time.Duration {
+	if n, err := strconv.Atoi(v); err == nil && n > 0 {
+		return time.Duration(min(n, 1<<30)) * time.Second
+	}
+	if t, err := http.ParseTime(v); err == nil {
+		return max(0, time.Until(t))
+	}
+	return 0
+}
+
+func isTLS(err error) bool {
+	_, cert := errorsAs[*tls.CertificateVerificationError](err)
+	_, unknown := errorsAs[x509.UnknownAuthorityError](err)
+	_, host := errorsAs[x509.HostnameError](err)
+	_, rec := errorsAs[tls.RecordHeaderError](err)
+	return cert || unknown || host || rec
+}
+
+func errorsAs[E error](err error) (E, bool) { return errors.AsType[E](err) }
