@@ -1,0 +1,98 @@
+package compose
+
+import (
+	"context"
+	"io"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/internal/stackfile"
+)
+
+// service is the recipe of one server process: what it needs, how it is
+// started, and how it proves that it is there. Recipes only describe; the
+// supervisor runs them.
+type service struct {
+	name  string // "airflow-scheduler"; names its log, its data and its state
+	group string // "airflow": what a user may say to mean several services
+	after []string
+
+	// ports it listens on; the first choice is kept if it is free.
+	ports []port
+
+	// venv is the Python environment it runs in; empty for none.
+	venv string
+
+	// prepare makes folders, files and database tables. It runs before every
+	// start, after the services in after are ready, and must be repeatable.
+	prepare func(context.Context, *site) error
+
+	// command is the server itself. It stays in the foreground.
+	command func(*site) (command, error)
+
+	// ready asks once whether the server answers as itself. It must not
+	// succeed against a stranger who holds the port.
+	ready func(context.Context, *site) error
+
+	// settled runs each time the service has become ready, before it counts
+	// as ready: warming up, re-applying what it forgot. May be nil.
+	settled func(context.Context, *site) error
+
+	// endpoints are what programs may use, by the names of stackfile.
+	endpoints func(*site) map[string]stackfile.Endpoint
+
+	// grace is how long it may take to end after SIGTERM; 0 means 10 s.
+	grace time.Duration
+}
+
+// port is a listening address of a service.
+type port struct {
+	name  string // "http", "dashboard"
+	first int    // the preferred number
+}
+
+// command is a process to start.
+type command struct {
+	path string
+	args []string
+	env  []string // added to a small clean environment; no secrets in args
+	dir  string
+	uid  int // 0: as we are; else the user to become (only when we are root)
+	gid  int
+}
+
+// site is what a recipe may know about where it runs.
+type site struct {
+	home  string         // MLOPS_HOME
+	ports map[string]int // chosen, by "service/name"
+	log   io.Writer      // the service's log, for what prepare has to say
+	light bool           // MLflow alone on SQLite
+	// run starts a command of preparation, waits for it, and sends its output
+	// to the log. The command is ended with ctx.
+	run func(context.Context, command) error
+}
+
+func (s *site) data(name ...string) string {
+	return filepath.Join(append([]string{s.home, "data"}, name...)...)
+}
+
+// port is the number chosen for a service's port.
+func (s *site) port(service, name string) int { return s.ports[service+"/"+name] }
+
+// url is a loopback address on the chosen port.
+func (s *site) url(service, name string) string {
+	return "http://127.0.0.1:" + strconv.Itoa(s.port(service, name))
+}
+
+// bin is a program of a Python environment: bin("mlflow", "python").
+func (s *site) bin(venv, program string) string {
+	return filepath.Join(s.home, "venvs", venv, "bin", program)
+}
+
+// secret returns a secret of this stack, made at its first use and kept in a
+// file of mode 0600; the second result is that file.
+func (s *site) secret(name string) (mlops.Secret, string, error) {
+	return secretIn(filepath.Join(s.home, "secrets"), name)
+}
