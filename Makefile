@@ -1,0 +1,39 @@
+# make demo    the whole main job on real servers, from nothing
+# make test    installs and starts what it needs, runs everything
+# make check   quick, no servers
+# make soak    the long counts: kills, random trees, fuzz
+
+MLOPS_TEST_HOME ?= $(HOME)/.mlops-test
+STATICCHECK     := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+PACKAGES        := ./...
+VERSION         := $(shell git describe --tags --always --dirty 2>/dev/null)
+
+.PHONY: build demo check lint test live soak clean
+
+build:
+	go build -trimpath -ldflags "-s -w" -o bin/mlopsctl ./cmd/mlopsctl
+
+demo: build
+	./bin/mlopsctl demo
+
+lint:
+	@test -z "$$(gofmt -l .)" || { echo "gofmt these:"; gofmt -l .; exit 1; }
+	go vet $(PACKAGES)
+	GOOS=darwin GOARCH=arm64 go vet $(PACKAGES)
+	go run $(STATICCHECK) $(PACKAGES)
+
+check: lint
+	go test -race -shuffle=on $(PACKAGES)
+
+test: check build
+	MLOPS_HOME="$(MLOPS_TEST_HOME)" ./scripts/live.sh
+
+# the live suites alone
+live: build
+	MLOPS_HOME="$(MLOPS_TEST_HOME)" ./scripts/live.sh
+
+soak: build
+	MLOPS_HOME="$(MLOPS_TEST_HOME)" ./scripts/soak.sh
+
+clean:
+	rm -rf bin coverage.out

@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Sets up and starts one real stack under MLOPS_HOME, runs all suites against
+# it, then the suites that kill servers, and stops it. Any server that does
+# not come up is a failure.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+: "${MLOPS_HOME:?}"
+export MLOPS_HOME
+ctl=$PWD/bin/mlopsctl
+export PATH=$PWD/bin:$PATH
+
+stop() { "$ctl" stop >/dev/null 2>&1 || true; }
+trap stop EXIT
+trap 'exit 130' INT TERM
+
+"$ctl" setup
+"$ctl" setup train dvc
+"$ctl" start
+"$ctl" status
+
+# One stack, one run: every suite against the real servers.
+MLOPS_LIVE=1 go test -race -shuffle=on -count=1 -timeout 30m -p 2 -coverpkg=./... -coverprofile=coverage.out ./...
+./scripts/coverage.sh coverage.out
+
+# The suites that stop, kill and restart this stack have it for themselves.
+MLOPS_LIVE=1 MLOPS_LIVE_STACK=1 go test -count=1 -timeout 30m -run '^TestStack' -v ./cli
