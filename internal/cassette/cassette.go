@@ -181,6 +181,9 @@ func (s *Session) save() {
 // token finds what a login answers.
 var token = regexp.MustCompile(`("access_token"\s*:\s*)"[^"]*"`)
 
+// pythonPath finds where an interpreter lies, in a traceback.
+var pythonPath = regexp.MustCompile(`/[^\s"'\\:]+/lib/python3\.`)
+
 // recorder passes requests on and keeps them. A streamed answer is read whole.
 type recorder struct{ s *Session }
 
@@ -231,7 +234,7 @@ func (s *Session) portable(b []byte) string {
 	if home, err := stackfile.Home(); err == nil {
 		out = strings.ReplaceAll(out, home, "/mlops-home")
 	}
-	return out
+	return pythonPath.ReplaceAllString(out, "/python/lib/python3.")
 }
 
 // player answers from the tape: equal requests get their answers in the order

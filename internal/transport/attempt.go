@@ -47,7 +47,7 @@ func (a *attempt) do(ctx context.Context) (*http.Response, error) {
 	rc := retryablehttp.Client{
 		HTTPClient:   c.http,
 		RetryMax:     tries - 1,
-		RetryWaitMin: 200 * time.Millisecond,
+		RetryWaitMin: c.pause,
 		RetryWaitMax: 5 * time.Second,
 		CheckRetry:   a.check,
 		Backoff:      a.backoff,
@@ -55,8 +55,8 @@ func (a *attempt) do(ctx context.Context) (*http.Response, error) {
 	}
 	req.Request = req.WithContext(context.WithValue(ctx, opKey{}, a.call.Op)).Request
 	resp, err := rc.Do(req)
-	if a.err == nil && err != nil { // refused before a first try: a body that cannot be opened
-		a.err = a.network(ctx, err)
+	if err != nil && (a.err == nil || ctx.Err() != nil) {
+		a.err = a.network(ctx, err) // a body that cannot be opened, or ctx ended a wait
 	}
 	if a.err != nil {
 		if resp != nil {
@@ -138,7 +138,7 @@ func (a *attempt) network(ctx context.Context, err error) *mlops.Error {
 		return &mlops.Error{Kind: e.Kind, Status: e.Status, Code: e.Code, Message: e.Message, Cause: e.Cause, RetryAfter: e.RetryAfter}
 	}
 	if ctx.Err() != nil {
-		return &mlops.Error{Cause: context.Cause(ctx)}
+		return &mlops.Error{Cause: ended(ctx)}
 	}
 	at := a.client.URL()
 	if r, ok := errorsAs[*redirectError](err); ok {
@@ -161,7 +161,7 @@ func (a *attempt) read(ctx context.Context, resp *http.Response, limit int64) ([
 	resp.Body = io.NopCloser(bytes.NewReader(nil))
 	switch {
 	case err != nil && ctx.Err() != nil:
-		return b, &mlops.Error{Status: resp.StatusCode, Cause: context.Cause(ctx)}
+		return b, &mlops.Error{Status: resp.StatusCode, Cause: ended(ctx)}
 	case err != nil:
 		return b, &mlops.Error{Kind: mlops.ErrUnavailable, Status: resp.StatusCode, Cause: err, Message: fmt.Sprintf("the answer broke off after %d bytes: %v: %s", len(b), err, snippet(b))}
 	case int64(len(b)) > limit:
@@ -216,6 +216,16 @@ func (a *attempt) decode(resp *http.Response, body []byte) *mlops.Error {
 	e.Status = resp.StatusCode
 	e.RetryAfter = retryAfter(resp.Header.Get("Retry-After"))
 	return e
+}
+
+// ended says why ctx is over. It matches ctx.Err() even if the cause, such as
+// a signal, does not.
+func ended(ctx context.Context) error {
+	err, cause := ctx.Err(), context.Cause(ctx)
+	if errors.Is(cause, err) {
+		return cause
+	}
+	return fmt.Errorf("%w: %w", err, cause)
 }
 
 // KindOf is the kind that an HTTP status stands for where the body says no more.

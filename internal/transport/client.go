@@ -65,6 +65,8 @@ type Client struct {
 	opt  Options
 	base *url.URL
 	http *http.Client
+
+	pause time.Duration // the limit of the first wait between tries
 }
 
 // New returns a Client for opt.BaseURL, which must be http or https.
@@ -89,7 +91,7 @@ func New(opt Options) (*Client, error) {
 		}
 		u.User = nil
 	}
-	u.RawQuery, u.Fragment = "", ""
+	u.RawQuery, u.ForceQuery, u.Fragment = "", false, ""
 
 	if opt.Logger == nil {
 		opt.Logger = slog.New(slog.DiscardHandler)
@@ -100,7 +102,7 @@ func New(opt Options) (*Client, error) {
 	setDefault(&opt.HeaderTimeout, 2*time.Minute)
 	setDefault(&opt.MaxWait, time.Minute)
 
-	c := &Client{opt: opt, base: u}
+	c := &Client{opt: opt, base: u, pause: 200 * time.Millisecond}
 	hc := http.Client{}
 	if opt.HTTP != nil {
 		hc = *opt.HTTP

@@ -1,0 +1,27 @@
+// Package airflow drives Apache Airflow: it declares DAGs as Go values, starts
+// runs, waits for them, reads their logs to the end and sets pools.
+//
+//	c, err := airflow.New(airflow.Options{
+//		URL:  "http://127.0.0.1:8080",
+//		Auth: mlops.Auth{Username: "admin", Password: mlops.Secret(os.Getenv("AIRFLOW_PASSWORD"))},
+//	})
+//	dag := airflow.DAGSpec{ID: "retrain", Tasks: []airflow.TaskSpec{
+//		{ID: "pull", Bash: "mlopsctl dvc-pull"},
+//		{ID: "train", Bash: `python train.py --conf "$MLOPS_CONF_JSON"`, After: []string{"pull"}},
+//	}}
+//	if _, err := airflow.WriteDAG("/opt/airflow/dags", dag); err != nil { … }
+//	if _, err := c.WaitDAG(ctx, dag); err != nil { … } // a broken file is an error here
+//	run, err := c.Trigger(ctx, "retrain", airflow.TriggerOptions{Conf: map[string]any{"rank": 16}})
+//	run, err = c.Wait(ctx, "retrain", run.ID, airflow.WaitOptions{})
+//	for line, err := range c.Logs(ctx, "retrain", run.ID, "train", airflow.LogOptions{}) { … }
+//
+// A DAG becomes one generated Python file that holds its declaration as JSON;
+// there is no upload over REST, so WriteDAG writes into the folder that Airflow
+// reads. Its tasks run in bash, with the environment of Airflow's worker and
+// these variables:
+//
+//	MLOPS_DAG_ID MLOPS_RUN_ID MLOPS_TASK_ID MLOPS_TRY MLOPS_CONF_JSON
+//
+// The package speaks the REST API v2 of Airflow 3. What differs between the
+// versions of the API lies in wire.go.
+package airflow

@@ -1,0 +1,77 @@
+package airflow_test
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"os"
+	"path/filepath"
+
+	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/airflow"
+)
+
+// The DAG is declared in Go; Airflow reads the file that WriteDAG makes of it.
+func ExampleWriteDAG() {
+	dir, err := os.MkdirTemp("", "dags")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+
+	path, err := airflow.WriteDAG(dir, airflow.DAGSpec{
+		ID:   "retrain",
+		Tags: []string{"lora"},
+		Tasks: []airflow.TaskSpec{
+			{ID: "pull", Bash: "mlopsctl dvc-pull"},
+			{ID: "train", Bash: `python train.py --conf "$MLOPS_CONF_JSON"`, After: []string{"pull"}},
+		},
+	})
+	fmt.Println(filepath.Base(path), err)
+	// Output: retrain.py <nil>
+}
+
+func ExampleDAGSpec_Validate() {
+	fmt.Println(airflow.DAGSpec{ID: "nightly", Schedule: "@daily", Tasks: []airflow.TaskSpec{{ID: "only", Bash: "true"}}}.Validate())
+	// Output: airflow: Validate: schedule "@daily" needs a Start
+}
+
+// A run from its start to the last line of its log.
+func Example() {
+	ctx := context.Background()
+	c, err := airflow.New(airflow.Options{
+		URL:  "http://127.0.0.1:8080",
+		Auth: mlops.Auth{Username: "admin", Password: mlops.Secret(os.Getenv("AIRFLOW_PASSWORD"))},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	run, err := c.Trigger(ctx, "retrain", airflow.TriggerOptions{Conf: map[string]any{"rank": 16}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	for line, err := range c.Logs(ctx, "retrain", run.ID, "train", airflow.LogOptions{Follow: true}) {
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(line)
+	}
+	if _, err := c.Wait(ctx, "retrain", run.ID, airflow.WaitOptions{}); err != nil {
+		log.Fatal(err) // names the task that failed
+	}
+}
+
+// A pool is how much of the machine a project gets.
+func ExampleClient_SetSlots() {
+	ctx := context.Background()
+	c, err := airflow.New(airflow.Options{URL: "http://127.0.0.1:8080"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := c.EnsurePool(ctx, airflow.Pool{Name: "mlops.lora", Slots: 2}); err != nil {
+		log.Fatal(err)
+	}
+	if err := c.SetSlots(ctx, "mlops.lora", 1); err != nil {
+		log.Fatal(err)
+	}
+}

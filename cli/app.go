@@ -1,0 +1,145 @@
+// Package cli holds the commands of mlopsctl.
+//
+// A command reads its flags, calls one method of the library and prints. What
+// all commands share is here: how arguments are read, what goes to stdout and
+// what to stderr, and which exit code an error has (exit.go).
+package cli
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/mlops-integration/mlops/internal/stackfile"
+)
+
+// Main runs mlopsctl with args, which do not hold the program's name, and
+// returns the exit code. It ends early, with code 130, when ctx does.
+func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	e := newEnv(stdin, stdout, stderr, commands)
+	return e.exit(ctx, e.run(ctx, args))
+}
+
+// env is what commands share: the streams, the global flags and the ways to
+// print (output.go, progress.go).
+type env struct {
+	stdin          io.Reader
+	stdout, stderr io.Writer
+	getenv         func(string) string
+	terminal       func(io.Writer) bool // whether somebody looks at it
+	width          func(io.Writer) int  // its columns
+
+	json    bool
+	quiet   bool
+	debug   bool
+	homeDir string
+
+	log *slog.Logger // pass it to the library: requests and retries, with --debug
+
+	app *cli.App
+	ran bool   // the command's own code was reached: its errors are not about usage
+	at  string // the command that runs: "mlopsctl run start"
+}
+
+func newEnv(stdin io.Reader, stdout, stderr io.Writer, commands func(*env) []*cli.Command) *env {
+	e := &env{
+		stdin: stdin, stdout: stdout, stderr: stderr,
+		getenv: os.Getenv, terminal: isTerminal, width: columns,
+		log: slog.New(slog.DiscardHandler), at: program,
+	}
+	e.app = &cli.App{
+		Name:     program,
+		Commands: commands(e),
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "json", Usage: "print JSON documents", Destination: &e.json},
+			&cli.StringFlag{Name: "home", Usage: "`folder` of servers and state", DefaultText: "MLOPS_HOME, else ~/.mlops", Destination: &e.homeDir},
+			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "tell no progress", Destination: &e.quiet},
+			&cli.BoolFlag{Name: "debug", Usage: "tell requests and retries on stderr", Destination: &e.debug},
+		},
+		Before:                    e.begin,
+		HideHelp:                  true, // help.go
+		HideVersion:               true,
+		DisableSliceFlagSeparator: true, // a comma may be part of a value
+		Writer:                    io.Discard,
+		ErrWriter:                 io.Discard,
+		ExitErrHandler:            func(*cli.Context, error) {}, // exit.go
+		OnUsageError:              asIs,
+	}
+	for _, c := range e.app.Commands {
+		e.settle(c)
+	}
+	return e
+}
+
+const program = "mlopsctl"
+
+// settle takes from urfave/cli what it would do on its own: help as a command
+// of each command, usage errors on stdout.
+func (e *env) settle(c *cli.Command) {
+	c.HideHelp, c.HideHelpCommand = true, true
+	c.OnUsageError = asIs
+	if run := c.Action; run != nil {
+		c.Action = func(c *cli.Context) error {
+			e.ran = true
+			return run(c)
+		}
+	}
+	for _, sub := range c.Subcommands {
+		e.settle(sub)
+	}
+}
+
+func asIs(_ *cli.Context, err error, _ bool) error { return err }
+
+// run finds the command, gives help or runs it.
+func (e *env) run(ctx context.Context, args []string) error {
+	in, err := e.read(args)
+	e.at = in.name()
+	switch {
+	case err != nil:
+		return err
+	case in.help:
+		_, err := io.WriteString(e.stdout, e.help(in.path))
+		return err
+	}
+	err = e.app.RunContext(ctx, in.argv)
+	if err != nil && !e.ran {
+		return usage(err)
+	}
+	return err
+}
+
+// begin runs before the command, when the global flags are known.
+func (e *env) begin(*cli.Context) error {
+	if e.debug {
+		e.log = slog.New(slog.NewTextHandler(e.stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}
+	return nil
+}
+
+// home is the folder of servers and state: --home, else MLOPS_HOME, else
+// ~/.mlops.
+func (e *env) home() (string, error) {
+	if e.homeDir != "" {
+		return filepath.Abs(e.homeDir)
+	}
+	return stackfile.Home()
+}
+
+// jsonFlag reports whether --json was given, for commands that print as they
+// go. All others leave it to e.print and e.table.
+func (e *env) jsonFlag() bool { return e.json }
+
+// projectFlag is --project, for commands that work for one project.
+func (e *env) projectFlag() cli.Flag {
+	return &cli.StringFlag{Name: "project", Aliases: []string{"p"}, EnvVars: []string{"MLOPS_PROJECT"}, Usage: "`name` of the project"}
+}
+
+// dirFlag is --dir, for commands that work in a repository.
+func (e *env) dirFlag() cli.Flag {
+	return &cli.StringFlag{Name: "dir", Aliases: []string{"C"}, Value: ".", Usage: "`folder` of the project"}
+}

@@ -1,0 +1,153 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+)
+
+func completionCommand(e *env) *cli.Command {
+	return &cli.Command{
+		Name:      "completion",
+		Usage:     "Print the completion script of a shell: bash, zsh or fish",
+		ArgsUsage: "<shell>",
+		Description: `   eval "$(mlopsctl completion bash)"   # in ~/.bashrc
+   eval "$(mlopsctl completion zsh)"    # in ~/.zshrc, after compinit
+   mlopsctl completion fish > ~/.config/fish/completions/mlopsctl.fish`,
+		Action: func(c *cli.Context) error {
+			script, ok := completionScripts[c.Args().First()]
+			if !ok {
+				return usagef("completion: no script for %q; there are bash, zsh and fish", c.Args().First())
+			}
+			_, err := io.WriteString(e.stdout, script)
+			return err
+		},
+	}
+}
+
+// completeCommand is what the scripts call: it gets the words after the
+// program's name, the last one unfinished, and prints what may stand there,
+// one "word<TAB>what it does" per line. Nothing printed leaves it to the
+// shell, which offers files.
+func completeCommand(e *env) *cli.Command {
+	return &cli.Command{
+		Name:      completeName,
+		Hidden:    true,
+		Usage:     "Print completions for the shell",
+		ArgsUsage: "[word...]",
+		Action: func(c *cli.Context) error {
+			for _, w := range e.complete(c.Args().Slice()) {
+				if _, err := fmt.Fprintf(e.stdout, "%s\t%s\n", w[0], w[1]); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}
+}
+
+const completeName = "__complete"
+
+// complete lists what may stand in place of the last of words.
+func (e *env) complete(words []string) [][2]string {
+	if len(words) == 0 {
+		words = []string{""}
+	}
+	done, last := words[:len(words)-1], words[len(words)-1]
+	r := &reader{env: e, levels: []*level{{name: program, flags: e.app.Flags}}}
+	for len(done) > 0 {
+		word := done[0]
+		done = done[1:]
+		switch {
+		case word == "--":
+			return nil
+		case r.isFlag(word):
+			before := r.wrong
+			done = r.flag(word, done)
+			if len(done) == 0 && r.wrong != before && strings.HasSuffix(r.wrong.Error(), "needs a value") {
+				return nil // last is this flag's value
+			}
+		default:
+			if r.word(word) != nil {
+				return nil
+			}
+		}
+	}
+
+	var out [][2]string
+	add := func(word, usage string) {
+		if strings.HasPrefix(word, last) {
+			out = append(out, [2]string{word, oneLine(usage)})
+		}
+	}
+	if strings.HasPrefix(last, "-") {
+		for i := len(r.levels) - 1; i >= 0; i-- {
+			for _, f := range visible(r.levels[i].flags) {
+				usage := ""
+				if d, ok := f.(cli.DocGenerationFlag); ok {
+					_, usage = placeholder(d)
+				}
+				add("--"+f.Names()[0], usage)
+			}
+		}
+		add("--help", "show help")
+		return out
+	}
+	if len(r.operands) == 0 {
+		for _, c := range r.subcommands() {
+			if !c.Hidden {
+				add(c.Name, c.Usage)
+			}
+		}
+		if c := r.command(); c != nil && c.Name == "completion" {
+			for _, shell := range []string{"bash", "zsh", "fish"} {
+				add(shell, "")
+			}
+		}
+	}
+	return out
+}
+
+var completionScripts = map[string]string{
+	"bash": `# bash completion for mlopsctl; in ~/.bashrc: eval "$(mlopsctl completion bash)"
+_mlopsctl() {
+	local IFS=$'\n' line=${COMP_LINE:0:COMP_POINT} word
+	local -a words
+	COMPREPLY=()
+	# bash splits words at "=" and ":"; the line itself does not
+	IFS=$' \t\n' read -r -a words <<<"$line"
+	[[ $line == *[[:space:]] ]] && words+=("")
+	for word in $("${COMP_WORDS[0]}" __complete -- "${words[@]:1}" 2>/dev/null); do
+		COMPREPLY+=("${word%%$'\t'*}")
+	done
+}
+complete -o default -F _mlopsctl mlopsctl
+`,
+	"zsh": `#compdef mlopsctl
+# zsh completion for mlopsctl; source it after compinit, or save it as _mlopsctl in a folder of $fpath
+_mlopsctl() {
+	local line
+	local -a found
+	for line in "${(@f)$("${words[1]}" __complete -- "${(@)words[2,$CURRENT]}" 2>/dev/null)}"; do
+		[[ -n $line ]] || continue
+		found+=("${${line%%$'\t'*}//:/\\:}:${line#*$'\t'}")
+	done
+	if (( ${#found} )); then
+		_describe mlopsctl found
+	else
+		_files
+	fi
+}
+compdef _mlopsctl mlopsctl
+`,
+	"fish": `# fish completion for mlopsctl; save it as ~/.config/fish/completions/mlopsctl.fish
+function __mlopsctl_complete
+	set -l words (commandline -opc) (commandline -ct)
+	$words[1] __complete -- $words[2..-1] 2>/dev/null
+end
+complete -c mlopsctl -n 'test -n "$(__mlopsctl_complete)"' -f
+complete -c mlopsctl -a '(__mlopsctl_complete)'
+`,
+}

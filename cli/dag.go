@@ -1,0 +1,213 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/mlops-integration/mlops/airflow"
+)
+
+func dagCommand(e *env) *cli.Command {
+	return &cli.Command{
+		Name:        "dag",
+		Usage:       "Trigger and watch the project's DAGs",
+		Subcommands: []*cli.Command{dagList(e), dagTrigger(e), dagWait(e), dagLogs(e), dagErrors(e)},
+	}
+}
+
+type dagRunJSON struct {
+	DAG      string     `json:"dag_id"`
+	RunID    string     `json:"dag_run_id"`
+	State    string     `json:"state"`
+	Started  *time.Time `json:"start_date,omitempty"`
+	Finished *time.Time `json:"end_date,omitempty"`
+}
+
+func dagRunOf(r airflow.DAGRun) dagRunJSON {
+	return dagRunJSON{r.DAGID, r.ID, string(r.State), present(r.Start), present(r.End)}
+}
+
+// present is nil for a time that has not come.
+func present(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
+}
+
+func dagList(e *env) *cli.Command {
+	return &cli.Command{
+		Name:  "list",
+		Usage: "List the project's DAGs",
+		Flags: []cli.Flag{e.projectFlag(), e.dirFlag()},
+		Action: func(c *cli.Context) error {
+			p, err := e.project(c)
+			if err != nil {
+				return err
+			}
+			defer p.Close()
+			type row struct {
+				ID     string   `json:"dag_id"`
+				Paused bool     `json:"is_paused"`
+				Tags   []string `json:"tags"`
+			}
+			t := newTable("DAG", "PAUSED", "TAGS")
+			t.empty = "no DAGs yet"
+			var docs []row
+			for d, err := range p.DAGs(c.Context) {
+				if err != nil {
+					return err
+				}
+				t.row(d.ID, d.Paused, joined(d.Tags))
+				docs = append(docs, row{d.ID, d.Paused, d.Tags})
+			}
+			return e.table(t, docs)
+		},
+	}
+}
+
+func dagTrigger(e *env) *cli.Command {
+	return &cli.Command{
+		Name:      "trigger",
+		Usage:     "Start a run of a DAG and print its run ID",
+		ArgsUsage: "<dag>",
+		Description: `   mlopsctl dag trigger retrain -p lora-finetuning --conf '{"rank": 16}'
+   mlopsctl dag trigger retrain -p lora-finetuning --wait`,
+		Flags: []cli.Flag{
+			e.projectFlag(), e.dirFlag(),
+			&cli.StringFlag{Name: "run-id", Usage: "`ID` of the run; made if empty"},
+			&cli.StringFlag{Name: "conf", Usage: "JSON `object` that the tasks can read"},
+			&cli.BoolFlag{Name: "wait", Usage: "wait for the end; failed is exit code 1"},
+		},
+		Action: func(c *cli.Context) error {
+			if err := operands(c, 1, 1, "<dag>"); err != nil {
+				return err
+			}
+			o := airflow.TriggerOptions{RunID: c.String("run-id")}
+			if s := c.String("conf"); s != "" {
+				if err := json.Unmarshal([]byte(s), &o.Conf); err != nil {
+					return usagef("--conf: %q is not a JSON object", s)
+				}
+			}
+			p, err := e.project(c)
+			if err != nil {
+				return err
+			}
+			defer p.Close()
+			r, err := p.Trigger(c.Context, c.Args().First(), o)
+			if err != nil {
+				return err
+			}
+			if c.Bool("wait") {
+				if r, err = p.Airflow.Wait(c.Context, r.DAGID, r.ID, e.dagProgress()); err != nil {
+					return err
+				}
+			}
+			return e.print(r.ID, dagRunOf(r))
+		},
+	}
+}
+
+func dagWait(e *env) *cli.Command {
+	return &cli.Command{
+		Name:      "wait",
+		Usage:     "Wait for a run to end; failed is exit code 1",
+		ArgsUsage: "<dag> <run-id>",
+		Flags:     []cli.Flag{e.projectFlag(), e.dirFlag()},
+		Action: func(c *cli.Context) error {
+			if err := operands(c, 2, 2, "<dag> <run-id>"); err != nil {
+				return err
+			}
+			p, err := e.project(c)
+			if err != nil {
+				return err
+			}
+			defer p.Close()
+			r, err := p.Airflow.Wait(c.Context, p.DAGID(c.Args().Get(0)), c.Args().Get(1), e.dagProgress())
+			if err != nil {
+				return err
+			}
+			return e.print(r.State, dagRunOf(r))
+		},
+	}
+}
+
+func (e *env) dagProgress() airflow.WaitOptions {
+	p := e.progress()
+	return airflow.WaitOptions{OnState: func(r airflow.DAGRun) { p.keep("%s %s: %s", r.DAGID, r.ID, r.State) }}
+}
+
+// logJSON is a line of a task's log.
+type logJSON struct {
+	Time   *time.Time     `json:"timestamp,omitempty"`
+	Level  string         `json:"level,omitempty"`
+	Logger string         `json:"logger,omitempty"`
+	Event  string         `json:"event"`
+	Fields map[string]any `json:"fields,omitempty"`
+}
+
+func dagLogs(e *env) *cli.Command {
+	return &cli.Command{
+		Name:        "logs",
+		Usage:       "Print the log of a task",
+		ArgsUsage:   "<dag> <run-id> <task>",
+		Description: "   mlopsctl dag logs retrain \"$run_id\" train -f",
+		Flags: []cli.Flag{
+			e.projectFlag(), e.dirFlag(),
+			&cli.BoolFlag{Name: "follow", Aliases: []string{"f"}, Usage: "go on until the task ends"},
+			&cli.IntFlag{Name: "try", Usage: "`number` of the try; the latest if 0"},
+		},
+		Action: func(c *cli.Context) error {
+			if err := operands(c, 3, 3, "<dag> <run-id> <task>"); err != nil {
+				return err
+			}
+			p, err := e.project(c)
+			if err != nil {
+				return err
+			}
+			defer p.Close()
+			a := c.Args()
+			for l, err := range p.Airflow.Logs(c.Context, p.DAGID(a.Get(0)), a.Get(1), a.Get(2), airflow.LogOptions{Try: c.Int("try"), Follow: c.Bool("follow")}) {
+				if err != nil {
+					return err
+				}
+				if err := e.print(l.String(), logJSON{present(l.Time), l.Level, l.Logger, l.Event, l.Fields}); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}
+}
+
+func dagErrors(e *env) *cli.Command {
+	return &cli.Command{
+		Name:  "errors",
+		Usage: "List DAG files that Airflow cannot read",
+		Flags: []cli.Flag{e.projectFlag(), e.dirFlag()},
+		Action: func(c *cli.Context) error {
+			p, err := e.projectOrAny(c)
+			if err != nil {
+				return err
+			}
+			defer p.Close()
+			t := newTable("FILE", "WHEN", "ERROR")
+			t.empty = "no import errors"
+			var docs []airflow.ImportError
+			for i, err := range p.Airflow.ImportErrors(c.Context) {
+				if err != nil {
+					return err
+				}
+				t.row(i.File, ago(i.Time), lastLine(i.StackTrace))
+				docs = append(docs, i)
+			}
+			if err := e.table(t, docs); err != nil || len(docs) == 0 {
+				return err
+			}
+			return withCode(exitFailed, fmt.Errorf("%d DAG files cannot be read", len(docs)))
+		},
+	}
+}

@@ -1,0 +1,129 @@
+package cli
+
+import (
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/mlops-integration/mlops/client"
+	"github.com/mlops-integration/mlops/rayserve"
+)
+
+type deploymentJSON struct {
+	Name     string            `json:"name"`
+	Status   string            `json:"status"`
+	Model    string            `json:"model"`
+	URL      string            `json:"url"`
+	Message  string            `json:"message,omitempty"`
+	Metadata map[string]string `json:"metadata,omitempty"`
+}
+
+func deploymentOf(a rayserve.Application) deploymentJSON {
+	return deploymentJSON{a.Name, string(a.Status), a.ModelURI, a.URL, a.Message, a.Metadata}
+}
+
+func deployCommand(e *env) *cli.Command {
+	return &cli.Command{
+		Name:      "deploy",
+		Usage:     "Serve a registered model",
+		ArgsUsage: "<model> <version>",
+		Description: `   mlopsctl deploy sentiment 3 -p lora-finetuning
+   mlopsctl deploy sentiment@champion -p lora-finetuning --replicas 2
+
+   Prints the URL that answers. If an upgrade fails, the version before it goes
+   on answering, and the exit code is not 0.`,
+		Flags: []cli.Flag{
+			e.projectFlag(), e.dirFlag(),
+			&cli.StringFlag{Name: "name", Usage: "`name` of the deployment; the model's if empty"},
+			&cli.IntFlag{Name: "replicas", Value: 1, Usage: "`number` of processes"},
+			&cli.DurationFlag{Name: "timeout", Value: 10 * time.Minute, Usage: "give up after `duration`"},
+			&cli.BoolFlag{Name: "no-wait", Usage: "do not wait until it answers"},
+		},
+		Action: func(c *cli.Context) error {
+			if err := operands(c, 1, 2, "<model> <version>"); err != nil {
+				return err
+			}
+			model := c.Args().Get(0)
+			if v := c.Args().Get(1); v != "" {
+				model += "/" + v
+			}
+			p, err := e.project(c)
+			if err != nil {
+				return err
+			}
+			defer p.Close()
+			bar := e.progress()
+			a, err := p.Deploy(c.Context, model, client.DeployOptions{
+				Name: c.String("name"), Replicas: c.Int("replicas"), NoWait: c.Bool("no-wait"), Timeout: c.Duration("timeout"),
+				OnState: func(a rayserve.Application) { bar.set("%s: %s %s", a.Name, a.Status, a.Message) },
+			})
+			bar.done()
+			if err != nil {
+				return err
+			}
+			return e.print(a.URL, deploymentOf(a))
+		},
+	}
+}
+
+func undeployCommand(e *env) *cli.Command {
+	return &cli.Command{
+		Name:      "undeploy",
+		Usage:     "Stop serving a deployment",
+		ArgsUsage: "<name>",
+		Flags:     []cli.Flag{e.projectFlag(), e.dirFlag()},
+		Action: func(c *cli.Context) error {
+			if err := operands(c, 1, 1, "<name>"); err != nil {
+				return err
+			}
+			p, err := e.project(c)
+			if err != nil {
+				return err
+			}
+			defer p.Close()
+			return p.Undeploy(c.Context, c.Args().First())
+		},
+	}
+}
+
+func listDeploymentsCommand(e *env) *cli.Command {
+	return &cli.Command{
+		Name:        "list-deployments",
+		Usage:       "List what is served",
+		Description: "   mlopsctl list-deployments -p lora-finetuning\n   mlopsctl list-deployments --all",
+		Flags:       []cli.Flag{e.projectFlag(), e.dirFlag(), &cli.BoolFlag{Name: "all", Aliases: []string{"a"}, Usage: "of all projects, and those of others"}},
+		Action: func(c *cli.Context) error {
+			open := e.project
+			if c.Bool("all") {
+				open = e.projectOrAny
+			}
+			p, err := open(c)
+			if err != nil {
+				return err
+			}
+			defer p.Close()
+			apps := p.Deployments(c.Context)
+			if c.Bool("all") {
+				apps = p.Serve.Applications(c.Context)
+			}
+			t := newTable("NAME", "STATUS", "MODEL", "URL", "MESSAGE")
+			t.empty = "nothing is deployed"
+			var docs []deploymentJSON
+			for a, err := range apps {
+				if err != nil {
+					return err
+				}
+				status := warn(a.Status)
+				switch a.Status {
+				case rayserve.Running:
+					status = good(a.Status)
+				case rayserve.DeployFailed, rayserve.Unhealthy:
+					status = bad(a.Status)
+				}
+				t.row(a.Name, status, a.ModelURI, a.URL, a.Message)
+				docs = append(docs, deploymentOf(a))
+			}
+			return e.table(t, docs)
+		},
+	}
+}

@@ -1,0 +1,201 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+	"unicode"
+
+	"github.com/mlops-integration/mlops"
+)
+
+// The exit codes of mlopsctl. Scripts rely on them: they only ever grow.
+const (
+	exitDone          = 0 // logging while the server is away included
+	exitFailed        = 1
+	exitUsage         = 2 // the command line is wrong; nothing was done
+	exitNotFound      = 3
+	exitNotAuthorized = 4
+	exitConflict      = 5 // already exists, or somebody else changed or holds it
+	exitUnavailable   = 6 // try again later
+	exitNotSent       = 8 // not yet sent although --require-sent
+	exitDrift         = 10
+	exitDegraded      = 11 // part of the stack is not healthy
+	exitStopped       = 12 // no stack runs
+	exitInterrupted   = 130
+)
+
+// exitOf lists which kind of error has which code.
+var exitOf = []struct {
+	kind error
+	code int
+}{
+	{mlops.ErrNotFound, exitNotFound},
+	{mlops.ErrUnauthenticated, exitNotAuthorized},
+	{mlops.ErrForbidden, exitNotAuthorized},
+	{mlops.ErrAlreadyExists, exitConflict},
+	{mlops.ErrConflict, exitConflict},
+	{mlops.ErrRateLimited, exitUnavailable},
+	{mlops.ErrUnavailable, exitUnavailable},
+}
+
+// exitError ends the command with a code of its own.
+type exitError struct {
+	code int
+	err  error // nil: the output has said it all
+}
+
+func (e *exitError) Error() string {
+	if e.err == nil {
+		return fmt.Sprintf("exit code %d", e.code)
+	}
+	return e.err.Error()
+}
+
+func (e *exitError) Unwrap() error { return e.err }
+
+// withCode ends the command with code. With err nil nothing is told on stderr:
+// drift was found, the stack is stopped, and the output says so.
+func withCode(code int, err error) error { return &exitError{code, err} }
+
+// hinted is an error whose next step is known.
+type hinted struct {
+	err  error
+	hint string
+}
+
+func (h *hinted) Error() string { return h.err.Error() }
+func (h *hinted) Unwrap() error { return h.err }
+
+// withHint adds the line "hint: …" to err: a command to run, or what to set.
+func withHint(err error, hint string) error {
+	if err == nil {
+		return nil
+	}
+	return &hinted{err, hint}
+}
+
+// usageError is a command line that cannot be run.
+type usageError struct{ msg string }
+
+func (u *usageError) Error() string { return u.msg }
+
+// usagef tells what is wrong with the command line.
+func usagef(format string, args ...any) error {
+	return &usageError{fmt.Sprintf(format, args...)}
+}
+
+var badValue = regexp.MustCompile(`^(?:invalid|could not parse) (?:boolean )?(?:value )?(".*?") (?:as \S+ value )?for (?:flag )?-?-?([\w-]+): (.*)$`)
+
+// usage puts what the flag parser said into our words.
+func usage(err error) error {
+	if _, ok := errors.AsType[*usageError](err); ok {
+		return err
+	}
+	if m := badValue.FindStringSubmatch(err.Error()); m != nil {
+		return usagef("--%s: %s is not a valid value: %s", m[2], m[1], m[3])
+	}
+	return &usageError{err.Error()}
+}
+
+// exit tells err on stderr and returns the exit code.
+func (e *env) exit(ctx context.Context, err error) int {
+	if err == nil {
+		return exitDone
+	}
+	if ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.Cause(ctx))) {
+		fmt.Fprintf(e.stderr, "%s: interrupted\n", program)
+		return exitInterrupted
+	}
+	code := codeOf(err)
+	if x, ok := errors.AsType[*exitError](err); ok && x.err == nil {
+		return code
+	}
+	fmt.Fprintf(e.stderr, "%s: %s\n", program, oneLine(err.Error()))
+	if hint := e.hintFor(err); hint != "" {
+		fmt.Fprintf(e.stderr, "hint: %s\n", oneLine(hint))
+	}
+	return code
+}
+
+func codeOf(err error) int {
+	if x, ok := errors.AsType[*exitError](err); ok {
+		return x.code
+	}
+	if _, ok := errors.AsType[*usageError](err); ok {
+		return exitUsage
+	}
+	for _, row := range exitOf {
+		if errors.Is(err, row.kind) {
+			return row.code
+		}
+	}
+	return exitFailed
+}
+
+// signIn names, for each service, what holds its credentials.
+var signIn = map[string]string{
+	"mlflow": "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
+}
+
+// hintFor is the next step after err, or empty.
+func (e *env) hintFor(err error) string {
+	if h, ok := errors.AsType[*hinted](err); ok {
+		return h.hint
+	}
+	if _, ok := errors.AsType[*usageError](err); ok {
+		return e.at + " --help"
+	}
+	d, ok := errors.AsType[*mlops.Error](err)
+	switch {
+	case !ok:
+		return ""
+	case d.Kind == mlops.ErrNotFound && d.Service == "" && strings.HasPrefix(d.Message, "no stack is running"):
+		return program + " start"
+	case d.Kind == mlops.ErrUnavailable && d.Status == 0 && local(d.Message):
+		return program + " start"
+	case d.Kind == mlops.ErrUnavailable && local(d.Message):
+		return program + " status"
+	case d.Kind == mlops.ErrUnauthenticated:
+		hint := `eval "$(mlopsctl status --env)" takes the local stack's credentials`
+		if s := signIn[d.Service]; s != "" {
+			hint = s + "; " + hint
+		}
+		return hint
+	case d.Kind == mlops.ErrUnsupported && d.Status != 0:
+		return program + " version lists the server versions that are spoken"
+	}
+	return ""
+}
+
+// local reports whether a message names an address of this machine.
+func local(msg string) bool {
+	for _, host := range []string{"://127.0.0.1", "://localhost", "://[::1]"} {
+		if strings.Contains(msg, host) {
+			return true
+		}
+	}
+	return false
+}
+
+// oneLine keeps a message on its line and control characters, which may come
+// from a server, off the terminal.
+func oneLine(s string) string {
+	var lines []string
+	for l := range strings.Lines(s) {
+		if l = strings.TrimSpace(l); l != "" {
+			lines = append(lines, l)
+		}
+	}
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '\t':
+			return ' '
+		case unicode.IsControl(r):
+			return -1
+		}
+		return r
+	}, strings.Join(lines, "; "))
+}

@@ -1,0 +1,77 @@
+package cli
+
+import (
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/mlops-integration/mlops/compose"
+)
+
+func logsCommand(e *env) *cli.Command {
+	return &cli.Command{
+		Name:      "logs",
+		Usage:     "Show what the servers log",
+		ArgsUsage: "[service…]",
+		Description: `   mlopsctl logs airflow-scheduler      the last 100 lines
+   mlopsctl logs -f --since 5m          all services, and go on`,
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "follow", Aliases: []string{"f"}, Usage: "go on until interrupted"},
+			&cli.DurationFlag{Name: "since", Usage: "only what is younger than `duration`"},
+			&cli.IntFlag{Name: "tail", Aliases: []string{"n"}, Value: 100, Usage: "`lines` of each service to begin with"},
+		},
+		Action: func(c *cli.Context) error {
+			s, err := e.stack(&progress{w: e.stderr, quiet: true})
+			if err != nil {
+				return err
+			}
+			return s.Logs(c.Context, e.stdout, compose.LogOptions{
+				Services: c.Args().Slice(), Follow: c.Bool("follow"), Since: c.Duration("since"), Tail: c.Int("tail"),
+			})
+		},
+	}
+}
+
+func doctorCommand(e *env) *cli.Command {
+	return &cli.Command{
+		Name:  "doctor",
+		Usage: "Find what keeps the stack from working, each with its cure",
+		Action: func(c *cli.Context) error {
+			s, err := e.stack(&progress{w: e.stderr, quiet: true})
+			if err != nil {
+				return err
+			}
+			findings, err := s.Doctor(c.Context)
+			if err != nil {
+				return err
+			}
+			t := newTable("", "CHECK", "FINDING", "FIX")
+			failed := false
+			for _, f := range findings {
+				state := good(f.State)
+				switch f.State {
+				case compose.Warn:
+					state = warn(f.State)
+				case compose.Fail:
+					state, failed = bad(f.State), true
+				}
+				t.row(state, f.Check, f.Message, f.Fix)
+			}
+			if err := e.table(t, findings); err != nil {
+				return err
+			}
+			if failed {
+				return withCode(exitFailed, nil)
+			}
+			return nil
+		},
+	}
+}
+
+// ago is a time for people.
+func ago(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return time.Since(t).Round(time.Second).String() + " ago"
+}

@@ -1,0 +1,182 @@
+package cli
+
+import (
+	"context"
+	"encoding/csv"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/mlflow"
+)
+
+func modelCommand(e *env) *cli.Command {
+	return &cli.Command{
+		Name:        "model",
+		Usage:       "Log, register and name models",
+		Subcommands: []*cli.Command{modelLog(e), modelAlias(e), modelList(e)},
+	}
+}
+
+type modelJSON struct {
+	Name    string   `json:"name"`
+	Version string   `json:"version"`
+	ModelID string   `json:"model_id,omitempty"`
+	RunID   string   `json:"run_id"`
+	Status  string   `json:"status"`
+	Aliases []string `json:"aliases,omitempty"`
+}
+
+func modelOf(v mlflow.ModelVersion) modelJSON {
+	return modelJSON{v.Name, v.Version, v.ModelID, v.RunID, v.Status, v.Aliases}
+}
+
+func modelAlias(e *env) *cli.Command {
+	return &cli.Command{
+		Name:        "alias",
+		Usage:       "Point an alias at a version",
+		ArgsUsage:   "<model> <alias> <version>",
+		Description: "   mlopsctl model alias sentiment champion 3",
+		Flags:       []cli.Flag{e.projectFlag(), e.dirFlag()},
+		Action: func(c *cli.Context) error {
+			if err := operands(c, 3, 3, "<model> <alias> <version>"); err != nil {
+				return err
+			}
+			p, err := e.projectOrAny(c)
+			if err != nil {
+				return err
+			}
+			defer p.Close()
+			name, alias := c.Args().Get(0), c.Args().Get(1)
+			if err := p.MLflow.SetAlias(c.Context, name, alias, c.Args().Get(2)); err != nil {
+				return err
+			}
+			v, err := p.MLflow.ModelByAlias(c.Context, name, alias)
+			if err != nil {
+				return err
+			}
+			return e.print(v.Version, modelOf(v))
+		},
+	}
+}
+
+func modelList(e *env) *cli.Command {
+	return &cli.Command{
+		Name:        "list",
+		Usage:       "List the versions of registered models",
+		ArgsUsage:   "[model]",
+		Description: "   mlopsctl model list\n   mlopsctl model list sentiment",
+		Flags:       []cli.Flag{e.projectFlag(), e.dirFlag()},
+		Action: func(c *cli.Context) error {
+			if err := operands(c, 0, 1, "<model>"); err != nil {
+				return err
+			}
+			p, err := e.projectOrAny(c)
+			if err != nil {
+				return err
+			}
+			defer p.Close()
+			q := mlflow.ModelQuery{}
+			if name := c.Args().First(); name != "" {
+				q.Filter = "name = '" + strings.ReplaceAll(name, "'", "''") + "'"
+			}
+			all, err := mlops.Collect(p.MLflow.ModelVersions(c.Context, q))
+			if err != nil {
+				return err
+			}
+			t := newTable("MODEL", "VERSION", "STATUS", "ALIASES", "RUN")
+			t.empty = "no models yet; mlopsctl model log registers one"
+			var docs []modelJSON
+			for _, v := range all {
+				t.row(v.Name, v.Version, v.Status, joined(v.Aliases), v.RunID)
+				docs = append(docs, modelOf(v))
+			}
+			return e.table(t, docs)
+		},
+	}
+}
+
+func modelLog(e *env) *cli.Command {
+	return &cli.Command{
+		Name:      "log",
+		Usage:     "Package what a training script wrote, log it to a run and register it",
+		ArgsUsage: "<folder>",
+		Description: `   mlopsctl model log out/model --run "$run" --name sentiment --sklearn model.skops \\
+       --venv .venv --columns data/train.csv --target label
+   mlopsctl model log out/model --run "$run" --name echo --pyfunc model.py --venv .venv
+
+   Prints the number of the new version. A folder with an MLmodel file of its own
+   is taken as it is.`,
+		Flags: []cli.Flag{
+			e.projectFlag(), e.dirFlag(), runFlag(),
+			&cli.StringFlag{Name: "name", Usage: "`name` to register it under; only logged if empty"},
+			&cli.StringFlag{Name: "sklearn", Usage: "`file` in the folder that skops or pickle wrote"},
+			&cli.StringSliceFlag{Name: "trust", Usage: "`type` that skops may load; may be repeated"},
+			&cli.StringFlag{Name: "pyfunc", Usage: "Python `file` in the folder that defines the model"},
+			&cli.StringFlag{Name: "venv", Usage: "Python environment that made it: its `folder` or interpreter; tells the versions"},
+			&cli.StringFlag{Name: "columns", Usage: "CSV `file` whose header names the inputs, all of them numbers"},
+			&cli.StringFlag{Name: "target", Usage: "`column` of that file which is no input"},
+			&cli.StringSliceFlag{Name: "alias", Usage: "`alias` to point at the new version; may be repeated"},
+		},
+		Action: func(c *cli.Context) error {
+			if err := operands(c, 1, 1, "<folder>"); err != nil {
+				return err
+			}
+			m := mlflow.Model{Name: c.String("name"), Aliases: c.StringSlice("alias"), Venv: c.String("venv")}
+			if f := c.String("sklearn"); f != "" {
+				m.Flavors = append(m.Flavors, mlflow.SKLearn(f, c.StringSlice("trust")...))
+			}
+			if f := c.String("pyfunc"); f != "" {
+				m.Flavors = append(m.Flavors, mlflow.PyFunc{Code: f})
+			}
+			if f := c.String("columns"); f != "" {
+				columns, err := csvColumns(f, c.String("target"))
+				if err != nil {
+					return err
+				}
+				m.Signature = &mlflow.Signature{Inputs: mlflow.Columns("double", columns...)}
+			}
+			return e.logModel(c, c.Args().First(), m)
+		},
+	}
+}
+
+// csvColumns are the names in the header of a CSV file, without one of them.
+func csvColumns(file, without string) ([]string, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	header, err := csv.NewReader(f).Read()
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	if without != "" && !slices.Contains(header, without) {
+		return nil, usagef("--target: %s has no column %q", file, without)
+	}
+	return slices.DeleteFunc(header, func(c string) bool { return c == without }), nil
+}
+
+// logModel packages dir as m and registers it.
+func (e *env) logModel(c *cli.Context, dir string, m mlflow.Model) error {
+	var v mlflow.ModelVersion
+	err := e.onRun(c, func(ctx context.Context, run *mlflow.Run) (err error) {
+		v, err = run.LogModel(ctx, dir, m)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if m.Name == "" {
+		return e.print(v.ModelID, modelOf(v))
+	}
+	return e.print(v.Version, modelOf(v))
+}
+
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -1,0 +1,84 @@
+package cli
+
+import (
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/mlops-integration/mlops/client"
+	"github.com/mlops-integration/mlops/compose"
+)
+
+// project opens the project that -p, MLOPS_PROJECT or mlops.yaml names.
+func (e *env) project(c *cli.Context) (*client.Project, error) {
+	o, err := e.options(c)
+	if err != nil {
+		return nil, err
+	}
+	return client.FromProject(c.Context, c.String("project"), o...)
+}
+
+// options are what the command line says about where things are.
+func (e *env) options(c *cli.Context) ([]client.Option, error) {
+	home, err := e.home()
+	if err != nil {
+		return nil, err
+	}
+	o := []client.Option{client.WithHome(home), client.WithLogger(e.log)}
+	if dir := c.String("dir"); dir != "" {
+		o = append(o, client.In(dir))
+	}
+	return o, nil
+}
+
+// stack is the local stack, whose work is told on stderr through p.
+func (e *env) stack(p *progress) (*compose.Stack, error) {
+	home, err := e.home()
+	if err != nil {
+		return nil, err
+	}
+	return compose.New(compose.Options{Home: home, Progress: func(ev compose.Event) {
+		p.keep("%-22s %-10s %s", ev.Service, ev.State, ev.Message)
+	}})
+}
+
+// operands checks how many there are; names says what they are: "<name> <version>".
+func operands(c *cli.Context, least, most int, names string) error {
+	n := c.NArg()
+	switch {
+	case n < least:
+		return usagef("missing %s", names)
+	case most >= 0 && n > most:
+		return usagef("unexpected %q after %s", c.Args().Get(most), names)
+	}
+	return nil
+}
+
+// pairs reads operands of the form key=value.
+func pairs(args []string, what string) ([][2]string, error) {
+	var out [][2]string
+	for _, a := range args {
+		k, v, ok := strings.Cut(a, "=")
+		if !ok || k == "" {
+			return nil, usagef("%q: want %s=value", a, what)
+		}
+		out = append(out, [2]string{k, v})
+	}
+	return out, nil
+}
+
+// pairMap is pairs as a map; a repeated key is an error.
+func pairMap(args []string, what string) (map[string]string, error) {
+	list, err := pairs(args, what)
+	if err != nil {
+		return nil, err
+	}
+	m := map[string]string{}
+	for _, kv := range list {
+		if _, twice := m[kv[0]]; twice {
+			return nil, usagef("%s %q is given twice", what, kv[0])
+		}
+		m[kv[0]] = kv[1]
+	}
+	return m, nil
+}

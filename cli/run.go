@@ -1,0 +1,253 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/mlops-integration/mlops/client"
+	"github.com/mlops-integration/mlops/mlflow"
+)
+
+func runCommand(e *env) *cli.Command {
+	return &cli.Command{
+		Name:  "run",
+		Usage: "Track runs",
+		Description: `   run=$(mlopsctl run start -p lora-finetuning --name rank-16)
+   mlopsctl metric log --run "$run" --step 10 loss=0.31
+   mlopsctl run end --run "$run"
+
+   mlopsctl run exec -p lora-finetuning --name rank-16 -- python train.py`,
+		Subcommands: []*cli.Command{runStart(e), runEnd(e), runExec(e), runList(e)},
+	}
+}
+
+// runFlag names a run; Python programs hand theirs on by MLFLOW_RUN_ID.
+func runFlag() cli.Flag {
+	return &cli.StringFlag{Name: "run", EnvVars: []string{"MLFLOW_RUN_ID"}, Usage: "`ID` or UID of the run"}
+}
+
+func runDescriptionFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "name", Usage: "display name of the run"},
+		&cli.StringSliceFlag{Name: "tag", Usage: "`key=value`; may be repeated"},
+	}
+}
+
+func runOptions(c *cli.Context) (mlflow.RunOptions, error) {
+	tags, err := pairMap(c.StringSlice("tag"), "tag")
+	return mlflow.RunOptions{Name: c.String("name"), Tags: tags}, err
+}
+
+type runJSON struct {
+	ID string `json:"id"`
+}
+
+func runStart(e *env) *cli.Command {
+	return &cli.Command{
+		Name:  "start",
+		Usage: "Start a run and print its ID",
+		Description: `   run=$(mlopsctl run start -p lora-finetuning --name rank-16)
+   mlopsctl metric log --run "$run" --step 10 loss=0.31`,
+		Flags: append([]cli.Flag{e.projectFlag(), e.dirFlag()}, runDescriptionFlags()...),
+		Action: func(c *cli.Context) error {
+			if err := operands(c, 0, 0, "the flags"); err != nil {
+				return err
+			}
+			o, err := runOptions(c)
+			if err != nil {
+				return err
+			}
+			o.SampleEvery = -1 // this process is gone before the run is
+			p, err := e.project(c)
+			if err != nil {
+				return err
+			}
+			defer p.Close()
+			run, err := p.StartRun(c.Context, o)
+			if err != nil {
+				return err
+			}
+			id, err := run.ID(c.Context)
+			if err != nil {
+				return err
+			}
+			if err := run.Flush(c.Context); err != nil {
+				return err
+			}
+			return e.print(id, runJSON{ID: id})
+		},
+	}
+}
+
+func runEnd(e *env) *cli.Command {
+	return &cli.Command{
+		Name:        "end",
+		Usage:       "End a run",
+		Description: "   mlopsctl run end --run \"$run\"\n   mlopsctl run end --run \"$run\" --failed",
+		Flags:       []cli.Flag{e.projectFlag(), e.dirFlag(), runFlag(), &cli.BoolFlag{Name: "failed", Usage: "it did not succeed"}},
+		Action: func(c *cli.Context) error {
+			return e.onRun(c, func(ctx context.Context, run *mlflow.Run) error {
+				var outcome error
+				if c.Bool("failed") {
+					outcome = errors.New("ended with --failed")
+				}
+				return run.End(ctx, outcome)
+			})
+		},
+	}
+}
+
+// runExec tracks a whole command: the run lives as long as it does.
+func runExec(e *env) *cli.Command {
+	return &cli.Command{
+		Name:      "exec",
+		Usage:     "Run a command as a run",
+		ArgsUsage: "-- <command…>",
+		Description: `   mlopsctl run exec -p lora-finetuning --name rank-16 -- python train.py
+
+   The command finds the run in MLFLOW_RUN_ID and the server in
+   MLFLOW_TRACKING_URI; the machine is sampled while it goes on. The run ends as
+   the command does, and so does mlopsctl: with its exit code.`,
+		Flags: append([]cli.Flag{e.projectFlag(), e.dirFlag()}, runDescriptionFlags()...),
+		Action: func(c *cli.Context) error {
+			if err := operands(c, 1, -1, "a command after --"); err != nil {
+				return err
+			}
+			o, err := runOptions(c)
+			if err != nil {
+				return err
+			}
+			p, err := e.project(c)
+			if err != nil {
+				return err
+			}
+			defer p.Close()
+			run, err := p.StartRun(c.Context, o)
+			if err != nil {
+				return err
+			}
+			id, err := run.ID(c.Context)
+			if err != nil {
+				return err
+			}
+			e.note("run %s", id)
+			outcome := e.execute(c.Context, p, id, c.Args().Slice())
+			// The end is told to the server even after Ctrl-C.
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Context), time.Minute)
+			defer cancel()
+			if err := run.End(ctx, outcome); err != nil {
+				return errors.Join(err, outcome)
+			}
+			if exit, ok := errors.AsType[*exec.ExitError](outcome); ok && exit.ExitCode() > 0 {
+				return withCode(exit.ExitCode(), fmt.Errorf("%s: %w", c.Args().First(), outcome))
+			}
+			return outcome
+		},
+	}
+}
+
+func (e *env) execute(ctx context.Context, p *client.Project, run string, argv []string) error {
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = e.stdin, e.stdout, e.stderr
+	cmd.Env = append(os.Environ(), "MLFLOW_RUN_ID="+run, "MLFLOW_TRACKING_URI="+p.Config.MLflowURI, "MLOPS_PROJECT="+p.Name)
+	if a := p.Config.MLflowAuth; a.Username != "" {
+		cmd.Env = append(cmd.Env, "MLFLOW_TRACKING_USERNAME="+a.Username, "MLFLOW_TRACKING_PASSWORD="+string(a.Password))
+	}
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = 10 * time.Second
+	err := cmd.Run()
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return err
+}
+
+func runList(e *env) *cli.Command {
+	return &cli.Command{
+		Name:        "list",
+		Usage:       "List the project's runs, the newest first",
+		Description: "   mlopsctl run list -p lora-finetuning --filter \"metrics.val_loss < 0.3\"",
+		Flags: []cli.Flag{
+			e.projectFlag(), e.dirFlag(),
+			&cli.StringFlag{Name: "filter", Usage: "MLflow's `search` expression"},
+			&cli.IntFlag{Name: "limit", Value: 20, Usage: "most `runs` to show"},
+		},
+		Action: func(c *cli.Context) error {
+			p, err := e.project(c)
+			if err != nil {
+				return err
+			}
+			defer p.Close()
+			type row struct {
+				ID      string            `json:"id"`
+				Name    string            `json:"name"`
+				Status  string            `json:"status"`
+				Started time.Time         `json:"started"`
+				Metrics map[string]number `json:"metrics,omitempty"`
+				Params  map[string]string `json:"params,omitempty"`
+			}
+			t := newTable("ID", "NAME", "STATUS", "STARTED")
+			t.empty = "no runs yet; mlopsctl run start begins one"
+			var docs []row
+			for r, err := range p.Runs(c.Context, c.String("filter")) {
+				if err != nil {
+					return err
+				}
+				if len(docs) == c.Int("limit") {
+					break
+				}
+				status := bad(r.Status)
+				switch r.Status {
+				case mlflow.Finished:
+					status = good(r.Status)
+				case mlflow.Running:
+					status = warn(r.Status)
+				}
+				t.row(r.ID, r.Name, status, ago(r.Start))
+				docs = append(docs, row{r.ID, r.Name, r.Status, r.Start, numbers(r.Metrics), r.Params})
+			}
+			return e.table(t, docs)
+		},
+	}
+}
+
+// onRun goes on with the run that --run names, does f, and sends all of it.
+func (e *env) onRun(c *cli.Context, f func(context.Context, *mlflow.Run) error) error {
+	if strings.TrimSpace(c.String("run")) == "" {
+		return usagef("missing --run <ID>")
+	}
+	p, err := e.projectOrAny(c)
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+	run, err := p.ResumeRun(c.Context, c.String("run"), mlflow.RunOptions{KeepStatus: true})
+	if err != nil {
+		return err
+	}
+	if err := f(c.Context, run); err != nil {
+		return err
+	}
+	return run.Flush(c.Context)
+}
+
+// projectOrAny opens the project if one is named. A run's ID says enough about
+// where it belongs, so that without a name any will do.
+func (e *env) projectOrAny(c *cli.Context) (*client.Project, error) {
+	p, err := e.project(c)
+	if errors.Is(err, client.ErrNoProject) {
+		o, oerr := e.options(c)
+		if oerr != nil {
+			return nil, oerr
+		}
+		return client.FromProject(c.Context, "any", o...)
+	}
+	return p, err
+}

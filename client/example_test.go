@@ -1,0 +1,97 @@
+package client_test
+
+import (
+	"context"
+	"log"
+
+	"github.com/mlops-integration/mlops/airflow"
+	"github.com/mlops-integration/mlops/client"
+	"github.com/mlops-integration/mlops/evidently"
+	"github.com/mlops-integration/mlops/mlflow"
+)
+
+// The README's first program.
+func Example() {
+	ctx := context.Background()
+	train := func(step int) float64 { return 1 / float64(step+1) }
+
+	work := func() (err error) {
+		p, err := client.FromProject(ctx, "lora-finetuning") // reads configuration, asks no server
+		if err != nil {
+			return err
+		}
+		defer p.Close()
+
+		run, err := p.StartRun(ctx, mlflow.RunOptions{Name: "rank-16"}) // git commit and the machine are recorded with it
+		if err != nil {
+			return err
+		}
+		defer func() { err = run.End(ctx, err) }() // finished, failed or killed, as err says
+
+		for step := range 100 {
+			if err := run.LogMetric(ctx, int64(step), "loss", train(step)); err != nil { // does not wait for the server
+				return err
+			}
+		}
+		_, err = run.LogModel(ctx, "out/model", mlflow.Model{
+			Name: "sentiment", Flavors: []mlflow.Flavor{mlflow.SKLearn("model.skops")}, Venv: ".venv",
+		})
+		return err
+	}
+	if err := work(); err != nil {
+		log.Print(err)
+	}
+}
+
+func ExampleProject_DeclareDAG() {
+	ctx := context.Background()
+	p, err := client.FromProject(ctx, "lora-finetuning")
+	if err != nil {
+		log.Print(err)
+		return
+	}
+	defer p.Close()
+	_, err = p.DeclareDAG(ctx, airflow.DAGSpec{
+		ID:       "retrain",
+		Schedule: "0 3 * * *",
+		Tasks: []airflow.TaskSpec{
+			{ID: "pull", Bash: "cd /srv/lora && mlopsctl dvc-pull"},
+			{ID: "train", Bash: "cd /srv/lora && mlopsctl run exec -- python train.py", After: []string{"pull"}},
+		},
+	})
+	if err != nil {
+		log.Print(err)
+	}
+}
+
+func ExampleProject_Deploy() {
+	ctx := context.Background()
+	p, err := client.FromProject(ctx, "lora-finetuning")
+	if err != nil {
+		log.Print(err)
+		return
+	}
+	defer p.Close()
+	app, err := p.Deploy(ctx, "sentiment@champion", client.DeployOptions{Replicas: 2})
+	if err != nil {
+		log.Print(err) // the version before it goes on answering
+		return
+	}
+	log.Print(app.URL)
+}
+
+func ExampleProject_Drift() {
+	ctx := context.Background()
+	p, err := client.FromProject(ctx, "lora-finetuning")
+	if err != nil {
+		log.Print(err)
+		return
+	}
+	defer p.Close()
+	r, err := p.Drift(ctx, "data/train.csv", "data/today.csv", evidently.DriftOptions{})
+	if err != nil {
+		log.Print(err)
+		return
+	}
+	log.Print(r.Drifted, r.DriftedColumns)
+}

@@ -1,0 +1,169 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"path/filepath"
+	"strings"
+
+	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/airflow"
+	"github.com/mlops-integration/mlops/mlflow"
+)
+
+// The tags of an MLflow experiment that make it a project's record.
+const (
+	tagProject   = "mlops.project"
+	tagNamespace = "mlops.namespace"
+	tagDVC       = "mlops.dvc_remote_path"
+	tagDAGs      = "mlops.airflow_dag_prefix"
+	tagPool      = "mlops.airflow_pool"
+	tagEndpoint  = "mlops.serving_endpoint"
+)
+
+// poolSlots is how many tasks of one project run at once until somebody
+// decides otherwise.
+const poolSlots = 4
+
+// Workspace is what a project has on the servers. The record lives in the
+// tags of its MLflow experiment.
+type Workspace struct {
+	Project            string `json:"project"`
+	Namespace          string `json:"namespace,omitempty"`
+	MLflowExperimentID string `json:"mlflow_experiment_id"`
+	MLflowExperiment   string `json:"mlflow_experiment"`
+	DVCRemotePath      string `json:"dvc_remote_path"`
+	AirflowDAGPrefix   string `json:"airflow_dag_prefix"`
+	AirflowPool        string `json:"airflow_pool"`
+	ServingEndpoint    string `json:"serving_endpoint"` // models answer below it
+}
+
+// Workspace returns the names of what the project has or will have, without a
+// request; the experiment's ID is empty until it is registered.
+func (p *Project) Workspace() Workspace {
+	w := Workspace{
+		Project: p.Name, Namespace: p.Config.Namespace,
+		MLflowExperiment: p.join("/"),
+		AirflowDAGPrefix: p.join(".") + ".",
+		AirflowPool:      "mlops." + p.join("."),
+		ServingEndpoint:  strings.TrimSuffix(p.Config.ServeURL, "/") + p.route(),
+		DVCRemotePath:    p.remote(),
+	}
+	p.experiment.mu.Lock()
+	defer p.experiment.mu.Unlock()
+	w.MLflowExperimentID = p.experiment.v
+	return w
+}
+
+// join puts the namespace before the project's name.
+func (p *Project) join(sep string) string {
+	if p.Config.Namespace == "" {
+		return p.Name
+	}
+	return p.Config.Namespace + sep + p.Name
+}
+
+// remote is where the project's data is pushed to; empty if nothing says so.
+func (p *Project) remote() string {
+	base := p.Config.DVCRemote
+	switch {
+	case base == "":
+		return ""
+	case strings.Contains(base, "://"):
+		return strings.TrimSuffix(base, "/") + "/" + p.join("/")
+	}
+	return filepath.Join(base, filepath.FromSlash(p.join("/")))
+}
+
+func (p *Project) route() string { return "/" + p.join("/") }
+
+func (w Workspace) tags() map[string]string {
+	return map[string]string{
+		tagProject: w.Project, tagNamespace: w.Namespace, tagDVC: w.DVCRemotePath, tagDAGs: w.AirflowDAGPrefix,
+		tagPool: w.AirflowPool, tagEndpoint: w.ServingEndpoint,
+	}
+}
+
+func workspaceOf(e mlflow.Experiment) Workspace {
+	return Workspace{
+		Project: e.Tags[tagProject], Namespace: e.Tags[tagNamespace],
+		MLflowExperimentID: e.ID, MLflowExperiment: e.Name,
+		DVCRemotePath: e.Tags[tagDVC], AirflowDAGPrefix: e.Tags[tagDAGs], AirflowPool: e.Tags[tagPool],
+		ServingEndpoint: e.Tags[tagEndpoint],
+	}
+}
+
+// Register makes all that the project needs: the experiment with the project's
+// record, the DVC remote (if the folder is a DVC repository), the pool, the
+// drift project. Doing it again repairs what is missing and changes nothing else.
+func (p *Project) Register(ctx context.Context) (Workspace, error) {
+	_, err := p.ensureExperiment(ctx)
+	if _, derr := p.Data.open(ctx); !errors.Is(derr, mlops.ErrNotFound) {
+		err = errors.Join(err, derr)
+	}
+	err = errors.Join(err, p.ensurePool(ctx))
+	_, everr := p.ensureDrift(ctx)
+	return p.Workspace(), errors.Join(err, everr)
+}
+
+// ensureExperiment returns the ID of the project's experiment, which it makes
+// or brings up to date at its first use.
+func (p *Project) ensureExperiment(ctx context.Context) (string, error) {
+	return p.experiment.get(func() (string, error) {
+		w := Workspace{Project: p.Name, Namespace: p.Config.Namespace, DVCRemotePath: publicURL(p.remote()), AirflowDAGPrefix: p.join(".") + ".",
+			AirflowPool: "mlops." + p.join("."), ServingEndpoint: strings.TrimSuffix(p.Config.ServeURL, "/") + p.route()}
+		name := p.join("/")
+		e, err := p.MLflow.ExperimentByName(ctx, name)
+		if errors.Is(err, mlops.ErrNotFound) {
+			id, err := p.MLflow.CreateExperiment(ctx, name, mlflow.ExperimentOptions{Tags: w.tags()})
+			if !exists(err) {
+				return id, err
+			}
+			e, err = p.MLflow.ExperimentByName(ctx, name) // somebody was quicker
+			if err != nil {
+				return "", err
+			}
+		} else if err != nil {
+			return "", err
+		}
+		if e.Deleted {
+			return "", &mlops.Error{Kind: mlops.ErrConflict, Service: "mlflow", Op: "Register", Message: fmt.Sprintf("experiment %s is deleted; restore it, or choose another project name", name)}
+		}
+		for k, v := range w.tags() {
+			if e.Tags[k] == v {
+				continue
+			}
+			if err := p.MLflow.SetExperimentTag(ctx, e.ID, k, v); err != nil {
+				return "", err
+			}
+		}
+		return e.ID, nil
+	})
+}
+
+// publicURL takes user information out of an address that others will read.
+func publicURL(s string) string {
+	u, err := url.Parse(s)
+	if err != nil || u.User == nil {
+		return s
+	}
+	u.User = nil
+	return u.String()
+}
+
+// ensurePool makes the project's Airflow pool. An existing one keeps its slots.
+func (p *Project) ensurePool(ctx context.Context) error {
+	_, err := p.pool.get(func() (struct{}, error) {
+		_, err := p.Airflow.Pool(ctx, p.Workspace().AirflowPool)
+		if errors.Is(err, mlops.ErrNotFound) {
+			err = p.Airflow.CreatePool(ctx, airflow.Pool{Name: p.Workspace().AirflowPool, Slots: poolSlots, Description: "project " + p.Name, IncludeDeferred: true})
+			if exists(err) {
+				err = nil
+			}
+		}
+		return struct{}{}, err
+	})
+	return err
+}

@@ -1,0 +1,203 @@
+package mlflow
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/internal/transport"
+)
+
+// Options configure a Client. Only URL is required.
+type Options struct {
+	URL    string // "http://127.0.0.1:5000"; user information in it becomes Auth
+	Auth   mlops.Auth
+	HTTP   *http.Client // nil: a client of our own
+	Logger *slog.Logger // nil: silent
+	Tries  int          // attempts per request; 0: 5
+}
+
+// Client speaks to one MLflow tracking server. It is safe for concurrent use.
+type Client struct {
+	t     *transport.Client
+	user  string
+	tries int
+	log   *slog.Logger
+
+	linger time.Duration // how long a record may wait for company
+	pause  func(ctx context.Context, try int) error
+	newUID func() string
+}
+
+// New returns a Client. It makes no request.
+func New(opt Options) (*Client, error) {
+	t, err := transport.New(transport.Options{
+		Service: "mlflow", BaseURL: opt.URL, Auth: opt.Auth, HTTP: opt.HTTP,
+		Logger: opt.Logger, Tries: opt.Tries, DecodeError: decodeError,
+	})
+	if err != nil {
+		return nil, err
+	}
+	user := opt.Auth.Username
+	if u, err := url.Parse(opt.URL); err == nil && user == "" {
+		user = u.User.Username()
+	}
+	c := &Client{t: t, user: user, tries: cmp.Or(opt.Tries, 5), log: opt.Logger, linger: 200 * time.Millisecond, pause: pause, newUID: newUID}
+	if c.log == nil {
+		c.log = slog.New(slog.DiscardHandler)
+	}
+	return c, nil
+}
+
+// URL returns the server's address, without credentials.
+func (c *Client) URL() string { return c.t.URL() }
+
+var versionForm = regexp.MustCompile(`^\d+\.\d+\.\d+[0-9A-Za-z.+-]*$`)
+
+// Version returns the server's version, "3.17.2". The error matches
+// [mlops.ErrUnsupported] if whatever answers is not an MLflow server.
+//
+// MLflow REST: GET /version
+func (c *Client) Version(ctx context.Context) (string, error) {
+	b, err := transport.Bytes(ctx, c.t, transport.Call{Op: "Version", Method: "GET", Path: "/version", Idempotent: true})
+	if err != nil {
+		return "", err
+	}
+	v := strings.TrimSpace(string(b))
+	if !versionForm.MatchString(v) {
+		return "", &mlops.Error{Kind: mlops.ErrUnsupported, Service: "mlflow", Op: "Version", Message: c.URL() + " is not an MLflow server: its version reads " + fmt.Sprintf("%.40q", v)}
+	}
+	return v, nil
+}
+
+const api = "/api/2.0/mlflow/"
+
+// get asks for something by GET.
+func get[T any](ctx context.Context, c *Client, op, path string, query url.Values) (T, error) {
+	return transport.Do[T](ctx, c.t, transport.Call{Op: op, Method: "GET", Path: api + path, Query: query, Idempotent: true})
+}
+
+// send does what may be done twice without harm.
+func send[T any](ctx context.Context, c *Client, op, method, path string, body any) (T, error) {
+	return transport.Do[T](ctx, c.t, transport.Call{Op: op, Method: method, Path: api + path, Body: body, Idempotent: true})
+}
+
+// sendOnce does what must not be done twice: it is not repeated once the
+// server may have acted on it.
+func sendOnce[T any](ctx context.Context, c *Client, op, method, path string, body any) (T, error) {
+	return transport.Do[T](ctx, c.t, transport.Call{Op: op, Method: method, Path: api + path, Body: body})
+}
+
+// once creates something exactly once: when it is not known whether the server
+// acted, find looks whether it did, before the create is repeated.
+func once[T any](ctx context.Context, c *Client, create func() (T, error), find func() (T, bool, error)) (T, error) {
+	for try := 1; ; try++ {
+		v, err := create()
+		if err == nil || !unsure(err) || try >= c.tries {
+			return v, err
+		}
+		if perr := c.pause(ctx, try); perr != nil {
+			return v, err
+		}
+		v, ok, ferr := find()
+		if ok {
+			return v, nil
+		}
+		if ferr != nil {
+			return v, errors.Join(err, ferr)
+		}
+	}
+}
+
+// remove deletes exactly once: a repeated delete that finds nothing is done.
+func (c *Client) remove(ctx context.Context, del func() error) error {
+	err := del()
+	for try := 1; err != nil && unsure(err) && try < c.tries; try++ {
+		if c.pause(ctx, try) != nil {
+			return err
+		}
+		if err = del(); errors.Is(err, mlops.ErrNotFound) {
+			return nil
+		}
+	}
+	return err
+}
+
+// unsure reports whether the server may have acted although err came back.
+func unsure(err error) bool {
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" {
+		return false
+	}
+	return errors.Is(err, mlops.ErrUnavailable)
+}
+
+// pause waits before a try: 200 ms, doubling, 5 s at most.
+func pause(ctx context.Context, try int) error {
+	t := time.NewTimer(min(5*time.Second, 100*time.Millisecond<<min(try, 10)))
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// pages walks through a list whose pages are fetched when they are reached.
+func pages[T any](fetch func(token string) ([]T, string, error)) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		var zero T
+		for token := ""; ; {
+			items, next, err := fetch(token)
+			if err != nil {
+				yield(zero, err)
+				return
+			}
+			for _, v := range items {
+				if !yield(v, nil) {
+					return
+				}
+			}
+			if next == "" || next == token {
+				return
+			}
+			token = next
+		}
+	}
+}
+
+// newUID makes an ID that no other client makes: 32 hex digits.
+func newUID() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // crypto/rand never fails: it ends the program instead
+	return hex.EncodeToString(b[:])
+}
+
+// invalid is an error found before anything was sent.
+func invalid(op, format string, args ...any) error {
+	return &mlops.Error{Kind: mlops.ErrInvalid, Service: "mlflow", Op: op, Message: fmt.Sprintf(format, args...)}
+}
+
+// View selects by life cycle. The zero value is what is not deleted.
+type View string
+
+// The views.
+const (
+	Active  View = "ACTIVE_ONLY"
+	Deleted View = "DELETED_ONLY"
+	All     View = "ALL"
+)
+
+func (v View) wire() View { return cmp.Or(v, Active) }

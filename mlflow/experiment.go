@@ -1,0 +1,162 @@
+package mlflow
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"iter"
+	"net/url"
+	"time"
+
+	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/internal/transport"
+)
+
+// Experiment groups runs.
+type Experiment struct {
+	ID               string
+	Name             string
+	ArtifactLocation string
+	Deleted          bool
+	Created          time.Time
+	Updated          time.Time
+	Tags             Tags
+}
+
+// UnmarshalJSON reads MLflow's form of an experiment.
+func (e *Experiment) UnmarshalJSON(b []byte) error {
+	var w struct {
+		ID        string  `json:"experiment_id"`
+		Name      string  `json:"name"`
+		Location  string  `json:"artifact_location"`
+		Lifecycle string  `json:"lifecycle_stage"`
+		Created   wireInt `json:"creation_time"`
+		Updated   wireInt `json:"last_update_time"`
+		Tags      Tags    `json:"tags"`
+	}
+	if err := json.Unmarshal(b, &w); err != nil {
+		return err
+	}
+	*e = Experiment{ID: w.ID, Name: w.Name, ArtifactLocation: w.Location, Deleted: w.Lifecycle == "deleted",
+		Created: millis(w.Created), Updated: millis(w.Updated), Tags: w.Tags}
+	return nil
+}
+
+// ExperimentOptions are what a new experiment may have besides its name.
+type ExperimentOptions struct {
+	ArtifactLocation string // empty: the server chooses
+	Tags             map[string]string
+}
+
+// CreateExperiment makes an experiment and returns its ID. The error matches
+// [mlops.ErrAlreadyExists] if the name is taken, also by a deleted experiment.
+//
+// MLflow REST: POST /api/2.0/mlflow/experiments/create
+func (c *Client) CreateExperiment(ctx context.Context, name string, opt ExperimentOptions) (string, error) {
+	const op = "CreateExperiment"
+	if err := checkKey(op, "experiment", name); err != nil {
+		return "", err
+	}
+	body := struct {
+		Name     string `json:"name"`
+		Location string `json:"artifact_location,omitempty"`
+		Tags     Tags   `json:"tags,omitempty"`
+	}{name, opt.ArtifactLocation, opt.Tags}
+	return once(ctx, c, func() (string, error) {
+		out, err := sendOnce[struct {
+			ID string `json:"experiment_id"`
+		}](ctx, c, op, "POST", "experiments/create", body)
+		return out.ID, err
+	}, func() (string, bool, error) {
+		e, err := c.ExperimentByName(ctx, name)
+		return found(e.ID, err)
+	})
+}
+
+// Experiment returns an experiment by its ID.
+//
+// MLflow REST: GET /api/2.0/mlflow/experiments/get
+func (c *Client) Experiment(ctx context.Context, id string) (Experiment, error) {
+	out, err := get[struct{ Experiment Experiment }](ctx, c, "Experiment", "experiments/get", url.Values{"experiment_id": {id}})
+	return out.Experiment, err
+}
+
+// ExperimentByName returns an experiment by its name, deleted ones included.
+//
+// MLflow REST: GET /api/2.0/mlflow/experiments/get-by-name
+func (c *Client) ExperimentByName(ctx context.Context, name string) (Experiment, error) {
+	out, err := get[struct{ Experiment Experiment }](ctx, c, "ExperimentByName", "experiments/get-by-name", url.Values{"experiment_name": {name}})
+	return out.Experiment, err
+}
+
+// SetExperimentTag sets one tag of an experiment.
+//
+// MLflow REST: POST /api/2.0/mlflow/experiments/set-experiment-tag
+func (c *Client) SetExperimentTag(ctx context.Context, id, key, value string) error {
+	if err := checkKey("SetExperimentTag", "tag", key); err != nil {
+		return err
+	}
+	_, err := send[transport.None](ctx, c, "SetExperimentTag", "POST", "experiments/set-experiment-tag",
+		map[string]string{"experiment_id": id, "key": key, "value": value})
+	return err
+}
+
+// DeleteExperiment marks an experiment and its runs as deleted.
+//
+// MLflow REST: POST /api/2.0/mlflow/experiments/delete
+func (c *Client) DeleteExperiment(ctx context.Context, id string) error {
+	return c.remove(ctx, func() error {
+		_, err := sendOnce[transport.None](ctx, c, "DeleteExperiment", "POST", "experiments/delete", map[string]string{"experiment_id": id})
+		return err
+	})
+}
+
+// RestoreExperiment takes back a DeleteExperiment.
+//
+// MLflow REST: POST /api/2.0/mlflow/experiments/restore
+func (c *Client) RestoreExperiment(ctx context.Context, id string) error {
+	_, err := send[transport.None](ctx, c, "RestoreExperiment", "POST", "experiments/restore", map[string]string{"experiment_id": id})
+	return err
+}
+
+// ExperimentQuery selects experiments. The zero value selects all active ones.
+type ExperimentQuery struct {
+	Filter  string   // "name LIKE 'team-%'", "tags.`mlops.project` = 'x'"
+	OrderBy []string // "name", "creation_time DESC"
+	View    View
+}
+
+// Experiments lists the experiments that q selects.
+//
+// MLflow REST: POST /api/2.0/mlflow/experiments/search
+func (c *Client) Experiments(ctx context.Context, q ExperimentQuery) iter.Seq2[Experiment, error] {
+	return pages(func(token string) ([]Experiment, string, error) {
+		out, err := send[struct {
+			Experiments []Experiment `json:"experiments"`
+			Next        string       `json:"next_page_token"`
+		}](ctx, c, "Experiments", "POST", "experiments/search", search{
+			Filter: q.Filter, OrderBy: q.OrderBy, ViewType: q.View.wire(), MaxResults: 1000, PageToken: token})
+		return out.Experiments, out.Next, err
+	})
+}
+
+// search is the body of MLflow's search calls.
+type search struct {
+	Experiments []string `json:"experiment_ids,omitempty"`
+	Filter      string   `json:"filter,omitempty"`
+	OrderBy     []string `json:"order_by,omitempty"`
+	ViewType    View     `json:"view_type,omitempty"`
+	RunViewType View     `json:"run_view_type,omitempty"`
+	MaxResults  int      `json:"max_results"` // required: 0 is refused
+	PageToken   string   `json:"page_token,omitempty"`
+}
+
+// found turns a look-up into the answer that once asks for.
+func found[T any](v T, err error) (T, bool, error) {
+	if isNotFound(err) {
+		return v, false, nil
+	}
+	return v, err == nil, err
+}
+
+func isNotFound(err error) bool { return errors.Is(err, mlops.ErrNotFound) }

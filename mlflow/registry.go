@@ -1,0 +1,284 @@
+package mlflow
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"iter"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/internal/transport"
+)
+
+// RegisteredModel is a name in the model registry.
+type RegisteredModel struct {
+	Name        string
+	Description string
+	Created     time.Time
+	Updated     time.Time
+	Tags        Tags
+	Aliases     map[string]string // alias to version
+	Latest      []ModelVersion
+}
+
+// UnmarshalJSON reads MLflow's form of a registered model.
+func (m *RegisteredModel) UnmarshalJSON(b []byte) error {
+	var w struct {
+		Name        string         `json:"name"`
+		Description string         `json:"description"`
+		Created     wireInt        `json:"creation_timestamp"`
+		Updated     wireInt        `json:"last_updated_timestamp"`
+		Tags        Tags           `json:"tags"`
+		Latest      []ModelVersion `json:"latest_versions"`
+		Aliases     []struct{ Alias, Version string }
+	}
+	if err := json.Unmarshal(b, &w); err != nil {
+		return err
+	}
+	*m = RegisteredModel{Name: w.Name, Description: w.Description, Created: millis(w.Created), Updated: millis(w.Updated), Tags: w.Tags, Latest: w.Latest}
+	for _, a := range w.Aliases {
+		if m.Aliases == nil {
+			m.Aliases = map[string]string{}
+		}
+		m.Aliases[a.Alias] = a.Version
+	}
+	return nil
+}
+
+// ModelVersion is one version of a registered model.
+type ModelVersion struct {
+	Name        string
+	Version     string
+	Description string
+	Source      string // where the files are: "models:/m-…", "mlflow-artifacts:/…"
+	RunID       string
+	ModelID     string // of the logged model
+	Status      string // "READY"
+	Created     time.Time
+	Updated     time.Time
+	Tags        Tags
+	Aliases     []string
+}
+
+// UnmarshalJSON reads MLflow's form of a model version.
+func (v *ModelVersion) UnmarshalJSON(b []byte) error {
+	var w struct {
+		Name        string   `json:"name"`
+		Version     string   `json:"version"`
+		Description string   `json:"description"`
+		Source      string   `json:"source"`
+		RunID       string   `json:"run_id"`
+		ModelID     string   `json:"model_id"`
+		Status      string   `json:"status"`
+		Created     wireInt  `json:"creation_timestamp"`
+		Updated     wireInt  `json:"last_updated_timestamp"`
+		Tags        Tags     `json:"tags"`
+		Aliases     []string `json:"aliases"`
+	}
+	if err := json.Unmarshal(b, &w); err != nil {
+		return err
+	}
+	*v = ModelVersion{w.Name, w.Version, w.Description, w.Source, w.RunID, w.ModelID, w.Status, millis(w.Created), millis(w.Updated), w.Tags, w.Aliases}
+	if id, ok := strings.CutPrefix(v.Source, "models:/m-"); ok && v.ModelID == "" {
+		v.ModelID = "m-" + id // the server keeps it in the source alone
+	}
+	return nil
+}
+
+// ModelOptions are what a new registered model may have besides its name.
+type ModelOptions struct {
+	Description string
+	Tags        map[string]string
+}
+
+// CreateModel registers a name. The error matches [mlops.ErrAlreadyExists] if
+// it is taken.
+//
+// MLflow REST: POST /api/2.0/mlflow/registered-models/create
+func (c *Client) CreateModel(ctx context.Context, name string, opt ModelOptions) (RegisteredModel, error) {
+	body := struct {
+		Name        string `json:"name"`
+		Description string `json:"description,omitempty"`
+		Tags        Tags   `json:"tags,omitempty"`
+	}{name, opt.Description, opt.Tags}
+	return once(ctx, c, func() (RegisteredModel, error) {
+		return model(sendOnce[modelReply](ctx, c, "CreateModel", "POST", "registered-models/create", body))
+	}, func() (RegisteredModel, bool, error) { return found(c.Model(ctx, name)) })
+}
+
+type modelReply struct {
+	Model RegisteredModel `json:"registered_model"`
+}
+
+func model(r modelReply, err error) (RegisteredModel, error) { return r.Model, err }
+
+type versionReply struct {
+	Version ModelVersion `json:"model_version"`
+}
+
+func version(r versionReply, err error) (ModelVersion, error) { return r.Version, err }
+
+// Model returns a registered model.
+//
+// MLflow REST: GET /api/2.0/mlflow/registered-models/get
+func (c *Client) Model(ctx context.Context, name string) (RegisteredModel, error) {
+	return model(get[modelReply](ctx, c, "Model", "registered-models/get", url.Values{"name": {name}}))
+}
+
+// ModelQuery selects registered models or versions. The zero value selects all.
+type ModelQuery struct {
+	Filter  string // "name = 'wine'", "tags.stage = 'test'"
+	OrderBy []string
+}
+
+func (q ModelQuery) values(token string) url.Values {
+	v := url.Values{"max_results": {"200"}}
+	if q.Filter != "" {
+		v.Set("filter", q.Filter)
+	}
+	if len(q.OrderBy) > 0 {
+		v["order_by"] = q.OrderBy
+	}
+	if token != "" {
+		v.Set("page_token", token)
+	}
+	return v
+}
+
+// Models lists the registered models that q selects.
+//
+// MLflow REST: GET /api/2.0/mlflow/registered-models/search
+func (c *Client) Models(ctx context.Context, q ModelQuery) iter.Seq2[RegisteredModel, error] {
+	return pages(func(token string) ([]RegisteredModel, string, error) {
+		out, err := get[struct {
+			Models []RegisteredModel `json:"registered_models"`
+			Next   string            `json:"next_page_token"`
+		}](ctx, c, "Models", "registered-models/search", q.values(token))
+		return out.Models, out.Next, err
+	})
+}
+
+// DeleteModel deletes a registered model and its versions, for good.
+//
+// MLflow REST: DELETE /api/2.0/mlflow/registered-models/delete
+func (c *Client) DeleteModel(ctx context.Context, name string) error {
+	return c.remove(ctx, func() error {
+		_, err := sendOnce[transport.None](ctx, c, "DeleteModel", "DELETE", "registered-models/delete", map[string]string{"name": name})
+		return err
+	})
+}
+
+// ModelVersionOptions are what a new version may have besides its source.
+type ModelVersionOptions struct {
+	RunID       string
+	ModelID     string // of the logged model that Source is
+	Tags        map[string]string
+	Description string
+}
+
+// versionTag is where a version's client-made ID is kept.
+const versionTag = "mlops.version_uid"
+
+// CreateModelVersion makes the next version of a registered model from the
+// files at source: "models:/m-…" of a logged model, or an artifact URI.
+// MLflow does not check that they are there. An answer that got lost does not
+// lead to a second version: each version carries a client-made ID.
+//
+// MLflow REST: POST /api/2.0/mlflow/model-versions/create
+func (c *Client) CreateModelVersion(ctx context.Context, name, source string, opt ModelVersionOptions) (ModelVersion, error) {
+	uid := c.newUID()
+	tags := Tags{versionTag: uid}
+	for k, v := range opt.Tags {
+		tags[k] = v
+	}
+	body := struct {
+		Name        string `json:"name"`
+		Source      string `json:"source"`
+		RunID       string `json:"run_id,omitempty"`
+		ModelID     string `json:"model_id,omitempty"`
+		Tags        Tags   `json:"tags"`
+		Description string `json:"description,omitempty"`
+	}{name, source, opt.RunID, opt.ModelID, tags, opt.Description}
+	return once(ctx, c, func() (ModelVersion, error) {
+		return version(sendOnce[versionReply](ctx, c, "CreateModelVersion", "POST", "model-versions/create", body))
+	}, func() (ModelVersion, bool, error) {
+		for v, err := range c.ModelVersions(ctx, ModelQuery{Filter: "tags.`" + versionTag + "` = '" + uid + "'"}) {
+			return v, err == nil, err
+		}
+		return ModelVersion{}, false, nil
+	})
+}
+
+// ModelVersion returns a version of a registered model.
+//
+// MLflow REST: GET /api/2.0/mlflow/model-versions/get
+func (c *Client) ModelVersion(ctx context.Context, name, v string) (ModelVersion, error) {
+	return version(get[versionReply](ctx, c, "ModelVersion", "model-versions/get", url.Values{"name": {name}, "version": {v}}))
+}
+
+// ModelVersions lists the versions that q selects.
+//
+// MLflow REST: GET /api/2.0/mlflow/model-versions/search
+func (c *Client) ModelVersions(ctx context.Context, q ModelQuery) iter.Seq2[ModelVersion, error] {
+	return pages(func(token string) ([]ModelVersion, string, error) {
+		out, err := get[struct {
+			Versions []ModelVersion `json:"model_versions"`
+			Next     string         `json:"next_page_token"`
+		}](ctx, c, "ModelVersions", "model-versions/search", q.values(token))
+		return out.Versions, out.Next, err
+	})
+}
+
+// DeleteModelVersion deletes a version, for good. Its files stay.
+//
+// MLflow REST: DELETE /api/2.0/mlflow/model-versions/delete
+func (c *Client) DeleteModelVersion(ctx context.Context, name, v string) error {
+	return c.remove(ctx, func() error {
+		_, err := sendOnce[transport.None](ctx, c, "DeleteModelVersion", "DELETE", "model-versions/delete", map[string]string{"name": name, "version": v})
+		return err
+	})
+}
+
+// SetModelVersionTag sets one tag of a version.
+//
+// MLflow REST: POST /api/2.0/mlflow/model-versions/set-tag
+func (c *Client) SetModelVersionTag(ctx context.Context, name, v, key, value string) error {
+	_, err := send[transport.None](ctx, c, "SetModelVersionTag", "POST", "model-versions/set-tag",
+		map[string]string{"name": name, "version": v, "key": key, "value": value})
+	return err
+}
+
+// SetAlias points alias at a version. MLflow reserves "latest" and names like "v1".
+//
+// MLflow REST: POST /api/2.0/mlflow/registered-models/alias
+func (c *Client) SetAlias(ctx context.Context, name, alias, v string) error {
+	_, err := send[transport.None](ctx, c, "SetAlias", "POST", "registered-models/alias",
+		map[string]string{"name": name, "alias": alias, "version": v})
+	return err
+}
+
+// DeleteAlias removes an alias; there being none is no error.
+//
+// MLflow REST: DELETE /api/2.0/mlflow/registered-models/alias
+func (c *Client) DeleteAlias(ctx context.Context, name, alias string) error {
+	_, err := send[transport.None](ctx, c, "DeleteAlias", "DELETE", "registered-models/alias",
+		map[string]string{"name": name, "alias": alias})
+	return err
+}
+
+// ModelByAlias returns the model version that alias points at.
+//
+// The error matches [mlops.ErrNotFound] if there is no such model or alias.
+//
+// MLflow REST: GET /api/2.0/mlflow/registered-models/alias
+func (c *Client) ModelByAlias(ctx context.Context, name, alias string) (ModelVersion, error) {
+	v, err := version(get[versionReply](ctx, c, "ModelByAlias", "registered-models/alias", url.Values{"name": {name}, "alias": {alias}}))
+	// A missing alias is answered like a bad argument.
+	if e, ok := errors.AsType[*mlops.Error](err); ok && e.Code == "INVALID_PARAMETER_VALUE" && strings.HasSuffix(e.Message, "not found.") {
+		e.Kind = mlops.ErrNotFound
+	}
+	return v, err
+}
