@@ -5,6 +5,7 @@ import (
 	"io"
 	"path/filepath"
 	"strconv"
+	"syscall"
 	"time"
 
 	"github.com/mlops-integration/mlops"
@@ -43,7 +44,10 @@ type service struct {
 	// endpoints are what programs may use, by the names of stackfile.
 	endpoints func(*site) map[string]stackfile.Endpoint
 
-	// grace is how long it may take to end after SIGTERM; 0 means 10 s.
+	// stop is the signal that asks it to end; 0 means SIGTERM.
+	stop syscall.Signal
+
+	// grace is how long it may take to end after that signal; 0 means 10 s.
 	grace time.Duration
 }
 
@@ -69,6 +73,9 @@ type site struct {
 	ports map[string]int // chosen, by "service/name"
 	log   io.Writer      // the service's log, for what prepare has to say
 	light bool           // MLflow alone on SQLite
+
+	command string // the mlopsctl that tasks call; may be empty
+
 	// run starts a command of preparation, waits for it, and sends its output
 	// to the log. The command is ended with ctx.
 	run func(context.Context, command) error

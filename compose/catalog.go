@@ -1,0 +1,73 @@
+package compose
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/mlops-integration/mlops"
+)
+
+// supervisorName is the name under which the supervisor writes its log.
+const supervisorName = "supervisor"
+
+// recipes lists the services of the stack in an order in which they can be
+// started. The light stack is MLflow alone.
+func (s *Stack) recipes(light bool) []service {
+	if s.catalog != nil {
+		return s.catalog(light)
+	}
+	if light {
+		return []service{mlflowService(true)}
+	}
+	all := []service{postgresService(), mlflowService(false)}
+	all = append(all, airflowServices()...)
+	return append(all, rayService(), evidentlyService())
+}
+
+// resolve picks the services that names mean, names of services or of groups,
+// in the order of all. No names means all. With needs it adds what those
+// depend on.
+func (s *Stack) resolve(all []service, names []string, needs bool) ([]service, error) {
+	want := map[string]bool{}
+	for _, n := range names {
+		found := false
+		for _, v := range all {
+			if v.name == n || v.group == n {
+				want[v.name], found = true, true
+			}
+		}
+		if !found {
+			return nil, &mlops.Error{Kind: mlops.ErrNotFound, Service: "compose", Message: "no service " + n + "; there are " + strings.Join(known(all), ", ")}
+		}
+	}
+	if len(names) == 0 {
+		return all, nil
+	}
+	var out []service
+	for _, v := range slices.Backward(all) {
+		if !want[v.name] {
+			continue
+		}
+		out = append(out, v)
+		if needs {
+			for _, a := range v.after {
+				want[a] = true
+			}
+		}
+	}
+	slices.Reverse(out)
+	return out, nil
+}
+
+// known lists the names that a user may say.
+func known(all []service) []string {
+	var out []string
+	for _, v := range all {
+		for _, n := range []string{v.group, v.name} {
+			if n != "" && !slices.Contains(out, n) {
+				out = append(out, n)
+			}
+		}
+	}
+	return out
+}

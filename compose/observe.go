@@ -1,0 +1,128 @@
+package compose
+
+import (
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/mlops-integration/mlops/internal/stackfile"
+)
+
+// publish writes the stack file: where the services are that became ready.
+func (sup *supervisor) publish() {
+	s := sup.stack
+	sup.mu.Lock()
+	endpoints := map[string]stackfile.Endpoint{}
+	st := s.siteOf(maps.Clone(sup.ports), sup.light, io.Discard)
+	for _, n := range sup.order {
+		if u := sup.units[n]; u.published && u.endpoints != nil {
+			maps.Copy(endpoints, u.endpoints(st))
+		}
+	}
+	wanted := len(sup.units)
+	sup.mu.Unlock()
+	var err error
+	if wanted == 0 || len(endpoints) == 0 {
+		err = stackfile.Remove(s.home)
+	} else {
+		err = stackfile.Write(stackfile.Stack{
+			Runtime: "process", Home: s.home, Endpoints: endpoints,
+			DVCRemote: filepath.Join(s.home, "data", "dvc-remote"),
+			DAGs:      filepath.Join(s.home, "data", "airflow", "dags"),
+			Pythons:   pythons(s.home),
+			ServeDir:  filepath.Join(s.home, "data", "serve"),
+			Command:   s.command,
+		})
+	}
+	if err != nil {
+		sup.log.Error("stack file", "error", err)
+	}
+}
+
+// pythons finds the interpreter of each environment that is there.
+func pythons(home string) map[string]string {
+	out := map[string]string{}
+	found, _ := filepath.Glob(filepath.Join(home, "venvs", "*", "bin", "python"))
+	for _, p := range found {
+		out[filepath.Base(filepath.Dir(filepath.Dir(p)))] = p
+	}
+	return out
+}
+
+// status is what the supervisor knows; with memory it also measures that.
+func (sup *supervisor) status(memory bool) Status {
+	sup.mu.Lock()
+	st := Status{Runtime: "process", Home: sup.stack.home, Light: sup.light, Supervisor: SupervisorStatus{PID: os.Getpid(), Since: sup.since}}
+	where := sup.stack.siteOf(sup.ports, sup.light, io.Discard)
+	var trees [][]proc
+	for _, v := range sup.stack.recipes(sup.light) {
+		s := ServiceStatus{Name: v.name, Group: v.group, State: Stopped, Ports: portsOf(v, sup.ports)}
+		var tree []proc
+		if u := sup.units[v.name]; u != nil {
+			s.State, s.Message, s.Restarts = u.phase, u.message, u.rec.Restarts
+			s.PID, s.Since = u.rec.Main.PID, u.rec.Since
+			s.URL = urlOf(v, where)
+			tree = slices.Clone(u.rec.Seen)
+		}
+		st.Services = append(st.Services, s)
+		trees = append(trees, tree)
+	}
+	sup.mu.Unlock()
+	if memory {
+		for i, tree := range trees {
+			for _, p := range tree {
+				st.Services[i].PSSBytes += memoryOf(p)
+			}
+		}
+	}
+	st.State = overall(st.Services)
+	return st
+}
+
+// overall is the state of the stack.
+func overall(services []ServiceStatus) State {
+	out := Stopped
+	for _, s := range services {
+		switch s.State {
+		case Stopped:
+		case Ready:
+			if out == Stopped {
+				out = Healthy
+			}
+		case Waiting, Preparing, Starting:
+			if out != Degraded {
+				out = Starting
+			}
+		default:
+			out = Degraded
+		}
+	}
+	return out
+}
+
+func portsOf(v service, ports map[string]int) map[string]int {
+	out := map[string]int{}
+	for _, p := range v.ports {
+		if n := ports[v.name+"/"+p.name]; n != 0 {
+			out[p.name] = n
+		}
+	}
+	return out
+}
+
+// urlOf is the address to show for a service: its own endpoint, or the one
+// named like its group.
+func urlOf(v service, st *site) string {
+	if v.endpoints == nil {
+		return ""
+	}
+	e := v.endpoints(st)
+	for _, n := range append([]string{v.name, v.group}, slices.Sorted(maps.Keys(e))...) {
+		if x, ok := e[n]; ok {
+			return x.URL
+		}
+	}
+	return ""
+}

@@ -1,0 +1,306 @@
+package compose
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/internal/stackfile"
+)
+
+// Options say which stack is meant.
+type Options struct {
+	Home     string      // servers, data and state; empty means MLOPS_HOME, else ~/.mlops
+	Command  string      // the mlopsctl that runs the supervisor and that tasks call; empty means this program
+	Progress func(Event) // is told what happens while a call waits; may be nil
+}
+
+// Stack is the stack of one home. It holds no connection and needs no closing;
+// it is safe for concurrent use.
+type Stack struct {
+	home     string
+	command  string
+	progress func(Event)
+	timing   timing
+	catalog  func(light bool) []service // nil: the real one
+}
+
+// timing is how long the core waits for what.
+type timing struct {
+	poll     time.Duration // between two looks at a process, a log or a server that starts
+	snapshot time.Duration // between two records of the process trees
+	health   time.Duration // between two questions to a ready server
+	backoff  time.Duration // before the first restart, doubling
+	longest  time.Duration // before any restart
+	reset    time.Duration // of health, after which earlier deaths are forgotten
+	stall    time.Duration // without log and processor time, after which a start is given up
+	attempts int           // deaths in a row after which no restart is tried
+	idle     time.Duration // after which a supervisor without services ends
+}
+
+var defaultTiming = timing{
+	poll:     200 * time.Millisecond,
+	snapshot: 2 * time.Second,
+	health:   20 * time.Second,
+	backoff:  time.Second,
+	longest:  30 * time.Second,
+	reset:    5 * time.Minute,
+	stall:    4 * time.Minute,
+	attempts: 8,
+	idle:     30 * time.Second,
+}
+
+// State is how a service or the stack is.
+type State string
+
+// The states of a service. The stack as a whole is [Healthy] when all wanted
+// services are ready, [Starting] while some are on their way, [Degraded] when
+// one is in trouble, and [Stopped] when none is wanted.
+const (
+	Stopped   State = "stopped"
+	Waiting   State = "waiting"   // for what it depends on
+	Preparing State = "preparing" // folders, tables, environments
+	Starting  State = "starting"  // the process runs and does not answer yet
+	Ready     State = "ready"
+	Unhealthy State = "unhealthy" // the process runs and answers no more
+	Backoff   State = "backoff"   // it died and is started again soon
+	Failed    State = "failed"    // it is not tried again by itself
+	Stopping  State = "stopping"
+	Healthy   State = "healthy"
+	Degraded  State = "degraded"
+)
+
+// Event is a step of starting, stopping or setting up.
+type Event struct {
+	Time    time.Time `json:"time"`
+	Service string    `json:"service,omitempty"`
+	State   State     `json:"state,omitempty"`
+	Message string    `json:"message,omitempty"`
+}
+
+// StartOptions say what to start. The zero value is everything.
+type StartOptions struct {
+	Services      []string      // names or groups, with what they depend on; none means all
+	WaitTimeout   time.Duration // how long all of it may take; 0 means 10 minutes
+	KeepOnFailure bool          // leave running what was started although something failed
+	Light         bool          // MLflow alone, on SQLite
+}
+
+// StopOptions say what to stop. The zero value is everything.
+type StopOptions struct {
+	Services []string // names or groups, without what depends on them; none means all
+}
+
+// Status is the stack at one moment.
+type Status struct {
+	Runtime    string           `json:"runtime"` // "process"
+	Home       string           `json:"home"`
+	State      State            `json:"state"`
+	Light      bool             `json:"light,omitempty"`
+	Message    string           `json:"message,omitempty"`
+	Services   []ServiceStatus  `json:"services"`
+	Supervisor SupervisorStatus `json:"supervisor"`
+}
+
+// SupervisorStatus is the process that watches the services.
+type SupervisorStatus struct {
+	PID   int       `json:"pid,omitempty"` // 0: none runs
+	Since time.Time `json:"since,omitzero"`
+}
+
+// ServiceStatus is one service at one moment.
+type ServiceStatus struct {
+	Name     string         `json:"name"`
+	Group    string         `json:"group,omitempty"`
+	State    State          `json:"state"`
+	PID      int            `json:"pid,omitempty"`
+	Ports    map[string]int `json:"ports,omitempty"`
+	URL      string         `json:"url,omitempty"`
+	Restarts int            `json:"restarts"` // since it was last started by a user
+	Since    time.Time      `json:"since,omitzero"`
+	PSSBytes int64          `json:"pss_bytes,omitempty"` // of all its processes, shared pages in part
+	Message  string         `json:"message,omitempty"`
+}
+
+// StartError is a start that failed.
+type StartError struct {
+	Service string
+	Reason  string
+	LogFile string
+	Log     []string // the last lines of the service's log
+}
+
+// Error returns the reason, followed by the last lines of the log.
+func (e *StartError) Error() string {
+	msg := "compose: start: " + e.Service + ": " + e.Reason
+	if len(e.Log) > 0 {
+		msg += "\nthe last lines of " + e.LogFile + ":\n  " + strings.Join(e.Log, "\n  ")
+	}
+	return msg
+}
+
+// Unwrap makes the error match [mlops.ErrUnavailable].
+func (e *StartError) Unwrap() error { return mlops.ErrUnavailable }
+
+// New returns the stack of a home. It starts nothing and makes no folder.
+func New(opt Options) (*Stack, error) {
+	s := &Stack{home: opt.Home, command: opt.Command, progress: opt.Progress, timing: defaultTiming}
+	var err error
+	if s.home == "" {
+		if s.home, err = stackfile.Home(); err != nil {
+			return nil, err
+		}
+	}
+	if s.command == "" {
+		if s.command, err = os.Executable(); err != nil {
+			return nil, fmt.Errorf("where this program lies: %w", err)
+		}
+	}
+	return s, nil
+}
+
+// tell reports progress.
+func (s *Stack) tell(e Event) {
+	if e.Time.IsZero() {
+		e.Time = time.Now()
+	}
+	if s.progress != nil {
+		s.progress(e)
+	}
+}
+
+// Start brings up what is wanted and not there, waits until it is ready, and
+// returns the stack's status. What runs already keeps running; if everything
+// does, nothing is done. Environments that are missing are made first.
+//
+// If something does not become ready, or ctx ends, what this call started is
+// stopped again, unless KeepOnFailure; the error is a [*StartError] then.
+func (s *Stack) Start(ctx context.Context, opt StartOptions) (Status, error) {
+	want, err := s.resolve(s.recipes(opt.Light), opt.Services, true)
+	if err != nil {
+		return Status{}, err
+	}
+	if opt.WaitTimeout <= 0 {
+		opt.WaitTimeout = 10 * time.Minute
+	}
+	if err := makeHome(s.home); err != nil {
+		return Status{}, err
+	}
+	if err := s.ensureAll(ctx, want); err != nil {
+		return Status{}, err
+	}
+	var a answer
+	for range 5 { // a supervisor that is just ending is followed by another
+		a, err = s.ask(ctx, request{Op: "start", Start: opt}, true)
+		if !errors.Is(err, errHungUp) {
+			break
+		}
+	}
+	if err != nil {
+		return Status{}, err
+	}
+	return a.Status, a.err()
+}
+
+// ensureAll makes what the services need on disk.
+func (s *Stack) ensureAll(ctx context.Context, want []service) error {
+	if s.catalog != nil {
+		return nil
+	}
+	var venvs []string
+	for _, v := range want {
+		if v.venv != "" && !slices.Contains(venvs, v.venv) {
+			venvs = append(venvs, v.venv)
+		}
+		if v.name == "postgres" {
+			if err := s.ensurePostgres(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	if len(venvs) == 0 {
+		return nil
+	}
+	return s.Setup(ctx, SetupOptions{Environments: venvs})
+}
+
+// Stop ends what is wanted to end, dependents first, and waits until no
+// process of it is left. Nothing running is no error.
+func (s *Stack) Stop(ctx context.Context, opt StopOptions) error {
+	if _, err := s.resolve(s.recipes(false), opt.Services, false); err != nil {
+		return err
+	}
+	a, err := s.ask(ctx, request{Op: "stop", Stop: opt}, false)
+	if errors.Is(err, errNoSupervisor) || errors.Is(err, errHungUp) {
+		if _, err := os.Stat(statePath(s.home)); errors.Is(err, os.ErrNotExist) {
+			return nil
+		}
+		return s.stopAlone(ctx, opt)
+	}
+	if err != nil {
+		return err
+	}
+	if a.Ending {
+		return errors.Join(a.err(), s.awaitEnd(ctx))
+	}
+	return a.err()
+}
+
+// Restart stops what is named and starts it again; none named means what runs,
+// else everything.
+func (s *Stack) Restart(ctx context.Context, opt StartOptions) (Status, error) {
+	before, err := s.Status(ctx)
+	if err != nil {
+		return Status{}, err
+	}
+	if len(opt.Services) == 0 {
+		opt.Light = opt.Light || before.Light
+		for _, v := range before.Services {
+			if v.State != Stopped && !opt.Light {
+				opt.Services = append(opt.Services, v.Name)
+			}
+		}
+	}
+	stop := StopOptions{Services: opt.Services}
+	if before.Light != opt.Light {
+		stop.Services = nil
+	}
+	if err := s.Stop(ctx, stop); err != nil {
+		return Status{}, err
+	}
+	return s.Start(ctx, opt)
+}
+
+// Status asks the supervisor how the services are. Without a supervisor it
+// looks for their processes itself.
+func (s *Stack) Status(ctx context.Context) (Status, error) {
+	a, err := s.ask(ctx, request{Op: "status"}, false)
+	if errors.Is(err, errNoSupervisor) || errors.Is(err, errHungUp) {
+		return s.statusAlone()
+	}
+	if err != nil {
+		return Status{}, err
+	}
+	return a.Status, a.err()
+}
+
+// Plan returns what Start would do now. It changes nothing.
+func (s *Stack) Plan(ctx context.Context, opt StartOptions) (Plan, error) {
+	want, err := s.resolve(s.recipes(opt.Light), opt.Services, true)
+	if err != nil {
+		return Plan{}, err
+	}
+	st, err := s.Status(ctx)
+	if err != nil {
+		return Plan{}, err
+	}
+	if err := modeConflict(st, opt.Light); err != nil {
+		return Plan{}, err
+	}
+	return plan(want, st), nil
+}

@@ -1,0 +1,476 @@
+package compose
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+)
+
+// supervisor runs the services of one home. There is one at a time, the owner
+// of the lock.
+type supervisor struct {
+	stack *Stack
+	log   *slog.Logger
+	since time.Time
+
+	ops sync.Mutex // one start or stop at a time
+
+	mu         sync.Mutex
+	units      map[string]*unit
+	order      []string // names of units, as the recipes list them
+	ports      map[string]int
+	light      bool
+	changed    chan struct{} // closed and replaced at every change
+	hearers    map[chan Event]bool
+	starting   context.CancelCauseFunc // ends the start that is under way
+	active     int                     // requests being answered
+	operations int                     // starts and stops that were answered
+	ending     bool                    // the supervisor is on its way out
+
+	saving sync.Mutex
+}
+
+func newSupervisor(s *Stack, log *slog.Logger) *supervisor {
+	return &supervisor{
+		stack: s, log: log, since: time.Now(),
+		units: map[string]*unit{}, ports: map[string]int{},
+		changed: make(chan struct{}), hearers: map[chan Event]bool{},
+	}
+}
+
+// adopt takes over what the last supervisor left: living services are watched
+// and keep their processes, dead ones are started again.
+func (sup *supervisor) adopt() error {
+	st, err := readState(sup.stack.home)
+	if err != nil {
+		return err
+	}
+	sup.mu.Lock()
+	sup.light = st.Light
+	maps.Copy(sup.ports, st.Ports)
+	sup.mu.Unlock()
+	for _, v := range sup.stack.recipes(st.Light) {
+		r := st.Services[v.name]
+		if r == nil {
+			continue
+		}
+		lives := alive(r.Main)
+		sup.log.Info("adopt", "service", v.name, "pid", r.Main.PID, "alive", lives)
+		sup.add(v, *r, lives, true)
+	}
+	return nil
+}
+
+// add makes a unit and lets it run.
+func (sup *supervisor) add(v service, r record, adopted, patient bool) *unit {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	u := &unit{service: v, sup: sup, cancel: cancel, done: make(chan struct{}), phase: Waiting, rec: r, published: patient}
+	sup.mu.Lock()
+	sup.units[v.name] = u
+	sup.order = nil
+	for _, w := range sup.stack.recipes(sup.light) {
+		if sup.units[w.name] != nil {
+			sup.order = append(sup.order, w.name)
+		}
+	}
+	sup.mu.Unlock()
+	go u.keep(ctx, adopted, patient)
+	return u
+}
+
+// remove ends units, dependents first, and forgets them.
+func (sup *supervisor) remove(names []string) error {
+	var errs []error
+	left := slices.Clone(names)
+	for len(left) > 0 {
+		var wave []*unit
+		sup.mu.Lock()
+		for _, n := range left {
+			needed := slices.ContainsFunc(left, func(m string) bool {
+				return sup.units[m] != nil && slices.Contains(sup.units[m].after, n)
+			})
+			if u := sup.units[n]; u != nil && !needed {
+				wave = append(wave, u)
+			}
+		}
+		sup.mu.Unlock()
+		if len(wave) == 0 {
+			break
+		}
+		for _, u := range wave {
+			u.cancel(errStopped)
+		}
+		for _, u := range wave {
+			<-u.done
+			if u.endErr != nil {
+				errs = append(errs, fmt.Errorf("%s: %w", u.name, u.endErr))
+			}
+			sup.mu.Lock()
+			delete(sup.units, u.name)
+			sup.order = slices.DeleteFunc(sup.order, func(n string) bool { return n == u.name })
+			sup.mu.Unlock()
+			left = slices.DeleteFunc(left, func(n string) bool { return n == u.name })
+		}
+	}
+	sup.publish()
+	sup.save()
+	return errors.Join(errs...)
+}
+
+// start carries out a plan for opt and waits until all of it is ready.
+func (sup *supervisor) start(ctx context.Context, opt StartOptions) error {
+	sup.ops.Lock()
+	defer sup.ops.Unlock()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	sup.mu.Lock()
+	sup.starting = cancel
+	sup.mu.Unlock()
+
+	observed := sup.status(false)
+	if err := modeConflict(observed, opt.Light); err != nil {
+		return err
+	}
+	sup.mu.Lock()
+	sup.light = opt.Light
+	sup.mu.Unlock()
+	all := sup.stack.recipes(opt.Light)
+	want, err := sup.stack.resolve(all, opt.Services, true)
+	if err != nil {
+		return err
+	}
+	var created, wanted []string
+	steps := plan(want, observed).Steps
+	for _, step := range steps {
+		wanted = append(wanted, step.Service)
+		sup.tell(Event{Service: step.Service, Message: joinNotes(step.Action, step.Reason)})
+		if step.Action != "keep" {
+			created = append(created, step.Service)
+		}
+	}
+	if err := sup.remove(created); err != nil { // what failed, waits to be restarted, or hangs
+		return err
+	}
+	if err := sup.choosePorts(all); err != nil {
+		return err
+	}
+	for _, v := range want {
+		if slices.Contains(created, v.name) {
+			sup.add(v, record{}, false, false)
+		}
+	}
+	sup.save()
+	err = sup.await(ctx, wanted, opt.WaitTimeout)
+	if err != nil && !opt.KeepOnFailure {
+		err = errors.Join(err, sup.remove(created))
+	}
+	return err
+}
+
+// await waits until the named units are ready, or one of them has failed.
+func (sup *supervisor) await(ctx context.Context, names []string, timeout time.Duration) error {
+	over := time.NewTimer(timeout)
+	defer over.Stop()
+	for {
+		sup.mu.Lock()
+		changed := sup.changed
+		var behind, failed *unit
+		for _, n := range names {
+			u := sup.units[n]
+			switch {
+			case u == nil:
+			case u.phase == Failed && failed == nil:
+				failed = u
+			case u.phase != Ready && behind == nil:
+				behind = u
+			}
+		}
+		var reason string
+		if failed != nil {
+			reason = failed.message
+		} else if behind != nil {
+			reason = fmt.Sprintf("is not ready after %s: %s", timeout, joinNotes(string(behind.phase), behind.message))
+		}
+		sup.mu.Unlock()
+		switch {
+		case failed != nil:
+			return sup.startError(failed, reason)
+		case behind == nil:
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-over.C:
+			return sup.startError(behind, reason)
+		case <-changed:
+		}
+	}
+}
+
+func (sup *supervisor) startError(u *unit, reason string) error {
+	file := sup.stack.logPath(u.name)
+	return &StartError{Service: u.name, Reason: reason, LogFile: file, Log: tail(file, 30)}
+}
+
+// errInterrupted is why a start ends that its caller gave up.
+var errInterrupted = errors.New("interrupted")
+
+// stop ends the named services, or all; a start that is under way is given up.
+func (sup *supervisor) stop(opt StopOptions) error {
+	sup.mu.Lock()
+	if sup.starting != nil {
+		sup.starting(errStopped)
+	}
+	sup.mu.Unlock()
+	sup.ops.Lock()
+	defer sup.ops.Unlock()
+	sup.mu.Lock()
+	light := sup.light
+	sup.mu.Unlock()
+	var names []string
+	for _, v := range sup.stack.recipes(light) {
+		if len(opt.Services) == 0 || slices.Contains(opt.Services, v.name) || slices.Contains(opt.Services, v.group) {
+			names = append(names, v.name)
+		}
+	}
+	sup.mu.Lock()
+	names = slices.DeleteFunc(names, func(n string) bool { return sup.units[n] == nil })
+	sup.mu.Unlock()
+	return sup.remove(names)
+}
+
+// empty reports whether no service is wanted.
+func (sup *supervisor) empty() bool {
+	sup.mu.Lock()
+	defer sup.mu.Unlock()
+	return len(sup.units) == 0
+}
+
+// missing names a service in after that u has to wait for.
+func (sup *supervisor) missing(u *unit) (string, <-chan struct{}) {
+	sup.mu.Lock()
+	defer sup.mu.Unlock()
+	for _, a := range u.after {
+		if n := sup.units[a]; n == nil || n.phase != Ready {
+			return a, sup.changed
+		}
+	}
+	return "", nil
+}
+
+// site is what a recipe sees of u's surroundings now. Without a file it has no
+// log and cannot run commands.
+func (sup *supervisor) site(u *unit, log *os.File) *site {
+	sup.mu.Lock()
+	defer sup.mu.Unlock()
+	st := sup.stack.siteOf(maps.Clone(sup.ports), sup.light, io.Discard)
+	if log != nil {
+		st.log = log
+		st.run = sup.stack.runner(u.name, log)
+	}
+	return st
+}
+
+// choosePorts gives every service that does not run its numbers, so that each
+// recipe can know the addresses of all.
+func (sup *supervisor) choosePorts(all []service) error {
+	for _, v := range all {
+		sup.mu.Lock()
+		running := sup.units[v.name] != nil
+		sup.mu.Unlock()
+		if running {
+			continue
+		}
+		if _, err := sup.assign(all, v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// assign chooses the ports of a service that does not run.
+func (sup *supervisor) assign(all []service, v service) (note string, err error) {
+	for _, p := range v.ports {
+		key := v.name + "/" + p.name
+		sup.mu.Lock()
+		taken := map[int]bool{}
+		for _, w := range all {
+			for _, q := range w.ports {
+				if k := w.name + "/" + q.name; k != key {
+					taken[q.first], taken[sup.ports[k]] = true, true
+				}
+			}
+		}
+		before := sup.ports[key]
+		sup.mu.Unlock()
+		n, why, err := choosePort(p, before, func(n int) bool { return taken[n] }, portFree, listeners)
+		if err != nil {
+			return "", fmt.Errorf("%s: %w", v.name, err)
+		}
+		note = joinNotes(note, why)
+		sup.mu.Lock()
+		sup.ports[key] = n
+		sup.mu.Unlock()
+	}
+	return note, nil
+}
+
+// confirmPorts looks at u's ports again just before it starts. After a death
+// the number is given a moment to come free.
+func (sup *supervisor) confirmPorts(ctx context.Context, u *unit) error {
+	sup.mu.Lock()
+	again := u.published
+	sup.mu.Unlock()
+	for deadline := time.Now().Add(5 * time.Second); again && time.Now().Before(deadline); {
+		busy := slices.ContainsFunc(u.ports, func(p port) bool {
+			sup.mu.Lock()
+			n := sup.ports[u.name+"/"+p.name]
+			sup.mu.Unlock()
+			return !portFree(n)
+		})
+		if !busy {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(sup.stack.timing.poll):
+		}
+	}
+	note, err := sup.assign(sup.stack.recipes(sup.isLight()), u.service)
+	if err != nil {
+		return err
+	}
+	for _, p := range u.ports {
+		sup.mu.Lock()
+		n := sup.ports[u.name+"/"+p.name]
+		sup.mu.Unlock()
+		if note == "" && n != p.first {
+			if who := listeners(p.first); len(who) > 0 {
+				note = fmt.Sprintf("%s; using %d", heldText(p.first, who), n)
+			}
+		}
+	}
+	sup.mu.Lock()
+	u.portNote = note
+	sup.mu.Unlock()
+	if note != "" {
+		sup.tell(Event{Service: u.name, State: Preparing, Message: note})
+	}
+	return nil
+}
+
+func (sup *supervisor) isLight() bool {
+	sup.mu.Lock()
+	defer sup.mu.Unlock()
+	return sup.light
+}
+
+// changedNow records a change, tells it, and wakes whoever waits for one.
+func (sup *supervisor) changedNow(e Event) {
+	if e.State == Ready || e.State == Stopped {
+		sup.publish()
+	}
+	sup.save()
+	sup.tell(e)
+	sup.mu.Lock()
+	close(sup.changed)
+	sup.changed = make(chan struct{})
+	sup.mu.Unlock()
+}
+
+// tell hands an event to the log and to those who listen; one who does not
+// keep up loses events.
+func (sup *supervisor) tell(e Event) {
+	if e.Time.IsZero() {
+		e.Time = time.Now()
+	}
+	sup.log.Info("event", "service", e.Service, "state", e.State, "message", e.Message)
+	sup.mu.Lock()
+	defer sup.mu.Unlock()
+	for c := range sup.hearers {
+		select {
+		case c <- e:
+		default:
+		}
+	}
+}
+
+// save writes the state file if it would differ.
+func (sup *supervisor) save() {
+	sup.saving.Lock()
+	defer sup.saving.Unlock()
+	sup.mu.Lock()
+	st := state{Version: stateVersion, Boot: bootID(), Light: sup.light, Ports: maps.Clone(sup.ports), Services: map[string]*record{}}
+	for n, u := range sup.units {
+		r := u.rec
+		r.Seen = slices.Clone(r.Seen)
+		st.Services[n] = &r
+	}
+	sup.mu.Unlock()
+	if err := st.write(sup.stack.home); err != nil {
+		sup.log.Error("state file", "error", err)
+	}
+}
+
+// look records which processes belong to which service.
+func (sup *supervisor) look() {
+	t, err := processes()
+	if err != nil {
+		sup.log.Error("processes", "error", err)
+		return
+	}
+	marks := remembered(markIn)
+	differs := false
+	sup.mu.Lock()
+	for _, u := range sup.units {
+		if u.rec.Main.PID == 0 {
+			continue
+		}
+		now := t.members(family{main: u.rec.Main, seen: u.rec.Seen, mark: markOf(sup.stack.home, u.name)}, marks)
+		u.cpu = t.cpu(now)
+		if !slices.Equal(now, u.rec.Seen) {
+			u.rec.Seen, differs = now, true
+		}
+	}
+	sup.mu.Unlock()
+	if differs {
+		sup.save()
+	}
+}
+
+// housekeeping looks at processes and logs until ctx ends.
+func (sup *supervisor) housekeeping(ctx context.Context) {
+	tick := time.NewTicker(sup.stack.timing.snapshot)
+	defer tick.Stop()
+	var marked time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		sup.look()
+		logs, _ := filepath.Glob(filepath.Join(sup.stack.home, "logs", "*.log"))
+		for _, l := range logs {
+			if err := rotate(l, logSize); err != nil {
+				sup.log.Error("rotate", "log", l, "error", err)
+			}
+			if time.Since(marked) > 10*time.Second {
+				markLog(l, time.Now())
+			}
+		}
+		if time.Since(marked) > 10*time.Second {
+			marked = time.Now()
+		}
+	}
+}

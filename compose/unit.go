@@ -1,0 +1,366 @@
+package compose
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"time"
+)
+
+// unit is one wanted service in the hands of the supervisor. One goroutine,
+// keep, runs it; the fields below mu belong to the supervisor's lock.
+type unit struct {
+	service
+	sup    *supervisor
+	cancel context.CancelCauseFunc
+	done   chan struct{} // closed when keep has returned and nothing of the service is left
+
+	// under sup.mu
+	phase     State
+	message   string
+	rec       record
+	cpu       time.Duration // of all its processes, at the last look
+	published bool          // it was ready since it was started, so its endpoints are in the stack file
+	portNote  string        // who held the port that it would have had
+	endErr    error         // what was left when it was stopped
+
+	child *exec.Cmd // nil when adopted; keep's own
+}
+
+// errStopped is why a service ends that is no longer wanted.
+var errStopped = errors.New("stopped")
+
+// keep runs the service until ctx ends. adopted says that its process runs
+// already; patient says that a failure at the first try is followed by others,
+// as it is for a service that ran before.
+func (u *unit) keep(ctx context.Context, adopted, patient bool) {
+	defer close(u.done)
+	defer u.finish()
+	t := u.sup.stack.timing
+	for fails := 0; ; {
+		var err error
+		if adopted {
+			err = u.awaitReady(ctx)
+		} else {
+			err = u.launch(ctx)
+		}
+		adopted = false
+		if err == nil {
+			began := time.Now()
+			patient = true
+			err = u.watch(ctx)
+			if time.Since(began) >= t.reset {
+				fails = 0
+			}
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		if !patient {
+			// The process, if it still runs, stays for whoever asked to keep
+			// it; the caller of start decides.
+			u.set(Failed, err.Error())
+			<-ctx.Done()
+			return
+		}
+		u.clear()
+		if fails++; fails > t.attempts {
+			u.set(Failed, fmt.Sprintf("gave up after %d restarts in a row (%s); see: mlopsctl logs %s; try again: mlopsctl start", t.attempts, err, u.name))
+			<-ctx.Done()
+			return
+		}
+		wait := min(t.backoff<<(fails-1), t.longest)
+		u.set(Backoff, fmt.Sprintf("%s; restart %d of %d in %s", err, fails, t.attempts, wait))
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(wait):
+		}
+		u.sup.mu.Lock()
+		u.rec.Restarts++
+		u.sup.mu.Unlock()
+	}
+}
+
+// finish ends what is left of the service when it is no longer wanted.
+func (u *unit) finish() {
+	u.set(Stopping, "")
+	err := u.clear()
+	u.sup.mu.Lock()
+	u.endErr, u.published = err, false
+	u.sup.mu.Unlock()
+	u.set(Stopped, "")
+}
+
+// clear ends all processes of the service and forgets them.
+func (u *unit) clear() error {
+	u.sup.mu.Lock()
+	r := u.rec
+	r.Seen = slices.Clone(r.Seen)
+	u.sup.mu.Unlock()
+	reaped := make(chan struct{})
+	if u.child == nil {
+		close(reaped)
+	} else {
+		go func(c *exec.Cmd) { _ = c.Wait(); close(reaped) }(u.child)
+	}
+	err := u.sup.stack.endService(u.service, r)
+	if err == nil {
+		<-reaped
+		u.child = nil
+		u.sup.mu.Lock()
+		u.rec.Main, u.rec.Seen = proc{}, nil
+		u.sup.mu.Unlock()
+	}
+	return err
+}
+
+// launch starts the service and waits until it is ready and settled.
+func (u *unit) launch(ctx context.Context) error {
+	if err := u.awaitNeeds(ctx); err != nil {
+		return err
+	}
+	u.set(Preparing, "")
+	if err := u.clear(); err != nil { // left by a supervisor that was killed
+		return err
+	}
+	if err := u.sup.confirmPorts(ctx, u); err != nil {
+		return err
+	}
+	log, err := openLog(u.sup.stack.logPath(u.name))
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	st := u.sup.site(u, log)
+	if u.prepare != nil {
+		if err := u.prepare(ctx, st); err != nil {
+			return fmt.Errorf("preparing: %w", err)
+		}
+	}
+	c, err := u.command(st)
+	if err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	cmd := c.process(u.sup.stack.home, u.name, log)
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	u.child = cmd
+	main := proc{PID: cmd.Process.Pid}
+	if i, err := inspect(main.PID); err == nil {
+		main = i.proc
+	}
+	u.sup.mu.Lock()
+	u.rec.Main, u.rec.Since = main, time.Now()
+	u.sup.mu.Unlock()
+	return u.awaitReady(ctx)
+}
+
+// awaitNeeds waits until the services in after are ready.
+func (u *unit) awaitNeeds(ctx context.Context) error {
+	for {
+		missing, changed := u.sup.missing(u)
+		if missing == "" {
+			return nil
+		}
+		u.set(Waiting, "for "+missing)
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-changed:
+		}
+	}
+}
+
+// awaitReady waits until the running process answers as itself, as long as it
+// lives and makes progress.
+func (u *unit) awaitReady(ctx context.Context) error {
+	t := u.sup.stack.timing
+	began := time.Now()
+	log := u.sup.stack.logPath(u.name)
+	f, err := openLog(log)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	st := u.sup.site(u, f)
+	u.set(Starting, u.note())
+	var progress struct {
+		at   time.Time
+		size int64
+		cpu  time.Duration
+	}
+	progress.at = began
+	var last error
+	for {
+		if !u.living() {
+			return u.death()
+		}
+		last = u.ask(ctx, st)
+		if last == nil {
+			break
+		}
+		u.sup.mu.Lock()
+		cpu := u.cpu
+		u.sup.mu.Unlock()
+		var size int64
+		if info, err := os.Stat(log); err == nil {
+			size = info.Size()
+		}
+		if size != progress.size || cpu > progress.cpu {
+			progress.at, progress.size, progress.cpu = time.Now(), size, cpu
+		}
+		if time.Since(progress.at) > t.stall {
+			return fmt.Errorf("does nothing since %s and is not ready: %w", time.Since(progress.at).Round(time.Second), last)
+		}
+		u.sup.mu.Lock()
+		u.message = joinNotes(u.portNote, last.Error())
+		u.sup.mu.Unlock()
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(t.poll):
+		}
+	}
+	if u.settled != nil {
+		u.set(Starting, joinNotes(u.note(), "answers, settling"))
+		if err := u.settled(ctx, st); err != nil {
+			if !u.living() {
+				return u.death()
+			}
+			return fmt.Errorf("settling: %w", err)
+		}
+	}
+	u.sup.mu.Lock()
+	u.published = true
+	u.sup.mu.Unlock()
+	u.sup.look() // so that its whole tree is on record before anybody relies on it
+	u.set(Ready, joinNotes(u.note(), "ready after "+time.Since(began).Round(100*time.Millisecond).String()))
+	return nil
+}
+
+// ask puts the recipe's question, and makes sure that the answer came from a
+// process of ours: a stranger may listen on the port.
+func (u *unit) ask(ctx context.Context, st *site) error {
+	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
+	defer cancel()
+	if u.ready != nil {
+		if err := u.ready(ctx, st); err != nil {
+			return err
+		}
+	}
+	if len(u.ports) == 0 {
+		return nil
+	}
+	n := st.port(u.name, u.ports[0].name)
+	holders := listeners(n)
+	if len(holders) == 0 || holders[0].pid == 0 {
+		return nil // not to be seen by us; the recipe's word counts
+	}
+	u.sup.look()
+	u.sup.mu.Lock()
+	defer u.sup.mu.Unlock()
+	for _, h := range holders {
+		if h.pid == u.rec.Main.PID || slices.ContainsFunc(u.rec.Seen, func(p proc) bool { return p.PID == h.pid }) {
+			return nil
+		}
+	}
+	return errors.New(heldText(n, holders))
+}
+
+// watch returns when the process ends, or ctx.
+func (u *unit) watch(ctx context.Context) error {
+	t := u.sup.stack.timing
+	tick := time.NewTicker(t.poll)
+	defer tick.Stop()
+	asked := time.Now()
+	misses := 0
+	st := u.sup.site(u, nil)
+	for {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-tick.C:
+		}
+		if !u.living() {
+			return u.death()
+		}
+		if u.ready == nil || time.Since(asked) < t.health {
+			continue
+		}
+		c, cancel := context.WithTimeout(ctx, 15*time.Second)
+		err := u.ready(c, st)
+		cancel()
+		asked = time.Now()
+		switch {
+		case ctx.Err() != nil:
+		case err == nil && misses >= 3:
+			misses = 0
+			u.set(Ready, u.note())
+		case err == nil:
+			misses = 0
+		default:
+			if misses++; misses == 3 {
+				u.set(Unhealthy, err.Error())
+			}
+		}
+	}
+}
+
+func (u *unit) living() bool {
+	u.sup.mu.Lock()
+	main := u.rec.Main
+	u.sup.mu.Unlock()
+	return alive(main)
+}
+
+// death describes how the main process ended, and reaps it if it was our
+// child. What it left is on record, and ended by clear.
+func (u *unit) death() error {
+	u.sup.look() // while a zombie still proves whose session it was
+	u.sup.mu.Lock()
+	lived := time.Since(u.rec.Since).Round(100 * time.Millisecond)
+	u.sup.mu.Unlock()
+	how := "ended"
+	if u.child != nil {
+		_ = u.child.Wait()
+		if st := u.child.ProcessState; st != nil {
+			how = st.String()
+		}
+		u.child = nil
+	}
+	return fmt.Errorf("%s after %s", how, lived)
+}
+
+// note is what a user should know about the ports.
+func (u *unit) note() string {
+	u.sup.mu.Lock()
+	defer u.sup.mu.Unlock()
+	return u.portNote
+}
+
+func joinNotes(a, b string) string {
+	if a == "" || b == "" {
+		return a + b
+	}
+	return a + "; " + b
+}
+
+// set changes the phase, records it and tells whoever listens.
+func (u *unit) set(phase State, message string) {
+	u.sup.mu.Lock()
+	same := u.phase == phase && u.message == message
+	u.phase, u.message = phase, message
+	u.sup.mu.Unlock()
+	if same {
+		return
+	}
+	u.sup.changedNow(Event{Time: time.Now(), Service: u.name, State: phase, Message: message})
+}
