@@ -1,0 +1,48 @@
+package rayserve
+
+import (
+	"archive/zip"
+	"bytes"
+	"io"
+	"regexp"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestThePackageDependsOnNamesAndContentsOnly(t *testing.T) {
+	file := func(s string, at time.Time) *fstest.MapFile {
+		return &fstest.MapFile{Data: []byte(s), ModTime: at, Mode: 0o600}
+	}
+	n1, b1, err := pack(fstest.MapFS{"m/a.py": file("1", time.Now()), "m/b.py": file("2", time.Time{})})
+	require.NoError(t, err)
+	n2, b2, err := pack(fstest.MapFS{"m/b.py": file("2", time.Unix(1, 0)), "m/a.py": file("1", time.Unix(9, 0))})
+	require.NoError(t, err)
+	require.Equal(t, n1, n2)
+	require.Equal(t, b1, b2, "equal code has to be uploaded once")
+	n3, _, err := pack(fstest.MapFS{"m/a.py": file("1", time.Time{}), "m/b.py": file("3", time.Time{})})
+	require.NoError(t, err)
+	require.NotEqual(t, n1, n3, "other code under the same name would never arrive")
+	require.Equal(t, n1, packageOf("gcs://"+n1))
+	require.Empty(t, packageOf("gcs://../"+n1))
+}
+
+func TestTheBuilderIsInThePackage(t *testing.T) {
+	name, data, err := builder()
+	require.NoError(t, err)
+	require.Regexp(t, regexp.MustCompile(`^_ray_pkg_[0-9a-f]{32}\.zip$`), name)
+	r, err := zip.NewReader(bytes.NewReader(data), int64(len(data)))
+	require.NoError(t, err)
+	var names []string
+	for _, f := range r.File {
+		names = append(names, f.Name)
+	}
+	require.Equal(t, []string{"mlops_serve/__init__.py", "mlops_serve/app.py"}, names)
+	f, err := r.Open("mlops_serve/app.py")
+	require.NoError(t, err)
+	code, err := io.ReadAll(f)
+	require.NoError(t, err)
+	require.Contains(t, string(code), "def build(args):")
+}

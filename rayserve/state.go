@@ -1,0 +1,122 @@
+package rayserve
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/mlops-integration/mlops"
+)
+
+// kept is the desired configuration as the state folder holds it.
+type kept struct {
+	Session string  `json:"session"` // the Ray session it was written to; another one has forgotten it
+	Config  desired `json:"config"`
+}
+
+func (c *Client) keptFile() string { return filepath.Join(c.opt.StateDir, "serve.json") }
+
+// recall reads what is kept; nothing kept is the zero value.
+func (c *Client) recall() (kept, error) {
+	var k kept
+	b, err := os.ReadFile(c.keptFile())
+	if errors.Is(err, fs.ErrNotExist) {
+		return k, nil
+	}
+	if err != nil {
+		return k, err
+	}
+	if err := json.Unmarshal(b, &k); err != nil {
+		return kept{}, fmt.Errorf("rayserve: %s is damaged (%w); remove it, and deploy the applications again that Ray has forgotten", c.keptFile(), err)
+	}
+	return k, nil
+}
+
+func (c *Client) keep(k kept) error {
+	b, err := json.Marshal(k)
+	if err != nil {
+		return err
+	}
+	if err := replaceFile(c.keptFile(), append(b, '\n')); err != nil {
+		return err
+	}
+	c.sweepPackages(k)
+	return nil
+}
+
+// packages names the packages that the kept applications of ours run.
+func (k kept) packages() []string {
+	var out []string
+	for _, raw := range k.Config.Applications {
+		var a struct {
+			RuntimeEnv runtimeEnv `json:"runtime_env"`
+		}
+		if !ours(raw) || json.Unmarshal(raw, &a) != nil {
+			continue
+		}
+		if p := packageOf(a.RuntimeEnv.WorkingDir); p != "" && !slices.Contains(out, p) {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// lock keeps other deployments out, of this process and of others on this
+// machine, until the returned function is called: flock holds between any two
+// descriptors.
+func (c *Client) lock(ctx context.Context, op string) (unlock func(), err error) {
+	if err := os.MkdirAll(c.opt.StateDir, 0o700); err != nil {
+		return nil, fmt.Errorf("rayserve: the state folder: %w", err)
+	}
+	f, err := os.OpenFile(filepath.Join(c.opt.StateDir, "serve.lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("rayserve: the lock: %w", err)
+	}
+	for {
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if err == nil {
+			return func() { f.Close() }, nil
+		}
+		if !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR) {
+			f.Close()
+			return nil, fmt.Errorf("rayserve: lock %s: %w", f.Name(), err)
+		}
+		if err := wait(ctx, 20*time.Millisecond); err != nil {
+			f.Close()
+			return nil, &mlops.Error{Kind: mlops.ErrConflict, Service: service, Op: op, Cause: err, Message: "another deployment holds " + f.Name()}
+		}
+	}
+}
+
+// wait lets d pass, or returns why ctx ended.
+func wait(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-t.C:
+		return nil
+	}
+}
+
+// replaceFile writes a 0600 file whole or not at all.
+func replaceFile(file string, data []byte) error {
+	tmp, err := os.CreateTemp(filepath.Dir(file), ".new-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(tmp.Name())
+	_, err = tmp.Write(data)
+	if err := errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
+		return err
+	}
+	return os.Rename(tmp.Name(), file)
+}
