@@ -1,0 +1,384 @@
+package dvc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"strings"
+	"sync/atomic"
+	"unicode/utf8"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/mlops-integration/mlops"
+)
+
+// Output is tracked data.
+type Output struct {
+	Path       string // of the data
+	DVCFile    string // the .dvc file that tracks it
+	Hash       string // md5, for a directory with ".dir"
+	SizeBytes  int64  // -1 after a part of a directory was exchanged: dvc drops it then
+	Files      int    // 1 for a file
+	Executable bool   // of a single file
+}
+
+// addition is one target of Add on its way.
+type addition struct {
+	rel   string // what the caller named
+	isDir bool
+	link  bool // the target is a symlink to a file
+	out   *out // existing output: rel itself, or the directory that holds it
+	old   tree // listing of out, for a part of it
+	files []dataFile
+
+	tree    tree // new listing, when rel is a directory
+	content content
+}
+
+// Add brings files and directories into the cache and writes their .dvc files
+// and .gitignore entries, as dvc add does. A path inside a tracked directory
+// updates that directory's .dvc file. Nothing is written when a path is refused.
+//
+// The error matches [mlops.ErrNotFound] for a missing path, [mlops.ErrInvalid]
+// for one that must not be tracked (outside the repository, behind a symlink,
+// ignored, in git), and [mlops.ErrConflict] for one that overlaps other tracked
+// data or while another program holds the lock.
+func (r *Repo) Add(ctx context.Context, paths ...string) ([]Output, error) {
+	unlock, err := r.lock(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	c, err := r.cache()
+	if err != nil {
+		return nil, err
+	}
+	ix, err := r.index()
+	if err != nil {
+		return nil, err
+	}
+	root, err := os.OpenRoot(r.root)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+
+	var adds []*addition
+	var rels []string
+	for _, p := range paths {
+		a, err := r.check(root, c, ix, p)
+		if err != nil {
+			return nil, err
+		}
+		for _, b := range adds {
+			if within(a.rel, b.rel) || within(b.rel, a.rel) {
+				return nil, fmt.Errorf("dvc: %s and %s overlap: %w", a.rel, b.rel, mlops.ErrConflict)
+			}
+			if a.out != nil && a.out == b.out {
+				return nil, fmt.Errorf("dvc: %s and %s are parts of one directory; add them one after the other: %w", a.rel, b.rel, mlops.ErrUnsupported)
+			}
+		}
+		adds, rels = append(adds, a), append(rels, a.rel)
+	}
+	if len(adds) == 0 {
+		return nil, nil
+	}
+	if err := r.notInGit(ctx, rels); err != nil {
+		return nil, err
+	}
+	if err := r.claims(ctx, true, rels); err != nil {
+		return nil, err
+	}
+	var done []Output
+	for _, a := range adds {
+		if err := r.hashInto(ctx, c, a); err != nil {
+			return done, fmt.Errorf("dvc: add %s: %w", r.show(a.rel), err)
+		}
+		o, err := r.record(root, a)
+		if err != nil {
+			return done, fmt.Errorf("dvc: add %s: %w", r.show(a.rel), err)
+		}
+		if err := r.relink(ctx, root, c, a); err != nil {
+			return done, fmt.Errorf("dvc: add %s: %w", r.show(a.rel), err)
+		}
+		done = append(done, o)
+	}
+	return done, nil
+}
+
+// check looks at a target without writing anything.
+func (r *Repo) check(root *os.Root, c *cache, ix *index, name string) (*addition, error) {
+	refuse := func(kind error, format string, args ...any) (*addition, error) {
+		return nil, fmt.Errorf("dvc: add %s: "+format+": %w", append(append([]any{name}, args...), kind)...)
+	}
+	rel, err := r.rel(name)
+	if err != nil {
+		return nil, err
+	}
+	if why := unsafePath(rel); why != "" || rel == "." || within(rel, ".dvc") {
+		return refuse(mlops.ErrInvalid, "%s", orDefault(why, "the repository itself cannot be tracked"))
+	}
+	if strings.ContainsAny(rel, "\u0085\u2028\u2029") {
+		return refuse(mlops.ErrInvalid, "dvc does not write names with such line breaks readably")
+	}
+	if base := path.Base(rel); strings.HasSuffix(base, ".dvc") || base == "dvc.yaml" || base == "dvc.lock" || base == ".dvcignore" || base == ".gitignore" {
+		return refuse(mlops.ErrInvalid, "a file of DVC or git itself")
+	}
+	if err := parentsAreDirs(root, rel); err != nil {
+		return nil, err
+	}
+	lfi, err := os.Lstat(r.abs(rel))
+	if errors.Is(err, fs.ErrNotExist) {
+		return refuse(mlops.ErrNotFound, "no such file or directory")
+	}
+	if err != nil {
+		return nil, err
+	}
+	a := &addition{rel: rel, link: lfi.Mode()&fs.ModeSymlink != 0}
+	fi, err := os.Stat(r.abs(rel))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return refuse(mlops.ErrNotFound, "a symlink to nothing")
+	case err != nil:
+		return nil, err
+	case a.link && fi.IsDir():
+		return refuse(mlops.ErrInvalid, "a symlink to a directory")
+	case !fi.IsDir() && !fi.Mode().IsRegular():
+		return refuse(mlops.ErrInvalid, "neither a file nor a directory")
+	}
+	a.isDir = fi.IsDir()
+	di := newDVCIgnore(r)
+	if di.ignored(rel, a.isDir) {
+		return refuse(mlops.ErrInvalid, "ignored by .dvcignore")
+	}
+	if a.isDir {
+		if _, err := os.Lstat(r.abs(rel + "/.dvc")); err == nil {
+			return refuse(mlops.ErrInvalid, "a DVC repository of its own")
+		}
+		if a.files, err = r.walkData(di, rel); err != nil {
+			return nil, err
+		}
+		for _, f := range a.files {
+			switch base := path.Base(f.path); {
+			case base == ".dvcignore":
+				return refuse(mlops.ErrInvalid, "%s: a .dvcignore must not lie in tracked data", f.path)
+			case strings.HasSuffix(base, ".dvc") || base == "dvc.yaml":
+				return refuse(mlops.ErrConflict, "%s lies in it: tracked data would overlap", f.path)
+			case !utf8.ValidString(f.path):
+				return refuse(mlops.ErrInvalid, "%q is not UTF-8", f.path)
+			}
+		}
+	} else {
+		a.files = []dataFile{{"", a.link}}
+	}
+	if a.out = ix.owner(rel); a.out != nil {
+		if why := a.out.unsupported(); why != "" {
+			return refuse(mlops.ErrUnsupported, "%s %s", r.show(a.out.file.rel), why)
+		}
+		if a.out.file.deps {
+			return refuse(mlops.ErrConflict, "%s imports it; use: dvc update", r.show(a.out.file.rel))
+		}
+		if a.out.path != rel {
+			if !a.out.oid.isDir() {
+				return refuse(mlops.ErrConflict, "%s is tracked as a file", r.show(a.out.path))
+			}
+			if a.old, err = c.tree(a.out.oid); err != nil {
+				return nil, fmt.Errorf("dvc: add %s: %w", name, err)
+			}
+		} else if a.out.oid.isDir() && a.isDir {
+			a.old, _ = c.tree(a.out.oid) // only to save work
+		}
+	}
+	for p, o := range ix.outs {
+		if p != rel && within(p, rel) {
+			return refuse(mlops.ErrConflict, "%s in it is tracked by %s; run: dvc remove %s", r.show(p), r.show(o.file.rel), r.show(o.file.rel))
+		}
+	}
+	for p, lock := range ix.stageOuts {
+		if within(p, rel) || within(rel, p) {
+			return refuse(mlops.ErrConflict, "an output of a stage in %s", r.show(lock))
+		}
+	}
+	if a.out == nil {
+		if _, err := os.Lstat(r.abs(rel + ".dvc")); err == nil {
+			for _, f := range ix.files {
+				if f.rel == rel+".dvc" {
+					return refuse(mlops.ErrAlreadyExists, "%s tracks something else", r.show(f.rel))
+				}
+			}
+			return refuse(mlops.ErrInvalid, "%s.dvc exists but is ignored", name)
+		}
+	}
+	return a, nil
+}
+
+// notInGit refuses data that git tracks.
+func (r *Repo) notInGit(ctx context.Context, rels []string) error {
+	if r.gitRoot == "" {
+		return nil
+	}
+	out, err := r.git(ctx, append([]string{"--literal-pathspecs", "ls-files", "-z", "--"}, rels...)...)
+	if err != nil {
+		return err
+	}
+	tracked, _, found := strings.Cut(string(out), "\x00")
+	if !found {
+		return nil
+	}
+	for _, rel := range rels {
+		if within(tracked, rel) {
+			tracked = rel
+		}
+	}
+	return fmt.Errorf("dvc: %s is tracked by git; run: git rm -r --cached '%s': %w", r.show(tracked), r.show(tracked), mlops.ErrInvalid)
+}
+
+// hashInto hashes and stores the files of a target, and its listing after them.
+func (r *Repo) hashInto(ctx context.Context, c *cache, a *addition) error {
+	hints := map[string]oid{}
+	inner := ""
+	if a.out != nil {
+		if a.out.path != a.rel {
+			inner = strings.TrimPrefix(a.rel, a.out.path+"/")
+		}
+		for _, e := range a.old {
+			hints[e.path] = e.oid
+		}
+		if !a.isDir && inner == "" {
+			hints[""] = a.out.oid
+		}
+	}
+	got := make([]hashed, len(a.files))
+	var size atomic.Int64
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(r.jobs)
+	for i, f := range a.files {
+		if gctx.Err() != nil {
+			break
+		}
+		g.Go(func() error {
+			h, err := c.store(gctx, r.abs(path.Join(a.rel, f.path)), hints[path.Join(inner, f.path)])
+			got[i] = h
+			size.Add(h.size)
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if a.isDir {
+		a.tree = make(tree, len(got))
+		for i, h := range got {
+			a.tree[i] = treeEntry{a.files[i].path, h.oid}
+		}
+		a.tree.sort()
+		data, id := a.tree.hash()
+		if err := c.put(ctx, id, data); err != nil {
+			return err
+		}
+		a.content = content{oid: id, size: size.Load(), nfiles: int64(len(got))}
+	} else {
+		a.content = content{oid: got[0].oid, size: got[0].size, nfiles: -1, exec: got[0].mode&0o111 != 0}
+	}
+	if inner == "" {
+		return nil
+	}
+	// A part of a tracked directory: its listing is the old one with this part
+	// exchanged. dvc adds up the size when the part is new, and drops it when
+	// files were exchanged, whose size it does not know.
+	var whole tree
+	total := int64(-1)
+	if a.out.size > 0 {
+		total = a.out.size + a.content.size
+	}
+	for _, e := range a.old {
+		if within(e.path, inner) {
+			total = -1
+			continue
+		}
+		whole = append(whole, e)
+	}
+	if a.isDir {
+		for _, e := range a.tree {
+			whole = append(whole, treeEntry{inner + "/" + e.path, e.oid})
+		}
+	} else {
+		whole = append(whole, treeEntry{inner, a.content.oid})
+	}
+	whole.sort()
+	data, id := whole.hash()
+	if _, err := decodeTree(data); err != nil {
+		return err
+	}
+	if err := c.put(ctx, id, data); err != nil {
+		return err
+	}
+	a.content = content{oid: id, size: total, nfiles: int64(len(whole))}
+	return nil
+}
+
+// record writes the .gitignore entry and the .dvc file, in this order.
+func (r *Repo) record(root *os.Root, a *addition) (Output, error) {
+	rel, file := a.rel, a.rel+".dvc"
+	if a.out != nil {
+		rel, file = a.out.path, a.out.file.rel
+	}
+	if a.out == nil || a.out.cache {
+		if err := r.addGitIgnore(root, rel, a.isDir || rel != a.rel); err != nil {
+			return Output{}, err
+		}
+	}
+	o := Output{Path: r.show(rel), DVCFile: r.show(file), Hash: string(a.content.oid), SizeBytes: a.content.size, Files: 1, Executable: a.content.exec}
+	if a.content.nfiles >= 0 {
+		o.Files = int(a.content.nfiles)
+	}
+	var text []byte
+	if a.out == nil {
+		text = newDVCFile(path.Base(rel), a.content)
+	} else {
+		var err error
+		if text, err = a.out.patch(a.content); err != nil {
+			return Output{}, err
+		}
+		if string(text) == string(a.out.file.text) {
+			return o, nil
+		}
+	}
+	return o, writeFile(root, file, text)
+}
+
+// relink replaces workspace files by links to the cache where the
+// configuration asks for links, and symlinks by files.
+func (r *Repo) relink(ctx context.Context, root *os.Root, c *cache, a *addition) error {
+	byPath := map[string]oid{}
+	for _, e := range a.tree {
+		byPath[e.path] = e.oid
+	}
+	all := c.links[0] == "hardlink" || c.links[0] == "symlink"
+	for _, f := range a.files {
+		if !f.link && !all {
+			continue
+		}
+		id := a.content.oid
+		if a.isDir {
+			id = byPath[f.path]
+		} else if a.out != nil && a.out.path != a.rel {
+			continue // one file of a directory: linked at the next checkout
+		}
+		at := path.Join(a.rel, f.path)
+		if c.linked(r.abs(at), id) {
+			continue
+		}
+		if err := c.place(ctx, root, r.root, at, id, a.content.exec && !a.isDir); err != nil {
+			return err
+		}
+	}
+	return nil
+}

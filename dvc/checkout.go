@@ -1,0 +1,349 @@
+package dvc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/mlops-integration/mlops"
+)
+
+// found is workspace content of an output, by path relative to it; "" is the
+// output itself when it is a file.
+type found map[string]foundFile
+
+type foundFile struct {
+	oid  oid // "" for what has no content that could be in the cache
+	info fs.FileInfo
+}
+
+// scan hashes what lies at an output's path in the workspace. ok is false when
+// nothing does.
+func (r *Repo) scan(ctx context.Context, di *ignoreFiles, rel string) (have found, isDir, ok bool, err error) {
+	lfi, err := os.Lstat(r.abs(rel))
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+		return nil, false, false, nil
+	}
+	if err != nil {
+		return nil, false, false, err
+	}
+	fi, err := os.Stat(r.abs(rel))
+	link := lfi.Mode()&fs.ModeSymlink != 0
+	if err != nil || link && fi.IsDir() || !fi.IsDir() && !fi.Mode().IsRegular() {
+		return found{"": {"", lfi}}, false, true, nil // not content that we could have put there
+	}
+	if di.ignored(rel, fi.IsDir()) {
+		return nil, false, false, nil
+	}
+	files := []dataFile{{"", link}}
+	if fi.IsDir() {
+		isDir = true
+		if files, err = r.walkData(di, rel); err != nil {
+			return nil, true, true, err
+		}
+	}
+	have = make(found, len(files))
+	var mu sync.Mutex
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(r.jobs)
+	for _, f := range files {
+		if gctx.Err() != nil {
+			break
+		}
+		g.Go(func() error {
+			at := r.abs(path.Join(rel, f.path))
+			lfi, err := os.Lstat(at)
+			if err != nil {
+				return err
+			}
+			h, err := hashFile(gctx, at)
+			if err != nil {
+				return err
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			have[f.path] = foundFile{h.oid, lfi}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, isDir, true, err
+	}
+	return have, isDir, true, ctx.Err()
+}
+
+// plan is what a checkout does to one output.
+type plan struct {
+	out    *out
+	exists bool
+	dir    bool
+	remove []string // relative to the root; what stands in the way
+	create []treeEntry
+	was    map[string]fs.FileInfo // what create replaces, to see that it has not changed since
+	chmod  bool
+}
+
+// checkout plans for all outputs, and begins to write when none is refused.
+func (r *Repo) checkout(ctx context.Context, c *cache, outs []*out, force bool, t *Transfer) error {
+	root, err := os.OpenRoot(r.root)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	var plans []*plan
+	var unsaved []string
+	for _, o := range outs {
+		if !o.cache || o.oid == "" {
+			continue
+		}
+		p, lose, err := r.plan(ctx, root, c, o)
+		if err != nil {
+			return err
+		}
+		plans = append(plans, p)
+		unsaved = append(unsaved, lose...)
+	}
+	if len(unsaved) > 0 && !force {
+		slices.Sort(unsaved)
+		n := len(unsaved)
+		if n > 10 {
+			unsaved = append(unsaved[:10], fmt.Sprintf("and %d more", n-10))
+		}
+		return fmt.Errorf("dvc: checkout would lose content that is not in the cache: %s; add it, move it away, or use force: %w", strings.Join(unsaved, ", "), mlops.ErrConflict)
+	}
+	for _, p := range plans {
+		if err := r.carryOut(ctx, root, c, p); err != nil {
+			return fmt.Errorf("dvc: checkout %s: %w", r.show(p.out.path), err)
+		}
+		switch {
+		case !p.exists:
+			t.Added = append(t.Added, r.show(p.out.path))
+		case len(p.create)+len(p.remove) > 0:
+			t.Modified = append(t.Modified, r.show(p.out.path))
+		}
+	}
+	return nil
+}
+
+// plan compares an output with the workspace. unsaved names the content that
+// would be lost.
+func (r *Repo) plan(ctx context.Context, root *os.Root, c *cache, o *out) (p *plan, unsaved []string, err error) {
+	if err := parentsAreDirs(root, o.path); err != nil {
+		return nil, nil, err
+	}
+	want := tree{{"", o.oid}}
+	if o.oid.isDir() {
+		if want, err = c.tree(o.oid); err != nil {
+			return nil, nil, fmt.Errorf("dvc: %s: %w", r.show(o.path), err)
+		}
+	}
+	have, isDir, exists, err := r.scan(ctx, newDVCIgnore(r), o.path)
+	if err != nil {
+		return nil, nil, err
+	}
+	p = &plan{out: o, exists: exists, dir: o.oid.isDir(), was: map[string]fs.FileInfo{}}
+	lost := func(rel string, f foundFile) error {
+		if f.oid != "" {
+			if ok, err := c.has(ctx, f.oid, f.size()); ok || err != nil {
+				return err
+			}
+		}
+		unsaved = append(unsaved, r.show(path.Join(o.path, rel)))
+		return nil
+	}
+	wanted := make(map[string]bool, len(want))
+	for _, e := range want {
+		wanted[e.path] = true
+		f, there := have[e.path]
+		if there && f.oid == e.oid {
+			p.chmod = p.chmod || o.exec && f.info.Mode().IsRegular() && f.info.Mode()&0o100 == 0
+			continue
+		}
+		ok, err := c.has(ctx, e.oid, -1)
+		if err != nil {
+			return nil, nil, err
+		}
+		if !ok {
+			return nil, nil, fmt.Errorf("dvc: %s (%s): %w", r.show(path.Join(o.path, e.path)), e.oid, ErrNotCached)
+		}
+		if there {
+			if err := lost(e.path, f); err != nil {
+				return nil, nil, err
+			}
+			p.was[e.path] = f.info
+		}
+		p.create = append(p.create, e)
+	}
+	for rel, f := range have {
+		if !wanted[rel] {
+			if err := lost(rel, f); err != nil {
+				return nil, nil, err
+			}
+			p.remove = append(p.remove, path.Join(o.path, rel))
+		}
+	}
+	hidden, err := r.hidden(o, p, have, exists && isDir)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, rel := range hidden {
+		unsaved = append(unsaved, r.show(rel))
+	}
+	p.remove = append(p.remove, hidden...)
+	slices.Sort(p.remove)
+	return p, unsaved, nil
+}
+
+func (f foundFile) size() int64 {
+	if f.info.Mode().IsRegular() {
+		return f.info.Size()
+	}
+	return -1
+}
+
+// hidden finds what the scan passed over and what stands in the way all the
+// same: ignored files, symlinks to directories, pipes.
+func (r *Repo) hidden(o *out, p *plan, have found, below bool) ([]string, error) {
+	if !below {
+		return nil, nil
+	}
+	var out []string
+	seen := map[string]bool{}
+	for _, e := range p.create {
+		if e.path == "" {
+			// A file takes the place of a directory, which must be empty then.
+			err := fs.WalkDir(os.DirFS(r.abs(o.path)), ".", func(rel string, d fs.DirEntry, err error) error {
+				if _, known := have[rel]; err == nil && !d.IsDir() && !known {
+					out = append(out, path.Join(o.path, rel))
+				}
+				return err
+			})
+			return out, err
+		}
+		for rel := e.path; rel != "." && !seen[rel]; rel = path.Dir(rel) {
+			seen[rel] = true
+			at := path.Join(o.path, rel)
+			fi, err := os.Lstat(r.abs(at))
+			if err != nil {
+				if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+					continue
+				}
+				return nil, err
+			}
+			if _, known := have[rel]; known {
+				continue
+			}
+			if fi.IsDir() && rel == e.path {
+				err := fs.WalkDir(os.DirFS(r.abs(at)), ".", func(sub string, d fs.DirEntry, err error) error {
+					if _, known := have[path.Join(rel, sub)]; err == nil && !d.IsDir() && !known {
+						out = append(out, path.Join(at, sub))
+					}
+					return err
+				})
+				if err != nil {
+					return nil, err
+				}
+			} else if !fi.IsDir() {
+				out = append(out, at)
+			}
+		}
+	}
+	return out, nil
+}
+
+// carryOut writes: first away with what is in the way, then directories, then
+// files, each by rename.
+func (r *Repo) carryOut(ctx context.Context, root *os.Root, c *cache, p *plan) error {
+	for _, rel := range p.remove {
+		if err := root.Remove(rel); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		for dir := path.Dir(rel); within(dir, p.out.path) && (dir != p.out.path || !p.dir); dir = path.Dir(dir) {
+			if root.Remove(dir) != nil {
+				break // not empty
+			}
+		}
+	}
+	made := map[string]bool{}
+	mkdir := func(dir string) error {
+		if made[dir] {
+			return nil
+		}
+		made[dir] = true
+		return root.MkdirAll(dir, 0o777)
+	}
+	if p.dir {
+		if err := mkdir(p.out.path); err != nil {
+			return err
+		}
+	}
+	for _, e := range p.create {
+		at := path.Join(p.out.path, e.path)
+		if err := mkdir(path.Dir(at)); err != nil {
+			return err
+		}
+		if fi, err := root.Lstat(at); err == nil && fi.IsDir() {
+			if err := removeEmptyDirs(root, at); err != nil {
+				return err
+			}
+		}
+	}
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(r.jobs)
+	for _, e := range p.create {
+		if gctx.Err() != nil {
+			break
+		}
+		g.Go(func() error {
+			at := path.Join(p.out.path, e.path)
+			if was := p.was[e.path]; was != nil {
+				now, err := root.Lstat(at)
+				if err == nil && (!os.SameFile(was, now) || !was.ModTime().Equal(now.ModTime()) || was.Size() != now.Size()) {
+					return fmt.Errorf("dvc: %s changed meanwhile: %w", r.show(at), mlops.ErrConflict)
+				}
+			}
+			return c.place(gctx, root, r.root, at, e.oid, p.out.exec && e.path == "")
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	if p.chmod && len(p.create) == 0 && !c.linked(r.abs(p.out.path), p.out.oid) {
+		fi, err := root.Lstat(p.out.path)
+		if err != nil {
+			return err
+		}
+		return root.Chmod(p.out.path, fi.Mode().Perm()|0o100)
+	}
+	return ctx.Err()
+}
+
+// removeEmptyDirs removes a directory that holds nothing but directories.
+func removeEmptyDirs(root *os.Root, dir string) error {
+	d, err := root.Open(dir)
+	if err != nil {
+		return err
+	}
+	entries, err := d.ReadDir(-1)
+	_ = d.Close()
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if e.IsDir() {
+			if err := removeEmptyDirs(root, path.Join(dir, e.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	return root.Remove(dir)
+}

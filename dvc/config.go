@@ -1,0 +1,327 @@
+package dvc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+
+	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/remote"
+)
+
+// config is the merged configuration: system, global, repository, local; a
+// later level wins key by key.
+type config struct {
+	sections map[string]map[string]value // "core", "cache", …, and `remote "name"`
+}
+
+type value struct {
+	items []string // one, or a list
+	level string
+	dir   string // of the file it stands in: relative paths start there
+}
+
+func (v value) text() string { return strings.Join(v.items, ",") }
+
+func (c *config) get(section, key string) (value, bool) {
+	v, ok := c.sections[section][key]
+	return v, ok
+}
+
+func (c *config) boolean(section, key string) bool {
+	v, _ := c.get(section, key)
+	return strings.EqualFold(v.text(), "true")
+}
+
+// config reads the four files anew: they are small, and another program may
+// have changed them.
+func (r *Repo) config() (*config, error) {
+	c := &config{sections: map[string]map[string]value{}}
+	for _, l := range r.levels() {
+		data, err := os.ReadFile(l.file)
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) && l.name == "system" {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		ini, err := parseINI(data)
+		if err != nil {
+			return nil, fmt.Errorf("dvc: %s: %w", l.file, err)
+		}
+		for _, s := range ini {
+			name := sectionName(s.name)
+			if c.sections[name] == nil {
+				c.sections[name] = map[string]value{}
+			}
+			for _, k := range s.keys {
+				c.sections[name][strings.ToLower(k.name)] = value{items: k.items, level: l.name, dir: filepath.Dir(l.file)}
+			}
+		}
+	}
+	return c, nil
+}
+
+type level struct{ name, file string }
+
+func (r *Repo) levels() []level {
+	system := os.Getenv("DVC_SYSTEM_CONFIG_DIR")
+	global := os.Getenv("DVC_GLOBAL_CONFIG_DIR")
+	home, _ := os.UserHomeDir()
+	switch {
+	case runtime.GOOS == "darwin":
+		system = orDefault(system, "/Library/Application Support/dvc")
+		global = orDefault(global, filepath.Join(home, "Library", "Application Support", "dvc"))
+	default:
+		dirs, _, _ := strings.Cut(orDefault(os.Getenv("XDG_CONFIG_DIRS"), "/etc/xdg"), ":")
+		system = orDefault(system, filepath.Join(dirs, "dvc"))
+		global = orDefault(global, filepath.Join(orDefault(os.Getenv("XDG_CONFIG_HOME"), filepath.Join(home, ".config")), "dvc"))
+	}
+	return []level{
+		{"system", filepath.Join(system, "config")},
+		{"global", filepath.Join(global, "config")},
+		{"repo", filepath.Join(r.root, ".dvc", "config")},
+		{"local", filepath.Join(r.root, ".dvc", "config.local")},
+	}
+}
+
+func orDefault(s, def string) string {
+	if s == "" {
+		return def
+	}
+	return s
+}
+
+var namedSection = regexp.MustCompile(`^\s*(remote|machine|db)\s*"(.*)"\s*$`)
+
+// sectionName folds a section's name as DVC does: to lower case, and
+// `remote "x"` with one space.
+func sectionName(s string) string {
+	s = strings.ToLower(s)
+	if m := namedSection.FindStringSubmatch(s); m != nil {
+		return m[1] + ` "` + m[2] + `"`
+	}
+	return s
+}
+
+var urlScheme = regexp.MustCompile(`^\w+://`)
+
+// resolve returns the path that a configured path means.
+func (v value) resolve() string {
+	p := v.text()
+	if urlScheme.MatchString(p) || filepath.IsAbs(p) {
+		return p
+	}
+	if p == "~" || strings.HasPrefix(p, "~/") {
+		if home, err := os.UserHomeDir(); err == nil {
+			return filepath.Join(home, p[1:])
+		}
+	}
+	return filepath.Join(v.dir, p)
+}
+
+// Remote is a configured remote.
+type Remote struct {
+	Name    string
+	URL     string // a directory's absolute path, or scheme://…; without a password
+	Level   string // where its URL is set: "system", "global", "repo" or "local"
+	Default bool   // core.remote names it
+}
+
+// Remotes lists the configured remotes by name.
+func (r *Repo) Remotes() ([]Remote, error) {
+	c, err := r.config()
+	if err != nil {
+		return nil, err
+	}
+	def := ""
+	if v, ok := c.get("core", "remote"); ok {
+		def = strings.ToLower(v.text())
+	}
+	var out []Remote
+	for _, section := range slices.Sorted(maps.Keys(c.sections)) {
+		m := namedSection.FindStringSubmatch(section)
+		if m == nil || m[1] != "remote" {
+			continue
+		}
+		u, ok := c.get(section, "url")
+		if !ok {
+			continue
+		}
+		out = append(out, Remote{Name: m[2], URL: redact(u.resolve()), Level: u.level, Default: m[2] == def})
+	}
+	return out, nil
+}
+
+// redact takes the password out of a URL.
+func redact(s string) string {
+	if !urlScheme.MatchString(s) {
+		return s
+	}
+	u, err := url.Parse(s)
+	if err != nil {
+		return urlScheme.FindString(s) + mlops.Redacted
+	}
+	if _, has := u.User.Password(); has {
+		u.User = url.User(u.User.Username())
+	}
+	return u.String()
+}
+
+// DefaultRemote returns the remote that core.remote names.
+//
+// The error matches [mlops.ErrNotFound] if none is named, or it has no URL.
+func (r *Repo) DefaultRemote() (Remote, error) {
+	all, err := r.Remotes()
+	if err != nil {
+		return Remote{}, err
+	}
+	for _, rem := range all {
+		if rem.Default {
+			return rem, nil
+		}
+	}
+	c, err := r.config()
+	if err != nil {
+		return Remote{}, err
+	}
+	if v, ok := c.get("core", "remote"); ok {
+		return Remote{}, fmt.Errorf("dvc: core.remote is %q, which is not configured: %w", v.text(), mlops.ErrNotFound)
+	}
+	return Remote{}, fmt.Errorf("dvc: no default remote; run: dvc remote add -d <name> <url>: %w", mlops.ErrNotFound)
+}
+
+// remoteConfig returns all settings of a remote; "" is the default remote.
+// A remote://other/sub URL is followed.
+func (r *Repo) remoteConfig(name string) (remote.Config, error) {
+	c, err := r.config()
+	if err != nil {
+		return remote.Config{}, err
+	}
+	if name == "" {
+		def, err := r.DefaultRemote()
+		if err != nil {
+			return remote.Config{}, err
+		}
+		name = def.Name
+	}
+	return c.remote(strings.ToLower(name), 0)
+}
+
+func (c *config) remote(name string, depth int) (remote.Config, error) {
+	section := `remote "` + name + `"`
+	u, ok := c.get(section, "url")
+	if !ok {
+		return remote.Config{}, fmt.Errorf("dvc: remote %q is not configured: %w", name, mlops.ErrNotFound)
+	}
+	rc := remote.Config{Name: name, URL: u.resolve(), Options: map[string]string{}}
+	if rest, ok := strings.CutPrefix(rc.URL, "remote://"); ok {
+		if depth > 8 {
+			return remote.Config{}, fmt.Errorf("dvc: remote %q refers to itself: %w", name, mlops.ErrInvalid)
+		}
+		base, sub, _ := strings.Cut(rest, "/")
+		on, err := c.remote(strings.ToLower(base), depth+1)
+		if err != nil {
+			return remote.Config{}, err
+		}
+		rc.URL, rc.Options = strings.TrimSuffix(on.URL, "/")+"/"+sub, on.Options
+	}
+	for k, v := range c.sections[section] {
+		if k == "url" {
+			continue
+		}
+		rc.Options[k] = v.text()
+		switch k {
+		case "credentialpath", "configpath", "keyfile", "cert_path", "key_path":
+			rc.Options[k] = v.resolve()
+		case "version_aware", "worktree":
+			if strings.EqualFold(v.text(), "true") {
+				return remote.Config{}, fmt.Errorf("dvc: remote %q is %s: %w", name, k, mlops.ErrUnsupported)
+			}
+		}
+	}
+	return rc, nil
+}
+
+// AddRemoteOptions are options of [Repo.AddRemote].
+type AddRemoteOptions struct {
+	Default bool // make it core.remote
+	Local   bool // write .dvc/config.local, which git ignores, instead of .dvc/config
+	Force   bool // change the URL of an existing remote
+}
+
+// AddRemote writes a remote into the configuration, with the bytes that dvc
+// remote add writes into a configuration of its own making. Other lines of
+// the file, comments too, stay as they are. Names are folded to lower case.
+//
+// A relative url is a directory relative to the directory given to [Open]. A
+// URL with a password is refused unless Local: .dvc/config is committed.
+//
+// The error matches [mlops.ErrAlreadyExists] if the file has such a remote and
+// Force is not set.
+func (r *Repo) AddRemote(ctx context.Context, name, url string, o AddRemoteOptions) error {
+	name = strings.ToLower(name)
+	if name == "" || strings.ContainsAny(name, "\"'[]#\r\n\x00") || strings.TrimSpace(name) != name {
+		return fmt.Errorf("dvc: remote name %q: %w", name, mlops.ErrInvalid)
+	}
+	if url == "" || strings.ContainsAny(url, "\r\n\x00") {
+		return fmt.Errorf("dvc: remote url %q: %w", redact(url), mlops.ErrInvalid)
+	}
+	if redact(url) != url && !o.Local {
+		return fmt.Errorf("dvc: remote url with a password would be committed; use Local, or a url without it: %w", mlops.ErrInvalid)
+	}
+	unlock, err := r.lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+
+	dir := filepath.Join(r.root, ".dvc")
+	if !urlScheme.MatchString(url) && !filepath.IsAbs(url) && url != "~" && !strings.HasPrefix(url, "~/") {
+		rel, err := filepath.Rel(dir, filepath.Join(r.base, url))
+		if err != nil {
+			return err
+		}
+		url = filepath.ToSlash(rel)
+	}
+	file := "config"
+	if o.Local {
+		file = "config.local"
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	data, err := root.ReadFile(file)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	ini, err := parseINI(data)
+	if err != nil {
+		return fmt.Errorf("dvc: %s: %w", filepath.Join(dir, file), err)
+	}
+	section := `remote "` + name + `"`
+	for _, s := range ini {
+		if sectionName(s.name) == section && !o.Force {
+			return fmt.Errorf("dvc: remote %q: %w", name, mlops.ErrAlreadyExists)
+		}
+	}
+	data = setINI(data, ini, section, "url", url)
+	if o.Default {
+		if ini, err = parseINI(data); err != nil {
+			return err
+		}
+		data = setINI(data, ini, "core", "remote", name)
+	}
+	return writeFile(root, file, data)
+}

@@ -1,0 +1,59 @@
+// Package dvc reads and writes DVC repositories without Python. What it writes
+// (.dvc files, .gitignore entries, directory listings, cache, remotes, config)
+// has the bytes that dvc 3.67 writes, so that both can work on one repository.
+//
+//	package main
+//
+//	import (
+//		"context"
+//		"fmt"
+//		"log"
+//
+//		"github.com/mlops-integration/mlops/dvc"
+//		_ "github.com/mlops-integration/mlops/dvc/remote/local"
+//	)
+//
+//	func main() {
+//		ctx := context.Background()
+//		repo, err := dvc.Open(".")
+//		if err != nil {
+//			log.Fatal(err)
+//		}
+//		outs, err := repo.Add(ctx, "data/train.csv")
+//		if err != nil {
+//			log.Fatal(err)
+//		}
+//		fmt.Println(outs[0].DVCFile, outs[0].Hash)
+//		if _, err := repo.Push(ctx, dvc.PushOptions{}); err != nil {
+//			log.Fatal(err)
+//		}
+//	}
+//
+// # Paths
+//
+// One rule: a relative path, taken or returned, is relative to the directory
+// that was given to [Open]. Open(".") makes paths relative to the working
+// directory, as the dvc command does; Open(projectDir) makes them relative to
+// the project, wherever the program runs. Returned paths use forward slashes.
+//
+// # Safety
+//
+// Where dvc trusts, this package checks. Fetched bytes are hashed before they
+// enter the cache, and again when they are copied to the workspace. A directory
+// listing with a path that leaves its directory is refused before anything is
+// written. A push that lacks an object is an error, and a directory's listing
+// is uploaded after its files. Workspace files are replaced by rename, and a
+// file whose content is not in the cache is never replaced or deleted without
+// Force. An object gets mode 0444, which makes dvc trust it, only when its bytes
+// are complete.
+//
+// There is no database of known hashes yet: [Repo.Status] reads every tracked
+// file, on all cores.
+//
+// Not handled here: outputs of dvc.yaml stages, and outputs of dvc 2.x (without
+// "hash: md5"). Calls that would have to leave such an output out return
+// an error that matches [mlops.ErrUnsupported]; name other .dvc files or data as
+// targets to work beside them.
+//
+// The format was read in dvc 3.67.1 and dvc-data 3.17 and measured against them.
+package dvc

@@ -1,0 +1,338 @@
+package dvc
+
+import (
+	"bytes"
+	"fmt"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/mlops-integration/mlops"
+)
+
+const maxDVCFile = 16 << 20
+
+// dvcFile is a parsed .dvc file. Its text is kept and patched, so that
+// comments, order and unknown keys survive.
+type dvcFile struct {
+	rel      string // slash path from the root
+	text     []byte
+	outs     []*out
+	frozen   bool
+	repoDeps bool // imported from another git repository: not ours to push
+	deps     bool // imported: what it is made of is not looked at
+}
+
+// out is one output of a .dvc file.
+type out struct {
+	file   *dvcFile
+	path   string // slash path from the root of the repository
+	oid    oid    // "" when the file has none yet
+	legacy bool   // written by dvc 2.x: md5 of text with its line ends folded
+	size   int64  // -1 when not given
+	nfiles int64  // -1 when not given
+	exec   bool
+	cache  bool // false: only the hash is kept
+	push   bool
+	remote string
+	odd    string // why it cannot be handled here, or ""
+	node   *yaml.Node
+}
+
+// parseDVCFile reads a .dvc file and refuses outputs that would be written
+// outside of the repository. The error matches [mlops.ErrInvalid].
+func parseDVCFile(rel string, text []byte) (*dvcFile, error) {
+	f := &dvcFile{rel: rel, text: text}
+	bad := func(n *yaml.Node, format string, args ...any) error {
+		line := ""
+		if n != nil {
+			line = ":" + strconv.Itoa(n.Line)
+		}
+		return fmt.Errorf("dvc: %s%s: "+format+": %w", append(append([]any{rel, line}, args...), mlops.ErrInvalid)...)
+	}
+	if len(text) > maxDVCFile {
+		return nil, bad(nil, "%d bytes are too many for a .dvc file", len(text))
+	}
+	var doc yaml.Node
+	if err := yaml.Unmarshal(text, &doc); err != nil {
+		return nil, bad(nil, "%v", err)
+	}
+	if doc.Kind == 0 {
+		return f, nil
+	}
+	top := doc.Content[0]
+	if n := firstAlias(top); n != nil {
+		return nil, bad(n, "aliases are not allowed")
+	}
+	m, dup := mapping(top)
+	if m == nil || dup != "" {
+		return nil, bad(top, "not a mapping, or key %q given twice", dup)
+	}
+	wdir := "."
+	if n := m["wdir"]; n != nil {
+		wdir = n.Value
+	}
+	f.frozen = m["frozen"] != nil && m["frozen"].Value == "true"
+	if deps := m["deps"]; deps != nil && len(deps.Content) > 0 {
+		f.deps = true
+		for _, d := range deps.Content {
+			if dm, _ := mapping(d); dm["repo"] != nil {
+				f.repoDeps = true
+			}
+		}
+	}
+	outs := m["outs"]
+	if outs == nil || outs.Tag == "!!null" {
+		return f, nil
+	}
+	if outs.Kind != yaml.SequenceNode {
+		return nil, bad(outs, "outs is not a list")
+	}
+	for _, n := range outs.Content {
+		om, dup := mapping(n)
+		if om == nil || dup != "" {
+			return nil, bad(n, "output is not a mapping, or key %q given twice", dup)
+		}
+		o := &out{file: f, size: -1, nfiles: -1, cache: true, push: true, node: n}
+		p := om["path"]
+		if p == nil || p.Kind != yaml.ScalarNode {
+			return nil, bad(n, "output without path")
+		}
+		if strings.Contains(p.Value, "://") || strings.HasPrefix(p.Value, "/") {
+			return nil, bad(p, "output %q is outside the repository", p.Value)
+		}
+		o.path = path.Join(path.Dir(rel), wdir, p.Value)
+		if why := unsafePath(o.path); why != "" || o.path == "." || o.path == ".dvc" || strings.HasPrefix(o.path, ".dvc/") {
+			return nil, bad(p, "output %q is outside the repository or not data (%s)", p.Value, orDefault(why, "the repository itself"))
+		}
+		if h := om["hash"]; h == nil {
+			o.legacy = true
+		} else if h.Value != "md5" {
+			o.odd = "has hash " + h.Value
+		}
+		if h := om["md5"]; h != nil && h.Tag != "!!null" {
+			id, err := parseOID(h.Value)
+			if err != nil {
+				return nil, bad(h, "%q is not an md5", h.Value)
+			}
+			o.oid = id
+		} else if om["etag"] != nil || om["checksum"] != nil {
+			o.odd = "has an etag or checksum for its hash"
+		}
+		for key, dst := range map[string]*int64{"size": &o.size, "nfiles": &o.nfiles} {
+			if v := om[key]; v != nil {
+				i, err := strconv.ParseInt(v.Value, 10, 64)
+				if err != nil || i < 0 {
+					return nil, bad(v, "%s %q", key, v.Value)
+				}
+				*dst = i
+			}
+		}
+		for key, dst := range map[string]*bool{"isexec": &o.exec, "cache": &o.cache, "push": &o.push} {
+			if v := om[key]; v != nil {
+				*dst = strings.EqualFold(v.Value, "true")
+			}
+		}
+		if v := om["remote"]; v != nil {
+			o.remote = v.Value
+		}
+		if om["files"] != nil || om["cloud"] != nil {
+			o.odd = "is kept by file versions in the cloud"
+		}
+		f.outs = append(f.outs, o)
+	}
+	return f, nil
+}
+
+func firstAlias(n *yaml.Node) *yaml.Node {
+	if n.Kind == yaml.AliasNode {
+		return n
+	}
+	for _, c := range n.Content {
+		if a := firstAlias(c); a != nil {
+			return a
+		}
+	}
+	return nil
+}
+
+// mapping returns a mapping node's values; dup names a key given twice.
+func mapping(n *yaml.Node) (m map[string]*yaml.Node, dup string) {
+	if n.Kind != yaml.MappingNode {
+		return nil, ""
+	}
+	m = make(map[string]*yaml.Node, len(n.Content)/2)
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		k := n.Content[i].Value
+		if m[k] != nil {
+			return m, k
+		}
+		m[k] = n.Content[i+1]
+	}
+	return m, ""
+}
+
+// content is what a .dvc file says about an output's bytes.
+type content struct {
+	oid    oid
+	size   int64 // -1: unknown, not written
+	nfiles int64 // -1 for a file
+	exec   bool
+}
+
+func (c content) fields() [][2]string {
+	out := [][2]string{{"md5", string(c.oid)}}
+	if c.size >= 0 {
+		out = append(out, [2]string{"size", strconv.FormatInt(c.size, 10)})
+	}
+	if c.nfiles >= 0 {
+		out = append(out, [2]string{"nfiles", strconv.FormatInt(c.nfiles, 10)})
+	}
+	if c.exec {
+		out = append(out, [2]string{"isexec", "true"})
+	}
+	return append(out, [2]string{"hash", "md5"})
+}
+
+// newDVCFile writes the .dvc file for data of that name beside it.
+func newDVCFile(name string, c content) []byte {
+	var b bytes.Buffer
+	b.WriteString("outs:\n")
+	lead := "- "
+	for _, f := range c.fields() {
+		b.WriteString(lead + field(f[0], f[1], 2) + "\n")
+		lead = "  "
+	}
+	b.WriteString("  path:" + yamlValue(name, len("  path:"), 4) + "\n")
+	return b.Bytes()
+}
+
+// field writes "key: value"; only hashes need quotes, when they are all digits
+// or read as a number.
+func field(key, val string, indent int) string {
+	if key == "md5" {
+		return key + ":" + yamlValue(val, indent+len(key)+1, indent+2)
+	}
+	return key + ": " + val
+}
+
+// patch returns the file's text with o's content changed: values in place, new
+// keys at the end of the output, keys that have no value any more gone.
+// Comments keep their column where they can.
+func (o *out) patch(c content) ([]byte, error) {
+	if o.node.Style&yaml.FlowStyle != 0 {
+		return nil, fmt.Errorf("dvc: %s: outputs in {braces} cannot be changed in place; write them as a block: %w", o.file.rel, mlops.ErrUnsupported)
+	}
+	lines := strings.SplitAfter(string(o.file.text), "\n")
+	if last := lines[len(lines)-1]; last == "" {
+		lines = lines[:len(lines)-1]
+	} else {
+		lines[len(lines)-1] = last + "\n"
+	}
+	want := c.fields()
+	indent := o.node.Content[0].Column - 1
+	end := 0 // the output's last line, from 1
+	type edit struct {
+		line, lines int
+		text        string
+	}
+	var edits []edit
+	for i := 0; i+1 < len(o.node.Content); i += 2 {
+		k, v := o.node.Content[i], o.node.Content[i+1]
+		last := lastLine(v, lines)
+		end = max(end, last)
+		at := slices.IndexFunc(want, func(f [2]string) bool { return f[0] == k.Value })
+		switch {
+		case at >= 0:
+			val := want[at][1]
+			want = slices.Delete(want, at, at+1)
+			if v.Value == val {
+				continue
+			}
+			if v.Kind != yaml.ScalarNode || last != k.Line {
+				return nil, fmt.Errorf("dvc: %s:%d: %s is not a value on its line: %w", o.file.rel, k.Line, k.Value, mlops.ErrUnsupported)
+			}
+			edits = append(edits, edit{k.Line, 1, replaceValue(lines[k.Line-1], k, v, val)})
+		case slices.Contains([]string{"size", "nfiles", "isexec"}, k.Value):
+			if i == 0 { // the line also begins the output
+				return nil, fmt.Errorf("dvc: %s:%d: %s is the first key; put md5 first: %w", o.file.rel, k.Line, k.Value, mlops.ErrUnsupported)
+			}
+			edits = append(edits, edit{k.Line, last - k.Line + 1, ""})
+		}
+	}
+	var add strings.Builder
+	for _, f := range want {
+		add.WriteString(strings.Repeat(" ", indent) + field(f[0], f[1], indent) + "\n")
+	}
+	if add.Len() > 0 {
+		lines = slices.Insert(lines, end, add.String())
+	}
+	slices.SortFunc(edits, func(a, b edit) int { return b.line - a.line })
+	for _, e := range edits {
+		if e.text == "" {
+			lines = slices.Delete(lines, e.line-1, e.line-1+e.lines)
+		} else {
+			lines[e.line-1] = e.text
+		}
+	}
+	text := []byte(strings.Join(lines, ""))
+	f, err := parseDVCFile(o.file.rel, text)
+	if err != nil {
+		return nil, fmt.Errorf("dvc: %s would not be readable after the change: %w", o.file.rel, err)
+	}
+	for _, n := range f.outs {
+		if n.path == o.path && n.oid == c.oid && n.size == c.size && n.nfiles == c.nfiles && n.exec == c.exec && !n.legacy {
+			return text, nil
+		}
+	}
+	return nil, fmt.Errorf("dvc: %s: its layout cannot be changed in place: %w", o.file.rel, mlops.ErrUnsupported)
+}
+
+// lastLine returns the last line that a node's value takes.
+func lastLine(n *yaml.Node, lines []string) int {
+	last := n.Line
+	for _, c := range n.Content {
+		last = max(last, lastLine(c, lines))
+	}
+	if n.Kind == yaml.ScalarNode { // a folded value goes on in deeper lines
+		at := indentOf(lines[n.Line-1])
+		if strings.HasPrefix(strings.TrimSpace(lines[n.Line-1]), "- ") {
+			at += 2
+		}
+		for last < len(lines) && strings.TrimSpace(lines[last]) != "" && indentOf(lines[last]) > at && n.Value != "" && !strings.HasPrefix(strings.TrimSpace(lines[last]), "#") {
+			last++
+		}
+	}
+	return last
+}
+
+func indentOf(line string) int { return len(line) - len(strings.TrimLeft(line, " ")) }
+
+// replaceValue puts val in the place of v on its line.
+func replaceValue(line string, k, v *yaml.Node, val string) string {
+	cs := []rune(strings.TrimRight(line, "\r\n"))
+	start := min(v.Column-1, len(cs))
+	stop := start
+	if n := v.Style & (yaml.SingleQuotedStyle | yaml.DoubleQuotedStyle); n != 0 && stop < len(cs) {
+		quote := cs[stop]
+		for stop++; stop < len(cs) && cs[stop] != quote; stop++ {
+		}
+		stop = min(stop+1, len(cs))
+	} else {
+		stop = min(start+utf8.RuneCountInString(v.Value), len(cs))
+	}
+	head, tail := string(cs[:start]), string(cs[stop:])
+	if k.Value == "md5" {
+		val = strings.TrimSpace(yamlValue(val, 0, 0))
+	}
+	if comment := strings.TrimLeft(tail, " \t"); strings.HasPrefix(comment, "#") {
+		column := len(cs) - utf8.RuneCountInString(comment)
+		gap := max(1, column-start-utf8.RuneCountInString(val))
+		tail = strings.Repeat(" ", gap) + comment
+	}
+	return head + val + tail + "\n"
+}

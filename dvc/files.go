@@ -1,0 +1,96 @@
+package dvc
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+
+	"github.com/mlops-integration/mlops"
+)
+
+// tmpName returns a name as DVC gives to its temporary files.
+func tmpName() string {
+	var id [16]byte
+	_, _ = rand.Read(id[:])
+	return "." + base64.RawURLEncoding.EncodeToString(id[:]) + ".tmp"
+}
+
+// parentsAreDirs refuses a path below which, or on whose way, lies something
+// other than a directory: a symlink there would lead a write elsewhere.
+// Missing directories are fine.
+func parentsAreDirs(root *os.Root, rel string) error {
+	for dir := path.Dir(rel); dir != "."; dir = path.Dir(dir) {
+		fi, err := root.Lstat(dir)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+		case err != nil:
+			return fmt.Errorf("dvc: %s: %w: %w", rel, mlops.ErrInvalid, err)
+		case fi.Mode()&fs.ModeSymlink != 0:
+			return fmt.Errorf("dvc: %s lies in %s, which is a symlink: %w", rel, dir, mlops.ErrInvalid)
+		case !fi.IsDir():
+			return fmt.Errorf("dvc: %s lies in %s, which is not a directory: %w", rel, dir, mlops.ErrInvalid)
+		}
+	}
+	return nil
+}
+
+// writeFile replaces a small file durably: temporary file, fsync, rename, fsync
+// of the directory. It keeps the mode of an existing file and refuses to
+// replace what is not a regular file.
+func writeFile(root *os.Root, rel string, data []byte) (err error) {
+	mode := fs.FileMode(0)
+	switch fi, err := root.Lstat(rel); {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return err
+	case !fi.Mode().IsRegular():
+		return fmt.Errorf("dvc: %s is not a regular file: %w", rel, mlops.ErrInvalid)
+	default:
+		mode = fi.Mode().Perm()
+	}
+	if err := parentsAreDirs(root, rel); err != nil {
+		return err
+	}
+	tmp := path.Join(path.Dir(rel), tmpName())
+	f, err := root.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			_ = f.Close()
+			_ = root.Remove(tmp)
+		}
+	}()
+	if mode != 0 {
+		if err := f.Chmod(mode); err != nil {
+			return err
+		}
+	}
+	if _, err := f.Write(data); err != nil {
+		return err
+	}
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	if err := root.Rename(tmp, rel); err != nil {
+		return err
+	}
+	return syncDir(root, path.Dir(rel))
+}
+
+func syncDir(root *os.Root, rel string) error {
+	d, err := root.Open(rel)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}

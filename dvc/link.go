@@ -1,0 +1,127 @@
+package dvc
+
+import (
+	"context"
+	"crypto/md5"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/mlops-integration/mlops"
+)
+
+// place puts an object's content at rel in the workspace, by the first link
+// type that works. What was there is replaced in one step. The directory must
+// exist.
+func (c *cache) place(ctx context.Context, root *os.Root, rootDir, rel string, o oid, exec bool) error {
+	tmp := path.Join(path.Dir(rel), tmpName())
+	abs := filepath.Join(rootDir, filepath.FromSlash(tmp))
+	src := c.path(o)
+	var last error
+	for _, kind := range c.links {
+		var err error
+		switch kind {
+		case "reflink":
+			if c.noClone.Load() {
+				continue
+			}
+			if err = clonePath(src, abs); err != nil {
+				c.noClone.Store(true)
+			}
+		case "hardlink":
+			// dvc makes empty files anew: a file has at most 65,000 links.
+			if o == emptyFile {
+				err = c.copyOut(ctx, root, tmp, o)
+			} else {
+				err = os.Link(src, abs)
+			}
+		case "symlink":
+			err = root.Symlink(src, tmp)
+		case "copy":
+			err = c.copyOut(ctx, root, tmp, o)
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("dvc: %s for %s: %w", o, rel, ErrNotCached)
+		}
+		if kind != "copy" && linkRefused(err) {
+			last = err
+			continue
+		}
+		if err == nil && exec && (kind == "copy" || kind == "reflink") {
+			var fi fs.FileInfo
+			if fi, err = root.Lstat(tmp); err == nil {
+				err = root.Chmod(tmp, fi.Mode().Perm()|0o100)
+			}
+		}
+		if err == nil {
+			err = root.Rename(tmp, rel)
+		}
+		if err != nil || kind == "hardlink" { // renaming a link onto its own file leaves both
+			_ = root.Remove(tmp)
+		}
+		return err
+	}
+	return fmt.Errorf("dvc: %s: none of cache.type %s works here (%v): %w", rel, strings.Join(c.links, ","), last, mlops.ErrUnsupported)
+}
+
+const emptyFile = oid("d41d8cd98f00b204e9800998ecf8427e")
+
+// linkRefused tells an error of a file system that cannot make such a link
+// from one that would meet a copy as well.
+func linkRefused(err error) bool {
+	for _, e := range []error{
+		syscall.EXDEV, syscall.ENOTSUP, syscall.EOPNOTSUPP, syscall.ENOSYS, syscall.ENOTTY,
+		syscall.EINVAL, syscall.EPERM, syscall.EMLINK, errors.ErrUnsupported,
+	} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+// copyOut copies an object and checks it on the way: a poisoned cache does not
+// reach the workspace.
+func (c *cache) copyOut(ctx context.Context, root *os.Root, tmp string, o oid) (err error) {
+	in, err := os.Open(c.path(o))
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	f, err := root.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+	if err != nil {
+		return err
+	}
+	h := md5.New()
+	_, err = copyContext(ctx, io.MultiWriter(f, h), in)
+	if e := f.Close(); err == nil {
+		err = e
+	}
+	if got := hex.EncodeToString(h.Sum(nil)); err == nil && got != o.md5() {
+		err = fmt.Errorf("dvc: object %s in the cache is damaged (md5 %s); remove %s and fetch again: %w", o, got, c.path(o), mlops.ErrInvalid)
+	}
+	if err != nil {
+		_ = root.Remove(tmp)
+	}
+	return err
+}
+
+// linked tells whether a workspace file is the configured link to o already.
+func (c *cache) linked(abs string, o oid) bool {
+	if target, err := os.Readlink(abs); err == nil {
+		return c.links[0] == "symlink" && target == c.path(o)
+	}
+	a, err := os.Lstat(abs)
+	b, err2 := os.Lstat(c.path(o))
+	if err != nil || err2 != nil {
+		return false
+	}
+	return c.links[0] == "hardlink" && (os.SameFile(a, b) || o == emptyFile && a.Size() == 0)
+}

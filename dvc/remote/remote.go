@@ -1,0 +1,113 @@
+// Package remote is what a DVC remote is to this module: a place that keeps
+// objects under keys such as "files/md5/ab/cdef…".
+//
+// Drivers register themselves for a URL scheme, as database drivers do:
+//
+//	import _ "github.com/mlops-integration/mlops/dvc/remote/local"
+//
+// A driver knows nothing of .dvc files, hashes of directories or caches; it
+// moves bytes. Package dvc decides what is moved and in which order.
+package remote
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/mlops-integration/mlops"
+)
+
+// Store is an open remote. Its methods are safe for concurrent use.
+type Store interface {
+	// Missing returns those of keys that the remote does not have. The driver
+	// chooses between asking for each and listing.
+	Missing(ctx context.Context, keys []string) ([]string, error)
+
+	// Get opens an object. The error matches [mlops.ErrNotFound] if there is
+	// none. The caller closes the reader and checks what came.
+	Get(ctx context.Context, key string) (io.ReadCloser, error)
+
+	// Put stores body under key, whole or not at all. The bytes must have the
+	// given md5 (32 hex digits); if they do not, nothing is stored and the
+	// error matches [mlops.ErrInvalid]. An existing object is replaced.
+	Put(ctx context.Context, key string, body *io.SectionReader, md5 string) error
+}
+
+// Config is one remote of the DVC configuration.
+type Config struct {
+	Name    string
+	URL     string            // as DVC resolves it: a directory's absolute path, or scheme://…
+	Options map[string]string // all keys of the section but url; may hold secrets
+}
+
+// Opener opens the remote that c describes. It makes no request that could
+// change something.
+type Opener func(ctx context.Context, c Config) (Store, error)
+
+var (
+	mu      sync.RWMutex
+	openers = map[string]Opener{}
+)
+
+// Register makes a driver known for a URL scheme: "s3", "gs", and "" for a
+// plain directory. It is called from a driver's init and panics when the
+// scheme is taken.
+func Register(scheme string, open Opener) {
+	mu.Lock()
+	defer mu.Unlock()
+	if _, taken := openers[scheme]; taken {
+		panic("remote: two drivers for scheme " + scheme)
+	}
+	openers[scheme] = open
+}
+
+// Open opens the remote with the driver of its URL's scheme. The error matches
+// [mlops.ErrUnsupported] when no driver is linked in for it.
+func Open(ctx context.Context, c Config) (Store, error) {
+	scheme := Scheme(c.URL)
+	mu.RLock()
+	open, ok := openers[scheme]
+	mu.RUnlock()
+	if ok {
+		return open(ctx, c)
+	}
+	if scheme == "" {
+		return nil, fmt.Errorf("dvc: remote %q is a directory, and the program does not link dvc/remote/local: %w", c.Name, mlops.ErrUnsupported)
+	}
+	return nil, fmt.Errorf("dvc: remote %q: no driver for %s:// (linked: %s): %w", c.Name, scheme, strings.Join(Schemes(), " "), mlops.ErrUnsupported)
+}
+
+// Schemes lists the schemes that have a driver; a directory counts as "local".
+func Schemes() []string {
+	mu.RLock()
+	defer mu.RUnlock()
+	var out []string
+	for s := range openers {
+		if s == "" {
+			s = "local"
+		}
+		out = append(out, s)
+	}
+	slices.Sort(out)
+	return out
+}
+
+var hasScheme = regexp.MustCompile(`^([A-Za-z][A-Za-z0-9+.-]*)://`)
+
+// Scheme returns the lower-case scheme of a remote's URL, "" for a directory.
+// DVC takes file:// and local:// for directories, too.
+func Scheme(url string) string {
+	m := hasScheme.FindStringSubmatch(url)
+	if m == nil {
+		return ""
+	}
+	s := strings.ToLower(m[1])
+	if s == "file" || s == "local" {
+		return ""
+	}
+	return s
+}

@@ -1,0 +1,212 @@
+package dvc
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/mlops-integration/mlops"
+)
+
+// ErrNotCached is the error for an object that is needed and lies neither in
+// the cache nor anywhere else it could be taken from. The message names it.
+var ErrNotCached = errors.New("not in the cache")
+
+// Repo is a DVC repository. It is safe for concurrent use; calls that write
+// exclude each other, and other programs, through DVC's own lock.
+type Repo struct {
+	root    string // absolute, symlinks resolved: holds .dvc
+	base    string // absolute: what relative paths are relative to
+	gitRoot string // "" without git
+
+	jobs        int
+	lockTimeout time.Duration
+}
+
+// Option is an option of [Open] and [Init].
+type Option func(*Repo)
+
+// Jobs sets how many files are hashed, copied and moved at once. The default
+// is the number of CPUs, and at least 4 for transfers.
+func Jobs(n int) Option { return func(r *Repo) { r.jobs = n } }
+
+// LockTimeout sets how long a call waits while another program, dvc included,
+// holds the repository's lock. The default is dvc's 3 s; 0 does not wait.
+func LockTimeout(d time.Duration) Option { return func(r *Repo) { r.lockTimeout = d } }
+
+// Open finds the repository that holds dir: the nearest directory upward with
+// a .dvc folder. Relative paths in later calls are relative to dir.
+//
+// The error matches [mlops.ErrNotFound] if there is none.
+func Open(dir string, opts ...Option) (*Repo, error) {
+	base, err := realDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	for root := base; ; root = filepath.Dir(root) {
+		if fi, err := os.Stat(filepath.Join(root, ".dvc")); err == nil && fi.IsDir() {
+			return newRepo(root, base, opts), nil
+		}
+		if root == filepath.Dir(root) {
+			return nil, fmt.Errorf("dvc: no DVC repository in %s or above; run: dvc init or mlopsctl register: %w", base, mlops.ErrNotFound)
+		}
+	}
+}
+
+// Init makes a DVC repository of dir, which must lie in a git repository. It
+// writes the files that dvc init writes and stages them in git.
+//
+// The error matches [mlops.ErrAlreadyExists] if dir has a .dvc folder.
+func Init(dir string, opts ...Option) (*Repo, error) {
+	root, err := realDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := os.Lstat(filepath.Join(root, ".dvc")); err == nil {
+		return nil, fmt.Errorf("dvc: %s: %w", filepath.Join(root, ".dvc"), mlops.ErrAlreadyExists)
+	}
+	r := newRepo(root, root, opts)
+	if r.gitRoot == "" {
+		return nil, fmt.Errorf("dvc: %s is not in a git repository; run: git init: %w", root, mlops.ErrInvalid)
+	}
+	ig, err := newGitIgnore(r)
+	if err != nil {
+		return nil, err
+	}
+	if ig.ignored(".dvc", true) {
+		return nil, fmt.Errorf("dvc: .dvc is ignored by git; add !.dvc to .gitignore: %w", mlops.ErrInvalid)
+	}
+	dir = filepath.Join(root, tmpName()) // renamed when it is complete
+	if err := os.Mkdir(dir, 0o777); err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	if err := os.Mkdir(filepath.Join(dir, "tmp"), 0o777); err != nil {
+		return nil, err
+	}
+	for name, text := range map[string]string{
+		"config":     "",
+		".gitignore": "/config.local\n/tmp\n/cache\n",
+		"tmp/btime":  "",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o666); err != nil {
+			return nil, err
+		}
+	}
+	if err := os.Rename(dir, filepath.Join(root, ".dvc")); err != nil {
+		if errors.Is(err, fs.ErrExist) {
+			return nil, fmt.Errorf("dvc: %s: %w", filepath.Join(root, ".dvc"), mlops.ErrAlreadyExists)
+		}
+		return nil, err
+	}
+	f, err := os.OpenFile(filepath.Join(root, ".dvcignore"), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+	if err == nil {
+		_, err = f.WriteString("# Add patterns of files dvc should ignore, which could improve\n" +
+			"# the performance. Learn more at\n" +
+			"# https://dvc.org/doc/user-guide/dvcignore\n")
+		if e := f.Close(); err == nil {
+			err = e
+		}
+	}
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, err
+	}
+	if _, err := r.git(context.Background(), "add", "--", ".dvc/config", ".dvc/.gitignore", ".dvcignore"); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// Root returns the absolute path of the directory that holds .dvc.
+func (r *Repo) Root() string { return r.root }
+
+func newRepo(root, base string, opts []Option) *Repo {
+	r := &Repo{root: root, base: base, jobs: runtime.GOMAXPROCS(0), lockTimeout: 3 * time.Second}
+	for _, o := range opts {
+		o(r)
+	}
+	if r.jobs < 1 {
+		r.jobs = 1
+	}
+	for dir := root; ; dir = filepath.Dir(dir) {
+		if _, err := os.Stat(filepath.Join(dir, ".git")); err == nil {
+			r.gitRoot = dir
+			break
+		}
+		if dir == filepath.Dir(dir) {
+			break
+		}
+	}
+	return r
+}
+
+func realDir(dir string) (string, error) {
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return "", err
+	}
+	abs, err = filepath.EvalSymlinks(abs)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("dvc: directory %s: %w", dir, mlops.ErrNotFound)
+	}
+	return abs, err
+}
+
+// rel turns a caller's path into a slash path relative to the root. The parent
+// directory's symlinks above the root are followed, so that /tmp and
+// /private/tmp name one place.
+func (r *Repo) rel(path string) (string, error) {
+	if path == "" || strings.ContainsRune(path, 0) {
+		return "", fmt.Errorf("dvc: path %q: %w", path, mlops.ErrInvalid)
+	}
+	abs := path
+	if !filepath.IsAbs(abs) {
+		abs = filepath.Join(r.base, path)
+	}
+	abs = filepath.Clean(abs)
+	rel, err := filepath.Rel(r.root, abs)
+	if err == nil && !filepath.IsLocal(rel) && filepath.IsAbs(path) {
+		if dir, e := filepath.EvalSymlinks(filepath.Dir(abs)); e == nil {
+			rel, err = filepath.Rel(r.root, filepath.Join(dir, filepath.Base(abs)))
+		}
+	}
+	if err != nil || !filepath.IsLocal(rel) {
+		return "", fmt.Errorf("dvc: %s is outside the repository %s: %w", path, r.root, mlops.ErrInvalid)
+	}
+	return filepath.ToSlash(rel), nil
+}
+
+// show turns a slash path relative to the root into one for the caller.
+func (r *Repo) show(rel string) string {
+	if r.base == r.root {
+		return rel
+	}
+	p, err := filepath.Rel(r.base, filepath.Join(r.root, filepath.FromSlash(rel)))
+	if err != nil {
+		return rel
+	}
+	return filepath.ToSlash(p)
+}
+
+func (r *Repo) abs(rel string) string { return filepath.Join(r.root, filepath.FromSlash(rel)) }
+
+// git runs git in the root and returns what it printed.
+func (r *Repo) git(ctx context.Context, args ...string) ([]byte, error) {
+	cmd := exec.CommandContext(ctx, "git", args...)
+	cmd.Dir = r.root
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return out, fmt.Errorf("dvc: git %s: %s: %w", args[0], strings.Join(strings.Fields(stderr.String()), " "), err)
+	}
+	return out, nil
+}

@@ -1,0 +1,197 @@
+package dvc
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"slices"
+	"strings"
+
+	"github.com/mlops-integration/mlops/dvc/remote"
+)
+
+// The states of data, in dvc's words.
+const (
+	Modified   = "modified"     // workspace differs from the .dvc file
+	Deleted    = "deleted"      // not in the workspace; with Cloud: in the remote, not in the cache
+	New        = "new"          // no hash yet; with Cloud: in the cache, not in the remote
+	NotInCache = "not in cache" // the cache lacks the data, or a part of it
+	Missing    = "missing"      // with Cloud: neither in the cache nor in the remote
+)
+
+// Change is tracked data that is not as its .dvc file says.
+type Change struct {
+	DVCFile string // "" with Cloud
+	Path    string
+	State   string // one of the constants
+}
+
+// Status lists what is not in its due state. It marshals to the JSON that
+// dvc status --json prints.
+type Status struct {
+	Changes []Change
+	Cloud   bool // compares the cache with a remote, not with the workspace
+}
+
+// Clean tells whether nothing has changed.
+func (s Status) Clean() bool { return len(s.Changes) == 0 }
+
+// MarshalJSON writes {"x.dvc": [{"changed outs": {"x": "modified"}}]}, or with
+// Cloud {"x": "new"}.
+func (s Status) MarshalJSON() ([]byte, error) {
+	if s.Cloud {
+		out := map[string]string{}
+		for _, c := range s.Changes {
+			out[c.Path] = c.State
+		}
+		return json.Marshal(out)
+	}
+	type stage struct {
+		Outs map[string]string `json:"changed outs"`
+	}
+	out := map[string][]stage{}
+	for _, c := range s.Changes {
+		if out[c.DVCFile] == nil {
+			out[c.DVCFile] = []stage{{Outs: map[string]string{}}}
+		}
+		out[c.DVCFile][0].Outs[c.Path] = c.State
+	}
+	return json.Marshal(out)
+}
+
+// StatusOptions are options of [Repo.Status].
+type StatusOptions struct {
+	Cloud   bool     // compare the cache with the remote
+	Remote  string   // name; implies Cloud, as in dvc. "" is the default remote
+	Targets []string // data or .dvc files; none means all
+}
+
+// Status compares the workspace with the .dvc files, or the cache with a
+// remote. It hashes every tracked file: a change that keeps size and time is
+// seen, and a big repository takes the time that reading it takes.
+func (r *Repo) Status(ctx context.Context, o StatusOptions) (Status, error) {
+	unlock, err := r.lock(ctx)
+	if err != nil {
+		return Status{}, err
+	}
+	defer unlock()
+	outs, c, err := r.begin(ctx, o.Targets, false)
+	if err != nil {
+		return Status{}, err
+	}
+	if o.Cloud || o.Remote != "" {
+		return r.cloudStatus(ctx, c, outs, o.Remote)
+	}
+	var s Status
+	for _, out := range outs {
+		state, err := r.state(ctx, c, out)
+		if err != nil {
+			return Status{}, err
+		}
+		if state != "" {
+			s.Changes = append(s.Changes, Change{r.show(out.file.rel), r.show(out.path), state})
+		}
+	}
+	return s, nil
+}
+
+func (r *Repo) state(ctx context.Context, c *cache, o *out) (string, error) {
+	if o.oid != "" && o.cache {
+		ok, err := c.has(ctx, o.oid, -1)
+		if err != nil {
+			return "", err
+		}
+		if ok && o.oid.isDir() {
+			t, err := c.tree(o.oid)
+			if err != nil {
+				return "", err
+			}
+			for _, e := range t {
+				if ok, err = c.has(ctx, e.oid, -1); err != nil {
+					return "", err
+				} else if !ok {
+					break
+				}
+			}
+		}
+		if !ok {
+			return NotInCache, nil
+		}
+	}
+	have, isDir, exists, err := r.scan(ctx, newDVCIgnore(r), o.path)
+	switch {
+	case err != nil:
+		return "", err
+	case !exists:
+		return Deleted, nil
+	case o.oid == "":
+		return New, nil
+	}
+	now := have[""].oid
+	if isDir {
+		var t tree
+		for p, f := range have {
+			t = append(t, treeEntry{p, f.oid})
+		}
+		t.sort()
+		_, now = t.hash()
+	}
+	if now != o.oid {
+		return Modified, nil
+	}
+	return "", nil
+}
+
+func (r *Repo) cloudStatus(ctx context.Context, c *cache, outs []*out, name string) (Status, error) {
+	s := Status{Cloud: true}
+	outs = slices.DeleteFunc(outs, func(o *out) bool { return !o.push || !o.cache || o.oid == "" || o.file.repoDeps })
+	stores, _, err := r.open(ctx, name, outs)
+	if err != nil {
+		return s, err
+	}
+	byStore := map[remote.Store][]need{}
+	for _, o := range outs {
+		ns := []need{{o.oid, o.path}}
+		if o.oid.isDir() {
+			t, err := c.tree(o.oid)
+			if err != nil && !errors.Is(err, ErrNotCached) {
+				return s, err
+			}
+			for _, e := range t {
+				ns = append(ns, need{e.oid, o.path + "/" + e.path})
+			}
+		}
+		byStore[stores[o]] = append(byStore[stores[o]], ns...)
+	}
+	for store, ns := range byStore {
+		ns = unique(ns)
+		gone, err := absent(ctx, store, ns)
+		if err != nil {
+			return s, err
+		}
+		far := map[oid]bool{}
+		for _, n := range gone {
+			far[n.oid] = true
+		}
+		for _, n := range ns {
+			near, err := c.has(ctx, n.oid, -1)
+			if err != nil {
+				return s, err
+			}
+			state := ""
+			switch {
+			case near && far[n.oid]:
+				state = New
+			case !near && far[n.oid]:
+				state = Missing
+			case !near:
+				state = Deleted
+			}
+			if state != "" {
+				s.Changes = append(s.Changes, Change{"", r.show(n.path), state})
+			}
+		}
+	}
+	slices.SortFunc(s.Changes, func(a, b Change) int { return strings.Compare(a.Path, b.Path) })
+	return s, nil
+}

@@ -1,0 +1,64 @@
+package dvc
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestDirListingIsInDVCOrder(t *testing.T) {
+	tr := tree{{"a/b", oid("eccbc87e4b5ce2fe28308fd9f2a7baf3")}, {"\U0001F600.bin", oid("ba323c3f5b3f1b536461d41cc7f1ba60")}, {"\ufffd.bin", oid("96a75bdbf222c58cabde08ebe2172c9f")}, {"a-b", oid("c81e728d9d4c2f636f067f89cc14862c")}, {"new\nline\x7f\"\\", oid("1a13105b7e4eb5fb2e7c9515ac06aa48")}}
+	tr.sort()
+	data, _ := tr.hash()
+	require.Equal(t, `[{"md5": "c81e728d9d4c2f636f067f89cc14862c", "relpath": "a-b"}, {"md5": "eccbc87e4b5ce2fe28308fd9f2a7baf3", "relpath": "a/b"}, {"md5": "1a13105b7e4eb5fb2e7c9515ac06aa48", "relpath": "new\nline\u007f\"\\"}, {"md5": "96a75bdbf222c58cabde08ebe2172c9f", "relpath": "\ufffd.bin"}, {"md5": "ba323c3f5b3f1b536461d41cc7f1ba60", "relpath": "\ud83d\ude00.bin"}]`, string(data))
+	_, empty := tree{}.hash()
+	require.Equal(t, oid("d751713988987e9331980363e24189ce.dir"), empty)
+}
+
+func FuzzTree(f *testing.F) {
+	f.Add([]byte(`[{"md5": "c81e728d9d4c2f636f067f89cc14862c", "relpath": "a-b"}]`))
+	f.Add([]byte(`[{"md5": "c81e728d9d4c2f636f067f89cc14862c", "relpath": "../x", "size": 3}]`))
+	f.Add([]byte(`[]`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		tr, err := decodeTree(data)
+		if err != nil {
+			return
+		}
+		for _, e := range tr {
+			if why := unsafePath(e.path); why != "" {
+				t.Fatalf("%q %s", e.path, why)
+			}
+		}
+		again, err := decodeTree(tr.encode())
+		if err != nil || len(again) != len(tr) {
+			t.Fatalf("what was read cannot be written and read: %v", err)
+		}
+	})
+}
+
+func FuzzConfig(f *testing.F) {
+	f.Add([]byte("[core]\n    remote = l2\n['remote \"l2\"']\n    url = ../../rem3\n"))
+	f.Add([]byte("# c\n[cache]\ntype = reflink,copy # x\nx = '''a\nb'''\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		ini, err := parseINI(data)
+		if err != nil {
+			return
+		}
+		out := setINI(data, ini, `remote "new"`, "url", "a b")
+		again, err := parseINI(out)
+		if err != nil {
+			t.Fatalf("%q became unreadable: %q: %v", data, out, err)
+		}
+		for _, s := range again {
+			if sectionName(s.name) != `remote "new"` {
+				continue
+			}
+			for _, k := range s.keys {
+				if k.name == "url" && k.items[0] == "a b" {
+					return
+				}
+			}
+		}
+		t.Fatalf("%q: the key is not in %q", data, out)
+	})
+}

@@ -1,0 +1,97 @@
+package dvc
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/mlops-integration/mlops"
+)
+
+// Version names the exact bytes of tracked data, for a run's record.
+type Version struct {
+	Path        string
+	Hash        string // md5, for a directory with ".dir"
+	SizeBytes   int64  // -1 when not known
+	Remote      string // where it is pushed to; "" when no remote is configured
+	GitRevision string // the commit that is checked out; "" when its .dvc file differs from the one here
+}
+
+// Version returns the version of tracked data as its .dvc file says; it does
+// not look at the data. A path inside a tracked directory gives the version of
+// that file, from the directory's listing in the cache.
+//
+// The error matches [mlops.ErrNotFound] if path is not tracked.
+func (r *Repo) Version(ctx context.Context, name string) (Version, error) {
+	rel, err := r.rel(name)
+	if err != nil {
+		return Version{}, err
+	}
+	ix, err := r.index()
+	if err != nil {
+		return Version{}, err
+	}
+	o := ix.owner(rel)
+	if o == nil {
+		return Version{}, fmt.Errorf("dvc: %s is not tracked: %w", name, mlops.ErrNotFound)
+	}
+	v := Version{Path: r.show(rel), Hash: string(o.oid), SizeBytes: o.size, Remote: o.remote}
+	if o.path != rel {
+		if err := r.partVersion(&v, o, strings.TrimPrefix(rel, o.path+"/")); err != nil {
+			return Version{}, err
+		}
+	}
+	if v.Remote == "" {
+		if def, err := r.DefaultRemote(); err == nil {
+			v.Remote = def.Name
+		}
+	}
+	if r.gitRoot == "" {
+		return v, nil
+	}
+	if text, err := r.git(ctx, "cat-file", "blob", "HEAD:./"+o.file.rel); err == nil && bytes.Equal(text, o.file.text) {
+		rev, err := r.git(ctx, "rev-parse", "HEAD")
+		if err != nil {
+			return Version{}, err
+		}
+		v.GitRevision = strings.TrimSpace(string(rev))
+	}
+	return v, ctx.Err()
+}
+
+// partVersion fills in what the listing says of a file or directory below an
+// output.
+func (r *Repo) partVersion(v *Version, o *out, inner string) error {
+	if !o.oid.isDir() {
+		return fmt.Errorf("dvc: %s is a file: %w", r.show(o.path), mlops.ErrNotFound)
+	}
+	c, err := r.cache()
+	if err != nil {
+		return err
+	}
+	t, err := c.tree(o.oid)
+	if err != nil {
+		return err
+	}
+	var below tree
+	for _, e := range t {
+		if e.path == inner {
+			v.Hash, v.SizeBytes = string(e.oid), -1
+			if fi, err := os.Stat(c.path(e.oid)); err == nil {
+				v.SizeBytes = fi.Size()
+			}
+			return nil
+		}
+		if rest, ok := strings.CutPrefix(e.path, inner+"/"); ok {
+			below = append(below, treeEntry{rest, e.oid})
+		}
+	}
+	if len(below) == 0 {
+		return fmt.Errorf("dvc: %s is not in the listing of %s: %w", v.Path, r.show(o.path), mlops.ErrNotFound)
+	}
+	_, id := below.hash()
+	v.Hash, v.SizeBytes = string(id), -1
+	return nil
+}
