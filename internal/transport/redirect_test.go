@@ -37,8 +37,8 @@ func listen(t *testing.T) *stranger {
 			s.conns.Add(1)
 			go func() {
 				defer c.Close()
-				n, _ := io.Copy(io.Discard, c)
-				s.bytes.Add(n)
+				n, _ := c.Read(make([]byte, 1<<16))
+				s.bytes.Add(int64(n))
 			}()
 		}
 	}()
