@@ -7,6 +7,7 @@ import (
 
 	"github.com/mlops-integration/mlops"
 	"github.com/mlops-integration/mlops/dvc"
+	_ "github.com/mlops-integration/mlops/dvc/remote/local" // the remote of a local stack
 )
 
 // remoteName is the DVC remote that the project's registration adds.

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"regexp"
 	"strings"
 
 	"golang.org/x/sync/errgroup"
@@ -262,6 +263,10 @@ func (c *Client) putBytes(ctx context.Context, root string, b []byte, artifactPa
 		Open: func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b)), nil }, Size: int64(len(b)), ContentType: "application/octet-stream"})
 }
 
+// percentCode is what MLflow decodes once more after HTTP did, so that the file
+// would lie under another name (validate_path_is_safe in mlflow/utils/uri.py).
+var percentCode = regexp.MustCompile(`%[0-9A-Fa-f]{2}`)
+
 func (c *Client) put(ctx context.Context, root, artifactPath string, body *transport.Stream) error {
 	p, err := cleanPath(artifactPath)
 	if err != nil {
@@ -269,6 +274,9 @@ func (c *Client) put(ctx context.Context, root, artifactPath string, body *trans
 	}
 	if p == "" {
 		return invalid("Upload", "an artifact needs a path")
+	}
+	if strings.Contains(p, "#") || percentCode.MatchString(p) {
+		return invalid("Upload", "artifact path %q: MLflow takes no # and reads %%41 as A; rename the file", p)
 	}
 	_, err = transport.Do[transport.None](ctx, c.t, transport.Call{Op: "Upload", Method: "PUT", Path: escape(path.Join(root, p)), Raw: body, Idempotent: true})
 	if err != nil {

@@ -167,6 +167,12 @@ func (q *queue) run() {
 func (q *queue) gather() {
 	q.mu.Lock()
 	urgent := q.flushes > 0 || len(q.waiting) >= maxEntries || len(q.waiting) == 0
+	if !urgent {
+		select {
+		case <-q.wake: // of a flush that is over
+		default:
+		}
+	}
 	q.mu.Unlock()
 	if urgent || q.linger <= 0 {
 		return

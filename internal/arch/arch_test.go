@@ -32,7 +32,7 @@ var may = map[string][]string{
 	"rayserve":           {".", "internal/transport"},
 	"evidently":          {".", "internal/transport"},
 	"applesilicon":       {"."},
-	"client":             {".", "internal/stackfile", "mlflow", "dvc", "dvc/remote", "airflow", "rayserve", "evidently", "applesilicon"},
+	"client":             {".", "internal/stackfile", "mlflow", "dvc", "dvc/remote", "dvc/remote/local", "airflow", "rayserve", "evidently", "applesilicon"},
 	"compose":            {".", "internal/stackfile", "mlflow", "airflow", "rayserve", "evidently"},
 	"agent":              {".", "client"},
 	"gateway":            {".", "client"},
