@@ -83,9 +83,6 @@ func dagTrigger(e *env) *cli.Command {
 			&cli.BoolFlag{Name: "wait", Usage: "wait for the end; failed is exit code 1"},
 		},
 		Action: func(c *cli.Context) error {
-			if err := operands(c, 1, 1, "<dag>"); err != nil {
-				return err
-			}
 			o := airflow.TriggerOptions{RunID: c.String("run-id")}
 			if s := c.String("conf"); s != "" {
 				if err := json.Unmarshal([]byte(s), &o.Conf); err != nil {
@@ -118,9 +115,6 @@ func dagWait(e *env) *cli.Command {
 		ArgsUsage: "<dag> <run-id>",
 		Flags:     []cli.Flag{e.projectFlag(), e.dirFlag()},
 		Action: func(c *cli.Context) error {
-			if err := operands(c, 2, 2, "<dag> <run-id>"); err != nil {
-				return err
-			}
 			p, err := e.project(c)
 			if err != nil {
 				return err
@@ -161,9 +155,6 @@ func dagLogs(e *env) *cli.Command {
 			&cli.IntFlag{Name: "try", Usage: "`number` of the try; the latest if 0"},
 		},
 		Action: func(c *cli.Context) error {
-			if err := operands(c, 3, 3, "<dag> <run-id> <task>"); err != nil {
-				return err
-			}
 			p, err := e.project(c)
 			if err != nil {
 				return err

@@ -14,14 +14,11 @@ func dvcAddCommand(e *env) *cli.Command {
 	return &cli.Command{
 		Name:      "dvc-add",
 		Usage:     "Track files or directories, as dvc add does",
-		ArgsUsage: "<path…>",
+		ArgsUsage: "<path>...",
 		Description: `   mlopsctl dvc-add data/train.parquet
    git add data/train.parquet.dvc data/.gitignore`,
 		Flags: []cli.Flag{e.projectFlag(), e.dirFlag()},
 		Action: func(c *cli.Context) error {
-			if err := operands(c, 1, -1, "<path…>"); err != nil {
-				return err
-			}
 			d, err := e.data(c)
 			if err != nil {
 				return err
@@ -52,7 +49,7 @@ func dvcPushCommand(e *env) *cli.Command {
 	return &cli.Command{
 		Name:        "dvc-push",
 		Usage:       "Upload tracked data that the remote does not have",
-		ArgsUsage:   "[target…]",
+		ArgsUsage:   "[target...]",
 		Description: "   mlopsctl dvc-push\n   mlopsctl dvc-push data/train.parquet.dvc -r backup",
 		Flags:       transferFlags(e),
 		Action: func(c *cli.Context) error {
@@ -75,7 +72,7 @@ func dvcPullCommand(e *env) *cli.Command {
 	return &cli.Command{
 		Name:        "dvc-pull",
 		Usage:       "Download, verify and check out tracked data",
-		ArgsUsage:   "[target…]",
+		ArgsUsage:   "[target...]",
 		Description: "   mlopsctl dvc-pull\n   mlopsctl dvc-pull data --force",
 		Flags:       append(transferFlags(e), &cli.BoolFlag{Name: "force", Aliases: []string{"f"}, Usage: "overwrite files that are not in the cache"}),
 		Action: func(c *cli.Context) error {

@@ -117,7 +117,7 @@ func (d *demo) train(ctx context.Context) (demoResult, error) {
 		return demoResult{}, err
 	}
 	if len(runs) != 1 {
-		return demoResult{}, fmt.Errorf("Airflow ran %s, but MLflow has %d runs of it", r.ID, len(runs))
+		return demoResult{}, fmt.Errorf("run %s of the DAG succeeded, but MLflow has %d runs of it", r.ID, len(runs))
 	}
 	d.runID = runs[0].ID
 	return demoResult{fmt.Sprintf("val_accuracy %.3f", numbers(runs[0].Metrics)["val_accuracy"]),

@@ -26,7 +26,7 @@ func deployCommand(e *env) *cli.Command {
 	return &cli.Command{
 		Name:      "deploy",
 		Usage:     "Serve a registered model",
-		ArgsUsage: "<model> <version>",
+		ArgsUsage: "<model> [version]",
 		Description: `   mlopsctl deploy sentiment 3 -p lora-finetuning
    mlopsctl deploy sentiment@champion -p lora-finetuning --replicas 2
 
@@ -40,9 +40,6 @@ func deployCommand(e *env) *cli.Command {
 			&cli.BoolFlag{Name: "no-wait", Usage: "do not wait until it answers"},
 		},
 		Action: func(c *cli.Context) error {
-			if err := operands(c, 1, 2, "<model> <version>"); err != nil {
-				return err
-			}
 			model := c.Args().Get(0)
 			if v := c.Args().Get(1); v != "" {
 				model += "/" + v
@@ -73,9 +70,6 @@ func undeployCommand(e *env) *cli.Command {
 		ArgsUsage: "<name>",
 		Flags:     []cli.Flag{e.projectFlag(), e.dirFlag()},
 		Action: func(c *cli.Context) error {
-			if err := operands(c, 1, 1, "<name>"); err != nil {
-				return err
-			}
 			p, err := e.project(c)
 			if err != nil {
 				return err

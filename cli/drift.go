@@ -35,9 +35,6 @@ func driftCheck(e *env) *cli.Command {
 			&cli.Float64Flag{Name: "share", Value: 0.5, Usage: "`share` of drifted columns that counts as drift"},
 		},
 		Action: func(c *cli.Context) error {
-			if err := operands(c, 2, 2, "<reference> <current>"); err != nil {
-				return err
-			}
 			p, err := e.project(c)
 			if err != nil {
 				return err

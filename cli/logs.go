@@ -12,7 +12,7 @@ func logsCommand(e *env) *cli.Command {
 	return &cli.Command{
 		Name:      "logs",
 		Usage:     "Show what the servers log",
-		ArgsUsage: "[service…]",
+		ArgsUsage: "[service...]",
 		Description: `   mlopsctl logs airflow-scheduler      the last 100 lines
    mlopsctl logs -f --since 5m          all services, and go on`,
 		Flags: []cli.Flag{

@@ -23,7 +23,7 @@ func metricCommand(e *env) *cli.Command {
 		Subcommands: []*cli.Command{{
 			Name:      "log",
 			Usage:     "Log metrics to a run",
-			ArgsUsage: "[key=value…]",
+			ArgsUsage: "[key=value...]",
 			Description: `   mlopsctl metric log --run "$run" --step 10 loss=0.31 val_loss=0.42
    mlopsctl metric log --run "$run" --file metrics.ndjson
 
@@ -115,7 +115,7 @@ func paramCommand(e *env) *cli.Command {
 		Subcommands: []*cli.Command{{
 			Name:      "log",
 			Usage:     "Log parameters to a run",
-			ArgsUsage: "[key=value…]",
+			ArgsUsage: "[key=value...]",
 			Description: `   mlopsctl param log --run "$run" lr=0.1 optimizer=adam
    mlopsctl param log --run "$run" --file params.json`,
 			Flags: []cli.Flag{

@@ -44,9 +44,6 @@ func modelAlias(e *env) *cli.Command {
 		Description: "   mlopsctl model alias sentiment champion 3",
 		Flags:       []cli.Flag{e.projectFlag(), e.dirFlag()},
 		Action: func(c *cli.Context) error {
-			if err := operands(c, 3, 3, "<model> <alias> <version>"); err != nil {
-				return err
-			}
 			p, err := e.projectOrAny(c)
 			if err != nil {
 				return err
@@ -73,9 +70,6 @@ func modelList(e *env) *cli.Command {
 		Description: "   mlopsctl model list\n   mlopsctl model list sentiment",
 		Flags:       []cli.Flag{e.projectFlag(), e.dirFlag()},
 		Action: func(c *cli.Context) error {
-			if err := operands(c, 0, 1, "<model>"); err != nil {
-				return err
-			}
 			p, err := e.projectOrAny(c)
 			if err != nil {
 				return err
@@ -89,16 +83,37 @@ func modelList(e *env) *cli.Command {
 			if err != nil {
 				return err
 			}
+			aliases, err := aliasesOf(c.Context, p.MLflow, q)
+			if err != nil {
+				return err
+			}
 			t := newTable("MODEL", "VERSION", "STATUS", "ALIASES", "RUN")
 			t.empty = "no models yet; mlopsctl model log registers one"
 			var docs []modelJSON
 			for _, v := range all {
+				v.Aliases = aliases[v.Name+"/"+v.Version]
 				t.row(v.Name, v.Version, v.Status, joined(v.Aliases), v.RunID)
 				docs = append(docs, modelOf(v))
 			}
 			return e.table(t, docs)
 		},
 	}
+}
+
+// aliasesOf finds the aliases of versions, by "name/version": MLflow leaves them
+// out when it lists versions.
+func aliasesOf(ctx context.Context, m *mlflow.Client, q mlflow.ModelQuery) (map[string][]string, error) {
+	out := map[string][]string{}
+	for r, err := range m.Models(ctx, q) {
+		if err != nil {
+			return nil, err
+		}
+		for _, alias := range sortedKeys(r.Aliases) {
+			key := r.Name + "/" + r.Aliases[alias]
+			out[key] = append(out[key], alias)
+		}
+	}
+	return out, nil
 }
 
 func modelLog(e *env) *cli.Command {
@@ -124,9 +139,6 @@ func modelLog(e *env) *cli.Command {
 			&cli.StringSliceFlag{Name: "alias", Usage: "`alias` to point at the new version; may be repeated"},
 		},
 		Action: func(c *cli.Context) error {
-			if err := operands(c, 1, 1, "<folder>"); err != nil {
-				return err
-			}
 			m := mlflow.Model{Name: c.String("name"), Aliases: c.StringSlice("alias"), Venv: c.String("venv")}
 			if f := c.String("sklearn"); f != "" {
 				m.Flavors = append(m.Flavors, mlflow.SKLearn(f, c.StringSlice("trust")...))

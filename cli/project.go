@@ -42,18 +42,6 @@ func (e *env) stack(p *progress) (*compose.Stack, error) {
 	}})
 }
 
-// operands checks how many there are; names says what they are: "<name> <version>".
-func operands(c *cli.Context, least, most int, names string) error {
-	n := c.NArg()
-	switch {
-	case n < least:
-		return usagef("missing %s", names)
-	case most >= 0 && n > most:
-		return usagef("unexpected %q after %s", c.Args().Get(most), names)
-	}
-	return nil
-}
-
 // pairs reads operands of the form key=value.
 func pairs(args []string, what string) ([][2]string, error) {
 	var out [][2]string

@@ -19,9 +19,6 @@ func registerCommand(e *env) *cli.Command {
    by themselves at each tool's first use; doing it again repairs what is missing.`,
 		Flags: []cli.Flag{e.projectFlag(), e.dirFlag()},
 		Action: func(c *cli.Context) error {
-			if err := operands(c, 0, 1, "the project's name"); err != nil {
-				return err
-			}
 			if c.NArg() == 1 {
 				if err := c.Set("project", c.Args().First()); err != nil {
 					return err

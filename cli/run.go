@@ -57,9 +57,6 @@ func runStart(e *env) *cli.Command {
    mlopsctl metric log --run "$run" --step 10 loss=0.31`,
 		Flags: append([]cli.Flag{e.projectFlag(), e.dirFlag()}, runDescriptionFlags()...),
 		Action: func(c *cli.Context) error {
-			if err := operands(c, 0, 0, "the flags"); err != nil {
-				return err
-			}
 			o, err := runOptions(c)
 			if err != nil {
 				return err
@@ -93,13 +90,20 @@ func runEnd(e *env) *cli.Command {
 		Description: "   mlopsctl run end --run \"$run\"\n   mlopsctl run end --run \"$run\" --failed",
 		Flags:       []cli.Flag{e.projectFlag(), e.dirFlag(), runFlag(), &cli.BoolFlag{Name: "failed", Usage: "it did not succeed"}},
 		Action: func(c *cli.Context) error {
-			return e.onRun(c, func(ctx context.Context, run *mlflow.Run) error {
-				var outcome error
-				if c.Bool("failed") {
-					outcome = errors.New("ended with --failed")
-				}
-				return run.End(ctx, outcome)
-			})
+			p, err := e.runProject(c)
+			if err != nil {
+				return err
+			}
+			defer p.Close()
+			run, err := p.MLflow.RunInfo(c.Context, c.String("run"))
+			if err != nil {
+				return err
+			}
+			u := mlflow.RunUpdate{Status: mlflow.Finished, End: time.Now()}
+			if c.Bool("failed") {
+				u.Status = mlflow.Failed
+			}
+			return p.MLflow.UpdateRun(c.Context, run.ID, u)
 		},
 	}
 }
@@ -109,7 +113,7 @@ func runExec(e *env) *cli.Command {
 	return &cli.Command{
 		Name:      "exec",
 		Usage:     "Run a command as a run",
-		ArgsUsage: "-- <command…>",
+		ArgsUsage: "<command>...",
 		Description: `   mlopsctl run exec -p lora-finetuning --name rank-16 -- python train.py
 
    The command finds the run in MLFLOW_RUN_ID and the server in
@@ -117,9 +121,6 @@ func runExec(e *env) *cli.Command {
    the command does, and so does mlopsctl: with its exit code.`,
 		Flags: append([]cli.Flag{e.projectFlag(), e.dirFlag()}, runDescriptionFlags()...),
 		Action: func(c *cli.Context) error {
-			if err := operands(c, 1, -1, "a command after --"); err != nil {
-				return err
-			}
 			o, err := runOptions(c)
 			if err != nil {
 				return err
@@ -142,13 +143,11 @@ func runExec(e *env) *cli.Command {
 			// The end is told to the server even after Ctrl-C.
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Context), time.Minute)
 			defer cancel()
-			if err := run.End(ctx, outcome); err != nil {
-				return errors.Join(err, outcome)
-			}
+			err = run.End(ctx, outcome) // outcome is part of it
 			if exit, ok := errors.AsType[*exec.ExitError](outcome); ok && exit.ExitCode() > 0 {
-				return withCode(exit.ExitCode(), fmt.Errorf("%s: %w", c.Args().First(), outcome))
+				return withCode(exit.ExitCode(), fmt.Errorf("%s: %w", c.Args().First(), err))
 			}
-			return outcome
+			return err
 		},
 	}
 }
@@ -220,10 +219,7 @@ func runList(e *env) *cli.Command {
 
 // onRun goes on with the run that --run names, does f, and sends all of it.
 func (e *env) onRun(c *cli.Context, f func(context.Context, *mlflow.Run) error) error {
-	if strings.TrimSpace(c.String("run")) == "" {
-		return usagef("missing --run <ID>")
-	}
-	p, err := e.projectOrAny(c)
+	p, err := e.runProject(c)
 	if err != nil {
 		return err
 	}
@@ -236,6 +232,14 @@ func (e *env) onRun(c *cli.Context, f func(context.Context, *mlflow.Run) error) 
 		return err
 	}
 	return run.Flush(c.Context)
+}
+
+// runProject opens a project for the run that --run names.
+func (e *env) runProject(c *cli.Context) (*client.Project, error) {
+	if strings.TrimSpace(c.String("run")) == "" {
+		return nil, usagef("missing --run <ID>")
+	}
+	return e.projectOrAny(c)
 }
 
 // projectOrAny opens the project if one is named. A run's ID says enough about

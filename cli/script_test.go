@@ -65,7 +65,7 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 
 // labErrors are the errors that lab fail returns.
 var labErrors = map[string]error{
-	"plain":      errors.New("disk\n  is\x1b[31m full\n"),
+	"plain":      errors.New("disk\n  is\x1b[31m full\n\tnow"),
 	"notfound":   &mlops.Error{Kind: mlops.ErrNotFound, Service: "mlflow", Op: "Run", Message: "No run", Code: "RESOURCE_DOES_NOT_EXIST"},
 	"nostack":    &mlops.Error{Kind: mlops.ErrNotFound, Message: "no stack is running under /x"},
 	"who":        &mlops.Error{Kind: mlops.ErrUnauthenticated, Service: "mlflow", Status: 401},

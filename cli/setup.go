@@ -10,7 +10,7 @@ func setupCommand(e *env) *cli.Command {
 	return &cli.Command{
 		Name:      "setup",
 		Usage:     "Install the servers into the home folder",
-		ArgsUsage: "[environment…]",
+		ArgsUsage: "[environment...]",
 		Description: `   mlopsctl setup              the servers of the stack
    mlopsctl setup train dvc    also environments for training and the real dvc
 

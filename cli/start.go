@@ -28,7 +28,7 @@ func startCommand(e *env) *cli.Command {
 	return &cli.Command{
 		Name:      "start",
 		Usage:     "Start the stack, or what is missing of it",
-		ArgsUsage: "[service…]",
+		ArgsUsage: "[service...]",
 		Description: `   mlopsctl start                 all servers
    mlopsctl start mlflow          one, with what it needs
    mlopsctl start --light         MLflow alone, on SQLite
@@ -66,7 +66,7 @@ func stopCommand(e *env) *cli.Command {
 	return &cli.Command{
 		Name:      "stop",
 		Usage:     "Stop the stack, or single services",
-		ArgsUsage: "[service…]",
+		ArgsUsage: "[service...]",
 		Action: func(c *cli.Context) error {
 			p := e.progress()
 			defer p.done()
@@ -83,7 +83,7 @@ func restartCommand(e *env) *cli.Command {
 	return &cli.Command{
 		Name:      "restart",
 		Usage:     "Stop and start the stack, or single services",
-		ArgsUsage: "[service…]",
+		ArgsUsage: "[service...]",
 		Flags:     startFlags(),
 		Action: func(c *cli.Context) error {
 			p := e.progress()

@@ -4,7 +4,6 @@ import (
 	"context"
 	"iter"
 	"maps"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -85,9 +84,6 @@ func absIn(dir, path string) string {
 	}
 	return filepath.Join(dir, path)
 }
-
-// removeAll is for scratch files whose loss or stay changes nothing.
-func removeAll(dir string) { _ = os.RemoveAll(dir) }
 
 // Runs lists the project's runs, the newest first. Filter is MLflow's search
 // expression; empty means all.

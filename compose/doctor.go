@@ -116,11 +116,15 @@ func (s *Stack) checkDisk(ctx context.Context, _ Status) []Finding {
 	if len(pythons(s.home)) >= len(servers) {
 		need = diskTight // everything is installed
 	}
-	text := fmt.Sprintf("%.1f GB free for %s", float64(u.Free)/1e9, s.home)
-	if u.Free < need {
-		return []Finding{{"disk", Fail, fmt.Sprintf("%s, %.1f GB are needed", text, float64(need)/1e9), "MLOPS_HOME=/a/larger/disk mlopsctl setup"}}
+	return []Finding{diskFinding(s.home, u.Free, need)}
+}
+
+func diskFinding(home string, free, need uint64) Finding {
+	text := fmt.Sprintf("%.1f GB free for %s", float64(free)/1e9, home)
+	if free < need {
+		return Finding{"disk", Fail, fmt.Sprintf("%s, %.1f GB are needed", text, float64(need)/1e9), "MLOPS_HOME=/a/larger/disk mlopsctl setup"}
 	}
-	return []Finding{{"disk", OK, text, ""}}
+	return Finding{"disk", OK, text, ""}
 }
 
 func (s *Stack) checkMemory(ctx context.Context, st Status) []Finding {
@@ -128,11 +132,15 @@ func (s *Stack) checkMemory(ctx context.Context, st Status) []Finding {
 	if err != nil {
 		return []Finding{{"memory", Warn, err.Error(), ""}}
 	}
-	text := fmt.Sprintf("%.1f GB of %.1f GB available", float64(m.Available)/1e9, float64(m.Total)/1e9)
-	if m.Available < memoryNeeded && st.State == Stopped {
-		return []Finding{{"memory", Warn, fmt.Sprintf("%s, the whole stack wants %.1f GB", text, float64(memoryNeeded)/1e9), "mlopsctl start --light"}}
+	return []Finding{memoryFinding(m.Available, m.Total, st.State)}
+}
+
+func memoryFinding(available, total uint64, stack State) Finding {
+	text := fmt.Sprintf("%.1f GB of %.1f GB available", float64(available)/1e9, float64(total)/1e9)
+	if available < memoryNeeded && stack == Stopped {
+		return Finding{"memory", Warn, fmt.Sprintf("%s, the whole stack wants %.1f GB", text, float64(memoryNeeded)/1e9), "mlopsctl start --light"}
 	}
-	return []Finding{{"memory", OK, text, ""}}
+	return Finding{"memory", OK, text, ""}
 }
 
 func (s *Stack) checkEnvironments(context.Context, Status) []Finding {
@@ -154,7 +162,13 @@ func (s *Stack) checkEnvironments(context.Context, Status) []Finding {
 // checkState looks for what a supervisor left that is not there any more.
 func (s *Stack) checkState(_ context.Context, st Status) []Finding {
 	_, noFile := stackfile.Read(s.home)
+	var damage error
+	if b, err := os.ReadFile(statePath(s.home)); err == nil {
+		_, damage = decodeState(b)
+	}
 	switch {
+	case damage != nil:
+		return []Finding{{"state", Fail, statePath(s.home) + " cannot be read, so that servers may run which nobody knows: " + damage.Error(), "mlopsctl stop"}}
 	case st.Supervisor.PID == 0 && st.State != Stopped:
 		return []Finding{{"state", Fail, st.Message, "mlopsctl start"}}
 	case st.Supervisor.PID == 0 && !errors.Is(noFile, mlops.ErrNotFound):
@@ -192,7 +206,7 @@ func (s *Stack) checkPorts(_ context.Context, st Status) []Finding {
 			if running[p.first] || portFree(p.first) {
 				continue
 			}
-			who := listeners(p.first)
+			who := holders(p.first)
 			fix := "mlopsctl start"
 			if len(who) > 0 && who[0].pid != 0 {
 				fix = fmt.Sprintf("ps -p %d", who[0].pid)

@@ -41,7 +41,7 @@ type fake struct {
 var testTiming = timing{
 	poll: 10 * time.Millisecond, snapshot: 100 * time.Millisecond, health: 50 * time.Millisecond,
 	backoff: 10 * time.Millisecond, longest: 40 * time.Millisecond, reset: time.Hour,
-	stall: 20 * time.Second, attempts: 3, idle: 20 * time.Second,
+	stall: 20 * time.Second, attempts: 3, linger: 100 * time.Millisecond, idle: 20 * time.Second,
 }
 
 func TestMain(m *testing.M) {
@@ -139,6 +139,7 @@ func (f fake) recipe() service {
 			return command{path: os.Args[0], env: []string{
 				roleVariable + "=" + f.Mode + "/" + f.Name,
 				fmt.Sprintf("PORT=%d", s.port(f.Name, "http")),
+				fmt.Sprintf("NEEDS=%v", f.needs(s)),
 				"PIDFILE=" + filepath.Join(s.home, f.Name+".child"),
 				"GOCOVERDIR=" + s.home,
 			}}, nil
@@ -159,6 +160,14 @@ func (f fake) recipe() service {
 			return map[string]stackfile.Endpoint{f.Name: {URL: s.url(f.Name, "http")}}
 		},
 	}
+}
+
+// needs are the addresses of what the server relies on.
+func (f fake) needs(s *site) (out []string) {
+	for _, n := range f.After {
+		out = append(out, s.url(n, "http"))
+	}
+	return out
 }
 
 func ask(ctx context.Context, url string) (int, []byte, error) {

@@ -11,7 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// owner is a process that listens on a port; pid 0 means that we may not know.
+// owner is a process that listens on a port; pid 0 means that we may not know,
+// or that the port is only promised to it.
 type owner struct {
 	pid     int
 	command string
@@ -19,6 +20,8 @@ type owner struct {
 
 func (o owner) String() string {
 	switch {
+	case o.pid == 0 && o.command != "":
+		return o.command
 	case o.pid == 0:
 		return "a process of another user"
 	case o.command == "":

@@ -121,13 +121,13 @@ func TestAPortIsKeptElseTheNextIsTaken(t *testing.T) {
 					return false
 				}
 			}
-			n, why, err := choosePort(port{"http", 5000}, tt.before, has(tt.taken), func(n int) bool { return !has(tt.busy)(n) }, who)
+			n, why, err := choosePort(port{name: "http", first: 5000}, tt.before, has(tt.taken), func(n int) bool { return !has(tt.busy)(n) }, who)
 			require.NoError(t, err)
 			require.Equal(t, tt.want, n)
 			require.Equal(t, tt.why, why)
 		})
 	}
-	_, _, err := choosePort(port{"http", 5000}, 0, func(int) bool { return false }, func(int) bool { return false }, who)
+	_, _, err := choosePort(port{name: "http", first: 5000}, 0, func(int) bool { return false }, func(int) bool { return false }, who)
 	require.ErrorContains(t, err, "port 5000 is held by python3 (pid 4242)")
 }
 

@@ -110,6 +110,7 @@ func (s *Stack) Supervise(ctx context.Context) error {
 	defer unlisten(s.home, listener)
 
 	sup := newSupervisor(s, log)
+	defer sup.giveBack()
 	log.Info("supervisor", "pid", os.Getpid(), "home", s.home)
 	if err := sup.adopt(); err != nil {
 		return err
@@ -216,7 +217,7 @@ func (sup *supervisor) serve(c net.Conn) (ending bool) {
 	case "start", "stop":
 		err := sup.attended(req, lines, reply)
 		done.Error = wire(err)
-		done.Status = sup.status(false)
+		done.Status = sup.status(req.Op == "start")
 		sup.mu.Lock()
 		sup.operations++
 		sup.mu.Unlock()
@@ -316,13 +317,8 @@ func socketPath(home string) (string, error) {
 		return "", err
 	}
 	dir := string(b)
-	info, err := os.Lstat(dir)
-	if err != nil {
+	if err := private(dir); err != nil {
 		return "", err
-	}
-	st, ok := info.Sys().(*syscall.Stat_t)
-	if !ok || !info.IsDir() || info.Mode().Perm() != 0o700 || int(st.Uid) != os.Geteuid() {
-		return "", fmt.Errorf("%s is not a private folder of ours", dir)
 	}
 	return filepath.Join(dir, "s"), nil
 }

@@ -55,6 +55,7 @@ type service struct {
 type port struct {
 	name  string // "http", "dashboard"
 	first int    // the preferred number
+	late  bool   // opened some time after the service became ready
 }
 
 // command is a process to start.
@@ -76,6 +77,8 @@ type site struct {
 
 	command string // the mlopsctl that tasks call; may be empty
 
+	asked map[string]int // what port told; nil if nobody wants to know
+
 	// run starts a command of preparation, waits for it, and sends its output
 	// to the log. The command is ended with ctx.
 	run func(context.Context, command) error
@@ -86,7 +89,13 @@ func (s *site) data(name ...string) string {
 }
 
 // port is the number chosen for a service's port.
-func (s *site) port(service, name string) int { return s.ports[service+"/"+name] }
+func (s *site) port(service, name string) int {
+	key := service + "/" + name
+	if s.asked != nil {
+		s.asked[key] = s.ports[key]
+	}
+	return s.ports[key]
+}
 
 // url is a loopback address on the chosen port.
 func (s *site) url(service, name string) string {

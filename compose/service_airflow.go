@@ -65,8 +65,8 @@ func airflowServices() []service {
 // dagsFolder is where Airflow looks for DAG files.
 func dagsFolder(s *site) string { return s.data("airflow", "dags") }
 
-// airflowFiles makes the folders and the file of passwords. Airflow keeps the
-// password of its simple auth manager in clear, so the file is ours alone.
+// airflowFiles makes the folders and the files of secrets. Airflow keeps the
+// password of its simple auth manager in clear, so the files are ours alone.
 func airflowFiles(s *site) error {
 	for _, dir := range []string{dagsFolder(s), s.data("airflow", "plugins"), s.data("airflow", "logs")} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -81,7 +81,25 @@ func airflowFiles(s *site) error {
 	if err != nil {
 		return err
 	}
-	return writePrivate(s.data("airflow", "passwords.json"), string(b)+"\n")
+	dsn, err1 := postgresDSN(s, "postgresql+psycopg2", "airflow")
+	seed, _, err2 := s.secret("airflow-fernet")
+	if err := errors.Join(err1, err2); err != nil {
+		return err
+	}
+	fernet := sha256.Sum256([]byte(seed))
+	return errors.Join(
+		writePrivate(s.data("airflow", "passwords.json"), string(b)+"\n"),
+		writePrivate(s.data("airflow", "database"), dsn),
+		writePrivate(s.data("airflow", "fernet"), base64.URLEncoding.EncodeToString(fernet[:])),
+	)
+}
+
+// printing is the command that prints a file, as Airflow takes it for an option
+// that its reference marks as sensitive: "AIRFLOW__SECTION__KEY_CMD".
+//
+// Source: airflow/_shared/configuration/parser.py, run_command: shlex, no shell.
+func printing(file string) string {
+	return "cat '" + strings.ReplaceAll(file, "'", `'"'"'`) + "'"
 }
 
 // migrating lets one of the four processes make the tables.
@@ -141,35 +159,31 @@ func airflowRevision(ctx context.Context, s *site) (string, error) {
 }
 
 func airflowEnv(s *site) ([]string, error) {
-	dsn, err := postgresDSN(s, "postgresql+psycopg2", "airflow")
-	if err != nil {
+	_, jwt, err1 := s.secret("airflow-jwt")
+	_, session, err2 := s.secret("airflow-session")
+	if err := errors.Join(err1, err2); err != nil {
 		return nil, err
 	}
-	jwt, _, err1 := s.secret("airflow-jwt")
-	session, _, err2 := s.secret("airflow-session")
-	seed, _, err3 := s.secret("airflow-fernet")
-	if err := errors.Join(err1, err2, err3); err != nil {
-		return nil, err
-	}
-	fernet := sha256.Sum256([]byte(seed))
 	at := s.url("airflow-api-server", "http")
 	env := append(pythonEnv(),
+		// Tasks inherit the scheduler's environment and may print it, so that
+		// it names the files of secrets.
+		"AIRFLOW__CORE__FERNET_KEY_CMD="+printing(s.data("airflow", "fernet")),
+		"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_CMD="+printing(s.data("airflow", "database")),
+		"AIRFLOW__API__SECRET_KEY_CMD="+printing(session),
+		"AIRFLOW__API_AUTH__JWT_SECRET_CMD="+printing(jwt),
 		"AIRFLOW_HOME="+s.data("airflow"),
 		"AIRFLOW__CORE__DAGS_FOLDER="+dagsFolder(s),
 		"AIRFLOW__CORE__PLUGINS_FOLDER="+s.data("airflow", "plugins"),
 		"AIRFLOW__CORE__LOAD_EXAMPLES=False",
 		"AIRFLOW__CORE__PARALLELISM=8", // 32 by default, all forked in advance
-		"AIRFLOW__CORE__FERNET_KEY="+base64.URLEncoding.EncodeToString(fernet[:]),
 		"AIRFLOW__CORE__EXECUTION_API_SERVER_URL="+at+"/execution/",
 		"AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS=admin:admin",
 		"AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE="+s.data("airflow", "passwords.json"),
-		"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN="+dsn,
 		"AIRFLOW__API__HOST=127.0.0.1",
 		fmt.Sprintf("AIRFLOW__API__PORT=%d", s.port("airflow-api-server", "http")),
 		"AIRFLOW__API__WORKERS=1",
 		"AIRFLOW__API__BASE_URL="+at,
-		"AIRFLOW__API__SECRET_KEY="+string(session),
-		"AIRFLOW__API_AUTH__JWT_SECRET="+string(jwt),
 		"AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT=60", // 5 s by default, too short while the server warms up
 		"AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL=5",
 		"AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL=5",

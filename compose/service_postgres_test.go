@@ -22,7 +22,7 @@ func postgresStack(t *testing.T, number int) *Stack {
 	t.Setenv(postgresFolder, filepath.Join(root, "pg"))
 	s := stackOf(t, fake{Name: "postgres", Real: true})
 	all := s.catalog(false)
-	all[0].ports = []port{{"sql", number}}
+	all[0].ports = []port{{name: "sql", first: number}}
 	s.timing.poll = 50 * time.Millisecond
 	return s
 }

@@ -18,8 +18,12 @@ import (
 	"github.com/mlops-integration/mlops/rayserve"
 )
 
-//go:embed mlops_ray_start.py
-var rayStartHook string
+var (
+	//go:embed mlops_ray_start.py
+	rayStartHook string
+	//go:embed ray_sitecustomize.py
+	raySitecustomize string
+)
 
 // rayService is a Ray head with its dashboard, through which Serve is
 // configured. "serve" is the port of deployed models; Ray opens it when the
@@ -30,7 +34,7 @@ func rayService() service {
 		after: []string{"mlflow"}, // replicas load their models from it
 		ports: []port{
 			{name: "dashboard", first: 8265},
-			{name: "serve", first: 8001},
+			{name: "serve", first: 8001, late: true},
 			{name: "gcs", first: 6380},
 			{name: "agent", first: 52365},
 			{name: "metrics", first: 8266},
@@ -96,7 +100,10 @@ func rayPrepare(_ context.Context, s *site) error {
 	if err := os.RemoveAll(temp); err != nil {
 		return err
 	}
-	return writePrivate(filepath.Join(s.data("ray-hook"), "mlops_ray_start.py"), rayStartHook)
+	return errors.Join(
+		writePrivate(s.data("ray-hook", "mlops_ray_start.py"), rayStartHook),
+		writePrivate(s.data("ray-hook", "sitecustomize.py"), raySitecustomize),
+	)
 }
 
 func rayCommand(s *site) (command, error) {

@@ -32,7 +32,8 @@ func (s *Stack) Setup(ctx context.Context, opt SetupOptions) error {
 	if len(names) == 0 {
 		names = slices.Clone(servers)
 	}
-	if err := s.installer().install(ctx, names); err != nil {
+	in := installer{home: s.home, tell: s.tell}
+	if err := in.install(ctx, names); err != nil {
 		return err
 	}
 	if len(opt.Environments) == 0 {
@@ -40,13 +41,6 @@ func (s *Stack) Setup(ctx context.Context, opt SetupOptions) error {
 	}
 	return nil
 }
-
-// ensureVenv makes one environment if it is not there.
-func (s *Stack) ensureVenv(ctx context.Context, name string) error {
-	return s.installer().install(ctx, []string{name})
-}
-
-func (s *Stack) installer() *installer { return &installer{home: s.home, tell: s.tell} }
 
 // installer makes environments.
 type installer struct {

@@ -40,6 +40,7 @@ type timing struct {
 	reset    time.Duration // of health, after which earlier deaths are forgotten
 	stall    time.Duration // without log and processor time, after which a start is given up
 	attempts int           // deaths in a row after which no restart is tried
+	linger   time.Duration // for the port of a dead server to come free
 	idle     time.Duration // after which a supervisor without services ends
 }
 
@@ -52,6 +53,7 @@ var defaultTiming = timing{
 	reset:    5 * time.Minute,
 	stall:    4 * time.Minute,
 	attempts: 8,
+	linger:   5 * time.Second,
 	idle:     30 * time.Second,
 }
 

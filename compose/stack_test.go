@@ -24,6 +24,7 @@ func TestASecondStartKeepsEveryProcess(t *testing.T) {
 	within(t, s)
 	first := start(t, s)
 	require.Equal(t, Healthy, first.State)
+	require.Positive(t, of(first, "app").PSSBytes, "what start returns says how much memory the stack takes")
 	second := start(t, s)
 	for _, n := range []string{"store", "app"} {
 		require.Equal(t, of(first, n).PID, of(second, n).PID, n)

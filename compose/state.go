@@ -34,6 +34,8 @@ type record struct {
 	Seen     []proc    `json:"seen,omitempty"` // processes that were found to belong to it
 	Since    time.Time `json:"since"`
 	Restarts int       `json:"restarts"`
+
+	Relied map[string]int `json:"relied,omitempty"` // the ports, of any service, that it was started with
 }
 
 func statePath(home string) string { return filepath.Join(home, "run", "state.json") }
@@ -50,8 +52,8 @@ func readState(home string) (state, error) {
 	if err != nil {
 		return empty, err
 	}
-	var s state
-	if err := json.Unmarshal(b, &s); err != nil || s.Version != stateVersion {
+	s, err := decodeState(b)
+	if err != nil {
 		return empty, nil
 	}
 	if s.Ports == nil {
@@ -66,6 +68,18 @@ func readState(home string) (state, error) {
 		}
 	}
 	s.Boot = empty.Boot
+	return s, nil
+}
+
+// decodeState reads the form that we write, and no other.
+func decodeState(b []byte) (state, error) {
+	var s state
+	if err := json.Unmarshal(b, &s); err != nil {
+		return s, err
+	}
+	if s.Version != stateVersion {
+		return s, fmt.Errorf("it is of version %d, not %d", s.Version, stateVersion)
+	}
 	return s, nil
 }
 

@@ -35,14 +35,16 @@ type supervisor struct {
 	operations int                     // starts and stops that were answered
 	ending     bool                    // the supervisor is on its way out
 
-	saving sync.Mutex
+	saving   sync.Mutex
+	choosing sync.Mutex       // one choice of ports at a time; guards reserved
+	reserved map[int]*os.File // the numbers that supervisors of other homes leave to us
 }
 
 func newSupervisor(s *Stack, log *slog.Logger) *supervisor {
 	return &supervisor{
 		stack: s, log: log, since: time.Now(),
 		units: map[string]*unit{}, ports: map[string]int{},
-		changed: make(chan struct{}), hearers: map[chan Event]bool{},
+		changed: make(chan struct{}), hearers: map[chan Event]bool{}, reserved: map[int]*os.File{},
 	}
 }
 
@@ -64,6 +66,9 @@ func (sup *supervisor) adopt() error {
 		}
 		lives := alive(r.Main)
 		sup.log.Info("adopt", "service", v.name, "pid", r.Main.PID, "alive", lives)
+		if lives {
+			sup.keepPorts(v)
+		}
 		sup.add(v, *r, lives, true)
 	}
 	return nil
@@ -248,13 +253,6 @@ func (sup *supervisor) stop(opt StopOptions) error {
 	return sup.remove(names)
 }
 
-// empty reports whether no service is wanted.
-func (sup *supervisor) empty() bool {
-	sup.mu.Lock()
-	defer sup.mu.Unlock()
-	return len(sup.units) == 0
-}
-
 // missing names a service in after that u has to wait for.
 func (sup *supervisor) missing(u *unit) (string, <-chan struct{}) {
 	sup.mu.Lock()
@@ -278,95 +276,6 @@ func (sup *supervisor) site(u *unit, log *os.File) *site {
 		st.run = sup.stack.runner(u.name, log)
 	}
 	return st
-}
-
-// choosePorts gives every service that does not run its numbers, so that each
-// recipe can know the addresses of all.
-func (sup *supervisor) choosePorts(all []service) error {
-	for _, v := range all {
-		sup.mu.Lock()
-		running := sup.units[v.name] != nil
-		sup.mu.Unlock()
-		if running {
-			continue
-		}
-		if _, err := sup.assign(all, v); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// assign chooses the ports of a service that does not run.
-func (sup *supervisor) assign(all []service, v service) (note string, err error) {
-	for _, p := range v.ports {
-		key := v.name + "/" + p.name
-		sup.mu.Lock()
-		taken := map[int]bool{}
-		for _, w := range all {
-			for _, q := range w.ports {
-				if k := w.name + "/" + q.name; k != key {
-					taken[q.first], taken[sup.ports[k]] = true, true
-				}
-			}
-		}
-		before := sup.ports[key]
-		sup.mu.Unlock()
-		n, why, err := choosePort(p, before, func(n int) bool { return taken[n] }, portFree, listeners)
-		if err != nil {
-			return "", fmt.Errorf("%s: %w", v.name, err)
-		}
-		note = joinNotes(note, why)
-		sup.mu.Lock()
-		sup.ports[key] = n
-		sup.mu.Unlock()
-	}
-	return note, nil
-}
-
-// confirmPorts looks at u's ports again just before it starts. After a death
-// the number is given a moment to come free.
-func (sup *supervisor) confirmPorts(ctx context.Context, u *unit) error {
-	sup.mu.Lock()
-	again := u.published
-	sup.mu.Unlock()
-	for deadline := time.Now().Add(5 * time.Second); again && time.Now().Before(deadline); {
-		busy := slices.ContainsFunc(u.ports, func(p port) bool {
-			sup.mu.Lock()
-			n := sup.ports[u.name+"/"+p.name]
-			sup.mu.Unlock()
-			return !portFree(n)
-		})
-		if !busy {
-			break
-		}
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-time.After(sup.stack.timing.poll):
-		}
-	}
-	note, err := sup.assign(sup.stack.recipes(sup.isLight()), u.service)
-	if err != nil {
-		return err
-	}
-	for _, p := range u.ports {
-		sup.mu.Lock()
-		n := sup.ports[u.name+"/"+p.name]
-		sup.mu.Unlock()
-		if note == "" && n != p.first {
-			if who := listeners(p.first); len(who) > 0 {
-				note = fmt.Sprintf("%s; using %d", heldText(p.first, who), n)
-			}
-		}
-	}
-	sup.mu.Lock()
-	u.portNote = note
-	sup.mu.Unlock()
-	if note != "" {
-		sup.tell(Event{Service: u.name, State: Preparing, Message: note})
-	}
-	return nil
 }
 
 func (sup *supervisor) isLight() bool {

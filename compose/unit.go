@@ -40,7 +40,7 @@ func (u *unit) keep(ctx context.Context, adopted, patient bool) {
 	defer close(u.done)
 	defer u.finish()
 	t := u.sup.stack.timing
-	for fails := 0; ; {
+	for fails, moves := 0, 0; ; {
 		var err error
 		if adopted {
 			err = u.awaitReady(ctx)
@@ -53,11 +53,17 @@ func (u *unit) keep(ctx context.Context, adopted, patient bool) {
 			patient = true
 			err = u.watch(ctx)
 			if time.Since(began) >= t.reset {
-				fails = 0
+				fails, moves = 0, 0
 			}
 		}
 		if ctx.Err() != nil {
 			return
+		}
+		if d, ok := errors.AsType[displaced](err); ok && moves < mostMoves {
+			moves++
+			u.set(Preparing, d.Error()+"; starting again")
+			u.clear()
+			continue
 		}
 		if !patient {
 			// The process, if it still runs, stays for whoever asked to keep
@@ -66,6 +72,7 @@ func (u *unit) keep(ctx context.Context, adopted, patient bool) {
 			<-ctx.Done()
 			return
 		}
+		u.set(Backoff, err.Error())
 		u.clear()
 		if fails++; fails > t.attempts {
 			u.set(Failed, fmt.Sprintf("gave up after %d restarts in a row (%s); see: mlopsctl logs %s; try again: mlopsctl start", t.attempts, err, u.name))
@@ -136,6 +143,7 @@ func (u *unit) launch(ctx context.Context) error {
 	}
 	defer log.Close()
 	st := u.sup.site(u, log)
+	st.asked = map[string]int{}
 	if u.prepare != nil {
 		if err := u.prepare(ctx, st); err != nil {
 			return fmt.Errorf("preparing: %w", err)
@@ -158,7 +166,7 @@ func (u *unit) launch(ctx context.Context) error {
 		main = i.proc
 	}
 	u.sup.mu.Lock()
-	u.rec.Main, u.rec.Since = main, time.Now()
+	u.rec.Main, u.rec.Since, u.rec.Relied = main, time.Now(), st.asked
 	u.sup.mu.Unlock()
 	return u.awaitReady(ctx)
 }
@@ -201,9 +209,15 @@ func (u *unit) awaitReady(ctx context.Context) error {
 	var last error
 	for {
 		if !u.living() {
-			return u.death()
+			return u.startingDeath()
+		}
+		if err := u.outdated(); err != nil {
+			return err
 		}
 		last = u.ask(ctx, st)
+		if d, ok := errors.AsType[displaced](last); ok {
+			return d
+		}
 		if last == nil {
 			break
 		}
@@ -233,10 +247,13 @@ func (u *unit) awaitReady(ctx context.Context) error {
 		u.set(Starting, joinNotes(u.note(), "answers, settling"))
 		if err := u.settled(ctx, st); err != nil {
 			if !u.living() {
-				return u.death()
+				return u.startingDeath()
 			}
 			return fmt.Errorf("settling: %w", err)
 		}
+	}
+	if who := u.taken(u.ports); who != "" {
+		return displaced(who)
 	}
 	u.sup.mu.Lock()
 	u.published = true
@@ -256,23 +273,10 @@ func (u *unit) ask(ctx context.Context, st *site) error {
 			return err
 		}
 	}
-	if len(u.ports) == 0 {
-		return nil
+	if who := u.taken(u.ports[:min(1, len(u.ports))]); who != "" {
+		return displaced(who)
 	}
-	n := st.port(u.name, u.ports[0].name)
-	holders := listeners(n)
-	if len(holders) == 0 || holders[0].pid == 0 {
-		return nil // not to be seen by us; the recipe's word counts
-	}
-	u.sup.look()
-	u.sup.mu.Lock()
-	defer u.sup.mu.Unlock()
-	for _, h := range holders {
-		if h.pid == u.rec.Main.PID || slices.ContainsFunc(u.rec.Seen, func(p proc) bool { return p.PID == h.pid }) {
-			return nil
-		}
-	}
-	return errors.New(heldText(n, holders))
+	return nil
 }
 
 // watch returns when the process ends, or ctx.
@@ -282,6 +286,7 @@ func (u *unit) watch(ctx context.Context) error {
 	defer tick.Stop()
 	asked := time.Now()
 	misses := 0
+	late := slices.DeleteFunc(slices.Clone(u.ports), func(p port) bool { return !p.late })
 	st := u.sup.site(u, nil)
 	for {
 		select {
@@ -292,8 +297,14 @@ func (u *unit) watch(ctx context.Context) error {
 		if !u.living() {
 			return u.death()
 		}
+		if err := u.outdated(); err != nil {
+			return err
+		}
 		if u.ready == nil || time.Since(asked) < t.health {
 			continue
+		}
+		if who := u.taken(late); who != "" {
+			return displaced(who)
 		}
 		c, cancel := context.WithTimeout(ctx, 15*time.Second)
 		err := u.ready(c, st)

@@ -1,7 +1,6 @@
 package dvc
 
 import (
-	"bytes"
 	"context"
 	"crypto/md5"
 	"encoding/hex"
@@ -356,9 +355,4 @@ func copyContext(ctx context.Context, w io.Writer, r io.Reader) (int64, error) {
 			return n, err
 		}
 	}
-}
-
-// sectionOf makes of data what a remote takes.
-func sectionOf(data []byte) *io.SectionReader {
-	return io.NewSectionReader(bytes.NewReader(data), 0, int64(len(data)))
 }

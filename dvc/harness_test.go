@@ -41,7 +41,6 @@ func realDVC(t *testing.T) string {
 // world keeps dvc and git away from the user's own settings.
 type world struct {
 	t   *testing.T
-	env []string
 	bin string
 }
 

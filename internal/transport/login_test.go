@@ -149,7 +149,7 @@ func TestSecretsShowNeitherInLogsNorInErrors(t *testing.T) {
 		func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(401) },
 		func(w http.ResponseWriter, r *http.Request) { reset(t, w, "") },
 		func(w http.ResponseWriter, r *http.Request) {
-			http.Redirect(w, r, "http://u:"+canary+"@localhost:1/"+"?k="+canary, 302)
+			http.Redirect(w, r, "http://u:"+canary+"@localhost:1/"+"?k="+canary, http.StatusFound)
 		},
 		func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "no JSON") },
 	}

@@ -1,0 +1,196 @@
+package compose
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strconv"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/mlops-integration/mlops/internal/stackfile"
+)
+
+// found returns the findings of one check.
+func found(t *testing.T, s *Stack, check string) []Finding {
+	t.Helper()
+	all, err := s.Doctor(t.Context())
+	require.NoError(t, err)
+	var out []Finding
+	for _, f := range all {
+		if f.Check == check {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+// one returns the only finding of a check.
+func one(t *testing.T, s *Stack, check string) Finding {
+	t.Helper()
+	got := found(t, s, check)
+	require.Len(t, got, 1, check)
+	return got[0]
+}
+
+func TestDoctorSaysWhatAFreshMachineLacks(t *testing.T) {
+	s := stackOf(t, fake{Name: "app", Port: freePort(t)})
+	only(t, t.TempDir())
+	f := one(t, s, "python")
+	require.Equal(t, Fail, f.State)
+	require.Contains(t, f.Message, "no Python 3.10 to 3.13")
+	require.Equal(t, "apt-get install python3 python3-venv", f.Fix)
+	require.Equal(t, "mlopsctl setup", one(t, s, "uv").Fix)
+	for _, v := range servers {
+		f := one(t, s, "environment "+v)
+		require.Equal(t, Finding{"environment " + v, Warn, "it is not installed", "mlopsctl setup"}, f)
+	}
+	require.Equal(t, OK, one(t, s, "state").State)
+	require.Equal(t, OK, one(t, s, "ports").State)
+
+	bin, _, _ := fakeUV(t)
+	require.Equal(t, OK, one(t, s, "uv").State)
+	require.Equal(t, OK, one(t, s, "python").State)
+	require.NoError(t, os.Remove(filepath.Join(bin, "python3.11")))
+	require.Equal(t, Warn, one(t, s, "python").State, "uv fetches one")
+	script(t, filepath.Join(bin, "brew"), "")
+	require.Equal(t, "brew install python@3.12", one(t, s, "python").Fix)
+}
+
+func TestDoctorSeesAnEnvironmentThatLeftItsLock(t *testing.T) {
+	s := stackOf(t, fake{Name: "app", Port: freePort(t)})
+	fakeUV(t)
+	in := installer{home: s.home, tell: func(Event) {}}
+	require.NoError(t, in.install(t.Context(), []string{"mlflow"}))
+	site := filepath.Join(venvDir(s.home, "mlflow"), "lib", "python3.11", "site-packages")
+	text, _, err := lockText("mlflow")
+	require.NoError(t, err)
+	for _, p := range lockPins(text) {
+		if p.always {
+			require.NoError(t, os.MkdirAll(filepath.Join(site, p.name+"-"+p.version+".dist-info"), 0o755))
+		}
+	}
+	require.Equal(t, Finding{"environment mlflow", OK, "as locked", ""}, one(t, s, "environment mlflow"))
+	require.NoError(t, os.MkdirAll(filepath.Join(site, "left_pad-1.3.dist-info"), 0o755))
+	require.Equal(t, Finding{"environment mlflow", Warn, "left-pad 1.3 is not in the lock", "mlopsctl setup"}, one(t, s, "environment mlflow"))
+	require.NoError(t, os.WriteFile(filepath.Join(venvDir(s.home, "mlflow"), markerFile), []byte("{"), 0o600))
+	require.Contains(t, one(t, s, "environment mlflow").Message, "its marker cannot be read")
+}
+
+func TestDoctorNamesWhoHoldsAPort(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	s := stackOf(t, fake{Name: "app", Port: l.Addr().(*net.TCPAddr).Port})
+	f := one(t, s, "port app/http")
+	require.Equal(t, Warn, f.State)
+	require.Contains(t, f.Message, "(pid "+strconv.Itoa(os.Getpid())+")")
+	require.Contains(t, f.Message, "the next free one is used")
+	require.Equal(t, fmt.Sprintf("ps -p %d", os.Getpid()), f.Fix)
+}
+
+func TestDoctorSeesWhatASupervisorLeft(t *testing.T) {
+	s := stackOf(t, fake{Name: "app", Port: freePort(t)})
+	st := start(t, s)
+	f := one(t, s, "state")
+	require.Equal(t, OK, f.State)
+	require.Contains(t, f.Message, fmt.Sprintf("supervisor %d watches", st.Supervisor.PID))
+	require.Equal(t, OK, one(t, s, "ports").State, "the stack's own server is no stranger")
+
+	kill(t, st.Supervisor.PID)
+	eventually(t, "the supervisor is dead", func() bool { _, err := inspect(st.Supervisor.PID); return err != nil })
+	require.Equal(t, Finding{"state", Fail, "the supervisor is gone; run: mlopsctl start", "mlopsctl start"}, one(t, s, "state"))
+
+	require.NoError(t, os.WriteFile(statePath(s.home), []byte(`{"version": 1, "ser`), 0o600))
+	f = one(t, s, "state")
+	require.Equal(t, Fail, f.State)
+	require.Contains(t, f.Message, "cannot be read")
+	require.Equal(t, "mlopsctl stop", f.Fix)
+	require.NoError(t, s.Stop(t.Context(), StopOptions{}))
+	require.Empty(t, listeners(of(st, "app").Ports["http"]), "stop finds the servers without the damaged file")
+	require.Equal(t, OK, one(t, s, "state").State)
+
+	require.NoError(t, stackfile.Write(stackfile.Stack{Runtime: "process", Home: s.home}))
+	require.Equal(t, "mlopsctl stop", one(t, s, "state").Fix, "the stack file of a stack that does not run")
+	require.NoError(t, s.Stop(t.Context(), StopOptions{}))
+}
+
+func TestDoctorSendsToTheLogOfAFailedService(t *testing.T) {
+	s := stackOf(t, fake{Name: "app", Mode: "exit", Port: freePort(t)})
+	within(t, s)
+	_, err := s.Start(t.Context(), StartOptions{KeepOnFailure: true})
+	require.Error(t, err)
+	f := one(t, s, "service app")
+	require.Equal(t, Fail, f.State)
+	require.Contains(t, f.Message, "exit status 3")
+	require.Equal(t, "mlopsctl logs app", f.Fix)
+}
+
+func TestDoctorSeesAPostgresThatDoesNotFitTheData(t *testing.T) {
+	s := stackOf(t, fake{Name: "app", Port: freePort(t)})
+	root, bin := t.TempDir(), t.TempDir()
+	t.Setenv(postgresFolder, root)
+	t.Setenv(postgresProgram, bin)
+	require.Equal(t, "mlopsctl setup", one(t, s, "postgres").Fix)
+	// As root the programs are run by another user, who cannot enter a test's
+	// folder: what cannot run is as good as none.
+	require.NoError(t, os.MkdirAll(filepath.Join(root, "data"), 0o700))
+	require.NoError(t, os.WriteFile(filepath.Join(root, "data", "PG_VERSION"), []byte("14\n"), 0o600))
+	f := one(t, s, "postgres")
+	require.Equal(t, Fail, f.State)
+	require.Contains(t, f.Message, "is of PostgreSQL 14")
+	require.Equal(t, "apt-get install postgresql-14", f.Fix)
+
+	require.NoError(t, makeHome(s.home))
+	require.NoError(t, replaceFile(postgresNote(s.home), []byte(root)))
+	t.Setenv(postgresFolder, "/elsewhere")
+	require.Equal(t, "unset "+postgresFolder, one(t, s, "postgres").Fix)
+}
+
+func TestDoctorMeasuresDiskAndMemory(t *testing.T) {
+	require.Equal(t, Fail, diskFinding("/h", 1e9, diskNeeded).State)
+	require.Equal(t, "1.0 GB free for /h, 5.4 GB are needed", diskFinding("/h", 1e9, diskNeeded).Message)
+	require.Equal(t, OK, diskFinding("/h", 3e9, diskTight).State, "enough for a stack that is installed")
+	require.Equal(t, "mlopsctl start --light", memoryFinding(2e9, 8e9, Stopped).Fix)
+	require.Equal(t, OK, memoryFinding(2e9, 8e9, Healthy).State, "the stack itself has what is missing")
+	require.Equal(t, OK, memoryFinding(6e9, 8e9, Stopped).State)
+}
+
+func TestDoctorAsksMLflowByItsPublishedAddress(t *testing.T) {
+	s := stackOf(t, fake{Name: "app", Port: freePort(t)})
+	require.Empty(t, found(t, s, "mlflow"), "no stack, no question")
+	status := http.StatusOK
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, pw, _ := r.BasicAuth(); pw != "pw" {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		w.WriteHeader(status)
+	}))
+	defer srv.Close()
+	secret := filepath.Join(t.TempDir(), "mlflow")
+	require.NoError(t, os.WriteFile(secret, []byte("pw"), 0o600))
+	require.NoError(t, stackfile.Write(stackfile.Stack{Runtime: "process", Home: s.home, Endpoints: map[string]stackfile.Endpoint{
+		stackfile.MLflow: {URL: srv.URL, Username: "admin", SecretFile: secret},
+	}}))
+	for _, tt := range []struct {
+		status int
+		state  State
+		fix    string
+	}{{200, OK, ""}, {403, Fail, "mlopsctl restart mlflow"}, {500, Fail, "mlopsctl logs mlflow"}} {
+		status = tt.status
+		f := one(t, s, "mlflow host header")
+		require.Equal(t, tt.state, f.State, "MLflow answered %d", tt.status)
+		require.Equal(t, tt.fix, f.Fix)
+		require.Equal(t, OK, one(t, s, "clock").State)
+	}
+	require.NoError(t, os.Remove(secret))
+	require.Equal(t, "chmod 600 "+secret, one(t, s, "mlflow").Fix)
+	require.NoError(t, os.WriteFile(secret, []byte("pw"), 0o600))
+	srv.Close()
+	require.Equal(t, "mlopsctl logs mlflow", one(t, s, "mlflow").Fix)
+}
