@@ -19,6 +19,7 @@ func commands(e *env) []*cli.Command {
 		metricCommand(e),
 		paramCommand(e),
 		modelCommand(e),
+		dvcInitCommand(e),
 		dvcAddCommand(e),
 		dvcPushCommand(e),
 		dvcPullCommand(e),

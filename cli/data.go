@@ -10,6 +10,25 @@ import (
 	"github.com/mlops-integration/mlops/dvc"
 )
 
+func dvcInitCommand(e *env) *cli.Command {
+	return &cli.Command{
+		Name:  "dvc-init",
+		Usage: "Make the folder a DVC repository, as dvc init does",
+		Description: `   git init && mlopsctl dvc-init
+
+   Within a project it also points the repository at the project's remote, in
+   .dvc/config.local.`,
+		Flags: []cli.Flag{e.projectFlag(), e.dirFlag()},
+		Action: func(c *cli.Context) error {
+			d, err := e.data(c)
+			if err != nil {
+				return err
+			}
+			return d.Init(c.Context)
+		},
+	}
+}
+
 func dvcAddCommand(e *env) *cli.Command {
 	return &cli.Command{
 		Name:      "dvc-add",

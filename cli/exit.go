@@ -9,6 +9,7 @@ import (
 	"unicode"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/internal/stackfile"
 )
 
 // The exit codes of mlopsctl. Scripts rely on them: they only ever grow.
@@ -160,6 +161,9 @@ func (e *env) hintFor(err error) string {
 		return program + " status"
 	case d.Kind == mlops.ErrUnauthenticated:
 		hint := `eval "$(mlopsctl status --env)" takes the local stack's credentials`
+		if home, err := e.home(); err == nil && errors.Is(stackError(home), mlops.ErrNotFound) {
+			hint = "no stack runs under " + home + ", so its credentials are not known: mlopsctl start, or set MLOPS_HOME"
+		}
 		if s := signIn[d.Service]; s != "" {
 			hint = s + "; " + hint
 		}
@@ -168,6 +172,12 @@ func (e *env) hintFor(err error) string {
 		return program + " version lists the server versions that are spoken"
 	}
 	return ""
+}
+
+// stackError is why the stack of a home cannot be used; nil if one runs.
+func stackError(home string) error {
+	_, err := stackfile.Read(home)
+	return err
 }
 
 // local reports whether a message names an address of this machine.

@@ -179,7 +179,9 @@ func shellQuote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''
 
 func (e *env) printStatus(st compose.Status) error {
 	t := newTable("SERVICE", "STATE", "URL", "PID", "MEMORY", "RESTARTS", "MESSAGE")
-	t.empty = "the stack is stopped; mlopsctl start starts it"
+	if st.State == compose.Stopped {
+		e.note("the stack is stopped; mlopsctl start starts it")
+	}
 	for _, s := range st.Services {
 		state := bad(s.State)
 		switch s.State {

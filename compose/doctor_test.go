@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -71,7 +72,7 @@ func TestDoctorSeesAnEnvironmentThatLeftItsLock(t *testing.T) {
 	require.NoError(t, err)
 	for _, p := range lockPins(text) {
 		if p.always {
-			require.NoError(t, os.MkdirAll(filepath.Join(site, p.name+"-"+p.version+".dist-info"), 0o755))
+			require.NoError(t, os.MkdirAll(filepath.Join(site, strings.ReplaceAll(p.name, "-", "_")+"-"+p.version+".dist-info"), 0o755))
 		}
 	}
 	require.Equal(t, Finding{"environment mlflow", OK, "as locked", ""}, one(t, s, "environment mlflow"))

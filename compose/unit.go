@@ -268,15 +268,13 @@ func (u *unit) awaitReady(ctx context.Context) error {
 func (u *unit) ask(ctx context.Context, st *site) error {
 	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
 	defer cancel()
-	if u.ready != nil {
-		if err := u.ready(ctx, st); err != nil {
-			return err
-		}
-	}
 	if who := u.taken(u.ports[:min(1, len(u.ports))]); who != "" {
-		return displaced(who)
+		return displaced(who) // before it is asked: it may never answer
 	}
-	return nil
+	if u.ready == nil {
+		return nil
+	}
+	return u.ready(ctx, st)
 }
 
 // watch returns when the process ends, or ctx.

@@ -76,10 +76,10 @@ func (r *Repo) Add(ctx context.Context, paths ...string) ([]Output, error) {
 		}
 		for _, b := range adds {
 			if within(a.rel, b.rel) || within(b.rel, a.rel) {
-				return nil, fmt.Errorf("dvc: %s and %s overlap: %w", a.rel, b.rel, mlops.ErrConflict)
+				return nil, fail(mlops.ErrConflict, "%s and %s overlap", a.rel, b.rel)
 			}
 			if a.out != nil && a.out == b.out {
-				return nil, fmt.Errorf("dvc: %s and %s are parts of one directory; add them one after the other: %w", a.rel, b.rel, mlops.ErrUnsupported)
+				return nil, fail(mlops.ErrUnsupported, "%s and %s are parts of one directory; add them one after the other", a.rel, b.rel)
 			}
 		}
 		adds, rels = append(adds, a), append(rels, a.rel)
@@ -113,7 +113,7 @@ func (r *Repo) Add(ctx context.Context, paths ...string) ([]Output, error) {
 // check looks at a target without writing anything.
 func (r *Repo) check(root *os.Root, c *cache, ix *index, name string) (*addition, error) {
 	refuse := func(kind error, format string, args ...any) (*addition, error) {
-		return nil, fmt.Errorf("dvc: add %s: "+format+": %w", append(append([]any{name}, args...), kind)...)
+		return nil, fail(kind, "add %s: "+format, append([]any{name}, args...)...)
 	}
 	rel, err := r.rel(name)
 	if err != nil {
@@ -234,7 +234,7 @@ func (r *Repo) notInGit(ctx context.Context, rels []string) error {
 			tracked = rel
 		}
 	}
-	return fmt.Errorf("dvc: %s is tracked by git; run: git rm -r --cached '%s': %w", r.show(tracked), r.show(tracked), mlops.ErrInvalid)
+	return fail(mlops.ErrInvalid, "%s is tracked by git; run: git rm -r --cached '%s'", r.show(tracked), r.show(tracked))
 }
 
 // hashInto hashes and stores the files of a target, and its listing after them.

@@ -47,7 +47,7 @@ func (r *Repo) cache() (*cache, error) {
 		for _, t := range v.items {
 			t = strings.ToLower(strings.TrimSpace(t))
 			if !slices.Contains([]string{"reflink", "hardlink", "symlink", "copy"}, t) {
-				return nil, fmt.Errorf("dvc: cache.type %q: %w", t, mlops.ErrInvalid)
+				return nil, fail(mlops.ErrInvalid, "cache.type %q", t)
 			}
 			c.links = append(c.links, t)
 		}
@@ -168,7 +168,7 @@ func (c *cache) receive(ctx context.Context, o oid, r io.Reader) (int64, error) 
 	n, err := copyContext(ctx, io.MultiWriter(f, h), r)
 	if err == nil {
 		if got := hex.EncodeToString(h.Sum(nil)); got != o.md5() {
-			err = fmt.Errorf("dvc: object %s came with md5 %s: %w", o, got, mlops.ErrInvalid)
+			err = fail(mlops.ErrInvalid, "object %s came with md5 %s", o, got)
 		}
 	}
 	if err == nil {
@@ -196,7 +196,7 @@ func (c *cache) tree(o oid) (tree, error) {
 		return nil, err
 	}
 	if sum := md5.Sum(data); hex.EncodeToString(sum[:]) != o.md5() {
-		return nil, fmt.Errorf("dvc: directory listing %s in the cache is damaged; remove %s: %w", o, c.path(o), mlops.ErrInvalid)
+		return nil, fail(mlops.ErrInvalid, "directory listing %s in the cache is damaged; remove %s", o, c.path(o))
 	}
 	return decodeTree(data)
 }
@@ -221,7 +221,7 @@ func openRegular(path string) (*os.File, fs.FileInfo, error) {
 	}
 	fi, err := f.Stat()
 	if err == nil && !fi.Mode().IsRegular() {
-		err = fmt.Errorf("dvc: %s is not a regular file: %w", path, mlops.ErrInvalid)
+		err = fail(mlops.ErrInvalid, "%s is not a regular file", path)
 	}
 	if err != nil {
 		_ = f.Close()
@@ -246,7 +246,7 @@ func (c *cache) store(ctx context.Context, path string, hint oid) (hashed, error
 		n, err := io.ReadFull(f, *buf)
 		if err != io.EOF && err != io.ErrUnexpectedEOF {
 			if err == nil {
-				err = fmt.Errorf("dvc: %s grows while it is read: %w", path, mlops.ErrConflict)
+				err = fail(mlops.ErrConflict, "%s grows while it is read", path)
 			}
 			return h, err
 		}

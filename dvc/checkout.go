@@ -118,7 +118,7 @@ func (r *Repo) checkout(ctx context.Context, c *cache, outs []*out, force bool, 
 		if n > 10 {
 			unsaved = append(unsaved[:10], fmt.Sprintf("and %d more", n-10))
 		}
-		return fmt.Errorf("dvc: checkout would lose content that is not in the cache: %s; add it, move it away, or use force: %w", strings.Join(unsaved, ", "), mlops.ErrConflict)
+		return fail(mlops.ErrConflict, "checkout would lose content that is not in the cache: %s; add it, move it away, or use force", strings.Join(unsaved, ", "))
 	}
 	for _, p := range plans {
 		if err := r.carryOut(ctx, root, c, p); err != nil {
@@ -308,7 +308,7 @@ func (r *Repo) carryOut(ctx context.Context, root *os.Root, c *cache, p *plan) e
 			if was := p.was[e.path]; was != nil {
 				now, err := root.Lstat(at)
 				if err == nil && (!os.SameFile(was, now) || !was.ModTime().Equal(now.ModTime()) || was.Size() != now.Size()) {
-					return fmt.Errorf("dvc: %s changed meanwhile: %w", r.show(at), mlops.ErrConflict)
+					return fail(mlops.ErrConflict, "%s changed meanwhile", r.show(at))
 				}
 			}
 			return c.place(gctx, root, r.root, at, e.oid, p.out.exec && e.path == "")

@@ -195,9 +195,9 @@ func (r *Repo) DefaultRemote() (Remote, error) {
 		return Remote{}, err
 	}
 	if v, ok := c.get("core", "remote"); ok {
-		return Remote{}, fmt.Errorf("dvc: core.remote is %q, which is not configured: %w", v.text(), mlops.ErrNotFound)
+		return Remote{}, fail(mlops.ErrNotFound, "core.remote is %q, which is not configured", v.text())
 	}
-	return Remote{}, fmt.Errorf("dvc: no default remote; run: dvc remote add -d <name> <url>: %w", mlops.ErrNotFound)
+	return Remote{}, fail(mlops.ErrNotFound, "no default remote; run: dvc remote add -d <name> <url>")
 }
 
 // remoteConfig returns all settings of a remote; "" is the default remote.
@@ -221,12 +221,12 @@ func (c *config) remote(name string, depth int) (remote.Config, error) {
 	section := `remote "` + name + `"`
 	u, ok := c.get(section, "url")
 	if !ok {
-		return remote.Config{}, fmt.Errorf("dvc: remote %q is not configured: %w", name, mlops.ErrNotFound)
+		return remote.Config{}, fail(mlops.ErrNotFound, "remote %q is not configured", name)
 	}
 	rc := remote.Config{Name: name, URL: u.resolve(), Options: map[string]string{}}
 	if rest, ok := strings.CutPrefix(rc.URL, "remote://"); ok {
 		if depth > 8 {
-			return remote.Config{}, fmt.Errorf("dvc: remote %q refers to itself: %w", name, mlops.ErrInvalid)
+			return remote.Config{}, fail(mlops.ErrInvalid, "remote %q refers to itself", name)
 		}
 		base, sub, _ := strings.Cut(rest, "/")
 		on, err := c.remote(strings.ToLower(base), depth+1)
@@ -245,7 +245,7 @@ func (c *config) remote(name string, depth int) (remote.Config, error) {
 			rc.Options[k] = v.resolve()
 		case "version_aware", "worktree":
 			if strings.EqualFold(v.text(), "true") {
-				return remote.Config{}, fmt.Errorf("dvc: remote %q is %s: %w", name, k, mlops.ErrUnsupported)
+				return remote.Config{}, fail(mlops.ErrUnsupported, "remote %q is %s", name, k)
 			}
 		}
 	}
@@ -271,13 +271,13 @@ type AddRemoteOptions struct {
 func (r *Repo) AddRemote(ctx context.Context, name, url string, o AddRemoteOptions) error {
 	name = strings.ToLower(name)
 	if name == "" || strings.ContainsAny(name, "\"'[]#\r\n\x00") || strings.TrimSpace(name) != name {
-		return fmt.Errorf("dvc: remote name %q: %w", name, mlops.ErrInvalid)
+		return fail(mlops.ErrInvalid, "remote name %q", name)
 	}
 	if url == "" || strings.ContainsAny(url, "\r\n\x00") {
-		return fmt.Errorf("dvc: remote url %q: %w", redact(url), mlops.ErrInvalid)
+		return fail(mlops.ErrInvalid, "remote url %q", redact(url))
 	}
 	if redact(url) != url && !o.Local {
-		return fmt.Errorf("dvc: remote url with a password would be committed; use Local, or a url without it: %w", mlops.ErrInvalid)
+		return fail(mlops.ErrInvalid, "remote url with a password would be committed; use Local, or a url without it")
 	}
 	unlock, err := r.lock(ctx)
 	if err != nil {
@@ -313,7 +313,7 @@ func (r *Repo) AddRemote(ctx context.Context, name, url string, o AddRemoteOptio
 	section := `remote "` + name + `"`
 	for _, s := range ini {
 		if sectionName(s.name) == section && !o.Force {
-			return fmt.Errorf("dvc: remote %q: %w", name, mlops.ErrAlreadyExists)
+			return fail(mlops.ErrAlreadyExists, "remote %q", name)
 		}
 	}
 	data = setINI(data, ini, section, "url", url)

@@ -225,7 +225,7 @@ func field(key, val string, indent int) string {
 // Comments keep their column where they can.
 func (o *out) patch(c content) ([]byte, error) {
 	if o.node.Style&yaml.FlowStyle != 0 {
-		return nil, fmt.Errorf("dvc: %s: outputs in {braces} cannot be changed in place; write them as a block: %w", o.file.rel, mlops.ErrUnsupported)
+		return nil, fail(mlops.ErrUnsupported, "%s: outputs in {braces} cannot be changed in place; write them as a block", o.file.rel)
 	}
 	lines := strings.SplitAfter(string(o.file.text), "\n")
 	if last := lines[len(lines)-1]; last == "" {
@@ -254,12 +254,12 @@ func (o *out) patch(c content) ([]byte, error) {
 				continue
 			}
 			if v.Kind != yaml.ScalarNode || last != k.Line {
-				return nil, fmt.Errorf("dvc: %s:%d: %s is not a value on its line: %w", o.file.rel, k.Line, k.Value, mlops.ErrUnsupported)
+				return nil, fail(mlops.ErrUnsupported, "%s:%d: %s is not a value on its line", o.file.rel, k.Line, k.Value)
 			}
 			edits = append(edits, edit{k.Line, 1, replaceValue(lines[k.Line-1], k, v, val)})
 		case slices.Contains([]string{"size", "nfiles", "isexec"}, k.Value):
 			if i == 0 { // the line also begins the output
-				return nil, fmt.Errorf("dvc: %s:%d: %s is the first key; put md5 first: %w", o.file.rel, k.Line, k.Value, mlops.ErrUnsupported)
+				return nil, fail(mlops.ErrUnsupported, "%s:%d: %s is the first key; put md5 first", o.file.rel, k.Line, k.Value)
 			}
 			edits = append(edits, edit{k.Line, last - k.Line + 1, ""})
 		}
@@ -289,7 +289,7 @@ func (o *out) patch(c content) ([]byte, error) {
 			return text, nil
 		}
 	}
-	return nil, fmt.Errorf("dvc: %s: its layout cannot be changed in place: %w", o.file.rel, mlops.ErrUnsupported)
+	return nil, fail(mlops.ErrUnsupported, "%s: its layout cannot be changed in place", o.file.rel)
 }
 
 // lastLine returns the last line that a node's value takes.

@@ -30,9 +30,9 @@ func parentsAreDirs(root *os.Root, rel string) error {
 		case err != nil:
 			return fmt.Errorf("dvc: %s: %w: %w", rel, mlops.ErrInvalid, err)
 		case fi.Mode()&fs.ModeSymlink != 0:
-			return fmt.Errorf("dvc: %s lies in %s, which is a symlink: %w", rel, dir, mlops.ErrInvalid)
+			return fail(mlops.ErrInvalid, "%s lies in %s, which is a symlink", rel, dir)
 		case !fi.IsDir():
-			return fmt.Errorf("dvc: %s lies in %s, which is not a directory: %w", rel, dir, mlops.ErrInvalid)
+			return fail(mlops.ErrInvalid, "%s lies in %s, which is not a directory", rel, dir)
 		}
 	}
 	return nil
@@ -48,7 +48,7 @@ func writeFile(root *os.Root, rel string, data []byte) (err error) {
 	case err != nil:
 		return err
 	case !fi.Mode().IsRegular():
-		return fmt.Errorf("dvc: %s is not a regular file: %w", rel, mlops.ErrInvalid)
+		return fail(mlops.ErrInvalid, "%s is not a regular file", rel)
 	default:
 		mode = fi.Mode().Perm()
 	}

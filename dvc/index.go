@@ -101,7 +101,7 @@ func (ix *index) read(r *Repo, rel string, isDVC bool) error {
 	}
 	for _, o := range d.outs {
 		if other := ix.outs[o.path]; other != nil {
-			return fmt.Errorf("dvc: %s is an output of %s and of %s: %w", o.path, other.file.rel, rel, mlops.ErrInvalid)
+			return fail(mlops.ErrInvalid, "%s is an output of %s and of %s", o.path, other.file.rel, rel)
 		}
 		ix.outs[o.path] = o
 	}
@@ -112,7 +112,7 @@ func (ix *index) read(r *Repo, rel string, isDVC bool) error {
 // readLock takes the outputs' paths from a dvc.lock.
 func (ix *index) readLock(rel string, text []byte) error {
 	if len(text) > maxDVCFile {
-		return fmt.Errorf("dvc: %s is too large: %w", rel, mlops.ErrInvalid)
+		return fail(mlops.ErrInvalid, "%s is too large", rel)
 	}
 	var lock struct {
 		Stages map[string]struct {
@@ -148,7 +148,7 @@ func (r *Repo) targets(ix *index, names []string) ([]*out, error) {
 	var outs []*out
 	if len(names) == 0 {
 		if len(ix.pipelines) > 0 {
-			return nil, fmt.Errorf("dvc: outputs of %s are not handled yet; name .dvc files as targets: %w", ix.pipelines[0], mlops.ErrUnsupported)
+			return nil, fail(mlops.ErrUnsupported, "outputs of %s are not handled yet; name .dvc files as targets", ix.pipelines[0])
 		}
 		for _, f := range ix.files {
 			outs = append(outs, f.outs...)
@@ -172,18 +172,18 @@ func (r *Repo) targets(ix *index, names []string) ([]*out, error) {
 			continue
 		}
 		if o := ix.owner(rel); o != nil {
-			return nil, fmt.Errorf("dvc: target %s is a part of %s; name that: %w", name, r.show(o.path), mlops.ErrUnsupported)
+			return nil, fail(mlops.ErrUnsupported, "target %s is a part of %s; name that", name, r.show(o.path))
 		}
-		return nil, fmt.Errorf("dvc: target %s is neither tracked data nor a .dvc file: %w", name, mlops.ErrNotFound)
+		return nil, fail(mlops.ErrNotFound, "target %s is neither tracked data nor a .dvc file", name)
 	}
 	slices.SortFunc(outs, func(a, b *out) int { return strings.Compare(a.path, b.path) })
 	outs = slices.Compact(outs)
 	for i, o := range outs {
 		if i > 0 && within(o.path, outs[i-1].path) {
-			return nil, fmt.Errorf("dvc: output %s of %s overlaps with %s of %s: %w", o.path, o.file.rel, outs[i-1].path, outs[i-1].file.rel, mlops.ErrInvalid)
+			return nil, fail(mlops.ErrInvalid, "output %s of %s overlaps with %s of %s", o.path, o.file.rel, outs[i-1].path, outs[i-1].file.rel)
 		}
 		if why := o.unsupported(); why != "" {
-			return nil, fmt.Errorf("dvc: %s in %s %s: %w", o.path, o.file.rel, why, mlops.ErrUnsupported)
+			return nil, fail(mlops.ErrUnsupported, "%s in %s %s", o.path, o.file.rel, why)
 		}
 	}
 	return outs, nil
@@ -220,7 +220,7 @@ func (r *Repo) walkData(di *ignoreFiles, rel string) ([]dataFile, error) {
 				fi, err := os.Stat(r.abs(at))
 				if err != nil && !di.entry(at, false) {
 					if errors.Is(err, fs.ErrNotExist) {
-						return fmt.Errorf("dvc: %s is a symlink to nothing: %w", at, mlops.ErrNotFound)
+						return fail(mlops.ErrNotFound, "%s is a symlink to nothing", at)
 					}
 					return err
 				}
@@ -237,7 +237,7 @@ func (r *Repo) walkData(di *ignoreFiles, rel string) ([]dataFile, error) {
 				continue
 			}
 			if _, err := os.Lstat(r.abs(at + "/.dvc")); err == nil {
-				return fmt.Errorf("dvc: %s is a DVC repository of its own: %w", at, mlops.ErrInvalid)
+				return fail(mlops.ErrInvalid, "%s is a DVC repository of its own", at)
 			}
 			if err := walk(sub); err != nil {
 				return err

@@ -68,7 +68,7 @@ func (c *cache) place(ctx context.Context, root *os.Root, rootDir, rel string, o
 		}
 		return err
 	}
-	return fmt.Errorf("dvc: %s: none of cache.type %s works here (%v): %w", rel, strings.Join(c.links, ","), last, mlops.ErrUnsupported)
+	return fail(mlops.ErrUnsupported, "%s: none of cache.type %s works here (%v)", rel, strings.Join(c.links, ","), last)
 }
 
 const emptyFile = oid("d41d8cd98f00b204e9800998ecf8427e")
@@ -105,7 +105,7 @@ func (c *cache) copyOut(ctx context.Context, root *os.Root, tmp string, o oid) (
 		err = e
 	}
 	if got := hex.EncodeToString(h.Sum(nil)); err == nil && got != o.md5() {
-		err = fmt.Errorf("dvc: object %s in the cache is damaged (md5 %s); remove %s and fetch again: %w", o, got, c.path(o), mlops.ErrInvalid)
+		err = fail(mlops.ErrInvalid, "object %s in the cache is damaged (md5 %s); remove %s and fetch again", o, got, c.path(o))
 	}
 	if err != nil {
 		_ = root.Remove(tmp)

@@ -24,7 +24,7 @@ func (r *Repo) lock(ctx context.Context) (unlock func(), err error) {
 		return nil, err
 	}
 	if cfg.boolean("core", "hardlink_lock") {
-		return nil, fmt.Errorf("dvc: core.hardlink_lock is set; its lock protocol is not spoken here: %w", mlops.ErrUnsupported)
+		return nil, fail(mlops.ErrUnsupported, "core.hardlink_lock is set; its lock protocol is not spoken here")
 	}
 	tmp := filepath.Join(r.root, ".dvc", "tmp")
 	if err := os.MkdirAll(tmp, 0o777); err != nil {
@@ -66,7 +66,7 @@ func flock(ctx context.Context, path string, wait time.Duration) (*os.File, erro
 			holder := make([]byte, 32)
 			n, _ := f.ReadAt(holder, 0)
 			_ = f.Close()
-			return nil, fmt.Errorf("dvc: another program (pid %s) holds %s: %w", strings.TrimSpace(string(holder[:n])), path, mlops.ErrConflict)
+			return nil, fail(mlops.ErrConflict, "another program (pid %s) holds %s", strings.TrimSpace(string(holder[:n])), path)
 		}
 		t := time.NewTimer(50 * time.Millisecond)
 		select {
@@ -114,7 +114,7 @@ func (r *Repo) claims(ctx context.Context, writing bool, rels []string) error {
 		for _, rel := range rels {
 			abs := r.abs(rel)
 			if h.PID != os.Getpid() && (within(abs, p) || within(p, abs)) && alive(h.PID) {
-				return fmt.Errorf("dvc: %s is being %s by %q (pid %d): %w", r.show(rel), verb, h.Cmd, h.PID, mlops.ErrConflict)
+				return fail(mlops.ErrConflict, "%s is being %s by %q (pid %d)", r.show(rel), verb, h.Cmd, h.PID)
 			}
 		}
 		return nil

@@ -56,7 +56,7 @@ func Open(dir string, opts ...Option) (*Repo, error) {
 			return newRepo(root, base, opts), nil
 		}
 		if root == filepath.Dir(root) {
-			return nil, fmt.Errorf("dvc: no DVC repository in %s or above; run: dvc init or mlopsctl register: %w", base, mlops.ErrNotFound)
+			return nil, fail(mlops.ErrNotFound, "no DVC repository in %s or above; run: mlopsctl dvc-init", base)
 		}
 	}
 }
@@ -71,18 +71,18 @@ func Init(dir string, opts ...Option) (*Repo, error) {
 		return nil, err
 	}
 	if _, err := os.Lstat(filepath.Join(root, ".dvc")); err == nil {
-		return nil, fmt.Errorf("dvc: %s: %w", filepath.Join(root, ".dvc"), mlops.ErrAlreadyExists)
+		return nil, fail(mlops.ErrAlreadyExists, "%s", filepath.Join(root, ".dvc"))
 	}
 	r := newRepo(root, root, opts)
 	if r.gitRoot == "" {
-		return nil, fmt.Errorf("dvc: %s is not in a git repository; run: git init: %w", root, mlops.ErrInvalid)
+		return nil, fail(mlops.ErrInvalid, "%s is not in a git repository; run: git init", root)
 	}
 	ig, err := newGitIgnore(r)
 	if err != nil {
 		return nil, err
 	}
 	if ig.ignored(".dvc", true) {
-		return nil, fmt.Errorf("dvc: .dvc is ignored by git; add !.dvc to .gitignore: %w", mlops.ErrInvalid)
+		return nil, fail(mlops.ErrInvalid, ".dvc is ignored by git; add !.dvc to .gitignore")
 	}
 	dir = filepath.Join(root, tmpName()) // renamed when it is complete
 	if err := os.Mkdir(dir, 0o777); err != nil {
@@ -103,7 +103,7 @@ func Init(dir string, opts ...Option) (*Repo, error) {
 	}
 	if err := os.Rename(dir, filepath.Join(root, ".dvc")); err != nil {
 		if errors.Is(err, fs.ErrExist) {
-			return nil, fmt.Errorf("dvc: %s: %w", filepath.Join(root, ".dvc"), mlops.ErrAlreadyExists)
+			return nil, fail(mlops.ErrAlreadyExists, "%s", filepath.Join(root, ".dvc"))
 		}
 		return nil, err
 	}
@@ -155,7 +155,7 @@ func realDir(dir string) (string, error) {
 	}
 	abs, err = filepath.EvalSymlinks(abs)
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", fmt.Errorf("dvc: directory %s: %w", dir, mlops.ErrNotFound)
+		return "", fail(mlops.ErrNotFound, "directory %s", dir)
 	}
 	return abs, err
 }
@@ -165,7 +165,7 @@ func realDir(dir string) (string, error) {
 // /private/tmp name one place.
 func (r *Repo) rel(path string) (string, error) {
 	if path == "" || strings.ContainsRune(path, 0) {
-		return "", fmt.Errorf("dvc: path %q: %w", path, mlops.ErrInvalid)
+		return "", fail(mlops.ErrInvalid, "path %q", path)
 	}
 	abs := path
 	if !filepath.IsAbs(abs) {
@@ -179,7 +179,7 @@ func (r *Repo) rel(path string) (string, error) {
 		}
 	}
 	if err != nil || !filepath.IsLocal(rel) {
-		return "", fmt.Errorf("dvc: %s is outside the repository %s: %w", path, r.root, mlops.ErrInvalid)
+		return "", fail(mlops.ErrInvalid, "%s is outside the repository %s", path, r.root)
 	}
 	return filepath.ToSlash(rel), nil
 }

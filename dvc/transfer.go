@@ -394,7 +394,7 @@ func (r *Repo) fetch(ctx context.Context, c *cache, outs []*out, o FetchOptions)
 		byStore := map[remote.Store][]need{}
 		for _, out := range short {
 			if out.file.repoDeps {
-				return fmt.Errorf("dvc: %s is imported from another repository; use: dvc pull %s: %w", out.path, out.file.rel, mlops.ErrUnsupported)
+				return fail(mlops.ErrUnsupported, "%s is imported from another repository; use: dvc pull %s", out.path, out.file.rel)
 			}
 			byStore[stores[out]] = append(byStore[stores[out]], missing[out]...)
 		}

@@ -23,7 +23,7 @@ var validOID = regexp.MustCompile(`^[0-9a-f]{32}(?:\.dir)?$`)
 
 func parseOID(s string) (oid, error) {
 	if !validOID.MatchString(s) {
-		return "", fmt.Errorf("dvc: %q is not an md5: %w", s, mlops.ErrInvalid)
+		return "", fail(mlops.ErrInvalid, "%q is not an md5", s)
 	}
 	return oid(s), nil
 }

@@ -3,7 +3,6 @@ package dvc
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"os"
 	"strings"
 
@@ -35,7 +34,7 @@ func (r *Repo) Version(ctx context.Context, name string) (Version, error) {
 	}
 	o := ix.owner(rel)
 	if o == nil {
-		return Version{}, fmt.Errorf("dvc: %s is not tracked: %w", name, mlops.ErrNotFound)
+		return Version{}, fail(mlops.ErrNotFound, "%s is not tracked", name)
 	}
 	v := Version{Path: r.show(rel), Hash: string(o.oid), SizeBytes: o.size, Remote: o.remote}
 	if o.path != rel {
@@ -65,7 +64,7 @@ func (r *Repo) Version(ctx context.Context, name string) (Version, error) {
 // output.
 func (r *Repo) partVersion(v *Version, o *out, inner string) error {
 	if !o.oid.isDir() {
-		return fmt.Errorf("dvc: %s is a file: %w", r.show(o.path), mlops.ErrNotFound)
+		return fail(mlops.ErrNotFound, "%s is a file", r.show(o.path))
 	}
 	c, err := r.cache()
 	if err != nil {
@@ -89,7 +88,7 @@ func (r *Repo) partVersion(v *Version, o *out, inner string) error {
 		}
 	}
 	if len(below) == 0 {
-		return fmt.Errorf("dvc: %s is not in the listing of %s: %w", v.Path, r.show(o.path), mlops.ErrNotFound)
+		return fail(mlops.ErrNotFound, "%s is not in the listing of %s", v.Path, r.show(o.path))
 	}
 	_, id := below.hash()
 	v.Hash, v.SizeBytes = string(id), -1

@@ -1,0 +1,71 @@
+#!/usr/bin/env bash
+# The long counts. Each part keeps how far it came under $MLOPS_HOME/soak, so
+# that a run that was ended goes on; SOAK_RESET=1 begins anew. Prints a line per
+# part: its name, how many times it was done, how many failed.
+#
+#   COLD=5     cold starts, each followed by a DAG run that must succeed
+#   KILLS=20   kill -9 of a random server, which must come back on its ports
+#   FUZZ=10m   time for each fuzz target
+set -euo pipefail
+cd "$(dirname "$0")/.."
+: "${MLOPS_HOME:?}"
+export MLOPS_HOME PATH=$PWD/bin:$PATH
+COLD=${COLD:-5} KILLS=${KILLS:-20} FUZZ=${FUZZ:-10m}
+at=$MLOPS_HOME/soak
+[ -z "${SOAK_RESET:-}" ] || rm -rf "$at"
+mkdir -p "$at"
+trap 'mlopsctl stop >/dev/null 2>&1 || true' EXIT
+trap 'exit 130' INT TERM
+
+# part NAME COUNT FUNCTION: calls the function until it was done COUNT times.
+part() {
+	local name=$1 count=$2 do=$3 done failed
+	done=$(cat "$at/$name.done" 2>/dev/null || echo 0)
+	failed=$(cat "$at/$name.failed" 2>/dev/null || echo 0)
+	while [ "$done" -lt "$count" ]; do
+		if ! $do >>"$at/$name.log" 2>&1; then
+			failed=$((failed + 1))
+			echo "$failed" >"$at/$name.failed"
+		fi
+		done=$((done + 1))
+		echo "$done" >"$at/$name.done"
+	done
+	echo "$name: $done done, $failed failed"
+	[ "$failed" -eq 0 ] || bad=1
+}
+
+cold() {
+	mlopsctl stop && mlopsctl start && mlopsctl dag trigger train -p breast-cancer --wait
+}
+
+kills() {
+	mlopsctl start
+	local line pid
+	line=$(mlopsctl status | shuf -n 1)
+	pid=$(cut -f 4 <<<"$line")
+	echo "kill -9 $line"
+	kill -9 "$pid"
+	for _ in $(seq 120); do
+		if mlopsctl status >/dev/null; then
+			[ "$(mlopsctl status | grep -P "^$(cut -f 1 <<<"$line")\t" | cut -f 3)" = "$(cut -f 3 <<<"$line")" ]
+			return
+		fi
+		read -r -t 2 <> <(:) || true
+	done
+	return 1
+}
+
+bad=0
+mlopsctl setup
+mlopsctl start
+mlopsctl demo >>"$at/demo.log" 2>&1
+part cold-starts "$COLD" cold
+part kills "$KILLS" kills
+
+for file in $(git grep -l '^func Fuzz' -- '*_test.go'); do
+	for target in $(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\).*/\1/p' "$file"); do
+		fuzz() { go test -run '^$' -fuzz "^$target\$" -fuzztime "$FUZZ" "./$(dirname "$file")"; }
+		part "$target" 1 fuzz
+	done
+done
+exit "$bad"
