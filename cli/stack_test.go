@@ -7,11 +7,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -99,6 +101,17 @@ func pids(st compose.Status) map[string]int {
 		m[s.Name] = s.PID
 	}
 	return m
+}
+
+func (s *stackSuite) service(t *testing.T, name string) compose.ServiceStatus {
+	t.Helper()
+	for _, v := range s.status(t).Services {
+		if v.Name == name {
+			return v
+		}
+	}
+	t.Fatalf("status shows no %s", name)
+	return compose.ServiceStatus{}
 }
 
 // until polls ok until it holds.
@@ -204,20 +217,21 @@ print(f"accuracy {right:.3f}")
 	t.Run("Airflow's own CLI shows the run successful", func(t *testing.T) {
 		out := s.judge(t, project, s.airflowEnv(t, env), "airflow", "airflow", "dags", "list-runs", "breast-cancer.train", "-o", "json")
 		var runs []struct{ State string }
-		require.NoError(t, json.Unmarshal([]byte(out[strings.Index(out, "["):]), &runs), out)
+		require.NoError(t, json.Unmarshal([]byte(out[strings.Index(out, "[{"):]), &runs), out)
 		require.GreaterOrEqual(t, len(runs), 2)
 		for _, r := range runs {
 			require.Equal(t, "success", r.State)
 		}
 	})
 
-	t.Run("Evidently's own client lists the snapshots", func(t *testing.T) {
+	t.Run("Evidently's client finds the project and its service lists the snapshots", func(t *testing.T) {
 		out := s.judge(t, project, env, "evidently", "python", "-c", `
-import os
+import json, os, urllib.request
 from evidently.ui.workspace import RemoteWorkspace
-w = RemoteWorkspace(os.environ["MLOPS_EVIDENTLY_URL"], secret=os.environ["EVIDENTLY_SECRET"])
+w = RemoteWorkspace(os.environ["MLOPS_EVIDENTLY_URL"], secret=os.environ["MLOPS_EVIDENTLY_SECRET"])
 (p,) = w.search_project("breast-cancer")
-print("snapshots", len(w.list_runs(p.id)))
+with urllib.request.urlopen(f"{w.base_url}/api/projects/{p.id}/snapshots") as answer:
+    print("snapshots", len(json.load(answer)))
 `)
 		var n int
 		_, err := fmt.Sscanf(out[strings.LastIndex(out, "snapshots"):], "snapshots %d", &n)
@@ -316,21 +330,20 @@ func (s *stackSuite) startTwice(t *testing.T) {
 }
 
 func (s *stackSuite) kill(t *testing.T) {
-	for _, svc := range s.status(t).Services {
-		t.Run(svc.Name, func(t *testing.T) {
-			require.NoError(t, syscall.Kill(svc.PID, syscall.SIGKILL))
+	for _, name := range slices.Sorted(maps.Keys(pids(s.status(t)))) {
+		t.Run(name, func(t *testing.T) {
+			// What depends on the one that was killed before has ended too.
+			until(t, 5*time.Minute, "all are healthy", func() bool { return s.status(t).State == compose.Healthy })
+			before := s.service(t, name)
+			require.NoError(t, syscall.Kill(before.PID, syscall.SIGKILL))
 			begin := time.Now()
 			var now compose.ServiceStatus
-			until(t, 5*time.Minute, svc.Name+" comes back", func() bool {
-				for _, n := range s.status(t).Services {
-					if n.Name == svc.Name {
-						now = n
-					}
-				}
-				return now.State == compose.Ready && now.PID != svc.PID
+			until(t, 5*time.Minute, name+" comes back", func() bool {
+				now = s.service(t, name)
+				return now.State == compose.Ready && now.PID != before.PID
 			})
-			require.Equal(t, svc.Ports, now.Ports, "it came back on other ports")
-			t.Logf("%s: back after %.1f s", svc.Name, time.Since(begin).Seconds())
+			require.Equal(t, before.Ports, now.Ports, "it came back on other ports")
+			t.Logf("%s: back after %.1f s", name, time.Since(begin).Seconds())
 		})
 	}
 	until(t, 5*time.Minute, "all are healthy again", func() bool { return s.status(t).State == compose.Healthy })

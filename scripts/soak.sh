@@ -50,7 +50,7 @@ kills() {
 			[ "$(mlopsctl status | grep -P "^$(cut -f 1 <<<"$line")\t" | cut -f 3)" = "$(cut -f 3 <<<"$line")" ]
 			return
 		fi
-		read -r -t 2 <> <(:) || true
+		sleep 2
 	done
 	return 1
 }
