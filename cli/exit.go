@@ -9,6 +9,7 @@ import (
 	"unicode"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/compose"
 	"github.com/mlops-integration/mlops/internal/stackfile"
 )
 
@@ -114,7 +115,18 @@ func (e *env) exit(ctx context.Context, err error) int {
 	if x, ok := errors.AsType[*exitError](err); ok && x.err == nil {
 		return code
 	}
-	fmt.Fprintf(e.stderr, "%s: %s\n", program, oneLine(err.Error()))
+	message := err.Error()
+	start, failed := errors.AsType[*compose.StartError](err)
+	if failed {
+		message, _, _ = strings.Cut(message, "\nthe last lines of ")
+	}
+	fmt.Fprintf(e.stderr, "%s: %s\n", program, oneLine(message))
+	if failed && len(start.Log) > 0 {
+		fmt.Fprintf(e.stderr, "the last lines of %s:\n", start.LogFile)
+		for _, l := range start.Log {
+			fmt.Fprintf(e.stderr, "  %s\n", oneLine(l))
+		}
+	}
 	if hint := e.hintFor(err); hint != "" {
 		fmt.Fprintf(e.stderr, "hint: %s\n", oneLine(hint))
 	}

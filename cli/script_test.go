@@ -13,6 +13,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/compose"
 )
 
 // TestMain gives the scripts two programs: mlopsctl, and lab, the same shell
@@ -67,6 +68,7 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 var labErrors = map[string]error{
 	"plain":      errors.New("disk\n  is\x1b[31m full\n\tnow"),
 	"notfound":   &mlops.Error{Kind: mlops.ErrNotFound, Service: "mlflow", Op: "Run", Message: "No run", Code: "RESOURCE_DOES_NOT_EXIST"},
+	"start":      fmt.Errorf("demo: %w", &compose.StartError{Service: "ray", Reason: "exit status 1", LogFile: "/x/ray.log", Log: []string{"one", "two\x1b[0m"}}),
 	"nostack":    &mlops.Error{Kind: mlops.ErrNotFound, Message: "no stack is running under /x"},
 	"who":        &mlops.Error{Kind: mlops.ErrUnauthenticated, Service: "mlflow", Status: 401},
 	"forbidden":  &mlops.Error{Kind: mlops.ErrForbidden, Service: "airflow"},

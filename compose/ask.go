@@ -80,9 +80,21 @@ func (s *Stack) ask(ctx context.Context, req request, begin bool) (answer, error
 	}
 }
 
+// askLasting asks again when the supervisor hangs up: one that is just ending
+// is followed by another, or by none.
+func (s *Stack) askLasting(ctx context.Context, req request, begin bool) (a answer, err error) {
+	for range 5 {
+		if a, err = s.ask(ctx, req, begin); !errors.Is(err, errHungUp) {
+			break
+		}
+	}
+	return a, err
+}
+
 // begin starts a supervisor in the background and waits until it answers.
 func (s *Stack) begin(ctx context.Context) error {
 	log := s.logPath(supervisorName)
+	from := lengthOf(log)
 	f, err := openLog(log)
 	if err != nil {
 		return err
@@ -113,9 +125,9 @@ func (s *Stack) begin(ctx context.Context) error {
 			if c, err := dial(s.home); err == nil { // another was faster
 				return c.Close()
 			}
-			return &StartError{Service: supervisorName, Reason: fmt.Sprintf("ended at once (%v)", err), LogFile: log, Log: tail(log, 30)}
+			return &StartError{Service: supervisorName, Reason: fmt.Sprintf("ended at once (%v)", err), LogFile: log, Log: tail(log, from, 30)}
 		case <-patience.C:
-			return &StartError{Service: supervisorName, Reason: "does not answer after 30 s", LogFile: log, Log: tail(log, 30)}
+			return &StartError{Service: supervisorName, Reason: "does not answer after 30 s", LogFile: log, Log: tail(log, from, 30)}
 		case <-time.After(20 * time.Millisecond):
 		}
 	}

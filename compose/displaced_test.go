@@ -103,6 +103,7 @@ func TestAStrangerOnAPortThatIsOpenedLateMovesTheService(t *testing.T) {
 }
 
 func TestStacksOfOneUserDoNotChooseTheSameNumber(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir()) // where nobody else reserves
 	number := freePort(t)
 	late := func(f fake) *Stack {
 		s := stackOf(t, f)
@@ -129,7 +130,7 @@ func TestReservationsNeedAFolderOfOurs(t *testing.T) {
 	f, err := reserve(20000, "/h")
 	require.NoError(t, err)
 	require.Equal(t, []owner{{command: "the stack of /h"}}, holders(20000))
-	require.NoError(t, f.Close())
+	require.NoError(t, f.Close()) // as if its supervisor was killed
 	require.Empty(t, holders(20000))
 	dir, err := reservations()
 	require.NoError(t, err)

@@ -39,7 +39,7 @@ type fake struct {
 }
 
 var testTiming = timing{
-	poll: 10 * time.Millisecond, snapshot: 100 * time.Millisecond, health: 50 * time.Millisecond,
+	poll: 10 * time.Millisecond, snapshot: 500 * time.Millisecond, health: 50 * time.Millisecond,
 	backoff: 10 * time.Millisecond, longest: 40 * time.Millisecond, reset: time.Hour,
 	stall: 20 * time.Second, attempts: 3, linger: 100 * time.Millisecond, idle: 20 * time.Second,
 }
@@ -210,7 +210,7 @@ func stackOf(t *testing.T, list ...fake) *Stack {
 		require.NoError(t, s.Stop(context.Background(), StopOptions{}))
 		if t.Failed() {
 			for _, l := range append(list, fake{Name: supervisorName}) {
-				t.Logf("log of %s:\n%s", l.Name, strings.Join(tail(s.logPath(l.Name), 60), "\n"))
+				t.Logf("log of %s:\n%s", l.Name, strings.Join(tail(s.logPath(l.Name), 0, 60), "\n"))
 			}
 		}
 	})

@@ -169,17 +169,23 @@ func logStart(path string, opt LogOptions) (int64, error) {
 	return end - int64(len(b)) + int64(at) + 1, nil
 }
 
-// tail returns the last n lines of a log.
-func tail(path string, n int) []string {
-	from, err := logStart(path, LogOptions{Tail: n})
-	if err != nil {
-		return nil
-	}
+// tail returns the last n lines that a log holds from a place on.
+func tail(path string, from int64, n int) []string {
 	b, _, err := readFrom(path, from)
 	if err != nil || len(bytes.TrimSpace(b)) == 0 {
 		return nil
 	}
-	return strings.Split(strings.TrimRight(string(b), "\n"), "\n")
+	lines := strings.Split(strings.TrimRight(string(b), "\n"), "\n")
+	return lines[max(0, len(lines)-n):]
+}
+
+// lengthOf is how much a log holds now.
+func lengthOf(path string) int64 {
+	info, err := os.Stat(path)
+	if err != nil {
+		return 0
+	}
+	return info.Size()
 }
 
 // rotate keeps a log below limit: what it holds is copied to log.1, the older

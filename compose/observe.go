@@ -81,6 +81,50 @@ func (sup *supervisor) status(memory bool) Status {
 	return st
 }
 
+// look records which processes belong to which service.
+func (sup *supervisor) look() {
+	t, err := processes()
+	if err != nil {
+		sup.log.Error("processes", "error", err)
+		return
+	}
+	differs := false
+	sup.mu.Lock()
+	marks := sup.marksIn(t)
+	for _, u := range sup.units {
+		if u.rec.Main.PID == 0 {
+			continue
+		}
+		now := t.members(family{main: u.rec.Main, seen: u.rec.Seen, mark: markOf(sup.stack.home, u.name)}, marks)
+		u.cpu = t.cpu(now)
+		if !slices.Equal(now, u.rec.Seen) {
+			u.rec.Seen, differs = now, true
+		}
+	}
+	sup.mu.Unlock()
+	if differs {
+		sup.save()
+	}
+}
+
+// marksIn reads the mark of each process once in its life: what a service
+// starts has it from the beginning. The caller holds sup.mu.
+func (sup *supervisor) marksIn(t table) func(pid int) string {
+	known := sup.marks
+	sup.marks = make(map[proc]string, len(t))
+	return func(pid int) string {
+		p := t[pid].proc
+		m, ok := sup.marks[p]
+		if !ok {
+			if m, ok = known[p]; !ok {
+				m = markIn(pid)
+			}
+			sup.marks[p] = m
+		}
+		return m
+	}
+}
+
 // overall is the state of the stack.
 func overall(services []ServiceStatus) State {
 	out := Stopped

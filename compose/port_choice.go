@@ -143,14 +143,13 @@ func (sup *supervisor) giveBack() {
 	sup.choosing.Lock()
 	defer sup.choosing.Unlock()
 	for n, f := range sup.reserved {
-		f.Close()
+		(&lock{f}).release()
 		delete(sup.reserved, n)
 	}
 }
 
 // reservations is a folder with a file for each number that a supervisor of
-// this user has chosen; the supervisor holds the file's lock as long as it
-// lives. A server binds its port a minute after the choice, and Ray opens that
+// this user has chosen; the supervisor holds the file's lock while it lives. A server binds its port a minute after the choice, and Ray opens that
 // of models with the first application: until then the number looks free.
 func reservations() (string, error) {
 	dir := filepath.Join(os.TempDir(), fmt.Sprintf("mlops-ports-%d", os.Getuid()))
@@ -179,12 +178,8 @@ func reserve(n int, home string) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	f, err := os.OpenFile(filepath.Join(dir, strconv.Itoa(n)), os.O_CREATE|os.O_RDWR, 0o600)
+	f, err := lockedFile(filepath.Join(dir, strconv.Itoa(n)))
 	if err != nil {
-		return nil, err
-	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		f.Close()
 		return nil, err
 	}
 	_ = f.Truncate(0)

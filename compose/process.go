@@ -104,13 +104,14 @@ func end(f family, sig syscall.Signal, grace time.Duration) error {
 	deadline := time.Now().Add(grace)
 	sendSignal(f.main, sig)
 	asked := map[proc]bool{f.main: true}
+	marks := remembered(markIn)
 	var left []proc
 	for tries := 0; ; {
 		t, err := processes()
 		if err != nil {
 			return err
 		}
-		left = t.members(f, markIn)
+		left = t.members(f, marks)
 		f.seen = append(f.seen[:0:0], left...)
 		if len(left) == 0 {
 			return nil

@@ -288,9 +288,8 @@ func (s *Stack) awaitLock(ctx context.Context, patience time.Duration) (*lock, e
 		if err == nil || !errors.Is(err, mlops.ErrConflict) || time.Now().After(deadline) {
 			return l, err
 		}
-		if c, err2 := dial(s.home); err2 == nil {
-			c.Close()
-			return nil, err // it is well and answers
+		if _, err2 := s.ask(ctx, request{Op: "status"}, false); err2 == nil {
+			return nil, err // it is well and answers; one that just ends hangs up
 		}
 		select {
 		case <-ctx.Done():

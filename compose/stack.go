@@ -196,13 +196,7 @@ func (s *Stack) Start(ctx context.Context, opt StartOptions) (Status, error) {
 	if err := s.ensureAll(ctx, want); err != nil {
 		return Status{}, err
 	}
-	var a answer
-	for range 5 { // a supervisor that is just ending is followed by another
-		a, err = s.ask(ctx, request{Op: "start", Start: opt}, true)
-		if !errors.Is(err, errHungUp) {
-			break
-		}
-	}
+	a, err := s.askLasting(ctx, request{Op: "start", Start: opt}, true)
 	if err != nil {
 		return Status{}, err
 	}
@@ -237,7 +231,7 @@ func (s *Stack) Stop(ctx context.Context, opt StopOptions) error {
 	if _, err := s.resolve(s.recipes(false), opt.Services, false); err != nil {
 		return err
 	}
-	a, err := s.ask(ctx, request{Op: "stop", Stop: opt}, false)
+	a, err := s.askLasting(ctx, request{Op: "stop", Stop: opt}, false)
 	if errors.Is(err, errNoSupervisor) || errors.Is(err, errHungUp) {
 		if _, err := os.Stat(statePath(s.home)); errors.Is(err, os.ErrNotExist) {
 			return nil

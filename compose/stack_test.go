@@ -257,7 +257,9 @@ func TestAFailedStartTakesDownOnlyWhatItStarted(t *testing.T) {
 	require.Equal(t, Healthy, st.State)
 
 	_, err = s.Start(t.Context(), StartOptions{Services: []string{"app"}, KeepOnFailure: true})
-	require.Error(t, err)
+	again, ok := errors.AsType[*StartError](err)
+	require.True(t, ok, "%v", err)
+	require.Equal(t, e.Log, again.Log, "the lines of an earlier start are shown, too")
 	st, err = s.Status(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, Ready, of(st, "other").State, "kept, as asked")

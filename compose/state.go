@@ -113,23 +113,33 @@ func lockPath(home string) string { return filepath.Join(home, "run", "superviso
 // takeLock takes the lock of a home, or fails with [mlops.ErrConflict] if
 // another process has it.
 func takeLock(home string) (*lock, error) {
+	f, err := lockedFile(lockPath(home))
+	switch {
+	case errors.Is(err, unix.EWOULDBLOCK):
+		return nil, &mlops.Error{Kind: mlops.ErrConflict, Service: "compose", Message: "another process runs the stack of " + home}
+	case err != nil:
+		return nil, err
+	}
+	return &lock{f}, nil
+}
+
+// lockedFile makes and locks a file that its owner removes before he gives it
+// back. The error matches EWOULDBLOCK if another process has it.
+func lockedFile(path string) (*os.File, error) {
 	for {
-		f, err := os.OpenFile(lockPath(home), os.O_CREATE|os.O_RDWR, 0o600)
+		f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 		if err != nil {
 			return nil, err
 		}
 		if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 			f.Close()
-			if errors.Is(err, unix.EWOULDBLOCK) {
-				return nil, &mlops.Error{Kind: mlops.ErrConflict, Service: "compose", Message: "another process runs the stack of " + home}
-			}
-			return nil, fmt.Errorf("lock %s: %w", lockPath(home), err)
+			return nil, fmt.Errorf("lock %s: %w", path, err)
 		}
 		// The last owner may have removed the file between our open and lock.
 		mine, err1 := f.Stat()
-		there, err2 := os.Stat(lockPath(home))
+		there, err2 := os.Stat(path)
 		if err1 == nil && err2 == nil && os.SameFile(mine, there) {
-			return &lock{f}, nil
+			return f, nil
 		}
 		f.Close()
 	}

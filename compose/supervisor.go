@@ -34,6 +34,7 @@ type supervisor struct {
 	active     int                     // requests being answered
 	operations int                     // starts and stops that were answered
 	ending     bool                    // the supervisor is on its way out
+	marks      map[proc]string         // what processes were seen to carry
 
 	saving   sync.Mutex
 	choosing sync.Mutex       // one choice of ports at a time; guards reserved
@@ -223,7 +224,10 @@ func (sup *supervisor) await(ctx context.Context, names []string, timeout time.D
 
 func (sup *supervisor) startError(u *unit, reason string) error {
 	file := sup.stack.logPath(u.name)
-	return &StartError{Service: u.name, Reason: reason, LogFile: file, Log: tail(file, 30)}
+	sup.mu.Lock()
+	from := u.logFrom
+	sup.mu.Unlock()
+	return &StartError{Service: u.name, Reason: reason, LogFile: file, Log: tail(file, from, 30)}
 }
 
 // errInterrupted is why a start ends that its caller gave up.
@@ -328,32 +332,6 @@ func (sup *supervisor) save() {
 	sup.mu.Unlock()
 	if err := st.write(sup.stack.home); err != nil {
 		sup.log.Error("state file", "error", err)
-	}
-}
-
-// look records which processes belong to which service.
-func (sup *supervisor) look() {
-	t, err := processes()
-	if err != nil {
-		sup.log.Error("processes", "error", err)
-		return
-	}
-	marks := remembered(markIn)
-	differs := false
-	sup.mu.Lock()
-	for _, u := range sup.units {
-		if u.rec.Main.PID == 0 {
-			continue
-		}
-		now := t.members(family{main: u.rec.Main, seen: u.rec.Seen, mark: markOf(sup.stack.home, u.name)}, marks)
-		u.cpu = t.cpu(now)
-		if !slices.Equal(now, u.rec.Seen) {
-			u.rec.Seen, differs = now, true
-		}
-	}
-	sup.mu.Unlock()
-	if differs {
-		sup.save()
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"os/exec"
 	"slices"
 	"time"
@@ -24,6 +23,7 @@ type unit struct {
 	rec       record
 	cpu       time.Duration // of all its processes, at the last look
 	published bool          // it was ready since it was started, so its endpoints are in the stack file
+	logFrom   int64         // where the log of this start begins
 	portNote  string        // who held the port that it would have had
 	endErr    error         // what was left when it was stopped
 
@@ -144,6 +144,9 @@ func (u *unit) launch(ctx context.Context) error {
 	defer log.Close()
 	st := u.sup.site(u, log)
 	st.asked = map[string]int{}
+	u.sup.mu.Lock()
+	u.logFrom = lengthOf(log.Name())
+	u.sup.mu.Unlock()
 	if u.prepare != nil {
 		if err := u.prepare(ctx, st); err != nil {
 			return fmt.Errorf("preparing: %w", err)
@@ -224,10 +227,7 @@ func (u *unit) awaitReady(ctx context.Context) error {
 		u.sup.mu.Lock()
 		cpu := u.cpu
 		u.sup.mu.Unlock()
-		var size int64
-		if info, err := os.Stat(log); err == nil {
-			size = info.Size()
-		}
+		size := lengthOf(log)
 		if size != progress.size || cpu > progress.cpu {
 			progress.at, progress.size, progress.cpu = time.Now(), size, cpu
 		}

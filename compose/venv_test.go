@@ -214,3 +214,15 @@ func TestAnOldUVIsNotUsed(t *testing.T) {
 		require.Equal(t, ok, got, said)
 	}
 }
+
+func TestSetupMakesWhatIsAskedForAndNoDatabase(t *testing.T) {
+	_, calls, _ := fakeUV(t)
+	var said []string
+	s, err := New(Options{Home: t.TempDir(), Command: "mlopsctl", Progress: func(e Event) { said = append(said, e.Service+" "+string(e.State)) }})
+	require.NoError(t, err)
+	require.NoError(t, s.Setup(t.Context(), SetupOptions{Environments: []string{"train"}}))
+	require.Len(t, lines(t, calls), 2)
+	require.Equal(t, "train ready", said[len(said)-1])
+	require.NoFileExists(t, postgresNote(s.home))
+	require.NoError(t, s.ensureAll(t.Context(), []service{{name: "app"}}), "a service without an environment needs none")
+}

@@ -1,0 +1,42 @@
+package compose
+
+import (
+	"net"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// A supervisor that ends takes no request any more, while its socket and its
+// lock are still there.
+func TestStopWaitsForASupervisorThatIsJustEnding(t *testing.T) {
+	s := stackOf(t, fake{Name: "app", Port: freePort(t)})
+	require.NoError(t, makeHome(s.home))
+	require.NoError(t, (state{Version: stateVersion, Boot: bootID(), Services: map[string]*record{}}).write(s.home))
+	l, err := takeLock(s.home)
+	require.NoError(t, err)
+	socket, err := listen(s.home)
+	require.NoError(t, err)
+	hungUp := make(chan struct{}, 100)
+	go func() {
+		for {
+			c, err := socket.Accept()
+			if err != nil {
+				return
+			}
+			c.Close()
+			hungUp <- struct{}{}
+		}
+	}()
+	stopped := make(chan error, 1)
+	go func() { stopped <- s.Stop(t.Context(), StopOptions{}) }()
+	for range 8 {
+		<-hungUp
+	}
+	unlisten(s.home, socket)
+	l.release()
+	require.NoError(t, <-stopped)
+	_, err = net.Dial("unix", filepath.Join(s.home, "run", "supervisor.sock"))
+	require.Error(t, err)
+}
