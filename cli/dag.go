@@ -8,6 +8,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/mlops-integration/mlops/airflow"
+	"github.com/mlops-integration/mlops/client"
 )
 
 func dagCommand(e *env) *cli.Command {
@@ -43,12 +44,7 @@ func dagList(e *env) *cli.Command {
 		Name:  "list",
 		Usage: "List the project's DAGs",
 		Flags: []cli.Flag{e.projectFlag(), e.dirFlag()},
-		Action: func(c *cli.Context) error {
-			p, err := e.project(c)
-			if err != nil {
-				return err
-			}
-			defer p.Close()
+		Action: e.inProject(func(c *cli.Context, p *client.Project) error {
 			type row struct {
 				ID     string   `json:"dag_id"`
 				Paused bool     `json:"is_paused"`
@@ -65,7 +61,7 @@ func dagList(e *env) *cli.Command {
 				docs = append(docs, row{d.ID, d.Paused, d.Tags})
 			}
 			return e.table(t, docs)
-		},
+		}),
 	}
 }
 
@@ -114,18 +110,13 @@ func dagWait(e *env) *cli.Command {
 		Usage:     "Wait for a run to end; failed is exit code 1",
 		ArgsUsage: "<dag> <run-id>",
 		Flags:     []cli.Flag{e.projectFlag(), e.dirFlag()},
-		Action: func(c *cli.Context) error {
-			p, err := e.project(c)
-			if err != nil {
-				return err
-			}
-			defer p.Close()
+		Action: e.inProject(func(c *cli.Context, p *client.Project) error {
 			r, err := p.Airflow.Wait(c.Context, p.DAGID(c.Args().Get(0)), c.Args().Get(1), e.dagProgress())
 			if err != nil {
 				return err
 			}
 			return e.print(r.State, dagRunOf(r))
-		},
+		}),
 	}
 }
 
@@ -154,12 +145,7 @@ func dagLogs(e *env) *cli.Command {
 			&cli.BoolFlag{Name: "follow", Aliases: []string{"f"}, Usage: "go on until the task ends"},
 			&cli.IntFlag{Name: "try", Usage: "`number` of the try; the latest if 0"},
 		},
-		Action: func(c *cli.Context) error {
-			p, err := e.project(c)
-			if err != nil {
-				return err
-			}
-			defer p.Close()
+		Action: e.inProject(func(c *cli.Context, p *client.Project) error {
 			a := c.Args()
 			for l, err := range p.Airflow.Logs(c.Context, p.DAGID(a.Get(0)), a.Get(1), a.Get(2), airflow.LogOptions{Try: c.Int("try"), Follow: c.Bool("follow")}) {
 				if err != nil {
@@ -170,7 +156,7 @@ func dagLogs(e *env) *cli.Command {
 				}
 			}
 			return nil
-		},
+		}),
 	}
 }
 
@@ -179,12 +165,7 @@ func dagErrors(e *env) *cli.Command {
 		Name:  "errors",
 		Usage: "List DAG files that Airflow cannot read",
 		Flags: []cli.Flag{e.projectFlag(), e.dirFlag()},
-		Action: func(c *cli.Context) error {
-			p, err := e.projectOrAny(c)
-			if err != nil {
-				return err
-			}
-			defer p.Close()
+		Action: e.inAnyProject(func(c *cli.Context, p *client.Project) error {
 			t := newTable("FILE", "WHEN", "ERROR")
 			t.empty = "no import errors"
 			var docs []airflow.ImportError
@@ -199,6 +180,6 @@ func dagErrors(e *env) *cli.Command {
 				return err
 			}
 			return withCode(exitFailed, fmt.Errorf("%d DAG files cannot be read", len(docs)))
-		},
+		}),
 	}
 }

@@ -69,14 +69,9 @@ func undeployCommand(e *env) *cli.Command {
 		Usage:     "Stop serving a deployment",
 		ArgsUsage: "<name>",
 		Flags:     []cli.Flag{e.projectFlag(), e.dirFlag()},
-		Action: func(c *cli.Context) error {
-			p, err := e.project(c)
-			if err != nil {
-				return err
-			}
-			defer p.Close()
+		Action: e.inProject(func(c *cli.Context, p *client.Project) error {
 			return p.Undeploy(c.Context, c.Args().First())
-		},
+		}),
 	}
 }
 

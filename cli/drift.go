@@ -5,6 +5,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/mlops-integration/mlops/client"
 	"github.com/mlops-integration/mlops/evidently"
 )
 
@@ -34,12 +35,7 @@ func driftCheck(e *env) *cli.Command {
 			&cli.Float64Flag{Name: "threshold", Usage: "the method's `threshold`"},
 			&cli.Float64Flag{Name: "share", Value: 0.5, Usage: "`share` of drifted columns that counts as drift"},
 		},
-		Action: func(c *cli.Context) error {
-			p, err := e.project(c)
-			if err != nil {
-				return err
-			}
-			defer p.Close()
+		Action: e.inProject(func(c *cli.Context, p *client.Project) error {
 			o := evidently.DriftOptions{Name: c.String("name"), Columns: c.StringSlice("column"), Method: c.String("method"), DriftShare: c.Float64("share")}
 			if c.IsSet("threshold") {
 				o.Threshold = new(c.Float64("threshold"))
@@ -70,7 +66,7 @@ func driftCheck(e *env) *cli.Command {
 				return withCode(exitDrift, nil)
 			}
 			return nil
-		},
+		}),
 	}
 }
 
@@ -122,12 +118,7 @@ func driftList(e *env) *cli.Command {
 		Name:  "list",
 		Usage: "List the project's snapshots",
 		Flags: []cli.Flag{e.projectFlag(), e.dirFlag()},
-		Action: func(c *cli.Context) error {
-			p, err := e.project(c)
-			if err != nil {
-				return err
-			}
-			defer p.Close()
+		Action: e.inProject(func(c *cli.Context, p *client.Project) error {
 			t := newTable("SNAPSHOT", "NAME", "WHEN")
 			t.empty = "no snapshots yet; mlopsctl drift check makes one"
 			var docs []snapshotJSON
@@ -139,6 +130,6 @@ func driftList(e *env) *cli.Command {
 				docs = append(docs, snapshotJSON{s.ID, s.Name, s.Timestamp.UTC(), s.Tags, s.Metadata})
 			}
 			return e.table(t, docs)
-		},
+		}),
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/client"
 	"github.com/mlops-integration/mlops/mlflow"
 )
 
@@ -43,12 +44,7 @@ func modelAlias(e *env) *cli.Command {
 		ArgsUsage:   "<model> <alias> <version>",
 		Description: "   mlopsctl model alias sentiment champion 3",
 		Flags:       []cli.Flag{e.projectFlag(), e.dirFlag()},
-		Action: func(c *cli.Context) error {
-			p, err := e.projectOrAny(c)
-			if err != nil {
-				return err
-			}
-			defer p.Close()
+		Action: e.inAnyProject(func(c *cli.Context, p *client.Project) error {
 			name, alias := c.Args().Get(0), c.Args().Get(1)
 			if err := p.MLflow.SetAlias(c.Context, name, alias, c.Args().Get(2)); err != nil {
 				return err
@@ -58,7 +54,7 @@ func modelAlias(e *env) *cli.Command {
 				return err
 			}
 			return e.print(v.Version, modelOf(v))
-		},
+		}),
 	}
 }
 
@@ -69,12 +65,7 @@ func modelList(e *env) *cli.Command {
 		ArgsUsage:   "[model]",
 		Description: "   mlopsctl model list\n   mlopsctl model list sentiment",
 		Flags:       []cli.Flag{e.projectFlag(), e.dirFlag()},
-		Action: func(c *cli.Context) error {
-			p, err := e.projectOrAny(c)
-			if err != nil {
-				return err
-			}
-			defer p.Close()
+		Action: e.inAnyProject(func(c *cli.Context, p *client.Project) error {
 			q := mlflow.ModelQuery{}
 			if name := c.Args().First(); name != "" {
 				q.Filter = "name = '" + strings.ReplaceAll(name, "'", "''") + "'"
@@ -96,7 +87,7 @@ func modelList(e *env) *cli.Command {
 				docs = append(docs, modelOf(v))
 			}
 			return e.table(t, docs)
-		},
+		}),
 	}
 }
 

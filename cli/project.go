@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -16,6 +17,26 @@ func (e *env) project(c *cli.Context) (*client.Project, error) {
 		return nil, err
 	}
 	return client.FromProject(c.Context, c.String("project"), o...)
+}
+
+// inProject makes the action of a command that works for one project.
+func (e *env) inProject(do func(*cli.Context, *client.Project) error) cli.ActionFunc {
+	return within(e.project, do)
+}
+
+// inAnyProject is inProject for commands that need no name: see projectOrAny.
+func (e *env) inAnyProject(do func(*cli.Context, *client.Project) error) cli.ActionFunc {
+	return within(e.projectOrAny, do)
+}
+
+func within(open func(*cli.Context) (*client.Project, error), do func(*cli.Context, *client.Project) error) cli.ActionFunc {
+	return func(c *cli.Context) error {
+		p, err := open(c)
+		if err != nil {
+			return err
+		}
+		return errors.Join(do(c, p), p.Close())
+	}
 }
 
 // options are what the command line says about where things are.

@@ -178,12 +178,7 @@ func runList(e *env) *cli.Command {
 			&cli.StringFlag{Name: "filter", Usage: "MLflow's `search` expression"},
 			&cli.IntFlag{Name: "limit", Value: 20, Usage: "most `runs` to show"},
 		},
-		Action: func(c *cli.Context) error {
-			p, err := e.project(c)
-			if err != nil {
-				return err
-			}
-			defer p.Close()
+		Action: e.inProject(func(c *cli.Context, p *client.Project) error {
 			type row struct {
 				ID      string            `json:"id"`
 				Name    string            `json:"name"`
@@ -213,7 +208,7 @@ func runList(e *env) *cli.Command {
 				docs = append(docs, row{r.ID, r.Name, r.Status, r.Start, numbers(r.Metrics), r.Params})
 			}
 			return e.table(t, docs)
-		},
+		}),
 	}
 }
 

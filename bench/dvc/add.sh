@@ -11,7 +11,7 @@ work=$(mktemp -d) gocache=$(go env GOCACHE) gomod=$(go env GOMODCACHE)
 trap 'chmod -R u+w "$work"; rm -rf "$work"' EXIT
 export HOME="$work" DVC_SITE_CACHE_DIR="$work/site" DVC_GLOBAL_CONFIG_DIR="$work/global" DVC_NO_ANALYTICS=1
 export GOCACHE="$gocache" GOMODCACHE="$gomod"
-(cd "$here" && go build -o "$work/ours" ./bench/dvc)
+(cd "$here" && go build -o "$work/ours" ./cmd/mlopsctl)
 i=1
 mkdir "$work/data"
 while [ "$i" -le "$files" ]; do
@@ -24,11 +24,11 @@ one() { # tool
 	repo="$work/repo"
 	rm -rf "$repo" "$work/site"
 	mkdir "$repo"
-	(cd "$repo" && git init -q && "$work/ours" init && cp -R ../data data)
+	(cd "$repo" && git init -q && "$work/ours" dvc-init && cp -R ../data data)
 	sync
 	begin=$(date +%s.%N)
 	case $1 in
-	ours) (cd "$repo" && "$work/ours" add data) ;;
+	ours) (cd "$repo" && "$work/ours" --quiet dvc-add data >/dev/null) ;;
 	dvc) (cd "$repo" && "$dvc" add -q data) ;;
 	esac
 	end=$(date +%s.%N)
