@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -233,6 +234,9 @@ func (u uv) environ() []string {
 	)
 }
 
+// offline finds what pip and uv say when they reach no index.
+var offline = regexp.MustCompile(`(?i)name resolution|failed to establish a new connection|network is unreachable|dns error|failed to lookup address|tcp connect error`)
+
 // run starts a program and waits for it. Its error carries the last lines of
 // what it said. The program gets SIGTERM when ctx ends.
 func (u uv) run(ctx context.Context, program string, args ...string) error {
@@ -245,6 +249,10 @@ func (u uv) run(ctx context.Context, program string, args ...string) error {
 	err := cmd.Run()
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
+	}
+	if err != nil && offline.Match(said.Bytes()) {
+		return &mlops.Error{Kind: mlops.ErrUnavailable, Service: "compose", Cause: err, Message: filepath.Base(program) +
+			" reaches no package index; check the network, or name a mirror in PIP_INDEX_URL and UV_DEFAULT_INDEX, and run mlopsctl setup again: it goes on where it ended"}
 	}
 	if err != nil {
 		lines := strings.Split(strings.TrimSpace(said.String()), "\n")

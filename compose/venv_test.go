@@ -226,3 +226,11 @@ func TestSetupMakesWhatIsAskedForAndNoDatabase(t *testing.T) {
 	require.NoFileExists(t, postgresNote(s.home))
 	require.NoError(t, s.ensureAll(t.Context(), []service{{name: "app"}}), "a service without an environment needs none")
 }
+
+func TestWithoutANetworkTheErrorIsOneSentence(t *testing.T) {
+	pip := script(t, filepath.Join(t.TempDir(), "pip"), "echo 'WARNING: Retrying after NewConnectionError: [Errno -3] Temporary failure in name resolution' >&2; exit 1")
+	err := uv{home: t.TempDir()}.run(t.Context(), pip)
+	require.ErrorIs(t, err, mlops.ErrUnavailable)
+	require.ErrorContains(t, err, "pip reaches no package index")
+	require.NotContains(t, err.Error(), "Retrying")
+}
