@@ -298,6 +298,9 @@ func (p postgres) initialize(ctx context.Context, s *site) error {
 	if err := p.own(p.root); err != nil {
 		return err
 	}
+	if err := p.setAside(s); err != nil {
+		return err
+	}
 	if p.dataMajor() == 0 {
 		pw, _, err := s.secret("postgres")
 		if err != nil {
@@ -338,6 +341,19 @@ func (p postgres) initialize(ctx context.Context, s *site) error {
 		return err
 	}
 	return p.own(hba)
+}
+
+// setAside moves databases out of the way whose password is gone because the
+// home that they belonged to was deleted: as root they lie outside of it.
+// Nothing is deleted.
+func (p postgres) setAside(s *site) error {
+	_, err := os.Stat(filepath.Join(s.home, "secrets", "postgres"))
+	if p.dataMajor() == 0 || !errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	to := p.data() + ".of-a-deleted-home-" + time.Now().UTC().Format("20060102T150405.000")
+	fmt.Fprintf(s.log, "the databases in %s are of a home that was deleted, and their password with it: moved to %s\n", p.data(), to)
+	return os.Rename(p.data(), to)
 }
 
 // own gives a file to the user that PostgreSQL runs as.
