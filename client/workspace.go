@@ -43,7 +43,16 @@ type Workspace struct {
 // Workspace returns the names of what the project has or will have, without a
 // request; the experiment's ID is empty until it is registered.
 func (p *Project) Workspace() Workspace {
-	w := Workspace{
+	w := p.names()
+	p.experiment.mu.Lock()
+	defer p.experiment.mu.Unlock()
+	w.MLflowExperimentID = p.experiment.v
+	return w
+}
+
+// names is the workspace without what only the server knows.
+func (p *Project) names() Workspace {
+	return Workspace{
 		Project: p.Name, Namespace: p.Config.Namespace,
 		MLflowExperiment: p.join("/"),
 		AirflowDAGPrefix: p.join(".") + ".",
@@ -51,10 +60,6 @@ func (p *Project) Workspace() Workspace {
 		ServingEndpoint:  strings.TrimSuffix(p.Config.ServeURL, "/") + p.route(),
 		DVCRemotePath:    p.remote(),
 	}
-	p.experiment.mu.Lock()
-	defer p.experiment.mu.Unlock()
-	w.MLflowExperimentID = p.experiment.v
-	return w
 }
 
 // join puts the namespace before the project's name.
@@ -112,9 +117,9 @@ func (p *Project) Register(ctx context.Context) (Workspace, error) {
 // or brings up to date at its first use.
 func (p *Project) ensureExperiment(ctx context.Context) (string, error) {
 	return p.experiment.get(func() (string, error) {
-		w := Workspace{Project: p.Name, Namespace: p.Config.Namespace, DVCRemotePath: publicURL(p.remote()), AirflowDAGPrefix: p.join(".") + ".",
-			AirflowPool: "mlops." + p.join("."), ServingEndpoint: strings.TrimSuffix(p.Config.ServeURL, "/") + p.route()}
-		name := p.join("/")
+		w := p.names()
+		w.DVCRemotePath = publicURL(w.DVCRemotePath)
+		name := w.MLflowExperiment
 		e, err := p.MLflow.ExperimentByName(ctx, name)
 		if errors.Is(err, mlops.ErrNotFound) {
 			id, err := p.MLflow.CreateExperiment(ctx, name, mlflow.ExperimentOptions{Tags: w.tags()})
