@@ -61,11 +61,15 @@ func (r *Run) LogModel(ctx context.Context, dir string, m Model) (ModelVersion, 
 	if err != nil {
 		return ModelVersion{}, err
 	}
-	logged, err := r.c.createLogged(ctx, r.experiment, r.id, cmp.Or(m.LoggedName, m.Name, "model"), m.Params, m.Tags)
+	at, err := r.place(ctx)
 	if err != nil {
 		return ModelVersion{}, err
 	}
-	if err := r.upload(ctx, p, logged); err != nil {
+	logged, err := r.c.createLogged(ctx, at.experiment, at.id, cmp.Or(m.LoggedName, m.Name, "model"), m.Params, m.Tags)
+	if err != nil {
+		return ModelVersion{}, err
+	}
+	if err := r.upload(ctx, at, p, logged); err != nil {
 		failed, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 		defer cancel()
 		return ModelVersion{}, errors.Join(fmt.Errorf("model %s: %w", logged.ID, err), r.c.finalize(failed, logged.ID, modelFailed))
@@ -73,17 +77,17 @@ func (r *Run) LogModel(ctx context.Context, dir string, m Model) (ModelVersion, 
 	if err := r.c.finalize(ctx, logged.ID, modelReady); err != nil {
 		return ModelVersion{}, err
 	}
-	if err := r.logOutput(ctx, logged.ID, m.Step); err != nil {
+	if err := r.logOutput(ctx, at, logged.ID, m.Step); err != nil {
 		return ModelVersion{}, err
 	}
-	v := ModelVersion{Source: "models:/" + logged.ID, RunID: r.id, ModelID: logged.ID}
+	v := ModelVersion{Source: "models:/" + logged.ID, RunID: at.id, ModelID: logged.ID}
 	if m.Name == "" {
 		return v, nil
 	}
 	if _, err := r.c.CreateModel(ctx, m.Name, ModelOptions{}); err != nil && !errors.Is(err, mlops.ErrAlreadyExists) {
 		return v, err
 	}
-	made, err := r.c.CreateModelVersion(ctx, m.Name, v.Source, ModelVersionOptions{RunID: r.id, ModelID: logged.ID, Tags: m.Tags})
+	made, err := r.c.CreateModelVersion(ctx, m.Name, v.Source, ModelVersionOptions{RunID: at.id, ModelID: logged.ID, Tags: m.Tags})
 	if err != nil {
 		return v, err
 	}
@@ -98,12 +102,12 @@ func (r *Run) LogModel(ctx context.Context, dir string, m Model) (ModelVersion, 
 
 // upload stores the folder's files, then what was written for it, MLmodel last:
 // a model without it cannot be loaded by mistake.
-func (r *Run) upload(ctx context.Context, p *pkg, logged LoggedModel) error {
+func (r *Run) upload(ctx context.Context, at whereabouts, p *pkg, logged LoggedModel) error {
 	root, err := r.c.root(ctx, logged.ArtifactURI)
 	if err != nil {
 		return err
 	}
-	if err := p.finish(r.id, logged); err != nil {
+	if err := p.finish(at.id, logged); err != nil {
 		return err
 	}
 	for _, f := range p.files {
@@ -125,9 +129,9 @@ func (r *Run) upload(ctx context.Context, p *pkg, logged LoggedModel) error {
 // logOutput tells that a logged model came out of the run.
 //
 // MLflow REST: POST /api/2.0/mlflow/runs/outputs
-func (r *Run) logOutput(ctx context.Context, model string, step int64) error {
+func (r *Run) logOutput(ctx context.Context, at whereabouts, model string, step int64) error {
 	_, err := send[transport.None](ctx, r.c, "LogModel", "POST", "runs/outputs", map[string]any{
-		"run_id": r.id, "models": []map[string]any{{"model_id": model, "step": step}}})
+		"run_id": at.id, "models": []map[string]any{{"model_id": model, "step": step}}})
 	return err
 }
 

@@ -160,8 +160,10 @@ func TestArtifactsGoUpAndComeDown(t *testing.T) {
 	}
 	require.NoError(t, run.LogArtifact(ctx, filepath.Join(dir, "three.txt"), ""))
 	require.NoError(t, run.LogJSON(ctx, map[string]int{"n": 1}, "n.json"))
-	require.NoError(t, c.UploadBytes(ctx, run.ArtifactURI(), []byte("four"), "tree/four.txt"))
-	require.NoError(t, c.UploadFile(ctx, run.ArtifactURI(), filepath.Join(dir, "three.txt"), "tree/five.txt"))
+	uri, err := run.ArtifactURI(ctx)
+	require.NoError(t, err)
+	require.NoError(t, c.UploadBytes(ctx, uri, []byte("four"), "tree/four.txt"))
+	require.NoError(t, c.UploadFile(ctx, uri, filepath.Join(dir, "three.txt"), "tree/five.txt"))
 	id, _ := run.ID(ctx)
 	require.NoError(t, c.UploadDir(ctx, "runs:/"+id+"/more", dir, ""))
 	files, err := mlops.Collect(c.Artifacts(ctx, id, "tree"))

@@ -42,16 +42,21 @@ type RunOptions struct {
 type Run struct {
 	UID string // made by the client, known at once: 32 hex digits
 
-	c          *Client
-	id         string
-	experiment string
-	root       string // artifact URI
-	timeout    time.Duration
-	q          *queue
+	c       *Client
+	at      whereabouts
+	timeout time.Duration
+	q       *queue
 
 	stopSampling context.CancelFunc
 	sampling     sync.WaitGroup
 	ending       sync.Once
+}
+
+// whereabouts are what only the server knows of a run.
+type whereabouts struct {
+	id         string
+	experiment string // ID
+	root       string // artifact URI
 }
 
 // StartRun creates a run in an experiment. An answer that got lost does not
@@ -154,9 +159,9 @@ func (c *Client) userName() string {
 }
 
 func (c *Client) newRun(ctx context.Context, uid string, info RunInfo, opt RunOptions) *Run {
-	r := &Run{UID: uid, c: c, id: info.ID, experiment: info.ExperimentID, root: info.ArtifactURI, timeout: cmp.Or(opt.EndTimeout, 30*time.Second)}
+	r := &Run{UID: uid, c: c, at: whereabouts{info.ID, info.ExperimentID, info.ArtifactURI}, timeout: cmp.Or(opt.EndTimeout, 30*time.Second)}
 	r.q = newQueue(ctx, c.linger, func(ctx context.Context, rs []record) error {
-		return c.sendRecords(ctx, r.id, rs, r.q.reject)
+		return c.sendRecords(ctx, r.at.id, rs, r.q.reject)
 	}, c.pause)
 	r.stopSampling = func() {}
 	if opt.Sampler != nil {
@@ -210,14 +215,21 @@ func (c *Client) ResumeRun(ctx context.Context, runID string, opt RunOptions) (*
 	return r, nil
 }
 
-// ID returns the server's ID of the run.
-func (r *Run) ID(context.Context) (string, error) { return r.id, nil }
+// ID returns the server's ID of the run. It waits until the server has it.
+func (r *Run) ID(ctx context.Context) (string, error) {
+	at, err := r.place(ctx)
+	return at.id, err
+}
 
-// ExperimentID returns the ID of the run's experiment.
-func (r *Run) ExperimentID() string { return r.experiment }
+// ArtifactURI returns where the run's artifacts are. It waits until the server
+// has the run.
+func (r *Run) ArtifactURI(ctx context.Context) (string, error) {
+	at, err := r.place(ctx)
+	return at.root, err
+}
 
-// ArtifactURI returns where the run's artifacts are.
-func (r *Run) ArtifactURI() string { return r.root }
+// place waits until the server has the run.
+func (r *Run) place(context.Context) (whereabouts, error) { return r.at, nil }
 
 // LogMetric logs one point of a metric, at the time of the call.
 func (r *Run) LogMetric(_ context.Context, step int64, key string, value float64) error {

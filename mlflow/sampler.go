@@ -25,10 +25,10 @@ func (r *Run) sample(s Sampler, every time.Duration) {
 				return
 			}
 			if err != nil {
-				r.c.log.Debug("sample", "service", "mlflow", "run_id", r.id, "error", err)
+				r.c.log.Debug("sample", "service", "mlflow", "run_uid", r.UID, "error", err)
 			}
 			if err := r.LogMetrics(ctx, step, values); err != nil {
-				r.c.log.Debug("sample", "service", "mlflow", "run_id", r.id, "error", err)
+				r.c.log.Debug("sample", "service", "mlflow", "run_uid", r.UID, "error", err)
 			}
 			select {
 			case <-tick.C:
