@@ -46,7 +46,7 @@ func dags(t *testing.T, s *cassette.Session) string {
 	if dir := os.Getenv("MLOPS_LIVE_DAGS"); dir != "" {
 		return dir
 	}
-	home, err := stackfile.Home()
+	home, err := mlops.Home()
 	require.NoError(t, err)
 	stack, err := stackfile.Read(home)
 	require.NoError(t, err)

@@ -16,7 +16,7 @@ import (
 	"github.com/shirou/gopsutil/v4/cpu"
 	"github.com/stretchr/testify/require"
 
-	"github.com/mlops-integration/mlops/internal/stackfile"
+	"github.com/mlops-integration/mlops"
 )
 
 // mac answers sysctls as a Mac would: texts and numbers by name.
@@ -211,7 +211,7 @@ func TestReadEndsWithItsContext(t *testing.T) {
 // TestTheMetricsAreThoseOfMLflowsSampler runs MLflow's own monitors on psutil
 // beside ours. MLflow need not be importable: only its monitors are loaded.
 func TestTheMetricsAreThoseOfMLflowsSampler(t *testing.T) {
-	home, err := stackfile.Home()
+	home, err := mlops.Home()
 	require.NoError(t, err)
 	site := func(module string) string {
 		found, _ := filepath.Glob(filepath.Join(home, "venvs", "*", "lib", "python3*", "site-packages", module))

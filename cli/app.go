@@ -14,7 +14,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/mlops-integration/mlops/internal/stackfile"
+	"github.com/mlops-integration/mlops"
 )
 
 // Main runs mlopsctl with args, which do not hold the program's name, and
@@ -127,7 +127,7 @@ func (e *env) home() (string, error) {
 	if e.homeDir != "" {
 		return filepath.Abs(e.homeDir)
 	}
-	return stackfile.Home()
+	return mlops.Home()
 }
 
 // jsonFlag reports whether --json was given, for commands that print as they

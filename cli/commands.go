@@ -18,6 +18,8 @@ func commands(e *env) []*cli.Command {
 		runCommand(e),
 		metricCommand(e),
 		paramCommand(e),
+		syncCommand(e),
+		agentCommand(e),
 		modelCommand(e),
 		dvcInitCommand(e),
 		dvcAddCommand(e),

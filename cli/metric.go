@@ -30,7 +30,7 @@ func metricCommand(e *env) *cli.Command {
    A line of the file is a JSON object: {"step": 10, "loss": 0.31}. Values may
    be NaN, Infinity and -Infinity.`,
 			Flags: []cli.Flag{
-				e.projectFlag(), e.dirFlag(), runFlag(),
+				e.projectFlag(), e.dirFlag(), runFlag(), requireSentFlag(),
 				&cli.Int64Flag{Name: "step", Usage: "`step` of the values"},
 				&cli.StringFlag{Name: "file", Usage: "NDJSON `file`, - for standard input"},
 			},
@@ -119,7 +119,7 @@ func paramCommand(e *env) *cli.Command {
 			Description: `   mlopsctl param log --run "$run" lr=0.1 optimizer=adam
    mlopsctl param log --run "$run" --file params.json`,
 			Flags: []cli.Flag{
-				e.projectFlag(), e.dirFlag(), runFlag(),
+				e.projectFlag(), e.dirFlag(), runFlag(), requireSentFlag(),
 				&cli.StringFlag{Name: "file", Usage: "JSON `file` with one object, - for standard input"},
 			},
 			Action: func(c *cli.Context) error {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/mlops-integration/mlops"
 	"github.com/mlops-integration/mlops/client"
 	"github.com/mlops-integration/mlops/mlflow"
 )
@@ -36,17 +37,16 @@ func runFlag() cli.Flag {
 func runDescriptionFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "name", Usage: "display name of the run"},
+		&cli.StringFlag{Name: "description", Usage: "what the run is for"},
+		&cli.StringFlag{Name: "parent", Usage: "`ID` or UID of the run that this one is nested in"},
 		&cli.StringSliceFlag{Name: "tag", Usage: "`key=value`; may be repeated"},
 	}
 }
 
-func runOptions(c *cli.Context) (mlflow.RunOptions, error) {
-	tags, err := pairMap(c.StringSlice("tag"), "tag")
-	return mlflow.RunOptions{Name: c.String("name"), Tags: tags}, err
-}
-
 type runJSON struct {
-	ID string `json:"id"`
+	ID   string `json:"id"` // the server's; the UID while the server is away
+	UID  string `json:"uid"`
+	Sent bool   `json:"sent"`
 }
 
 func runStart(e *env) *cli.Command {
@@ -55,32 +55,82 @@ func runStart(e *env) *cli.Command {
 		Usage: "Start a run and print its ID",
 		Description: `   run=$(mlopsctl run start -p lora-finetuning --name rank-16)
    mlopsctl metric log --run "$run" --step 10 loss=0.31`,
-		Flags: append([]cli.Flag{e.projectFlag(), e.dirFlag()}, runDescriptionFlags()...),
+		Flags: append([]cli.Flag{e.projectFlag(), e.dirFlag(), requireSentFlag()}, runDescriptionFlags()...),
 		Action: func(c *cli.Context) error {
-			o, err := runOptions(c)
-			if err != nil {
-				return err
-			}
-			o.SampleEvery = -1 // this process is gone before the run is
-			p, err := e.project(c)
+			p, run, err := e.startRun(c, func(o *mlflow.RunOptions) { o.SampleEvery = -1 }) // this process is gone before the run is
 			if err != nil {
 				return err
 			}
 			defer p.Close()
-			run, err := p.StartRun(c.Context, o)
-			if err != nil {
+			id, sent, err := e.runID(c, run)
+			if err != nil { // nobody learns of the run: nothing may be left of it
+				return errors.Join(err, run.Discard())
+			}
+			if err := e.print(id, runJSON{ID: id, UID: run.UID, Sent: sent}); err != nil || sent {
 				return err
 			}
-			id, err := run.ID(c.Context)
-			if err != nil {
-				return err
-			}
-			if err := run.Flush(c.Context); err != nil {
-				return err
-			}
-			return e.print(id, runJSON{ID: id})
+			return e.notSent(c, run)
 		},
 	}
+}
+
+// startRun begins the run that the command line describes.
+func (e *env) startRun(c *cli.Context, change func(*mlflow.RunOptions)) (*client.Project, *mlflow.Run, error) {
+	tags, err := pairMap(c.StringSlice("tag"), "tag")
+	if err != nil {
+		return nil, nil, err
+	}
+	o := mlflow.RunOptions{Name: c.String("name"), Description: c.String("description"), Parent: c.String("parent"), Tags: tags}
+	change(&o)
+	p, err := e.project(c)
+	if err != nil {
+		return nil, nil, err
+	}
+	run, err := p.StartRun(c.Context, o)
+	if err != nil {
+		return nil, nil, errors.Join(err, p.Close())
+	}
+	return p, run, nil
+}
+
+// answerTimeout is how long a command waits for MLflow before it goes on
+// without.
+const answerTimeout = 5 * time.Second
+
+// runID is the server's ID of a run, or its UID while the server is away.
+func (e *env) runID(c *cli.Context, run *mlflow.Run) (id string, sent bool, err error) {
+	ctx, cancel := context.WithTimeout(c.Context, answerTimeout)
+	defer cancel()
+	err = run.Flush(ctx)
+	switch {
+	case err == nil:
+		id, err = run.ID(ctx)
+		return id, true, err
+	case c.Context.Err() == nil && away(err):
+		return run.UID, false, nil
+	}
+	return "", false, err
+}
+
+// away reports whether err only says that the server cannot be reached now.
+func away(err error) bool {
+	return errors.Is(err, mlops.ErrUnavailable) || errors.Is(err, mlops.ErrRateLimited) || errors.Is(err, context.DeadlineExceeded)
+}
+
+// requireSentFlag is for commands that log.
+func requireSentFlag() cli.Flag {
+	return &cli.BoolFlag{Name: "require-sent", Usage: "exit with 8 if MLflow does not have it yet"}
+}
+
+// notSent tells that what was logged waits, which is an error only if the
+// command line says so.
+func (e *env) notSent(c *cli.Context, run *mlflow.Run) error {
+	msg := fmt.Sprintf("MLflow is away; run %s waits on this machine until it is back", run.UID)
+	if c.Bool("require-sent") {
+		return withHint(withCode(exitNotSent, errors.New(msg)), "mlopsctl sync")
+	}
+	e.note("%s: %s (mlopsctl sync, or the agent of a running stack, sends it)", program, msg)
+	return nil
 }
 
 func runEnd(e *env) *cli.Command {
@@ -88,22 +138,13 @@ func runEnd(e *env) *cli.Command {
 		Name:        "end",
 		Usage:       "End a run",
 		Description: "   mlopsctl run end --run \"$run\"\n   mlopsctl run end --run \"$run\" --failed",
-		Flags:       []cli.Flag{e.projectFlag(), e.dirFlag(), runFlag(), &cli.BoolFlag{Name: "failed", Usage: "it did not succeed"}},
+		Flags:       []cli.Flag{e.projectFlag(), e.dirFlag(), runFlag(), &cli.BoolFlag{Name: "failed", Usage: "it did not succeed"}, requireSentFlag()},
 		Action: func(c *cli.Context) error {
-			p, err := e.runProject(c)
-			if err != nil {
-				return err
-			}
-			defer p.Close()
-			run, err := p.MLflow.RunInfo(c.Context, c.String("run"))
-			if err != nil {
-				return err
-			}
-			u := mlflow.RunUpdate{Status: mlflow.Finished, End: time.Now()}
+			status := mlflow.Finished
 			if c.Bool("failed") {
-				u.Status = mlflow.Failed
+				status = mlflow.Failed
 			}
-			return p.MLflow.UpdateRun(c.Context, run.ID, u)
+			return e.onRun(c, func(ctx context.Context, run *mlflow.Run) error { return run.EndAs(ctx, status) })
 		},
 	}
 }
@@ -121,22 +162,14 @@ func runExec(e *env) *cli.Command {
    the command does, and so does mlopsctl: with its exit code.`,
 		Flags: append([]cli.Flag{e.projectFlag(), e.dirFlag()}, runDescriptionFlags()...),
 		Action: func(c *cli.Context) error {
-			o, err := runOptions(c)
-			if err != nil {
-				return err
-			}
-			p, err := e.project(c)
+			p, run, err := e.startRun(c, func(*mlflow.RunOptions) {})
 			if err != nil {
 				return err
 			}
 			defer p.Close()
-			run, err := p.StartRun(c.Context, o)
+			id, _, err := e.runID(c, run)
 			if err != nil {
-				return err
-			}
-			id, err := run.ID(c.Context)
-			if err != nil {
-				return err
+				return errors.Join(err, run.EndAs(c.Context, mlflow.Failed))
 			}
 			e.note("run %s", id)
 			outcome := e.execute(c.Context, p, id, c.Args().Slice())
@@ -212,7 +245,8 @@ func runList(e *env) *cli.Command {
 	}
 }
 
-// onRun goes on with the run that --run names, does f, and sends all of it.
+// onRun goes on with the run that --run names, does f, and sends all of it. A
+// server that is away keeps nothing from being done: it is sent later.
 func (e *env) onRun(c *cli.Context, f func(context.Context, *mlflow.Run) error) error {
 	p, err := e.runProject(c)
 	if err != nil {
@@ -226,7 +260,16 @@ func (e *env) onRun(c *cli.Context, f func(context.Context, *mlflow.Run) error) 
 	if err := f(c.Context, run); err != nil {
 		return err
 	}
-	return run.Flush(c.Context)
+	if run.Pending() == 0 {
+		return nil // f ended the run
+	}
+	ctx, cancel := context.WithTimeout(c.Context, answerTimeout)
+	defer cancel()
+	err = run.Flush(ctx)
+	if c.Context.Err() == nil && away(err) {
+		return e.notSent(c, run)
+	}
+	return err
 }
 
 // runProject opens a project for the run that --run names.

@@ -12,7 +12,6 @@ import (
 	"github.com/mlops-integration/mlops"
 	"github.com/mlops-integration/mlops/airflow"
 	"github.com/mlops-integration/mlops/evidently"
-	"github.com/mlops-integration/mlops/internal/stackfile"
 	"github.com/mlops-integration/mlops/mlflow"
 	"github.com/mlops-integration/mlops/rayserve"
 )
@@ -78,13 +77,29 @@ func FromProject(ctx context.Context, name string, options ...Option) (*Project,
 
 	p := &Project{Name: name, Dir: s.dir, Config: c}
 	var errs [4]error
-	p.MLflow, errs[0] = mlflow.New(mlflow.Options{URL: c.MLflowURI, Auth: c.MLflowAuth, HTTP: s.http, Logger: s.logger})
+	p.MLflow, errs[0] = mlflow.New(mlflowOptions(c, s))
 	p.Airflow, errs[1] = airflow.New(airflow.Options{URL: c.AirflowURL, Auth: c.AirflowAuth, HTTP: s.http, Logger: s.logger})
 	p.Serve, errs[2] = rayserve.New(rayserve.Options{URL: c.RayAddress, ServeURL: c.ServeURL, Auth: c.RayAuth, StateDir: c.ServeDir, HTTP: s.http, Logger: s.logger})
 	p.Evidently, errs[3] = evidently.New(evidently.Options{URL: c.EvidentlyURL, Auth: c.EvidentlyAuth, HTTP: s.http, Logger: s.logger})
 	p.Data = &Data{dir: p.Dir, remote: p.remote()}
 	return p, errors.Join(errs[:]...)
 }
+
+// stackServer is what journals call the server of the running stack, whose
+// port may be another one when they are sent.
+const stackServer = "stack"
+
+func mlflowOptions(c Config, s settings) mlflow.Options {
+	o := mlflow.Options{URL: c.MLflowURI, Auth: c.MLflowAuth, HTTP: s.http, Logger: s.logger}
+	o.Journal.Dir = journals(s.home)
+	if c.Source("mlflow.uri") == fromStack {
+		o.Journal.Server = stackServer
+	}
+	return o
+}
+
+// journals is where the runs of a home have what MLflow does not have yet.
+func journals(home string) string { return filepath.Join(home, "spool", "mlflow") }
 
 func apply(options []Option) (settings, error) {
 	var s settings
@@ -101,19 +116,22 @@ func apply(options []Option) (settings, error) {
 		return s, err
 	}
 	if s.home == "" {
-		s.home, err = stackfile.Home()
+		s.home, err = mlops.Home()
 	}
 	return s, err
 }
 
-// Close ends the project's helpers. Runs are ended by their own End.
+// Close ends the project's helpers and lets go of runs that were not ended. It
+// does not wait for a server: the error tells what was not sent, and where it
+// waits. Runs are ended by their own End.
 func (p *Project) Close() error {
+	err := p.MLflow.Close()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.runner == nil {
-		return nil
+		return err
 	}
-	err := p.runner.Close()
+	err = errors.Join(err, p.runner.Close())
 	p.runner = nil
 	return err
 }
@@ -132,7 +150,7 @@ func Projects(ctx context.Context, options ...Option) iter.Seq2[Workspace, error
 			yield(Workspace{}, err)
 			return
 		}
-		m, err := mlflow.New(mlflow.Options{URL: c.MLflowURI, Auth: c.MLflowAuth, HTTP: s.http, Logger: s.logger})
+		m, err := mlflow.New(mlflowOptions(c, s))
 		if err != nil {
 			yield(Workspace{}, err)
 			return

@@ -13,20 +13,13 @@ import (
 	"github.com/mlops-integration/mlops/mlflow"
 )
 
-// StartRun starts a run of the project. It records the git commit, branch and
-// whether the work tree differs from it, and samples the machine (processor,
-// memory, disk, network) under MLflow's own "system/…" names every 10 s;
-// o.Sampler replaces that, and a negative o.SampleEvery leaves it out.
+// StartRun starts a run of the project, with or without a server: see
+// [mlflow.Client.StartRun]. It records the git commit, branch and whether the
+// work tree differs from it, and samples the machine (processor, memory, disk,
+// network) under MLflow's own "system/…" names every 10 s; o.Sampler replaces
+// that, and a negative o.SampleEvery leaves it out.
 func (p *Project) StartRun(ctx context.Context, o mlflow.RunOptions) (*mlflow.Run, error) {
-	id, err := p.ensureExperiment(ctx)
-	if err != nil {
-		return nil, err
-	}
-	o, err = p.runOptions(ctx, o)
-	if err != nil {
-		return nil, err
-	}
-	return p.MLflow.StartRun(ctx, id, o)
+	return p.MLflow.StartRun(ctx, p.experimentWanted(), p.runOptions(ctx, o))
 }
 
 // ResumeRun goes on with a run, named by the server's ID or by its UID. It
@@ -39,7 +32,7 @@ func (p *Project) ResumeRun(ctx context.Context, run string, o mlflow.RunOptions
 // is what StartRun uses.
 func HostSampler() mlflow.Sampler { return applesilicon.NewSampler() }
 
-func (p *Project) runOptions(ctx context.Context, o mlflow.RunOptions) (mlflow.RunOptions, error) {
+func (p *Project) runOptions(ctx context.Context, o mlflow.RunOptions) mlflow.RunOptions {
 	tags := gitTags(ctx, p.Dir)
 	tags[tagProject] = p.Name
 	maps.Copy(tags, o.Tags) // what the caller says wins
@@ -47,7 +40,7 @@ func (p *Project) runOptions(ctx context.Context, o mlflow.RunOptions) (mlflow.R
 	if o.Sampler == nil && o.SampleEvery >= 0 {
 		o.Sampler = HostSampler()
 	}
-	return o, nil
+	return o
 }
 
 // gitTags describe the work tree that dir is in, under the names that MLflow's

@@ -3,7 +3,6 @@ package client
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/url"
 	"path/filepath"
 	"strings"
@@ -113,38 +112,21 @@ func (p *Project) Register(ctx context.Context) (Workspace, error) {
 	return p.Workspace(), errors.Join(err, everr)
 }
 
+// experimentWanted is the project's experiment as it is to be: its tags are
+// the project's record.
+func (p *Project) experimentWanted() mlflow.Experiment {
+	w := p.names()
+	w.DVCRemotePath = publicURL(w.DVCRemotePath)
+	return mlflow.Experiment{Name: w.MLflowExperiment, Tags: w.tags()}
+}
+
 // ensureExperiment returns the ID of the project's experiment, which it makes
 // or brings up to date at its first use.
 func (p *Project) ensureExperiment(ctx context.Context) (string, error) {
 	return p.experiment.get(func() (string, error) {
-		w := p.names()
-		w.DVCRemotePath = publicURL(w.DVCRemotePath)
-		name := w.MLflowExperiment
-		e, err := p.MLflow.ExperimentByName(ctx, name)
-		if errors.Is(err, mlops.ErrNotFound) {
-			id, err := p.MLflow.CreateExperiment(ctx, name, mlflow.ExperimentOptions{Tags: w.tags()})
-			if !exists(err) {
-				return id, err
-			}
-			e, err = p.MLflow.ExperimentByName(ctx, name) // somebody was quicker
-			if err != nil {
-				return "", err
-			}
-		} else if err != nil {
-			return "", err
-		}
-		if e.Deleted {
-			return "", &mlops.Error{Kind: mlops.ErrConflict, Service: "mlflow", Op: "Register", Message: fmt.Sprintf("experiment %s is deleted; restore it, or choose another project name", name)}
-		}
-		for k, v := range w.tags() {
-			if e.Tags[k] == v {
-				continue
-			}
-			if err := p.MLflow.SetExperimentTag(ctx, e.ID, k, v); err != nil {
-				return "", err
-			}
-		}
-		return e.ID, nil
+		want := p.experimentWanted()
+		e, err := p.MLflow.EnsureExperiment(ctx, want.Name, mlflow.ExperimentOptions{Tags: want.Tags})
+		return e.ID, err
 	})
 }
 

@@ -11,17 +11,22 @@ import (
 const supervisorName = "supervisor"
 
 // recipes lists the services of the stack in an order in which they can be
-// started. The light stack is MLflow alone.
+// started. The light stack is MLflow alone, with the agent.
 func (s *Stack) recipes(light bool) []service {
 	if s.catalog != nil {
 		return s.catalog(light)
 	}
+	var all []service
 	if light {
-		return []service{mlflowService(true)}
+		all = []service{mlflowService(true)}
+	} else {
+		all = append([]service{postgresService(), mlflowService(false)}, airflowServices()...)
+		all = append(all, rayService(), evidentlyService())
 	}
-	all := []service{postgresService(), mlflowService(false)}
-	all = append(all, airflowServices()...)
-	return append(all, rayService(), evidentlyService())
+	if s.command != "" { // a program that is not mlopsctl has no agent to start
+		all = append(all, agentService())
+	}
+	return all
 }
 
 // resolve picks the services that names mean, names of services or of groups,

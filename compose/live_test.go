@@ -11,7 +11,7 @@ import (
 	gnet "github.com/shirou/gopsutil/v4/net"
 	"github.com/stretchr/testify/require"
 
-	"github.com/mlops-integration/mlops/internal/stackfile"
+	"github.com/mlops-integration/mlops"
 )
 
 // liveStack is the stack that runs for the suites, and its state on record.
@@ -20,7 +20,7 @@ func liveStack(t *testing.T) (*Stack, state) {
 	if os.Getenv("MLOPS_LIVE") == "" {
 		t.Skip("needs the running stack: only with MLOPS_LIVE=1")
 	}
-	home, err := stackfile.Home()
+	home, err := mlops.Home()
 	require.NoError(t, err)
 	s, err := New(Options{Home: home})
 	require.NoError(t, err)

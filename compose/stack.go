@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/mlops-integration/mlops"
-	"github.com/mlops-integration/mlops/internal/stackfile"
 )
 
 // Options say which stack is meant.
@@ -154,7 +153,7 @@ func New(opt Options) (*Stack, error) {
 	s := &Stack{home: opt.Home, command: opt.Command, progress: opt.Progress, timing: defaultTiming}
 	var err error
 	if s.home == "" {
-		if s.home, err = stackfile.Home(); err != nil {
+		if s.home, err = mlops.Home(); err != nil {
 			return nil, err
 		}
 	}

@@ -23,7 +23,7 @@ import (
 func python(t *testing.T) string {
 	t.Helper()
 	candidates := []string{os.Getenv("MLOPS_EVIDENTLY_PYTHON")}
-	if home, err := stackfile.Home(); err == nil {
+	if home, err := mlops.Home(); err == nil {
 		if s, err := stackfile.Read(home); err == nil {
 			candidates = append(candidates, s.Pythons["evidently"])
 		}

@@ -266,16 +266,24 @@ func (c *Client) putBytes(ctx context.Context, root string, b []byte, artifactPa
 // would lie under another name (validate_path_is_safe in mlflow/utils/uri.py).
 var percentCode = regexp.MustCompile(`%[0-9A-Fa-f]{2}`)
 
-func (c *Client) put(ctx context.Context, root, artifactPath string, body *transport.Stream) error {
+// uploadPath is the plain form of a path that an artifact may be stored at.
+func uploadPath(artifactPath string) (string, error) {
 	p, err := cleanPath(artifactPath)
+	switch {
+	case err != nil:
+		return "", err
+	case p == "":
+		return "", invalid("Upload", "an artifact needs a path")
+	case strings.Contains(p, "#") || percentCode.MatchString(p):
+		return "", invalid("Upload", "artifact path %q: MLflow takes no # and reads %%41 as A; rename the file", p)
+	}
+	return p, nil
+}
+
+func (c *Client) put(ctx context.Context, root, artifactPath string, body *transport.Stream) error {
+	p, err := uploadPath(artifactPath)
 	if err != nil {
 		return err
-	}
-	if p == "" {
-		return invalid("Upload", "an artifact needs a path")
-	}
-	if strings.Contains(p, "#") || percentCode.MatchString(p) {
-		return invalid("Upload", "artifact path %q: MLflow takes no # and reads %%41 as A; rename the file", p)
 	}
 	_, err = transport.Do[transport.None](ctx, c.t, transport.Call{Op: "Upload", Method: "PUT", Path: escape(path.Join(root, p)), Raw: body, Idempotent: true})
 	if err != nil {

@@ -2,10 +2,11 @@ package mlflow
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
-	"fmt"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/internal/spool"
 	"github.com/mlops-integration/mlops/internal/transport"
 )
 
@@ -19,15 +20,20 @@ type batch struct {
 // sendRecords sends one batch of a run. Records that the server refuses as
 // they are go to reject; the error is for what may get through later.
 //
-// MLflow REST: POST /api/2.0/mlflow/runs/log-batch
-func (c *Client) sendRecords(ctx context.Context, runID string, rs []record, reject func(error)) error {
+// MLflow REST: POST /api/2.0/mlflow/runs/log-batch, runs/log-inputs, runs/update
+func (c *Client) sendRecords(ctx context.Context, j *spool.Journal, at whereabouts, rs []record, reject func(record, error)) error {
+	runID := at.id
 	switch first := rs[0]; first.kind {
 	case inputRecord:
-		_, err := send[transport.None](ctx, c, "LogInputs", "POST", "runs/log-inputs", map[string]any{"run_id": runID, "datasets": []DatasetInput{first.input}})
+		_, err := send[transport.None](ctx, c, "LogInputs", "POST", "runs/log-inputs", map[string]any{"run_id": runID, "datasets": []json.RawMessage{json.RawMessage(first.text)}})
 		return refused(err, first, reject)
 	case endRecord:
 		_, err := send[transport.None](ctx, c, "End", "POST", "runs/update", map[string]any{"run_id": runID, "status": first.text, "end_time": first.millis})
 		return refused(err, first, reject)
+	case detachRecord:
+		return nil
+	case blobRecord, fileRecord:
+		return c.uploadRecords(ctx, j, at, rs, reject)
 	}
 	err := c.logBatch(ctx, runID, rs)
 	if err == nil || !hopeless(err) {
@@ -40,7 +46,7 @@ func (c *Client) sendRecords(ctx context.Context, runID string, rs []record, rej
 	// for the search among the params.
 	var parts [3][]record
 	for _, r := range rs {
-		parts[r.kind] = append(parts[r.kind], r)
+		parts[r.kind-metricRecord] = append(parts[r.kind-metricRecord], r)
 	}
 	for _, p := range parts {
 		known := err
@@ -56,7 +62,7 @@ func (c *Client) sendRecords(ctx context.Context, runID string, rs []record, rej
 
 // hunt is a search for the records that the server refuses.
 type hunt struct {
-	reject func(error)
+	reject func(record, error)
 	taken  bool // something was accepted
 	lost   int  // records refused so far
 	gaveUp error
@@ -70,7 +76,9 @@ func (c *Client) split(ctx context.Context, runID string, rs []record, known err
 		return nil
 	}
 	if h.gaveUp != nil {
-		h.reject(fmt.Errorf("%s and %d more: %w", rs[0], len(rs)-1, h.gaveUp))
+		for _, r := range rs {
+			h.reject(r, h.gaveUp)
+		}
 		return nil
 	}
 	err := known
@@ -113,11 +121,11 @@ func (c *Client) logBatch(ctx context.Context, runID string, rs []record) error 
 }
 
 // refused passes a refusal of r on and keeps other errors.
-func refused(err error, r record, reject func(error)) error {
+func refused(err error, r record, reject func(record, error)) error {
 	if err == nil || !hopeless(err) {
 		return err
 	}
-	reject(fmt.Errorf("%s: %w", r, err))
+	reject(r, err)
 	return nil
 }
 
@@ -125,5 +133,74 @@ func refused(err error, r record, reject func(error)) error {
 // sending it again as it is cannot help.
 func hopeless(err error) bool {
 	e, ok := errors.AsType[*mlops.Error](err)
-	return ok && errors.Is(err, mlops.ErrInvalid) && e.Status >= 400
+	return ok && e.Status >= 400 && (errors.Is(err, mlops.ErrInvalid) || e.Code == "RESOURCE_DOES_NOT_EXIST")
+}
+
+// MLflow's limits for one log-batch.
+const (
+	maxMetrics = 1000
+	maxParams  = 100
+	maxTags    = 100
+	maxEntries = 1000
+	maxBytes   = 900_000 // MLflow names 1e6; the rest is for the frame
+	maxUploads = 64      // artifacts that are uploaded side by side
+)
+
+// batchSize is how many records from the front may go in one request. Order is
+// kept, and a param or tag is in a request only once: MLflow refuses two
+// spellings of a param in one batch, and of two tags or artifacts the later must win.
+func batchSize(rs []record) int {
+	var metrics, params, tags, files, bytes int
+	seen := map[string]bool{}
+	for i, r := range rs {
+		if i >= maxEntries {
+			return i
+		}
+		switch r.kind {
+		case metricRecord:
+			metrics++
+		case paramRecord:
+			params++
+		case tagRecord:
+			tags++
+		case blobRecord, fileRecord:
+			if i > 0 && rs[0].kind < blobRecord {
+				return i
+			}
+			if files++; files > maxUploads {
+				return i
+			}
+		default:
+			return max(i, 1) // goes by a call of its own
+		}
+		if rs[0].kind >= blobRecord && r.kind < blobRecord {
+			return i
+		}
+		if r.kind != metricRecord {
+			id := string(rune('0'+min(r.kind, blobRecord))) + r.key
+			if seen[id] {
+				return i
+			}
+			seen[id] = true
+		}
+		bytes += r.size()
+		if metrics > maxMetrics || params > maxParams || tags > maxTags || (bytes > maxBytes && i > 0 && files == 0) {
+			return i
+		}
+	}
+	return len(rs)
+}
+
+// size is about how many bytes the record takes in a request, not less.
+func (r record) size() int {
+	n := 120 + len(r.key) + len(r.text) + len(r.model)
+	if r.kind != metricRecord {
+		if b, err := json.Marshal(r.text); err == nil {
+			n += len(b) - len(r.text)
+		}
+	}
+	if b, err := json.Marshal(r.key); err == nil {
+		n += len(b) - len(r.key)
+	}
+	return n
 }

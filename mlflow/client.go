@@ -3,12 +3,13 @@ package mlflow
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
+	crand "crypto/rand"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"iter"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/url"
@@ -27,17 +28,22 @@ type Options struct {
 	HTTP   *http.Client // nil: a client of our own
 	Logger *slog.Logger // nil: silent
 	Tries  int          // attempts per request; 0: 5
+
+	// Journal is where what runs log is kept until the server has it.
+	Journal Journal
 }
 
 // Client speaks to one MLflow tracking server. It is safe for concurrent use.
 type Client struct {
-	t     *transport.Client
-	user  string
-	tries int
-	log   *slog.Logger
+	t       *transport.Client
+	user    string
+	tries   int
+	log     *slog.Logger
+	journal Journal
+	runs    *openRuns
 
 	linger time.Duration // how long a record may wait for company
-	pause  func(ctx context.Context, try int) error
+	pause  func(ctx context.Context, d time.Duration) error
 	newUID func() string
 }
 
@@ -54,11 +60,20 @@ func New(opt Options) (*Client, error) {
 	if u, err := url.Parse(opt.URL); err == nil && user == "" {
 		user = u.User.Username()
 	}
-	c := &Client{t: t, user: user, tries: cmp.Or(opt.Tries, 5), log: opt.Logger, linger: 200 * time.Millisecond, pause: pause, newUID: newUID}
+	c := &Client{t: t, user: user, tries: cmp.Or(opt.Tries, 5), log: opt.Logger, journal: opt.Journal,
+		runs:   &openRuns{senders: map[*sender]struct{}{}, experiments: map[string]string{}},
+		linger: 200 * time.Millisecond, pause: pause, newUID: newUID}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
 	}
 	return c, nil
+}
+
+// single is the client with one attempt per request.
+func (c *Client) single() *Client {
+	one := *c
+	one.t, one.tries = c.t.WithTries(1), 1
+	return &one
 }
 
 // URL returns the server's address, without credentials.
@@ -108,7 +123,7 @@ func once[T any](ctx context.Context, c *Client, create func() (T, error), find 
 		if err == nil || !unsure(err) || try >= c.tries {
 			return v, err
 		}
-		if perr := c.pause(ctx, try); perr != nil {
+		if perr := c.pause(ctx, backoff(try, 5*time.Second)); perr != nil {
 			return v, err
 		}
 		v, ok, ferr := find()
@@ -125,7 +140,7 @@ func once[T any](ctx context.Context, c *Client, create func() (T, error), find 
 func (c *Client) remove(ctx context.Context, del func() error) error {
 	err := del()
 	for try := 1; err != nil && unsure(err) && try < c.tries; try++ {
-		if c.pause(ctx, try) != nil {
+		if c.pause(ctx, backoff(try, 5*time.Second)) != nil {
 			return err
 		}
 		if err = del(); errors.Is(err, mlops.ErrNotFound) {
@@ -143,9 +158,16 @@ func unsure(err error) bool {
 	return errors.Is(err, mlops.ErrUnavailable)
 }
 
-// pause waits before a try: 200 ms, doubling, 5 s at most.
-func pause(ctx context.Context, try int) error {
-	t := time.NewTimer(min(5*time.Second, 100*time.Millisecond<<min(try, 10)))
+// backoff is how long to wait after a try: a random time around 200 ms, which
+// doubles with each try up to most.
+func backoff(try int, most time.Duration) time.Duration {
+	d := min(most, 100*time.Millisecond<<min(try, 20))
+	return d/2 + rand.N(d)
+}
+
+// pause waits for d.
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-t.C:
@@ -181,7 +203,7 @@ func pages[T any](fetch func(token string) ([]T, string, error)) iter.Seq2[T, er
 // newUID makes an ID that no other client makes: 32 hex digits.
 func newUID() string {
 	var b [16]byte
-	_, _ = rand.Read(b[:]) // crypto/rand never fails: it ends the program instead
+	_, _ = crand.Read(b[:]) // crypto/rand never fails: it ends the program instead
 	return hex.EncodeToString(b[:])
 }
 

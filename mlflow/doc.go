@@ -16,7 +16,7 @@
 //		if err != nil {
 //			log.Fatal(err)
 //		}
-//		run, err := c.StartRun(ctx, "0", mlflow.RunOptions{Name: "first"})
+//		run, err := c.StartRun(ctx, mlflow.Experiment{Name: "wine"}, mlflow.RunOptions{Name: "first"})
 //		if err != nil {
 //			log.Fatal(err)
 //		}

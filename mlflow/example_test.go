@@ -29,7 +29,7 @@ func ExampleNew() {
 
 func ExampleClient_StartRun() {
 	train := func() (err error) {
-		run, err := c.StartRun(ctx, "0", mlflow.RunOptions{Name: "rank-16"})
+		run, err := c.StartRun(ctx, mlflow.Experiment{Name: "wine"}, mlflow.RunOptions{Name: "rank-16"})
 		if err != nil {
 			return err
 		}

@@ -160,6 +160,7 @@ func TestArtifactsGoUpAndComeDown(t *testing.T) {
 	}
 	require.NoError(t, run.LogArtifact(ctx, filepath.Join(dir, "three.txt"), ""))
 	require.NoError(t, run.LogJSON(ctx, map[string]int{"n": 1}, "n.json"))
+	require.NoError(t, run.Flush(ctx))
 	uri, err := run.ArtifactURI(ctx)
 	require.NoError(t, err)
 	require.NoError(t, c.UploadBytes(ctx, uri, []byte("four"), "tree/four.txt"))
@@ -217,6 +218,7 @@ func TestALargeArtifactStaysOutOfMemory(t *testing.T) {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	require.NoError(t, run.LogArtifact(ctx, local, ""))
+	require.NoError(t, run.Flush(ctx))
 	id, _ := run.ID(ctx)
 	body, err := c.Download(ctx, id, "large.bin")
 	require.NoError(t, err)

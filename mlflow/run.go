@@ -3,8 +3,8 @@ package mlflow
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
-	"fmt"
 	"maps"
 	"os"
 	"os/user"
@@ -12,7 +12,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/internal/spool"
 )
 
 // RunOptions are what a run may have. The zero value is a plain run.
@@ -26,124 +26,92 @@ type RunOptions struct {
 	Sampler     Sampler       // system metrics; nil: none
 	SampleEvery time.Duration // 0: 10 s; never below 1 s
 
-	// EndTimeout is how long End waits for the server; 0: 30 s.
+	// EndTimeout is how long End waits for the server; 0: 5 s.
 	EndTimeout time.Duration
 }
 
 // Run is a run that is being written. Its methods are safe for concurrent use.
 //
-// The Log methods named in its group return when the record is in the run's
-// queue: they do not wait for the server, and the time of a metric is the time
-// of the call. A sender in the background puts records together within
-// MLflow's limits and repeats what did not get through. What the server
-// refuses is split off and reported by Flush and End; the rest goes on.
+// The Log methods return when the record has been written to the run's
+// journal: they do not wait for the server, and the time of a metric is the
+// time of the call. What a Log method took survives the program at once, also
+// kill -9, and a power cut after at most 1 s. A sender in the background puts
+// records together within MLflow's limits and repeats what did not get
+// through, without end. What the server refuses is split off, kept beside the
+// journal and reported by Flush and End; the rest goes on.
 //
-// The queue lives in memory: what is still in it when the process dies is lost.
+// A journal that a program left behind is sent by the next program that starts
+// a run on the same server, by [Client.Sync], or by mlopsctl agent. While the
+// disk takes nothing, records wait in memory.
 type Run struct {
 	UID string // made by the client, known at once: 32 hex digits
 
 	c       *Client
-	at      whereabouts
+	s       *sender
 	timeout time.Duration
-	q       *queue
 
 	stopSampling context.CancelFunc
 	sampling     sync.WaitGroup
 	ending       sync.Once
 }
 
-// whereabouts are what only the server knows of a run.
-type whereabouts struct {
-	id         string
-	experiment string // ID
-	root       string // artifact URI
-}
-
-// StartRun creates a run in an experiment. An answer that got lost does not
-// lead to a second run: each run carries its UID as the tag "mlops.run_uid".
+// StartRun begins a run in an experiment: the one with experiment.ID, else the
+// one called experiment.Name, which is made with the Tags and the
+// ArtifactLocation given if it is not there. With neither, it is the one named
+// by the environment (MLFLOW_EXPERIMENT_ID, MLFLOW_EXPERIMENT_NAME), else
+// MLflow's default, "0".
+//
+// StartRun does not wait for the server and works without it; [Run.ID] waits.
+// A server that refuses the run says so there, in Flush and in End. An answer
+// that got lost does not lead to a second run: each run carries its UID as the
+// tag "mlops.run_uid".
 //
 // The tags mlflow.user, mlflow.source.name and mlflow.source.type are set as
 // Python sets them, unless given.
 //
 // MLflow REST: POST /api/2.0/mlflow/runs/create
-func (c *Client) StartRun(ctx context.Context, experimentID string, opt RunOptions) (*Run, error) {
+func (c *Client) StartRun(ctx context.Context, experiment Experiment, opt RunOptions) (*Run, error) {
 	const op = "StartRun"
-	uid, start := c.newUID(), time.Now().UnixMilli()
-	tags, err := c.runTags(ctx, opt)
-	if err != nil {
-		return nil, err
+	if err := ctx.Err(); err != nil {
+		return nil, context.Cause(ctx)
 	}
-	tags[uidTag] = uid
-	for k, v := range tags {
-		if err := checkValue(op, "tag", k, v, maxTagValue); err != nil {
+	ref := experimentRef{ID: experiment.ID, Name: experiment.Name, Location: experiment.ArtifactLocation, Tags: experiment.Tags}
+	if ref.ID == "" && ref.Name == "" {
+		ref.ID, ref.Name = os.Getenv("MLFLOW_EXPERIMENT_ID"), os.Getenv("MLFLOW_EXPERIMENT_NAME")
+		if ref.ID == "" && ref.Name == "" {
+			ref.ID = "0"
+		}
+	}
+	tags := c.runTags(opt)
+	for _, kv := range keyValues(tags) {
+		if err := checkValue(op, "tag", kv.Key, kv.Value, maxTagValue); err != nil {
 			return nil, err
 		}
 	}
-	body := struct {
-		Experiment string `json:"experiment_id"`
-		Name       string `json:"run_name,omitempty"`
-		User       string `json:"user_id,omitempty"`
-		Start      int64  `json:"start_time"`
-		Tags       Tags   `json:"tags"`
-	}{experimentID, opt.Name, tags["mlflow.user"], start, tags}
-
-	tries := 0
-	look := func() (RunInfo, bool, error) { return c.runByUID(ctx, []string{experimentID}, uid) }
-	info, err := once(ctx, c, func() (RunInfo, error) {
-		tries++
-		out, err := sendOnce[struct{ Run RunInfo }](ctx, c, op, "POST", "runs/create", body)
-		return out.Run, err
-	}, look)
-	if err != nil {
-		return nil, err
-	}
-	if tries > 1 { // an early try may have been on its way still
-		if info, err = c.keepFirst(ctx, experimentID, uid, info); err != nil {
-			return nil, err
-		}
-	}
-	return c.newRun(ctx, uid, info, opt), nil
+	c.adoptOnce(ctx)
+	uid := c.newUID()
+	return c.newRun(ctx, head{Server: c.server(), UID: uid, Owner: true, PID: os.Getpid(),
+		Create: &create{Experiment: ref, Name: opt.Name, Start: time.Now().UnixMilli(), Parent: opt.Parent, Tags: tags}}, whereabouts{}, opt), nil
 }
 
-// keepFirst deletes all runs with a UID but the first, and returns that one.
-func (c *Client) keepFirst(ctx context.Context, experimentID, uid string, made RunInfo) (RunInfo, error) {
-	first := RunInfo{}
-	for r, err := range c.runsByUID(ctx, []string{experimentID}, uid) {
-		switch {
-		case err != nil:
-			return made, err
-		case first.ID == "":
-			first = r
-		default:
-			if err := c.DeleteRun(ctx, r.ID); err != nil {
-				return first, err
-			}
-		}
-	}
-	if first.ID == "" {
-		return made, nil
-	}
-	return first, nil
-}
-
-// runTags are the tags of a new run.
-func (c *Client) runTags(ctx context.Context, opt RunOptions) (Tags, error) {
+// runTags are the tags of a new run, but for its parent.
+func (c *Client) runTags(opt RunOptions) Tags {
 	tags := Tags{"mlflow.source.type": "LOCAL", "mlflow.source.name": cmp.Or(slices.Concat(os.Args, []string{"<console>"})[0], "<console>")}
 	if _, given := opt.Tags["mlflow.user"]; !given {
 		tags["mlflow.user"] = c.userName()
 	}
+	maps.Copy(tags, changes(opt))
+	return tags
+}
+
+// changes are the tags that opt asks for.
+func changes(opt RunOptions) Tags {
+	tags := Tags{}
 	if opt.Description != "" {
 		tags["mlflow.note.content"] = opt.Description
 	}
-	if opt.Parent != "" {
-		parent, err := c.RunInfo(ctx, opt.Parent)
-		if err != nil {
-			return nil, fmt.Errorf("parent run %s: %w", opt.Parent, err)
-		}
-		tags["mlflow.parentRunId"] = parent.ID
-	}
 	maps.Copy(tags, opt.Tags)
-	return tags, nil
+	return tags
 }
 
 // userName is the name that Python would write: of the credentials, else of
@@ -158,64 +126,74 @@ func (c *Client) userName() string {
 	return "unknown"
 }
 
-func (c *Client) newRun(ctx context.Context, uid string, info RunInfo, opt RunOptions) *Run {
-	r := &Run{UID: uid, c: c, at: whereabouts{info.ID, info.ExperimentID, info.ArtifactURI}, timeout: cmp.Or(opt.EndTimeout, 30*time.Second)}
-	r.q = newQueue(ctx, c.linger, func(ctx context.Context, rs []record) error {
-		return c.sendRecords(ctx, r.at.id, rs, r.q.reject)
-	}, c.pause)
-	r.stopSampling = func() {}
+// newRun begins to write a run; at is where it is, if that is known.
+func (c *Client) newRun(ctx context.Context, h head, at whereabouts, opt RunOptions) *Run {
+	r := &Run{UID: h.UID, c: c, timeout: cmp.Or(opt.EndTimeout, 5*time.Second), stopSampling: func() {}}
+	r.s = c.newSender(ctx, c.newJournal(h), h, at)
 	if opt.Sampler != nil {
 		r.sample(opt.Sampler, opt.SampleEvery)
 	}
 	return r
 }
 
+// resumeTimeout is how long ResumeRun waits for the server's word on a run.
+const resumeTimeout = 5 * time.Second
+
 // ResumeRun goes on with a run that exists, by the server's ID or by its UID.
-// It is marked as running again unless opt.KeepStatus; name, description and tags of opt are set if
-// given. A run that another client made has its ID as UID.
+// It is marked as running again unless opt.KeepStatus; name, description and
+// tags of opt are set if given. A run that another client made has its ID as UID.
+//
+// While the server is away, for which ResumeRun waits 5 s at most, records are
+// kept for the run all the same. The error matches [mlops.ErrNotFound] if the
+// server has no such run, nor is there a journal that begins it.
 //
 // MLflow REST: GET /api/2.0/mlflow/runs/get, POST /api/2.0/mlflow/runs/update
 func (c *Client) ResumeRun(ctx context.Context, runID string, opt RunOptions) (*Run, error) {
-	info, err := c.RunInfo(ctx, runID)
-	if err != nil {
-		return nil, err
-	}
-	if info.Deleted {
-		return nil, invalid("ResumeRun", "run %s is deleted; restore it first", runID)
-	}
-	update := RunUpdate{Name: opt.Name}
-	if info.Status != Running && !opt.KeepStatus {
-		update.Status = Running
-	}
-	if update != (RunUpdate{}) {
-		if err := c.UpdateRun(ctx, info.ID, update); err != nil {
+	const op = "ResumeRun"
+	tags := changes(opt)
+	for _, kv := range keyValues(tags) {
+		if err := checkValue(op, "tag", kv.Key, kv.Value, maxTagValue); err != nil {
 			return nil, err
 		}
 	}
-	tags := maps.Clone(opt.Tags)
-	if opt.Description != "" || opt.Parent != "" {
-		all, err := c.runTags(ctx, opt)
-		if err != nil {
+	h := head{Server: c.server(), UID: runID, Run: runID, Owner: !opt.KeepStatus, PID: os.Getpid()}
+	if u := (change{Name: opt.Name, Running: !opt.KeepStatus, Parent: opt.Parent, Tags: tags}); u.Name != "" || u.Running || u.Parent != "" || len(tags) > 0 {
+		h.Update = &u
+	}
+	s := c.idleSender(ctx, spool.Create("", runID, nil, spool.Options{}), h) // nothing is kept before the run is known
+	wait, cancel := context.WithTimeout(ctx, resumeTimeout)
+	defer cancel()
+	at, err := s.attach(wait)
+	switch {
+	case err == nil:
+		h.Run, h.UID, h.Update = at.id, cmp.Or(at.uid, at.id), nil
+		if err := s.complaints(); err != nil {
 			return nil, err
 		}
-		if tags == nil {
-			tags = map[string]string{}
-		}
-		for _, k := range []string{"mlflow.note.content", "mlflow.parentRunId"} {
-			if v, ok := all[k]; ok {
-				tags[k] = v
-			}
-		}
-	}
-	r := c.newRun(ctx, cmp.Or(info.UID, info.ID), info, opt)
-	if err := r.SetTags(ctx, tags); err != nil {
-		r.Close()
+	case ctx.Err() != nil || !isUID(runID) || !passing(err) && wait.Err() == nil:
 		return nil, err
 	}
-	return r, nil
+	return c.newRun(ctx, h, at, opt), nil
 }
 
-// ID returns the server's ID of the run. It waits until the server has it.
+// adoptOnce sends what earlier programs left for the server, once in the life
+// of a client, while the program goes on.
+func (c *Client) adoptOnce(ctx context.Context) {
+	c.runs.adopt.Do(func() {
+		ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+		c.runs.stopAdopting = cancel
+		c.runs.adopting.Go(func() {
+			one := c.single()
+			if _, err := one.Sync(ctx, SyncOptions{}); err != nil {
+				c.log.Debug("sync", "service", "mlflow", "error", err)
+			}
+		})
+	})
+}
+
+// ID returns the server's ID of the run. It waits until the server has it; the
+// error matches [mlops.ErrUnavailable] if ctx ends before, and tells why the
+// server would not have the run if it refused it.
 func (r *Run) ID(ctx context.Context) (string, error) {
 	at, err := r.place(ctx)
 	return at.id, err
@@ -229,14 +207,14 @@ func (r *Run) ArtifactURI(ctx context.Context) (string, error) {
 }
 
 // place waits until the server has the run.
-func (r *Run) place(context.Context) (whereabouts, error) { return r.at, nil }
+func (r *Run) place(ctx context.Context) (whereabouts, error) { return r.s.whereabouts(ctx) }
 
 // LogMetric logs one point of a metric, at the time of the call.
 func (r *Run) LogMetric(_ context.Context, step int64, key string, value float64) error {
 	if err := checkKey("LogMetric", "metric", key); err != nil {
 		return err
 	}
-	return r.q.add("LogMetric", record{kind: metricRecord, key: key, value: value, millis: time.Now().UnixMilli(), step: step})
+	return r.s.add("LogMetric", record{kind: metricRecord, key: key, value: value, millis: time.Now().UnixMilli(), step: step})
 }
 
 // LogMetrics logs several metrics at one step, at the time of the call.
@@ -274,7 +252,7 @@ func (r *Run) logPoints(op string, points []Metric) error {
 		}
 		rs = append(rs, record{kind: metricRecord, key: p.Key, value: p.Value, millis: at, step: p.Step, model: p.ModelID})
 	}
-	return errors.Join(append(errs, r.q.add(op, rs...))...)
+	return errors.Join(append(errs, r.s.add(op, rs...))...)
 }
 
 // LogParam logs a parameter, printed as [PyString] prints it. MLflow keeps the
@@ -318,7 +296,7 @@ func (r *Run) logTexts(op string, k kind, texts map[string]string) error {
 		}
 		rs = append(rs, record{kind: k, key: kv.Key, text: kv.Value})
 	}
-	return errors.Join(append(errs, r.q.add(op, rs...))...)
+	return errors.Join(append(errs, r.s.add(op, rs...))...)
 }
 
 // LogInputs logs the data sets that went into the run.
@@ -328,65 +306,120 @@ func (r *Run) LogInputs(_ context.Context, inputs ...DatasetInput) error {
 		if in.Name == "" || in.Digest == "" || len(in.Digest) > 36 {
 			return invalid("LogInputs", "dataset %q: want a name and a digest of 1 to 36 characters", in.Name)
 		}
-		rs = append(rs, record{kind: inputRecord, input: in})
+		b, err := json.Marshal(in)
+		if err != nil {
+			return err
+		}
+		rs = append(rs, record{kind: inputRecord, text: string(b)})
 	}
-	return r.q.add("LogInputs", rs...)
+	return r.s.add("LogInputs", rs...)
 }
 
 // Flush waits until the server has all that was logged before. The error names
-// each record that the server refused since the last Flush; it matches
-// [mlops.ErrUnavailable] if the server was not reached, and then the records
-// wait on.
+// each record that the server refused since the last Flush, and what the
+// journal could not keep; it matches [mlops.ErrUnavailable] if nobody listens
+// at the server's address or five attempts did not get through, and then the
+// records wait on.
 func (r *Run) Flush(ctx context.Context) error {
-	err := r.q.flush(ctx, false)
-	return errors.Join(err, r.q.refusals())
+	err := r.s.flush(ctx, someTries)
+	if err != nil {
+		err = errors.Join(err, r.s.j.Sync())
+	}
+	return errors.Join(err, r.s.complaints())
 }
 
 // Pending returns how many records the server does not have yet.
-func (r *Run) Pending() int { return r.q.pending() }
+func (r *Run) Pending() int { return int(r.s.waiting.Load()) }
 
 // End marks the run as finished, or failed if err is not nil, or killed if err
-// is [context.Canceled], and waits up to RunOptions.EndTimeout until the server
-// has everything. It returns err, joined with what could not be logged:
+// is [context.Canceled], and waits until the server has everything: up to
+// RunOptions.EndTimeout, and not at all once the server is known to be away.
+// What it does not have then goes on waiting in the journal, which is no error;
+// [Run.Pending] tells how many records that are. End returns err, joined with
+// what the server refused and what the journal could not keep:
 //
 //	defer func() { err = run.End(ctx, err) }()
 //
 // A ctx that is done already does not keep the end from being told. Only the
 // first End counts.
 func (r *Run) End(ctx context.Context, err error) error {
-	out := err
-	r.ending.Do(func() {
-		status := Finished
-		switch {
-		case errors.Is(err, context.Canceled):
-			status = Killed
-		case err != nil:
-			status = Failed
-		}
-		r.stopSampling()
-		r.sampling.Wait()
-		aerr := r.q.add("End", record{kind: endRecord, text: status, millis: time.Now().UnixMilli()})
-		if ctx.Err() != nil {
-			ctx = context.WithoutCancel(ctx)
-		}
-		ctx, cancel := context.WithTimeoutCause(ctx, r.timeout, &mlops.Error{Kind: mlops.ErrUnavailable, Message: fmt.Sprintf("the server did not take everything within %s", r.timeout)})
-		defer cancel()
-		ferr := r.q.flush(ctx, true)
-		if own := errors.Join(aerr, ferr, r.q.refusals()); own != nil {
-			out = errors.Join(err, own)
-		}
-	})
-	return out
+	status := Finished
+	switch {
+	case errors.Is(err, context.Canceled):
+		status = Killed
+	case err != nil:
+		status = Failed
+	}
+	if own := r.EndAs(ctx, status); own != nil {
+		return errors.Join(err, own)
+	}
+	return err
 }
 
-// Close stops sending and sampling and leaves the run as it is, not ended. The
-// error tells how many records were not sent.
+// EndAs is End with a status: [Finished], [Failed] or [Killed].
+func (r *Run) EndAs(ctx context.Context, status string) error {
+	switch status {
+	case Finished, Failed, Killed:
+	default:
+		return invalid("EndAs", "a run ends as %s, %s or %s, not as %q", Finished, Failed, Killed, status)
+	}
+	var err error
+	r.ending.Do(func() {
+		r.stopSampling()
+		r.sampling.Wait()
+		err = r.s.end(ctx, status, r.timeout)
+	})
+	return err
+}
+
+// knownDown is how long an end waits for a server that was away a moment ago.
+const knownDown = 50 * time.Millisecond
+
+// end logs the end of the run and gives the server some time to take it.
+func (s *sender) end(ctx context.Context, status string, timeout time.Duration) error {
+	aerr := s.add("End", record{kind: endRecord, text: status, millis: time.Now().UnixMilli()})
+	s.closed.Store(true)
+	s.mu.Lock()
+	s.ended = true
+	if s.failure != nil && passing(s.failure) {
+		timeout = min(timeout, knownDown)
+	}
+	s.mu.Unlock()
+	wait, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
+	defer cancel()
+	ferr := s.flush(wait, stubborn)
+	switch {
+	case ferr == nil:
+		<-s.over
+	case !passing(ferr) && wait.Err() == nil:
+	default: // the journal keeps it, and this program goes on sending
+		ferr = nil
+		if kept := errors.Join(s.j.Trouble(), s.j.Sync()); kept != nil || s.j.Path() == "" {
+			ferr = s.left(false)
+		}
+	}
+	return errors.Join(aerr, ferr, s.complaints())
+}
+
+// Close stops sending and sampling and leaves the run as it is, not ended. It
+// does not wait for the server; the error tells how many records were not
+// sent, and where they wait.
 func (r *Run) Close() error {
 	r.stopSampling()
 	r.sampling.Wait()
-	r.q.stop()
-	if n := r.Pending(); n > 0 {
-		return &mlops.Error{Kind: mlops.ErrUnavailable, Service: "mlflow", Op: "Close", Message: fmt.Sprintf("%d records of run %s were not sent", n, r.UID)}
+	return r.s.close()
+}
+
+// Discard is Close for a run that is to leave no trace: what the server does
+// not have yet is deleted. A run that the server has stays there, not ended.
+func (r *Run) Discard() error {
+	path := r.s.j.Path()
+	_ = r.Close() // what it tells to wait is to go
+	if path == "" {
+		return nil
+	}
+	if err := spool.Discard(path); !isNotFound(err) {
+		return err
 	}
 	return nil
 }

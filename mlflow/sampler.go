@@ -14,7 +14,7 @@ type Sampler func(context.Context) (map[string]float64, error)
 // sample logs what s reads, at once and then every so often, with steps 0, 1, 2…
 func (r *Run) sample(s Sampler, every time.Duration) {
 	every = max(cmp.Or(every, 10*time.Second), time.Second)
-	ctx, cancel := context.WithCancel(r.q.ctx)
+	ctx, cancel := context.WithCancel(r.s.ctx)
 	r.stopSampling = cancel
 	r.sampling.Go(func() {
 		tick := time.NewTicker(every)
@@ -25,10 +25,10 @@ func (r *Run) sample(s Sampler, every time.Duration) {
 				return
 			}
 			if err != nil {
-				r.c.log.Debug("sample", "service", "mlflow", "run_uid", r.UID, "error", err)
+				r.s.c.log.Debug("sample", "service", "mlflow", "run_uid", r.UID, "error", err)
 			}
 			if err := r.LogMetrics(ctx, step, values); err != nil {
-				r.c.log.Debug("sample", "service", "mlflow", "run_uid", r.UID, "error", err)
+				r.s.c.log.Debug("sample", "service", "mlflow", "run_uid", r.UID, "error", err)
 			}
 			select {
 			case <-tick.C:

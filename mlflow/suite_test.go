@@ -31,12 +31,19 @@ func connect(t *testing.T) (*cassette.Session, *Client) {
 	t.Helper()
 	t.Parallel()
 	s := cassette.Open(t, "mlflow")
-	c, err := New(Options{URL: s.URL, Auth: s.Auth, HTTP: s.HTTP})
+	return s, clientOf(t, s, s.HTTP)
+}
+
+// clientOf is a client of the session's server, with a home of its own.
+func clientOf(t *testing.T, s *cassette.Session, hc *http.Client) *Client {
+	t.Helper()
+	c, err := New(Options{URL: s.URL, Auth: s.Auth, HTTP: hc, Journal: Journal{Dir: t.TempDir()}})
 	require.NoError(t, err)
 	c.linger = time.Hour
-	c.pause = func(ctx context.Context, _ int) error { return ctx.Err() }
+	c.pause = func(ctx context.Context, _ time.Duration) error { return ctx.Err() }
 	c.newUID = uids(s)
-	return s, c
+	t.Cleanup(func() { _ = c.Close() })
+	return c
 }
 
 // uids makes IDs that are new each time with a real server, and those of the
@@ -56,9 +63,8 @@ func startRun(t *testing.T, s *cassette.Session, c *Client) (*Run, string) {
 	t.Helper()
 	exp, err := c.CreateExperiment(t.Context(), s.Name("exp"), ExperimentOptions{})
 	require.NoError(t, err)
-	run, err := c.StartRun(t.Context(), exp, RunOptions{Name: "first", Tags: plain})
+	run, err := c.StartRun(t.Context(), Experiment{ID: exp}, RunOptions{Name: "first", Tags: plain})
 	require.NoError(t, err)
-	t.Cleanup(func() { _ = run.Close() })
 	return run, exp
 }
 
@@ -67,7 +73,7 @@ func python(t *testing.T, s *cassette.Session, script string, args ...string) st
 	t.Helper()
 	interpreter := os.Getenv("MLOPS_LIVE_PYTHON_MLFLOW")
 	if interpreter == "" {
-		home, err := stackfile.Home()
+		home, err := mlops.Home()
 		require.NoError(t, err)
 		stack, err := stackfile.Read(home)
 		require.NoError(t, err, "MLOPS_LIVE_PYTHON_MLFLOW names no Python and no stack runs")
@@ -276,7 +282,7 @@ func TestARunIsResumedEndedAndNested(t *testing.T) {
 	require.Equal(t, Killed, info.Status, "an end is told although its context is done")
 	require.Equal(t, "2", info.Tags["try"])
 
-	child, err := c.StartRun(ctx, exp, RunOptions{Parent: id, Description: "inner", Tags: plain})
+	child, err := c.StartRun(ctx, Experiment{ID: exp}, RunOptions{Parent: id, Description: "inner", Tags: plain})
 	require.NoError(t, err)
 	require.NoError(t, child.End(ctx, nil))
 	childID, _ := child.ID(ctx)
@@ -324,10 +330,8 @@ func TestACreateWhoseAnswerGotLostIsNotRepeated(t *testing.T) {
 			t.Parallel()
 			s := cassette.Open(t, "mlflow")
 			fault := &dropped{next: s.HTTP.Transport, path: path, left: 1}
-			c, err := New(Options{URL: s.URL, Auth: s.Auth, HTTP: &http.Client{Transport: fault}})
-			require.NoError(t, err)
-			c.pause = func(context.Context, int) error { return nil }
-			c.newUID = uids(s)
+			c := clientOf(t, s, &http.Client{Transport: fault})
+			c.linger = 0
 			run, exp := startRun(t, s, c)
 			ctx := t.Context()
 			require.NoError(t, run.LogMetric(ctx, 1, "loss", 1))
@@ -361,6 +365,7 @@ func TestErrorsAreOfTheRightKind(t *testing.T) {
 	_, err := c.CreateModel(ctx, name, ModelOptions{Description: "d", Tags: map[string]string{"a": "b"}})
 	require.NoError(t, err)
 	require.NoError(t, run.LogText(ctx, "x", "dir/file.txt"))
+	require.NoError(t, run.Flush(ctx))
 	nobody, err := New(Options{URL: s.URL, HTTP: s.HTTP, Auth: mlops.Auth{Username: "admin", Password: "wrong"}})
 	require.NoError(t, err)
 	for _, tt := range []struct {

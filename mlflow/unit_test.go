@@ -1,15 +1,12 @@
 package mlflow
 
 import (
-	"context"
 	"encoding/json"
-	"errors"
 	"math"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 	"unicode/utf8"
 
@@ -78,115 +75,14 @@ func TestBatchesStayWithinEveryLimit(t *testing.T) {
 		{"1 MB", params(100, strings.Repeat("\u2028", 6000)), 24},
 		{"one param twice", []record{text(paramRecord, "a", "1"), text(paramRecord, "a", "2")}, 1},
 		{"a param and a tag of one name", []record{text(paramRecord, "a", "1"), text(tagRecord, "a", "2")}, 2},
+		{"artifacts side by side", []record{{kind: blobRecord, key: "a"}, {kind: fileRecord, key: "b"}, {kind: tagRecord}}, 2},
+		{"one artifact twice", []record{{kind: blobRecord, key: "a"}, {kind: fileRecord, key: "a"}}, 1},
+		{"an artifact after a metric", append(point(1), record{kind: blobRecord}), 1},
 		{"an end goes alone", append(point(2), record{kind: endRecord}), 2},
 		{"an end first", []record{{kind: endRecord}, {kind: tagRecord}}, 1},
 	} {
 		require.Equal(t, tt.want, batchSize(tt.in), tt.name)
 	}
-}
-
-func TestTheQueueKeepsOrderAndRepeatsWhatDidNotGetThrough(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var got []int64
-		failures := 2
-		q := newQueue(t.Context(), time.Second, func(_ context.Context, rs []record) error {
-			if failures > 0 {
-				failures--
-				return &mlops.Error{Kind: mlops.ErrUnavailable}
-			}
-			for _, r := range rs {
-				got = append(got, r.step)
-			}
-			return nil
-		}, pause)
-		for _, r := range point(1500) {
-			require.NoError(t, q.add("x", r))
-		}
-		require.ErrorIs(t, q.flush(t.Context(), false), mlops.ErrUnavailable, "Flush tells of an attempt that failed")
-		require.Equal(t, 1500, q.pending())
-		require.NoError(t, q.flush(t.Context(), true))
-		require.Len(t, got, 1500)
-		for i, s := range got {
-			require.EqualValues(t, i, s)
-		}
-	})
-}
-
-func TestLoggingMoreDoesNotAskADeadServerMoreOften(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		calls := 0
-		q := newQueue(t.Context(), time.Second, func(context.Context, []record) error {
-			calls++
-			return &mlops.Error{Kind: mlops.ErrUnavailable}
-		}, pause)
-		for _, r := range point(3000) {
-			require.NoError(t, q.add("x", r))
-			synctest.Wait()
-		}
-		q.stop()
-		synctest.Wait()
-		require.Equal(t, 1, calls, "each record over a full batch broke off the pause")
-	})
-}
-
-func TestTheQueueStopsAtAnErrorThatRepetitionWillNotCure(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		calls, kind := 0, mlops.ErrUnauthenticated
-		q := newQueue(t.Context(), time.Second, func(context.Context, []record) error {
-			if calls++; kind != nil {
-				return &mlops.Error{Kind: kind}
-			}
-			return nil
-		}, pause)
-		require.NoError(t, q.add("x", point(1)...))
-		require.ErrorIs(t, q.flush(t.Context(), true), mlops.ErrUnauthenticated)
-		<-time.After(time.Hour)
-		synctest.Wait()
-		require.Equal(t, 1, calls, "wrong credentials are not tried again by themselves")
-		kind = nil
-		require.NoError(t, q.flush(t.Context(), true), "the record was kept")
-		q.stop()
-		require.ErrorIs(t, q.add("x", point(1)...), mlops.ErrInvalid)
-	})
-}
-
-func TestEndGivesUpAfterItsTimeoutAndSaysWhatWaits(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := &Run{timeout: 5 * time.Second, stopSampling: func() {}}
-		r.q = newQueue(t.Context(), 0, func(ctx context.Context, _ []record) error { <-ctx.Done(); return ctx.Err() }, pause)
-		require.NoError(t, r.LogMetric(t.Context(), 1, "a", 1))
-		begin, boom := time.Now(), errors.New("boom")
-		err := r.End(t.Context(), boom)
-		require.Equal(t, 5*time.Second, time.Since(begin))
-		require.ErrorIs(t, err, boom)
-		require.ErrorIs(t, err, mlops.ErrUnavailable)
-		require.ErrorContains(t, err, "2 records wait")
-		require.Equal(t, 2, r.Pending())
-		require.ErrorIs(t, r.Close(), mlops.ErrUnavailable)
-	})
-}
-
-func TestSamplesComeAtOnceAndThenEverySoOften(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		c, err := New(Options{URL: "http://replay.invalid"})
-		require.NoError(t, err)
-		var steps []int64
-		r := &Run{c: c, timeout: time.Minute}
-		r.q = newQueue(t.Context(), 0, func(_ context.Context, rs []record) error {
-			for _, x := range rs {
-				if x.kind == metricRecord {
-					steps = append(steps, x.step)
-				}
-			}
-			return nil
-		}, pause)
-		r.sample(func(context.Context) (map[string]float64, error) {
-			return map[string]float64{"system/cpu_utilization_percentage": 1}, errors.New("no GPU")
-		}, time.Millisecond)
-		<-time.After(3500 * time.Millisecond)
-		require.NoError(t, r.End(t.Context(), nil))
-		require.Equal(t, []int64{0, 1, 2, 3}, steps, "one second is the shortest interval")
-	})
 }
 
 func TestErrorAnswersAreReadByCodeBeforeStatus(t *testing.T) {

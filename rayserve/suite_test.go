@@ -88,7 +88,7 @@ func endpoint(t *testing.T, name string) (string, mlops.Auth) {
 		u.User = nil
 		return u.String(), auth
 	}
-	home, err := stackfile.Home()
+	home, err := mlops.Home()
 	require.NoError(t, err)
 	stack, err := stackfile.Read(home)
 	require.NoError(t, err)

@@ -121,7 +121,7 @@ func address(t *testing.T, tool string) (string, mlops.Auth) {
 		u.User = nil
 		return u.String(), auth(user, mlops.Secret(pw))
 	}
-	home, err := stackfile.Home()
+	home, err := mlops.Home()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -231,7 +231,7 @@ func (s *Session) portable(b []byte) string {
 	if u, err := url.Parse(s.URL); err == nil {
 		out = strings.ReplaceAll(out, u.Host, "replay.invalid")
 	}
-	if home, err := stackfile.Home(); err == nil {
+	if home, err := mlops.Home(); err == nil {
 		out = strings.ReplaceAll(out, home, "/mlops-home")
 	}
 	return pythonPath.ReplaceAllString(out, "/python/lib/python3.")

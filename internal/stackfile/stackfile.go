@@ -69,18 +69,6 @@ func (e Endpoint) Secret() (mlops.Secret, error) {
 	return mlops.Secret(strings.TrimSpace(string(b))), nil
 }
 
-// Home is the folder of caches, servers and state: MLOPS_HOME, else ~/.mlops.
-func Home() (string, error) {
-	if h := os.Getenv("MLOPS_HOME"); h != "" {
-		return filepath.Abs(h)
-	}
-	h, err := os.UserHomeDir()
-	if err != nil {
-		return "", fmt.Errorf("no home directory: set MLOPS_HOME to a folder for servers and state: %w", err)
-	}
-	return filepath.Join(h, ".mlops"), nil
-}
-
 // Path is where the stack of a home writes its file.
 func Path(home string) string { return filepath.Join(home, "stack.json") }
 

@@ -62,12 +62,12 @@ func TestSecretsAreReadOnlyFromPrivateFiles(t *testing.T) {
 
 func TestHomeFollowsTheVariable(t *testing.T) {
 	t.Setenv("MLOPS_HOME", "/a/b")
-	h, err := stackfile.Home()
+	h, err := mlops.Home()
 	require.NoError(t, err)
 	require.Equal(t, "/a/b", h)
 	t.Setenv("MLOPS_HOME", "")
 	t.Setenv("HOME", "/u")
-	h, err = stackfile.Home()
+	h, err = mlops.Home()
 	require.NoError(t, err)
 	require.Equal(t, "/u/.mlops", h)
 }

@@ -126,6 +126,14 @@ func setDefault[T comparable](p *T, v T) {
 	}
 }
 
+// WithTries returns a Client that makes so many attempts per call and is the
+// same otherwise: it shares connections and logins.
+func (c *Client) WithTries(n int) *Client {
+	other := *c
+	other.opt.Tries = n
+	return &other
+}
+
 // URL returns the server's address, without credentials.
 func (c *Client) URL() string { return strings.TrimSuffix(c.base.String(), "/") }
 

@@ -1,0 +1,166 @@
+// Package agent is the part that is always on: it sends what programs of this
+// home logged and did not live to send, as soon as the server is there.
+//
+//	a := agent.New(agent.Options{})
+//	go http.Serve(listener, a) // health and metrics
+//	err := a.Run(ctx)          // until ctx ends
+//
+// mlopsctl agent runs it; the stack keeps one running.
+package agent
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/mlops-integration/mlops/client"
+	"github.com/mlops-integration/mlops/mlflow"
+)
+
+// Options configure an Agent. The zero value is what the stack uses.
+type Options struct {
+	Every  time.Duration // between two looks; 0: 5 s
+	MaxAge time.Duration // what waits for longer is left to "mlopsctl sync"; 0: 30 days
+
+	Home   string          // of the journals; told at /health
+	Client []client.Option // where configuration is
+	Logger *slog.Logger    // what was sent and what was not; nil: silent
+}
+
+// Name is what an agent says it is at /health.
+const Name = "mlops agent"
+
+// Health is the answer at /health.
+type Health struct {
+	Name     string    `json:"name"`
+	Home     string    `json:"home"`
+	Looked   time.Time `json:"looked"` // when the last look ended
+	Journals int       `json:"journals"`
+	Waiting  int       `json:"waiting"` // calls that MLflow does not have
+	Sent     int       `json:"sent"`    // records, since the agent began
+	Refused  int       `json:"refused"` // records that MLflow refused
+	Error    string    `json:"error,omitempty"`
+}
+
+// Agent is one agent. Several on one home do no harm: each journal is sent by
+// one of them.
+type Agent struct {
+	o Options
+
+	mu     sync.Mutex
+	health Health
+	said   map[string]string // per journal, the error that was told
+}
+
+// New returns an Agent that is not running yet.
+func New(o Options) *Agent {
+	o.Every, o.MaxAge = cmp.Or(o.Every, 5*time.Second), cmp.Or(o.MaxAge, 30*24*time.Hour)
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Agent{o: o, health: Health{Name: Name, Home: o.Home}, said: map[string]string{}}
+}
+
+func (o Options) options() []client.Option {
+	if o.Home == "" {
+		return o.Client
+	}
+	return append([]client.Option{client.WithHome(o.Home)}, o.Client...)
+}
+
+// Run looks for journals and sends them until ctx ends, which is no error. A
+// server that is away, or configuration that cannot be read, is told to the
+// logger, once, and tried again.
+func (a *Agent) Run(ctx context.Context) error {
+	tick := time.NewTicker(a.o.Every)
+	defer tick.Stop()
+	for {
+		a.look(ctx)
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// look sends what there is, once.
+func (a *Agent) look(ctx context.Context) {
+	list, err := client.Sync(ctx, mlflow.SyncOptions{MaxAge: a.o.MaxAge}, a.o.options()...)
+	if ctx.Err() != nil {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	h := &a.health
+	h.Looked, h.Journals, h.Waiting, h.Refused, h.Error = time.Now(), 0, 0, 0, ""
+	if err != nil {
+		h.Error = err.Error()
+	}
+	a.tell("", err)
+	for _, b := range list {
+		h.Sent += b.Sent
+		h.Refused += b.Refused
+		h.Waiting += b.Waiting
+		if b.Sent > 0 {
+			a.o.Logger.Info("sent", "run", b.Run, "records", b.Sent, "refused", b.Refused, "waiting", b.Waiting)
+		}
+		if b.Waiting > 0 || b.Refused > 0 || b.Held {
+			h.Journals++
+		}
+		a.tell(b.Path, b.Err)
+		if b.Err != nil && h.Error == "" {
+			h.Error = b.Err.Error()
+		}
+	}
+}
+
+// tell logs an error when it is a new one.
+func (a *Agent) tell(of string, err error) {
+	msg := ""
+	if err != nil {
+		msg = err.Error()
+	}
+	if a.said[of] == msg {
+		return
+	}
+	if a.said[of] = msg; msg != "" && !errors.Is(err, context.Canceled) {
+		a.o.Logger.Warn("not sent", "journal", of, "error", msg)
+	}
+}
+
+// ServeHTTP answers /health with JSON and /metrics with Prometheus text. It
+// tells nothing of what was logged.
+func (a *Agent) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	a.mu.Lock()
+	h := a.health
+	a.mu.Unlock()
+	switch {
+	case r.Method != http.MethodGet && r.Method != http.MethodHead:
+		http.Error(w, "GET only", http.StatusMethodNotAllowed)
+	case r.URL.Path == "/health":
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(h)
+	case r.URL.Path == "/metrics":
+		w.Header().Set("Content-Type", "text/plain; version=0.0.4")
+		for _, m := range []struct {
+			name, kind, help string
+			v                int
+		}{
+			{"mlops_agent_journals", "gauge", "Journals with calls that MLflow does not have.", h.Journals},
+			{"mlops_agent_waiting_calls", "gauge", "Calls that MLflow does not have.", h.Waiting},
+			{"mlops_agent_refused_records", "gauge", "Records that MLflow refused and that are kept.", h.Refused},
+			{"mlops_agent_sent_records_total", "counter", "Records sent since the agent began.", h.Sent},
+		} {
+			fmt.Fprintf(w, "# HELP %s %s\n# TYPE %s %s\n%s %d\n", m.name, m.help, m.name, m.kind, m.name, m.v)
+		}
+	default:
+		http.NotFound(w, r)
+	}
+}

@@ -1,0 +1,192 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/mlops-integration/mlops/client"
+	"github.com/mlops-integration/mlops/mlflow"
+)
+
+func syncCommand(e *env) *cli.Command {
+	return &cli.Command{
+		Name:      "sync",
+		Usage:     "Send what was logged while MLflow was away",
+		ArgsUsage: "[run...]",
+		Description: `   mlopsctl sync               send what programs that are gone left behind
+   mlopsctl sync --status      show what waits, what was refused, what is damaged
+   mlopsctl sync --discard "$run"   delete what waits for a run, unsent
+
+   Nothing is deleted before MLflow has it, however old, unless --discard says
+   so. Refused records are kept, with MLflow's reason; --status shows them.
+   Exit code 6: something was not sent. Exit code 1: something was refused.`,
+		Flags: []cli.Flag{
+			e.projectFlag(), e.dirFlag(),
+			&cli.BoolFlag{Name: "status", Usage: "send nothing, show what there is"},
+			&cli.BoolFlag{Name: "discard", Usage: "delete what waits or was refused; wants runs named"},
+		},
+		Action: func(c *cli.Context) error {
+			o, err := e.options(c)
+			if err != nil {
+				return err
+			}
+			runs := c.Args().Slice()
+			switch {
+			case c.Bool("discard"):
+				return e.discard(runs, o)
+			case c.Bool("status"):
+				return e.backlogs(runs, o)
+			}
+			return e.sync(c, runs, o)
+		},
+	}
+}
+
+type backlogJSON struct {
+	Run      string    `json:"run"`
+	Server   string    `json:"server"`
+	Path     string    `json:"path"`
+	Held     bool      `json:"held"`
+	Created  time.Time `json:"created"`
+	Waiting  int       `json:"waiting"`
+	Sent     int       `json:"sent"`
+	Refused  int       `json:"refused"`
+	Lost     uint64    `json:"lost"`
+	Dropped  uint64    `json:"dropped"`
+	Torn     *int64    `json:"torn_at,omitempty"`
+	Error    string    `json:"error,omitempty"`
+	Refusals []string  `json:"refusals,omitempty"`
+}
+
+func backlogDoc(b mlflow.Backlog) (backlogJSON, error) {
+	doc := backlogJSON{Run: b.Run, Server: b.Server, Path: b.Path, Held: b.Held, Created: b.Created, Waiting: b.Waiting, Sent: b.Sent,
+		Refused: b.Refused, Lost: b.Lost, Dropped: b.Dropped}
+	if b.Torn >= 0 {
+		doc.Torn = &b.Torn
+	}
+	if b.Err != nil {
+		doc.Error = b.Err.Error()
+	}
+	if b.Refused > 0 {
+		for why, err := range b.Refusals() {
+			if err != nil {
+				return doc, err
+			}
+			doc.Refusals = append(doc.Refusals, why)
+		}
+	}
+	return doc, nil
+}
+
+// backlogTable lists journals, with the refused records below theirs.
+func (e *env) backlogTable(list []mlflow.Backlog) error {
+	t := newTable("RUN", "WAITING", "SENT", "REFUSED", "LOST", "SINCE", "STATE")
+	t.empty = "nothing waits"
+	var docs []backlogJSON
+	for _, b := range list {
+		doc, err := backlogDoc(b)
+		if err != nil {
+			return err
+		}
+		docs = append(docs, doc)
+		state := good("sent")
+		switch {
+		case b.Held:
+			state = good("being written")
+		case b.Err != nil:
+			state = bad(doc.Error)
+		case b.Waiting > 0:
+			state = warn("waits")
+		case b.Refused > 0:
+			state = bad("partly refused")
+		}
+		t.row(b.Run, b.Waiting, b.Sent, b.Refused, b.Lost+b.Dropped, ago(b.Created), state)
+		for _, why := range doc.Refusals {
+			t.row(faint("refused"), "", "", "", "", "", faint(why))
+		}
+	}
+	return e.table(t, docs)
+}
+
+// chosen tells whether a run is among those named; none named means all.
+func chosen(runs []string, run string) bool {
+	for _, r := range runs {
+		if r == run {
+			return true
+		}
+	}
+	return len(runs) == 0
+}
+
+func (e *env) backlogs(runs []string, o []client.Option) error {
+	var list []mlflow.Backlog
+	for b, err := range client.Backlogs(o...) {
+		if err != nil {
+			return err
+		}
+		if chosen(runs, b.Run) {
+			list = append(list, b)
+		}
+	}
+	return e.backlogTable(list)
+}
+
+func (e *env) discard(runs []string, o []client.Option) error {
+	if len(runs) == 0 {
+		return usagef("--discard wants the runs whose records are to be deleted; mlopsctl sync --status lists them")
+	}
+	n := 0
+	for b, err := range client.Backlogs(o...) {
+		if err != nil {
+			return err
+		}
+		if !chosen(runs, b.Run) {
+			continue
+		}
+		if err := b.Discard(); err != nil {
+			return fmt.Errorf("%s: %w", b.Run, err)
+		}
+		n++
+		e.note("deleted %s: %d calls were waiting, %d records had been refused", b.Run, b.Waiting, b.Refused)
+	}
+	if n == 0 {
+		return withCode(exitNotFound, errors.New("nothing waits for these runs"))
+	}
+	return nil
+}
+
+func (e *env) sync(c *cli.Context, runs []string, o []client.Option) error {
+	if len(runs) == 0 {
+		runs = []string{""}
+	}
+	p := e.progress()
+	defer p.done()
+	var list []mlflow.Backlog
+	for _, run := range runs {
+		done, err := client.Sync(c.Context, mlflow.SyncOptions{Run: run, Progress: func(b mlflow.Backlog) {
+			p.keep("%-34s %d sent, %d wait", b.Run, b.Sent, b.Waiting)
+		}}, o...)
+		if err != nil {
+			return err
+		}
+		list = append(list, done...)
+	}
+	p.done()
+	if err := e.backlogTable(list); err != nil {
+		return err
+	}
+	refused := 0
+	for _, b := range list {
+		if b.Err != nil {
+			return fmt.Errorf("run %s: %w", b.Run, b.Err)
+		}
+		refused += b.Refused
+	}
+	if refused > 0 {
+		return withHint(fmt.Errorf("MLflow refused %d records", refused), "mlopsctl sync --status")
+	}
+	return nil
+}

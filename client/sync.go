@@ -1,0 +1,109 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+
+	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/internal/stackfile"
+	"github.com/mlops-integration/mlops/mlflow"
+)
+
+// Backlogs lists the journals of this home: what programs logged to runs and
+// MLflow does not have yet. It makes no request.
+func Backlogs(options ...Option) iter.Seq2[mlflow.Backlog, error] {
+	return func(yield func(mlflow.Backlog, error) bool) {
+		s, err := apply(options)
+		if err != nil {
+			yield(mlflow.Backlog{}, err)
+			return
+		}
+		mlflow.Backlogs(journals(s.home))(yield)
+	}
+}
+
+// Sync sends what programs that are gone left in this home, as
+// [mlflow.Client.Sync] does, to the servers that it knows: the configured one
+// and that of the running stack. A journal for another server has an Err that
+// says so.
+func Sync(ctx context.Context, opt mlflow.SyncOptions, options ...Option) ([]mlflow.Backlog, error) {
+	s, err := apply(options)
+	if err != nil {
+		return nil, err
+	}
+	known, err := servers(s)
+	if err != nil {
+		return nil, err
+	}
+	var out []mlflow.Backlog
+	var errs []error
+	for _, c := range known {
+		list, err := c.Sync(ctx, opt)
+		out, errs = append(out, list...), append(errs, err, c.Close())
+	}
+	for b, err := range mlflow.Backlogs(journals(s.home)) {
+		if err != nil {
+			errs = append(errs, err)
+			break
+		}
+		if _, ok := known[b.Server]; ok || b.Server == "" || (opt.Run != "" && b.Run != opt.Run) {
+			continue
+		}
+		b.Err = elsewhere(b.Server)
+		if opt.Progress != nil {
+			opt.Progress(b)
+		}
+		out = append(out, b)
+	}
+	return out, errors.Join(errs...)
+}
+
+// elsewhere is the error for a journal whose server nothing leads to.
+func elsewhere(server string) error {
+	msg := fmt.Sprintf("it is for %s; set MLFLOW_TRACKING_URI to that, and its credentials, to send it", server)
+	if server == stackServer {
+		msg = "it is for the stack of this home, which does not run; run: mlopsctl start mlflow"
+	}
+	return &mlops.Error{Kind: mlops.ErrUnavailable, Service: "mlflow", Op: "Sync", Message: msg}
+}
+
+// servers are the MLflow servers that configuration leads to, by the name that
+// journals have for them.
+func servers(s settings) (map[string]*mlflow.Client, error) {
+	known := map[string]*mlflow.Client{}
+	c, _, err := load(s)
+	if err != nil {
+		return nil, err
+	}
+	add := func(c Config) error {
+		o := mlflowOptions(c, s)
+		name := o.Journal.Server
+		m, err := mlflow.New(o)
+		if err != nil {
+			return err
+		}
+		if name == "" {
+			name = m.URL()
+		}
+		known[name] = m
+		return nil
+	}
+	if err := add(c); err != nil {
+		return nil, err
+	}
+	stack, err := stackfile.Read(s.home)
+	if _, ok := known[stackServer]; ok || errors.Is(err, mlops.ErrNotFound) {
+		return known, nil
+	}
+	e := stack.Endpoints[stackfile.MLflow]
+	if err != nil || e.URL == "" {
+		return known, err
+	}
+	secret, err := e.Secret()
+	if err != nil {
+		return known, err
+	}
+	return known, add(Config{MLflowURI: e.URL, MLflowAuth: mlops.Auth{Username: e.Username, Password: secret}, sources: map[string]string{"mlflow.uri": fromStack}})
+}

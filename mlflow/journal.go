@@ -1,0 +1,135 @@
+package mlflow
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"path/filepath"
+	"sync"
+
+	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/internal/spool"
+)
+
+// Journal says where what runs log is kept until the server has it. The zero
+// value is a folder below [mlops.Home].
+type Journal struct {
+	Dir    string // empty: spool/mlflow below mlops.Home()
+	Server string // the name under which journals remember the server; empty: its URL
+	Off    bool   // keep nothing on disk: what was not sent is lost with the process
+}
+
+// DefaultJournalDir is where journals are, unless [Journal] says otherwise.
+func DefaultJournalDir() (string, error) {
+	home, err := mlops.Home()
+	return filepath.Join(home, "spool", "mlflow"), err
+}
+
+// folder is where the journals of the client are; "" for none.
+func (c *Client) folder() (string, error) {
+	if c.journal.Off {
+		return "", nil
+	}
+	if c.journal.Dir != "" {
+		return c.journal.Dir, nil
+	}
+	return DefaultJournalDir()
+}
+
+// server is the name under which journals remember the server.
+func (c *Client) server() string { return cmp.Or(c.journal.Server, c.URL()) }
+
+// head is what a journal tells of its run before anything else. It holds all
+// that another program needs to go on.
+type head struct {
+	Server string  `json:"server"`
+	UID    string  `json:"uid"`
+	Create *create `json:"create,omitempty"` // nil: the run is there, or another journal makes it
+	Run    string  `json:"run,omitempty"`    // the run to go on with, by ID or UID
+	Update *change `json:"update,omitempty"`
+	Owner  bool    `json:"owner,omitempty"` // the run lives as long as the program that writes
+	PID    int     `json:"pid"`
+}
+
+// create is a run that is to be made.
+type create struct {
+	Experiment experimentRef     `json:"experiment"`
+	Name       string            `json:"name,omitempty"`
+	Start      int64             `json:"start"` // ms
+	Parent     string            `json:"parent,omitempty"`
+	Tags       map[string]string `json:"tags"`
+}
+
+type experimentRef struct {
+	ID       string            `json:"id,omitempty"`
+	Name     string            `json:"name,omitempty"`
+	Location string            `json:"location,omitempty"`
+	Tags     map[string]string `json:"tags,omitempty"`
+}
+
+// change is what going on with a run does to it.
+type change struct {
+	Name    string            `json:"name,omitempty"`
+	Running bool              `json:"running,omitempty"`
+	Parent  string            `json:"parent,omitempty"`
+	Tags    map[string]string `json:"tags,omitempty"`
+}
+
+// newJournal begins the journal of a run. A disk that takes nothing does not
+// keep the run from beginning.
+func (c *Client) newJournal(h head) *spool.Journal {
+	b, err := json.Marshal(h)
+	dir := ""
+	if err == nil {
+		dir, err = c.folder()
+	}
+	if err != nil {
+		c.log.Warn("no journal", "service", "mlflow", "run_uid", h.UID, "error", err)
+	}
+	return spool.Create(dir, h.UID, b, spool.Options{Logger: c.log})
+}
+
+// openRuns are the senders that a client and its copies have.
+type openRuns struct {
+	mu          sync.Mutex
+	senders     map[*sender]struct{}
+	experiments map[string]string // ID by name, of those that were seen
+
+	adopt        sync.Once // what earlier programs left
+	adopting     sync.WaitGroup
+	stopAdopting context.CancelFunc
+}
+
+func (o *openRuns) add(s *sender) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.senders[s] = struct{}{}
+}
+
+func (o *openRuns) remove(s *sender) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	delete(o.senders, s)
+}
+
+// Close lets go of all runs that are still being written, as [Run.Close] does.
+// It does not wait for the server; the error tells how many records wait, and
+// where.
+func (c *Client) Close() error {
+	c.runs.adopt.Do(func() {}) // none from now on
+	if c.runs.stopAdopting != nil {
+		c.runs.stopAdopting()
+		c.runs.adopting.Wait()
+	}
+	c.runs.mu.Lock()
+	var list []*sender
+	for s := range c.runs.senders {
+		list = append(list, s)
+	}
+	c.runs.mu.Unlock()
+	var errs []error
+	for _, s := range list {
+		errs = append(errs, s.close())
+	}
+	return joinShort(errs)
+}

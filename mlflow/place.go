@@ -1,0 +1,246 @@
+package mlflow
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+
+	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/internal/spool"
+)
+
+// whereabouts are what only the server knows of a run.
+type whereabouts struct {
+	id         string
+	uid        string // empty if another client made the run
+	experiment string // ID
+	root       string // artifact URI
+}
+
+func placeOf(r RunInfo) whereabouts { return whereabouts{r.ID, r.UID, r.ExperimentID, r.ArtifactURI} }
+
+// place finds the journal's run on the server, or makes it.
+func (s *sender) place(ctx context.Context) (whereabouts, error) {
+	if s.head.Create != nil {
+		return s.create(ctx)
+	}
+	return s.attach(ctx)
+}
+
+// create makes the run exactly once: after an attempt that the server may have
+// acted on, it looks for the run's UID before it asks again.
+//
+// MLflow REST: POST /api/2.0/mlflow/runs/create
+func (s *sender) create(ctx context.Context) (whereabouts, error) {
+	h := s.head
+	ref := h.Create.Experiment
+	experiment := ref.ID
+	if experiment == "" {
+		var err error
+		if experiment, err = s.c.experimentOf(ctx, ref); err != nil {
+			return whereabouts{}, err
+		}
+	}
+	asked := s.asked
+	if asked {
+		if r, ok, err := s.c.runByUID(ctx, []string{experiment}, h.UID); ok || err != nil {
+			return placeOf(r), err
+		}
+	}
+	tags := maps.Clone(Tags(h.Create.Tags))
+	if tags == nil {
+		tags = Tags{}
+	}
+	tags[uidTag] = h.UID
+	if err := s.nest(ctx, h.Create.Parent, tags); err != nil {
+		return whereabouts{}, err
+	}
+	out, err := sendOnce[struct{ Run RunInfo }](ctx, s.c, "StartRun", "POST", "runs/create", struct {
+		Experiment string `json:"experiment_id"`
+		Name       string `json:"run_name,omitempty"`
+		User       string `json:"user_id,omitempty"`
+		Start      int64  `json:"start_time"`
+		Tags       Tags   `json:"tags"`
+	}{experiment, h.Create.Name, tags["mlflow.user"], h.Create.Start, tags})
+	if err != nil {
+		s.asked = s.asked || unsure(err) || ctx.Err() != nil
+		return whereabouts{}, err
+	}
+	if asked { // an early attempt may have been on its way still
+		out.Run, err = s.c.keepFirst(ctx, experiment, h.UID, out.Run)
+	}
+	return placeOf(out.Run), err
+}
+
+// keepFirst deletes all runs with a UID but the first, and returns that one.
+func (c *Client) keepFirst(ctx context.Context, experimentID, uid string, made RunInfo) (RunInfo, error) {
+	first := RunInfo{}
+	for r, err := range c.runsByUID(ctx, []string{experimentID}, uid) {
+		switch {
+		case err != nil:
+			return made, err
+		case first.ID == "":
+			first = r
+		default:
+			if err := c.DeleteRun(ctx, r.ID); err != nil {
+				return first, err
+			}
+		}
+	}
+	if first.ID == "" {
+		return made, nil
+	}
+	return first, nil
+}
+
+// nest sets the tag that puts a run below its parent. A parent that is nowhere
+// is reported like a refused record; the run goes on without.
+func (s *sender) nest(ctx context.Context, parent string, tags Tags) error {
+	if parent == "" {
+		return nil
+	}
+	r, err := s.find(ctx, parent)
+	switch {
+	case err == nil:
+		tags["mlflow.parentRunId"] = r.ID
+	case passing(err):
+		return err
+	default:
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.rejected = append(s.rejected, fmt.Errorf("parent run %s: %w", parent, err))
+	}
+	return nil
+}
+
+// find looks for a run by ID or UID. A run that another journal is to make yet
+// is ErrUnavailable until it did.
+func (s *sender) find(ctx context.Context, run string) (RunInfo, error) {
+	r, err := s.c.RunInfo(ctx, run)
+	if !isNotFound(err) {
+		return r, err
+	}
+	dir, derr := s.c.folder()
+	if derr != nil || dir == "" {
+		return r, err
+	}
+	for j := range journals(dir, run) {
+		if j.Path == s.j.Path() {
+			continue
+		}
+		if !j.Held {
+			_, _ = s.c.adopt(ctx, j, nil) // its outcome shows in what follows
+		}
+		if r, rerr := s.c.RunInfo(ctx, run); rerr == nil {
+			return r, nil
+		}
+		err = &mlops.Error{Kind: mlops.ErrUnavailable, Service: "mlflow", Op: "RunInfo", Cause: errors.Unwrap(err),
+			Message: fmt.Sprintf("run %s was begun while the server was away, and is not there yet", run)}
+	}
+	return r, err
+}
+
+// attach finds the run that is gone on with and changes what was asked for.
+//
+// MLflow REST: GET /api/2.0/mlflow/runs/get, POST /api/2.0/mlflow/runs/update
+func (s *sender) attach(ctx context.Context) (whereabouts, error) {
+	r, err := s.find(ctx, s.head.Run)
+	if err != nil {
+		return whereabouts{}, err
+	}
+	if r.Deleted {
+		return whereabouts{}, invalid("ResumeRun", "run %s is deleted; restore it first", s.head.Run)
+	}
+	u := s.head.Update
+	if u == nil {
+		return placeOf(r), nil
+	}
+	update := RunUpdate{Name: u.Name}
+	if u.Running && r.Status != Running {
+		update.Status = Running
+	}
+	if update != (RunUpdate{}) {
+		if err := s.c.UpdateRun(ctx, r.ID, update); err != nil {
+			return whereabouts{}, err
+		}
+	}
+	tags := Tags{}
+	maps.Copy(tags, u.Tags)
+	if err := s.nest(ctx, u.Parent, tags); err != nil || len(tags) == 0 {
+		return placeOf(r), err
+	}
+	var rs []record
+	for _, kv := range keyValues(tags) {
+		rs = append(rs, record{kind: tagRecord, key: kv.Key, text: kv.Value})
+	}
+	return placeOf(r), s.c.logBatch(ctx, r.ID, rs)
+}
+
+// experimentOf returns the ID of an experiment by name, which it makes if need be.
+func (c *Client) experimentOf(ctx context.Context, ref experimentRef) (string, error) {
+	c.runs.mu.Lock()
+	id := c.runs.experiments[ref.Name]
+	c.runs.mu.Unlock()
+	if id != "" {
+		return id, nil
+	}
+	e, err := c.EnsureExperiment(ctx, ref.Name, ExperimentOptions{ArtifactLocation: ref.Location, Tags: ref.Tags})
+	if err != nil {
+		return "", err
+	}
+	c.runs.mu.Lock()
+	defer c.runs.mu.Unlock()
+	c.runs.experiments[ref.Name] = e.ID
+	return e.ID, nil
+}
+
+// EnsureExperiment returns the experiment called name, which it makes if it is
+// not there. Tags of opt that it does not have, or has otherwise, are set. The
+// error matches [mlops.ErrConflict] if the experiment is deleted.
+//
+// MLflow REST: GET /api/2.0/mlflow/experiments/get-by-name, POST experiments/create, experiments/set-experiment-tag
+func (c *Client) EnsureExperiment(ctx context.Context, name string, opt ExperimentOptions) (Experiment, error) {
+	e, err := c.ExperimentByName(ctx, name)
+	if isNotFound(err) {
+		id, err := c.CreateExperiment(ctx, name, opt)
+		if err == nil {
+			return Experiment{ID: id, Name: name, ArtifactLocation: opt.ArtifactLocation, Tags: opt.Tags}, nil
+		}
+		if !errors.Is(err, mlops.ErrAlreadyExists) {
+			return Experiment{}, err
+		}
+		if e, err = c.ExperimentByName(ctx, name); err != nil { // somebody was quicker
+			return Experiment{}, err
+		}
+	} else if err != nil {
+		return Experiment{}, err
+	}
+	if e.Deleted {
+		return e, &mlops.Error{Kind: mlops.ErrConflict, Service: "mlflow", Op: "EnsureExperiment", Message: fmt.Sprintf("experiment %s is deleted; restore it, or choose another name", name)}
+	}
+	for _, kv := range keyValues(opt.Tags) {
+		if v, ok := e.Tags[kv.Key]; ok && v == kv.Value {
+			continue
+		}
+		if err := c.SetExperimentTag(ctx, e.ID, kv.Key, kv.Value); err != nil {
+			return e, err
+		}
+		if e.Tags == nil {
+			e.Tags = Tags{}
+		}
+		e.Tags[kv.Key] = kv.Value
+	}
+	return e, nil
+}
+
+// journals lists those of one run, the oldest first.
+func journals(dir, run string) func(yield func(spool.Info) bool) {
+	return func(yield func(spool.Info) bool) {
+		for j, err := range spool.List(dir) {
+			if err == nil && j.Name == run && !yield(j) {
+				return
+			}
+		}
+	}
+}

@@ -1,0 +1,496 @@
+package mlflow
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/internal/spool"
+)
+
+const (
+	maxRejected = 100             // refusals that are kept word for word
+	flushTries  = 5               // attempts that Flush waits for
+	longest     = time.Minute     // between two attempts
+	hurried     = 2 * time.Second // the same, while somebody waits
+)
+
+// sender takes a journal to the server. One goroutine sends, in order, and
+// goes on until it is stopped or, after the end of the run, all is sent.
+type sender struct {
+	c    *Client // makes one attempt per request: repeating is the sender's
+	j    *spool.Journal
+	head head
+	ctx  context.Context // ends with stop
+	stop context.CancelFunc
+	over chan struct{} // closed when the goroutine is gone
+
+	waiting atomic.Int64  // records the server does not have
+	closed  atomic.Bool   // takes no more records
+	wake    chan struct{} // somebody waits, or the sender is to end
+	full    chan struct{} // a batch is full
+
+	mu       sync.Mutex
+	at       whereabouts
+	placed   bool // at is known
+	asked    bool // a create may have reached the server
+	ahead    []record
+	seen     uint64 // number of the last call read from the journal
+	done     uint64 // number of the last call settled: sent or refused
+	ended    bool   // the end of the run was logged: stop when all is sent
+	endSeen  bool   // the journal holds the end, or that the run was let go of
+	last     int64  // ms: the latest time in the journal
+	sent     int    // records sent
+	flushes  int    // callers that wait: send at once
+	failure  error  // why the last attempt did not get through; nil when it did
+	failures int
+	rejected []error
+	more     int    // refusals beyond maxRejected
+	gap      uint64 // records missing from the journal, as far as told
+	changed  chan struct{}
+}
+
+// newSender starts sending j.
+func (c *Client) newSender(ctx context.Context, j *spool.Journal, h head, at whereabouts) *sender {
+	s := c.idleSender(ctx, j, h)
+	s.at, s.placed = at, at.id != ""
+	c.runs.add(s)
+	go s.loop()
+	return s
+}
+
+func (c *Client) idleSender(ctx context.Context, j *spool.Journal, h head) *sender {
+	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
+	st := j.Stats()
+	s := &sender{c: c.single(), j: j, head: h, ctx: ctx, stop: stop, over: make(chan struct{}), done: st.Acked, seen: st.Acked,
+		changed: make(chan struct{}), wake: make(chan struct{}, 1), full: make(chan struct{}, 1)}
+	return s
+}
+
+var buffers = sync.Pool{New: func() any { return new([]byte) }}
+
+// add writes what one call logged into the journal.
+func (s *sender) add(op string, rs ...record) error {
+	if len(rs) == 0 {
+		return nil
+	}
+	if s.closed.Load() {
+		return invalid(op, "the run is closed")
+	}
+	buf := buffers.Get().(*[]byte)
+	b := (*buf)[:0]
+	for i := range rs {
+		b = rs[i].appendTo(b)
+	}
+	before := s.waiting.Add(int64(len(rs))) - int64(len(rs))
+	err := s.j.Append(b)
+	if cap(b) <= 1<<20 {
+		*buf = b
+		buffers.Put(buf)
+	}
+	if err != nil {
+		s.waiting.Add(-int64(len(rs)))
+		return &mlops.Error{Kind: mlops.ErrUnavailable, Service: "mlflow", Op: op, Cause: err, Message: fmt.Sprintf("not kept: %v", err)}
+	}
+	if before < maxEntries && before+int64(len(rs)) >= maxEntries {
+		nudge(s.full) // not wake: a server that is down is not asked more often for it
+	}
+	return nil
+}
+
+func nudge(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// loop sends until the sender is stopped or the ended run is sent.
+func (s *sender) loop() {
+	defer close(s.over)
+	for try := 1; s.await(); {
+		s.gather()
+		err := s.step(s.ctx)
+		s.settle(err)
+		if err == nil {
+			try = 1
+			continue
+		}
+		if s.sleep(try, err) != nil {
+			return
+		}
+		try++
+	}
+	if s.ctx.Err() == nil {
+		s.finish() // the ended run is sent
+	}
+}
+
+// await waits until there is something to do; false: there will not be.
+func (s *sender) await() bool {
+	for {
+		s.mu.Lock()
+		busy := s.fill() > 0 || !s.placed
+		drained := s.ended && !busy
+		s.mu.Unlock()
+		switch {
+		case s.ctx.Err() != nil || drained:
+			return false
+		case busy:
+			return true
+		}
+		select {
+		case <-s.j.More():
+		case <-s.wake:
+		case <-s.ctx.Done():
+		}
+	}
+}
+
+// fill reads ahead from the journal, up to two full batches, and returns how
+// many records are there. The caller holds mu.
+func (s *sender) fill() int {
+	for len(s.ahead) < 2*maxEntries {
+		e, ok := s.j.Next()
+		if !ok {
+			break
+		}
+		rs, err := readRecords(e.Seq, e.Data)
+		if err != nil {
+			s.reject(e, fmt.Errorf("mlflow: record %d of run %s: %w", e.Seq, s.head.UID, err))
+		}
+		if len(rs) == 0 && len(s.ahead) == 0 {
+			s.done = e.Seq
+			_ = s.j.Ack(e.Seq)
+		}
+		s.seen = e.Seq
+		s.ahead = append(s.ahead, rs...)
+		for _, r := range rs {
+			s.last = max(s.last, r.millis)
+			s.endSeen = s.endSeen || r.kind == endRecord || r.kind == detachRecord
+		}
+	}
+	return len(s.ahead)
+}
+
+// gather waits a little for company, unless somebody waits for the sender or a
+// batch is full.
+func (s *sender) gather() {
+	s.mu.Lock()
+	urgent := s.flushes > 0 || s.ended || !s.placed || len(s.ahead) >= maxEntries
+	if !urgent {
+		select {
+		case <-s.wake: // of a flush that is over
+		default:
+		}
+	}
+	s.mu.Unlock()
+	if urgent || s.c.linger <= 0 || s.waiting.Load() >= maxEntries {
+		return
+	}
+	t := time.NewTimer(s.c.linger)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-s.wake:
+	case <-s.full:
+	case <-s.ctx.Done():
+	}
+}
+
+// step makes the run, or sends one batch of it.
+func (s *sender) step(ctx context.Context) error {
+	s.mu.Lock()
+	placed, at := s.placed, s.at
+	s.mu.Unlock()
+	if !placed {
+		at, err := s.place(ctx)
+		if err != nil {
+			return err
+		}
+		s.mu.Lock()
+		s.at, s.placed = at, true
+		s.mu.Unlock()
+		return nil
+	}
+	s.mu.Lock()
+	s.fill()
+	batch := s.ahead[:batchSize(s.ahead)]
+	s.mu.Unlock()
+	if len(batch) == 0 {
+		return nil
+	}
+	var refused []refusal
+	err := s.c.sendRecords(ctx, s.j, at, batch, func(r record, err error) { refused = append(refused, refusal{r, err}) })
+	if err != nil {
+		return err // the batch is sent again as a whole, so that nothing is reported twice
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, r := range refused {
+		s.reject(spool.Entry{Seq: r.record.seq, Data: r.record.appendTo(nil)}, fmt.Errorf("%s: %w", r.record, r.err))
+	}
+	s.ahead = s.ahead[len(batch):]
+	last := batch[len(batch)-1].seq
+	if len(s.ahead) > 0 && s.ahead[0].seq == last {
+		last-- // the rest of that call waits
+	} else if len(s.ahead) == 0 {
+		s.ahead, last = nil, s.seen
+	}
+	s.waiting.Add(-int64(len(batch)))
+	s.sent += len(batch) - len(refused)
+	if last <= s.done {
+		return nil
+	}
+	s.done = last
+	if err := s.j.Ack(last); err != nil {
+		s.c.log.Debug("ack", "service", "mlflow", "run_uid", s.head.UID, "error", err) // at worst it is sent again
+		return nil
+	}
+	for _, r := range batch {
+		if r.kind == fileRecord && !slices.ContainsFunc(refused, func(x refusal) bool { return x.record.text == r.text }) {
+			_ = s.j.RemoveFile(r.text) // the journal's folder goes in the end anyway
+		}
+	}
+	return nil
+}
+
+type refusal struct {
+	record record
+	err    error
+}
+
+// settle notes the outcome of a step and wakes who waits for it.
+func (s *sender) settle(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.failure = err; err != nil {
+		s.failures++
+		s.c.log.Debug("send", "service", "mlflow", "run_uid", s.head.UID, "error", err)
+	}
+	close(s.changed)
+	s.changed = make(chan struct{})
+}
+
+// dir is the folder of the client's journals; "" for none.
+func (s *sender) dir() string {
+	dir, _ := s.c.folder()
+	return dir
+}
+
+// passing reports whether err may go away by itself.
+func passing(err error) bool {
+	return errors.Is(err, mlops.ErrUnavailable) || errors.Is(err, mlops.ErrRateLimited)
+}
+
+// sleep waits before another attempt, or until somebody asks for one. An error
+// that will not go away by itself, such as wrong credentials, is tried again
+// only when somebody asks.
+func (s *sender) sleep(try int, err error) error {
+	ctx, cancel := context.WithCancel(s.ctx)
+	defer cancel()
+	most := longest
+	s.mu.Lock()
+	if s.flushes > 0 {
+		most = hurried
+	}
+	s.mu.Unlock()
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		if !passing(err) {
+			<-ctx.Done()
+			return
+		}
+		_ = s.c.pause(ctx, max(backoff(try, most), retryAfter(err)))
+	}()
+	select {
+	case <-over:
+	case <-s.wake:
+		cancel()
+		<-over
+	}
+	return s.ctx.Err()
+}
+
+func retryAfter(err error) time.Duration {
+	if e, ok := errors.AsType[*mlops.Error](err); ok {
+		return e.RetryAfter
+	}
+	return 0
+}
+
+// reject keeps what the server refused, beside the journal and for Flush and
+// End. The caller holds mu.
+func (s *sender) reject(e spool.Entry, err error) {
+	if kerr := s.j.Refuse(e, err.Error()); kerr != nil {
+		s.c.log.Warn("refused record not kept", "service", "mlflow", "run_uid", s.head.UID, "record", err, "error", kerr)
+	}
+	if len(s.rejected) >= maxRejected {
+		s.more++
+		return
+	}
+	s.rejected = append(s.rejected, err)
+}
+
+// complaints returns what was refused or lost since it was last asked.
+func (s *sender) complaints() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	errs := s.rejected
+	if s.more > 0 {
+		errs = append(errs, fmt.Errorf("mlflow: %d more records were refused", s.more))
+	}
+	s.rejected, s.more = nil, 0
+	st := s.j.Stats()
+	if missing := st.Dropped + st.Lost; missing > s.gap {
+		errs = append(errs, &mlops.Error{Kind: mlops.ErrUnavailable, Service: "mlflow", Op: "Flush", Cause: s.j.Trouble(),
+			Message: fmt.Sprintf("%d records of run %s are missing from its journal", missing-s.gap, s.head.UID)})
+		s.gap = missing
+	}
+	return errors.Join(errs...)
+}
+
+// patience is what makes a flush give up.
+type patience int
+
+const (
+	someTries patience = iota // so many failed attempts
+	stubborn                  // ctx alone
+)
+
+// flush waits until all that was logged before is settled. It gives up when
+// ctx ends, when nobody listens at the server's address, at an error that will
+// not go away by itself, and when p is at its end.
+func (s *sender) flush(ctx context.Context, p patience) error {
+	target := s.j.Stats().Last
+	s.mu.Lock()
+	failures := s.failures
+	s.flushes++
+	s.mu.Unlock()
+	nudge(s.wake)
+	defer func() {
+		s.mu.Lock()
+		s.flushes--
+		s.mu.Unlock()
+	}()
+	for {
+		s.mu.Lock()
+		done, changed, failure := s.placed && s.done >= target, s.changed, s.failure
+		failed := s.failures - failures
+		s.mu.Unlock()
+		switch {
+		case done:
+			return nil
+		case failed > 0 && failure != nil && (!unsure(failure) || p == someTries && failed >= flushTries):
+			return s.waits(failure)
+		case s.ctx.Err() != nil:
+			return invalid("Flush", "the run is closed; %d records were not sent", s.waiting.Load())
+		}
+		select {
+		case <-changed:
+		case <-s.ctx.Done():
+		case <-ctx.Done():
+			if failure == nil {
+				failure = fmt.Errorf("mlflow: Flush: %w", context.Cause(ctx))
+			}
+			return s.waits(failure)
+		}
+	}
+}
+
+func (s *sender) waits(err error) error {
+	return fmt.Errorf("%w; %d records wait", err, s.waiting.Load())
+}
+
+// whereabouts waits until the server has the run.
+func (s *sender) whereabouts(ctx context.Context) (whereabouts, error) {
+	for {
+		s.mu.Lock()
+		at, placed, failure, changed := s.at, s.placed, s.failure, s.changed
+		s.mu.Unlock()
+		switch {
+		case placed:
+			return at, nil
+		case failure != nil && !passing(failure):
+			return at, failure
+		}
+		select {
+		case <-changed:
+		case <-s.ctx.Done():
+			return at, invalid("ID", "the run is closed; the server does not have it")
+		case <-ctx.Done():
+			if failure == nil {
+				failure = &mlops.Error{Kind: mlops.ErrUnavailable, Service: "mlflow", Op: "ID", Cause: context.Cause(ctx), Message: "the server has not answered yet"}
+			}
+			return at, failure
+		}
+	}
+}
+
+// finish lets go of a journal whose run is over and sent.
+func (s *sender) finish() {
+	s.closed.Store(true)
+	s.c.runs.remove(s)
+	if err := s.j.Close(); err != nil {
+		s.c.log.Warn("journal", "service", "mlflow", "run_uid", s.head.UID, "error", err)
+	}
+}
+
+// close stops sending and lets go of the run without ending it.
+func (s *sender) close() error {
+	s.closed.Store(true)
+	s.stop()
+	<-s.over
+	st := s.j.Stats()
+	s.mu.Lock()
+	ended, sent := s.ended, s.placed && s.done >= st.Last
+	s.mu.Unlock()
+	path := s.j.Path()
+	err := s.left(sent)
+	if s.head.Owner && !ended {
+		_ = s.j.Append(record{kind: detachRecord}.appendTo(nil)) // without it the run would count as killed
+	}
+	s.finish()
+	if sent && st.Refused == 0 && path != "" {
+		err = spool.Discard(path)
+	}
+	return err
+}
+
+// left is the error for what was not sent, nil if all was.
+func (s *sender) left(sent bool) error {
+	if sent {
+		return nil
+	}
+	where := "they are lost with this process"
+	if trouble := s.j.Trouble(); trouble != nil {
+		where = fmt.Sprintf("the journal keeps none of them (%v)", trouble)
+	} else if p := s.j.Path(); p != "" {
+		where = "they wait in " + p + " (mlopsctl sync sends them)"
+	}
+	return &mlops.Error{Kind: mlops.ErrUnavailable, Service: "mlflow", Op: "Close", Message: fmt.Sprintf("%d records of run %s were not sent; %s", s.waiting.Load(), s.head.UID, where)}
+}
+
+// joinShort joins errors, of many only the first three.
+func joinShort(errs []error) error {
+	var kept []error
+	n := 0
+	for _, err := range errs {
+		if err == nil {
+			continue
+		}
+		if n++; n <= 3 {
+			kept = append(kept, err)
+		}
+	}
+	if n > 3 {
+		kept = append(kept, fmt.Errorf("mlflow: and %d more runs", n-3))
+	}
+	return errors.Join(kept...)
+}

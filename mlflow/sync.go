@@ -1,0 +1,199 @@
+package mlflow
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"time"
+
+	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/internal/spool"
+)
+
+// Backlog is one journal: what a program logged to a run and the server does
+// not have, as far as this machine knows.
+type Backlog struct {
+	Path    string // the journal's folder
+	Run     string // UID, or the ID of a run that another client made
+	Server  string // its URL, or the name that [Journal] gave it
+	Held    bool   // a program is writing or sending it
+	Created time.Time
+	Changed time.Time
+
+	Waiting int    // calls that the server does not have
+	Sent    int    // records that Sync sent
+	Refused int    // records that the server refused; they are kept
+	Lost    uint64 // calls that damage took, as far as it is known
+	Dropped uint64 // calls that the disk did not take
+	Torn    int64  // offset of a torn end; -1: none
+	Bytes   int64  // on disk
+
+	Err error // why it was not sent; nil: it was, or nobody tried
+}
+
+// Backlogs lists the journals in dir, the oldest first; "" is the default
+// folder. There being none is no error.
+func Backlogs(dir string) iter.Seq2[Backlog, error] {
+	return func(yield func(Backlog, error) bool) {
+		if dir == "" {
+			var err error
+			if dir, err = DefaultJournalDir(); err != nil {
+				yield(Backlog{}, err)
+				return
+			}
+		}
+		for i, err := range spool.List(dir) {
+			if !yield(backlogOf(i), err) {
+				return
+			}
+		}
+	}
+}
+
+func backlogOf(i spool.Info) Backlog {
+	b := Backlog{Path: i.Path, Run: i.Name, Held: i.Held, Created: i.Created, Changed: i.Changed,
+		Waiting: int(i.Waiting), Refused: i.Refused, Lost: i.Lost, Dropped: i.Dropped, Torn: i.Torn, Bytes: i.Bytes}
+	if h, err := readHead(i.Head); err == nil {
+		b.Server = h.Server
+	}
+	return b
+}
+
+func readHead(b []byte) (head, error) {
+	var h head
+	if err := json.Unmarshal(b, &h); err != nil || h.UID == "" {
+		return h, fmt.Errorf("the head of the journal is damaged: %w", errors.Join(err, errRecord))
+	}
+	return h, nil
+}
+
+// Refusals lists the records of a journal that the server refused, in words.
+func (b Backlog) Refusals() iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		for r, err := range spool.Refusals(b.Path) {
+			if !yield(r.Why, err) {
+				return
+			}
+		}
+	}
+}
+
+// Discard deletes the journal with all that was not sent. The error matches
+// [mlops.ErrConflict] while a program holds it.
+func (b Backlog) Discard() error { return spool.Discard(b.Path) }
+
+// SyncOptions select what Sync sends.
+type SyncOptions struct {
+	Run      string        // one run, by the UID or ID it was logged under; empty: all
+	MaxAge   time.Duration // older journals are left alone; 0: none is too old
+	Progress func(Backlog) // called as journals are done with
+}
+
+// Sync sends what programs that are gone left for this server: the journals of
+// the client's folder whose lock is free, the oldest first. It returns them
+// all; what was not sent has an Err. A run whose program was killed is marked
+// as [Killed]. After the first journal that finds the server away the others
+// are not tried. Programs may go on logging meanwhile, and several may Sync.
+//
+// The error is for a folder that cannot be read, or the end of ctx.
+func (c *Client) Sync(ctx context.Context, opt SyncOptions) ([]Backlog, error) {
+	dir, err := c.folder()
+	if err != nil || dir == "" {
+		return nil, err
+	}
+	var out []Backlog
+	var down error
+	for i, err := range spool.List(dir) {
+		if err != nil {
+			return out, err
+		}
+		b := backlogOf(i)
+		if (opt.Run != "" && b.Run != opt.Run) || b.Server != c.server() && b.Server != "" {
+			continue
+		}
+		switch {
+		case b.Held:
+		case opt.MaxAge > 0 && time.Since(b.Changed) > opt.MaxAge:
+			b.Err = &mlops.Error{Kind: mlops.ErrUnavailable, Service: "mlflow", Op: "Sync", Message: fmt.Sprintf("older than %s: left alone", opt.MaxAge)}
+		case down != nil:
+			b.Err = down
+		default:
+			b, err = c.adopt(ctx, i, &b)
+			if b.Err = err; errors.Is(err, mlops.ErrNotFound) && b.Waiting == 0 {
+				continue // another program was quicker
+			}
+			if passing(err) {
+				down = err
+			}
+		}
+		if opt.Progress != nil {
+			opt.Progress(b)
+		}
+		out = append(out, b)
+		if ctx.Err() != nil {
+			return out, context.Cause(ctx)
+		}
+	}
+	return out, nil
+}
+
+// adopt sends a journal that nobody holds.
+func (c *Client) adopt(ctx context.Context, i spool.Info, b *Backlog) (Backlog, error) {
+	if b == nil {
+		of := backlogOf(i)
+		b = &of
+	}
+	j, err := spool.Open(i.Path, spool.Options{Logger: c.log})
+	if err != nil {
+		return *b, err
+	}
+	defer j.Close()
+	h, err := readHead(j.Head())
+	if err != nil {
+		return *b, err
+	}
+	s := c.idleSender(ctx, j, h)
+	defer s.stop()
+	s.asked = true // the program before us may have asked
+	err = s.drain(ctx, i.Changed)
+	st := j.Stats()
+	b.Sent, b.Waiting, b.Refused, b.Lost, b.Torn = s.sent, int(st.Waiting), st.Refused, st.Lost, st.Torn
+	if err == nil && st.Refused == 0 {
+		err = spool.Discard(i.Path)
+	}
+	return *b, err
+}
+
+// drain sends all there is, once, and tells the end of a run whose program did
+// not live to tell it: at the time of its last record, else when the journal changed.
+func (s *sender) drain(ctx context.Context, changed time.Time) error {
+	for {
+		s.mu.Lock()
+		busy := s.fill() > 0 || !s.placed
+		s.mu.Unlock()
+		if !busy {
+			break
+		}
+		if err := s.step(ctx); err != nil {
+			return err
+		}
+	}
+	if !s.head.Owner || s.endSeen {
+		return nil
+	}
+	for i := range journals(s.dir(), s.head.UID) {
+		if i.Held && i.Path != s.j.Path() {
+			return nil // another program goes on with the run
+		}
+	}
+	r, err := s.c.RunInfo(ctx, s.at.id)
+	if err != nil || r.Status != Running {
+		return err
+	}
+	if s.last > 0 {
+		changed = time.UnixMilli(s.last)
+	}
+	return s.c.UpdateRun(ctx, r.ID, RunUpdate{Status: Killed, End: changed})
+}
