@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 
 	"github.com/mlops-integration/mlops"
 	"github.com/mlops-integration/mlops/internal/stackfile"
@@ -57,6 +58,7 @@ func Sync(ctx context.Context, opt mlflow.SyncOptions, options ...Option) ([]mlf
 		}
 		out = append(out, b)
 	}
+	slices.SortStableFunc(out, func(a, b mlflow.Backlog) int { return a.Created.Compare(b.Created) })
 	return out, errors.Join(errs...)
 }
 
