@@ -29,7 +29,7 @@ func Example() {
 		defer func() { err = run.End(ctx, err) }() // finished, failed or killed, as err says
 
 		for step := range 100 {
-			if err := run.LogMetric(ctx, int64(step), "loss", train(step)); err != nil { // does not wait for the server
+			if err := run.LogMetric(ctx, int64(step), "loss", train(step)); err != nil { // journaled: survives a dead server and kill -9
 				return err
 			}
 		}
