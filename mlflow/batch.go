@@ -30,6 +30,8 @@ func (c *Client) sendRecords(ctx context.Context, j *spool.Journal, at whereabou
 	case endRecord:
 		_, err := send[transport.None](ctx, c, "End", "POST", "runs/update", map[string]any{"run_id": runID, "status": first.text, "end_time": first.millis})
 		return refused(err, first, reject)
+	case outputRecord:
+		return refused(c.logOutput(ctx, at, first.key, first.step), first, reject)
 	case detachRecord:
 		return nil
 	case blobRecord, fileRecord:
@@ -164,16 +166,13 @@ func batchSize(rs []record) int {
 		case tagRecord:
 			tags++
 		case blobRecord, fileRecord:
-			if i > 0 && rs[0].kind < blobRecord {
-				return i
-			}
 			if files++; files > maxUploads {
 				return i
 			}
 		default:
 			return max(i, 1) // goes by a call of its own
 		}
-		if rs[0].kind >= blobRecord && r.kind < blobRecord {
+		if i > 0 && (rs[0].kind >= blobRecord) != (r.kind >= blobRecord) {
 			return i
 		}
 		if r.kind != metricRecord {

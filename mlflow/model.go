@@ -77,7 +77,7 @@ func (r *Run) LogModel(ctx context.Context, dir string, m Model) (ModelVersion, 
 	if err := r.c.finalize(ctx, logged.ID, modelReady); err != nil {
 		return ModelVersion{}, err
 	}
-	if err := r.logOutput(ctx, at, logged.ID, m.Step); err != nil {
+	if err := r.c.logOutput(ctx, at, logged.ID, m.Step); err != nil {
 		return ModelVersion{}, err
 	}
 	v := ModelVersion{Source: "models:/" + logged.ID, RunID: at.id, ModelID: logged.ID}
@@ -129,8 +129,8 @@ func (r *Run) upload(ctx context.Context, at whereabouts, p *pkg, logged LoggedM
 // logOutput tells that a logged model came out of the run.
 //
 // MLflow REST: POST /api/2.0/mlflow/runs/outputs
-func (r *Run) logOutput(ctx context.Context, at whereabouts, model string, step int64) error {
-	_, err := send[transport.None](ctx, r.c, "LogModel", "POST", "runs/outputs", map[string]any{
+func (c *Client) logOutput(ctx context.Context, at whereabouts, model string, step int64) error {
+	_, err := send[transport.None](ctx, c, "LogOutputs", "POST", "runs/outputs", map[string]any{
 		"run_id": at.id, "models": []map[string]any{{"model_id": model, "step": step}}})
 	return err
 }

@@ -21,6 +21,7 @@ const (
 	detachRecord // the program let go of the run without ending it
 	blobRecord   // an artifact, its bytes within
 	fileRecord   // an artifact, its bytes in a file beside the journal
+	outputRecord // a logged model that came out of the run
 )
 
 // record is one thing that was logged, as it will be sent. What one call
@@ -28,7 +29,7 @@ const (
 type record struct {
 	seq    uint64
 	kind   kind
-	key    string // of a metric, param or tag; path of an artifact
+	key    string // of a metric, param or tag; path of an artifact; ID of a model
 	text   string // value of a param or tag, status of the end, JSON of an input, name of a file
 	value  float64
 	millis int64
@@ -52,6 +53,8 @@ func (r record) String() string {
 		return fmt.Sprintf("dataset %q", in.Name)
 	case blobRecord, fileRecord:
 		return fmt.Sprintf("artifact %q", r.key)
+	case outputRecord:
+		return fmt.Sprintf("model %s", r.key)
 	}
 	return "the end of the run"
 }
@@ -82,6 +85,9 @@ func (r record) appendTo(b []byte) []byte {
 	case fileRecord:
 		b = appendText(b, r.key)
 		b = appendText(b, r.text)
+	case outputRecord:
+		b = binary.AppendVarint(b, r.step)
+		b = appendText(b, r.key)
 	}
 	return b
 }
@@ -113,6 +119,8 @@ func readRecords(seq uint64, b []byte) ([]record, error) {
 			r.key, r.blob = in.text(), []byte(in.text())
 		case fileRecord:
 			r.key, r.text = in.text(), in.text()
+		case outputRecord:
+			r.step, r.key = in.varint(), in.text()
 		default:
 			in.bad = true
 		}

@@ -315,6 +315,15 @@ func (r *Run) LogInputs(_ context.Context, inputs ...DatasetInput) error {
 	return r.s.add("LogInputs", rs...)
 }
 
+// LogOutput logs that a logged model came out of the run at a step. LogModel
+// does that by itself.
+func (r *Run) LogOutput(_ context.Context, step int64, modelID string) error {
+	if modelID == "" {
+		return invalid("LogOutput", "want the ID of a logged model, m-…")
+	}
+	return r.s.add("LogOutput", record{kind: outputRecord, key: modelID, step: step})
+}
+
 // Flush waits until the server has all that was logged before. The error names
 // each record that the server refused since the last Flush, and what the
 // journal could not keep; it matches [mlops.ErrUnavailable] if nobody listens
