@@ -27,6 +27,8 @@ type Options struct {
 	HTTP   *http.Client // nil: a client of our own
 	Logger *slog.Logger // nil: silent
 	Tries  int          // attempts per request; 0: 5
+
+	Artifacts ArtifactOptions
 }
 
 // Client speaks to one MLflow tracking server. It is safe for concurrent use.
@@ -35,6 +37,7 @@ type Client struct {
 	user  string
 	tries int
 	log   *slog.Logger
+	art   *artifacts
 
 	linger time.Duration // how long a record may wait for company
 	pause  func(ctx context.Context, try int) error
@@ -54,7 +57,7 @@ func New(opt Options) (*Client, error) {
 	if u, err := url.Parse(opt.URL); err == nil && user == "" {
 		user = u.User.Username()
 	}
-	c := &Client{t: t, user: user, tries: cmp.Or(opt.Tries, 5), log: opt.Logger, linger: 200 * time.Millisecond, pause: pause, newUID: newUID}
+	c := &Client{t: t, user: user, tries: cmp.Or(opt.Tries, 5), log: opt.Logger, art: newArtifacts(opt.Artifacts), linger: 200 * time.Millisecond, pause: pause, newUID: newUID}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
 	}
