@@ -139,7 +139,7 @@ func (r *reader) accept(obj *Object) error {
 func (r *reader) Read(p []byte) (int, error) {
 	for {
 		if r.to >= 0 && r.at >= r.to {
-			return 0, io.EOF
+			return 0, r.last()
 		}
 		if r.to >= 0 {
 			p = p[:min(int64(len(p)), r.to-r.at)]
@@ -169,6 +169,17 @@ func (r *reader) Read(p []byte) (int, error) {
 			return 0, fmt.Errorf("mlflow: Download: after %d bytes: %w", r.at-r.from, err)
 		}
 	}
+}
+
+// last hears what the store says at the end of an object, whose sum it may
+// have found wrong.
+func (r *reader) last() error {
+	if r.obj != nil && r.at == r.size {
+		if n, err := r.obj.Body.Read(make([]byte, 1)); n == 0 && err != nil && err != io.EOF {
+			return fmt.Errorf("mlflow: Download: at the end, after %d bytes: %w", r.at-r.from, err)
+		}
+	}
+	return io.EOF
 }
 
 func (r *reader) drop() {
