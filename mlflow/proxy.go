@@ -78,8 +78,9 @@ func openAt(ctx context.Context, t *transport.Client, call transport.Call, span 
 			header.Set("If-Range", span.Version)
 		}
 	}
-	call.Header = header
-	resp, err := transport.Open(ctx, t, call)
+	ranged := call
+	ranged.Header = header
+	resp, err := transport.Open(ctx, t, ranged)
 	if e, ok := errors.AsType[*mlops.Error](err); ok && e.Status == http.StatusRequestedRangeNotSatisfiable && span.From == 0 && span.To > 0 {
 		return openAt(ctx, t, call, Span{Version: span.Version}) // it is empty
 	}
