@@ -7,17 +7,16 @@ import (
 	"io"
 	"io/fs"
 	"iter"
-	"net/url"
 	"os"
 	"path"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/mlops-integration/mlops"
-	"github.com/mlops-integration/mlops/internal/transport"
 )
 
 // FileInfo is an artifact: a file or a folder.
@@ -27,29 +26,20 @@ type FileInfo struct {
 	SizeBytes int64 // 0 for a folder
 }
 
-const proxy = "/api/2.0/mlflow-artifacts/artifacts"
-
-// unsupportedURI is the error for artifacts that the server does not pass on.
+// unsupportedURI is the error for artifacts that neither the server passes on
+// nor a store keeps.
 func unsupportedURI(uri string) error {
 	scheme, _, _ := strings.Cut(uri, ":")
 	return &mlops.Error{Kind: mlops.ErrUnsupported, Service: "mlflow", Op: "Artifacts",
-		Message: fmt.Sprintf("artifacts at %s:… are not reached through this server; start it with --serve-artifacts and --artifacts-destination", scheme)}
-}
-
-// escape makes a URL path of an artifact path.
-func escape(p string) string {
-	parts := strings.Split(p, "/")
-	for i := range parts {
-		parts[i] = url.PathEscape(parts[i])
-	}
-	return proxy + "/" + strings.Join(parts, "/")
+		Message: fmt.Sprintf("artifacts at %s:… are not reached through this server; set Options.Artifacts.Stores[%q] (s3: package mlflow/s3store), or start the server with --serve-artifacts and --artifacts-destination", scheme, scheme)}
 }
 
 // Artifacts lists what lies in the folder at path, without its subfolders; ""
 // is the root. A folder that is not there is empty.
 //
 // of is a run by ID or UID, or a URI: mlflow-artifacts:/…, runs:/run/path,
-// models:/name/version, models:/name@alias or models:/m-….
+// models:/name/version, models:/name@alias, models:/m-…, or one whose scheme
+// has a [Store].
 //
 // MLflow REST: GET /api/2.0/mlflow-artifacts/artifacts
 func (c *Client) Artifacts(ctx context.Context, of, dir string) iter.Seq2[FileInfo, error] {
@@ -67,97 +57,34 @@ func (c *Client) Artifacts(ctx context.Context, of, dir string) iter.Seq2[FileIn
 	}
 }
 
-// list is Artifacts below a root of the proxy.
+// list is Artifacts below a root.
 func (c *Client) list(ctx context.Context, root, dir string) iter.Seq2[FileInfo, error] {
-	dir, perr := cleanPath(dir)
-	return pages(func(string) ([]FileInfo, string, error) {
-		if perr != nil {
-			return nil, "", perr
+	return func(yield func(FileInfo, error) bool) {
+		dir, err := cleanPath(dir)
+		if err != nil {
+			yield(FileInfo{}, err)
+			return
 		}
-		out, err := transport.Do[struct {
-			Files []struct {
-				Path  string  `json:"path"`
-				IsDir bool    `json:"is_dir"`
-				Size  wireInt `json:"file_size"`
-			} `json:"files"`
-		}](ctx, c.t, transport.Call{Op: "Artifacts", Method: "GET", Path: proxy, Query: url.Values{"path": {path.Join(root, dir)}}, Idempotent: true})
-		files := make([]FileInfo, 0, len(out.Files))
-		for _, f := range out.Files {
-			// The proxy tells names within the folder.
-			if name, err := cleanPath(f.Path); err != nil || name == "" || strings.Contains(name, "/") {
-				return nil, "", invalid("Artifacts", "the server lists a file named %q in %q", f.Path, dir)
+		store, err := c.store(root)
+		if err != nil {
+			yield(FileInfo{}, err)
+			return
+		}
+		for f, err := range store.List(ctx, join(root, dir)) {
+			if name, perr := cleanPath(f.Path); err == nil && (perr != nil || name == "" || strings.Contains(name, "/")) {
+				err = invalid("Artifacts", "the server lists a file named %q in %q", f.Path, dir)
 			}
-			files = append(files, FileInfo{path.Join(dir, f.Path), f.IsDir, int64(f.Size)})
+			if err != nil {
+				yield(FileInfo{}, err)
+				return
+			}
+			f.Path = path.Join(dir, f.Path)
+			if !yield(f, nil) {
+				return
+			}
 		}
-		return files, "", err
-	})
+	}
 }
-
-// Download opens one file; the caller closes it. The file is not held in
-// memory. A connection that is cut is an error of Read.
-//
-// MLflow REST: GET /api/2.0/mlflow-artifacts/artifacts/{path}
-func (c *Client) Download(ctx context.Context, of, file string) (io.ReadCloser, error) {
-	root, err := c.root(ctx, of)
-	if err != nil {
-		return nil, err
-	}
-	return c.open(ctx, root, file)
-}
-
-func (c *Client) open(ctx context.Context, root, file string) (io.ReadCloser, error) {
-	file, err := cleanPath(file)
-	if err != nil {
-		return nil, err
-	}
-	resp, err := transport.Open(ctx, c.t, transport.Call{Op: "Download", Method: "GET", Path: escape(path.Join(root, file)), Idempotent: true})
-	if err != nil {
-		return nil, err
-	}
-	return resp.Body, nil
-}
-
-// DownloadDir copies the folder at dir, with its subfolders, into localDir,
-// which is made if need be. Nothing is written outside of it, and a file
-// appears only when it is complete. The error matches [mlops.ErrNotFound] if
-// there is nothing to copy.
-//
-// MLflow REST: GET /api/2.0/mlflow-artifacts/artifacts
-func (c *Client) DownloadDir(ctx context.Context, of, dir, localDir string) error {
-	from, err := c.root(ctx, of)
-	if err != nil {
-		return err
-	}
-	if err := os.MkdirAll(localDir, 0o755); err != nil {
-		return err
-	}
-	to, err := os.OpenRoot(localDir)
-	if err != nil {
-		return err
-	}
-	defer to.Close()
-	if dir, err = cleanPath(dir); err != nil {
-		return err
-	}
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(parallel)
-	n := 0
-	walkErr := c.walk(ctx, path.Join(from, dir), "", func(f FileInfo) error {
-		n++
-		g.Go(func() error { return c.save(ctx, path.Join(from, dir), f, to) })
-		return nil
-	})
-	if err := g.Wait(); err != nil {
-		return err
-	}
-	if walkErr == nil && n == 0 {
-		return gone("DownloadDir", "there are no files at %s %s", of, dir)
-	}
-	return walkErr
-}
-
-// parallel is how many files are on their way at once.
-const parallel = 4
 
 // walk visits the files below a folder.
 func (c *Client) walk(ctx context.Context, root, dir string, visit func(FileInfo) error) error {
@@ -177,41 +104,22 @@ func (c *Client) walk(ctx context.Context, root, dir string, visit func(FileInfo
 	return nil
 }
 
-// save copies one file into to, under its name only when it is complete.
-func (c *Client) save(ctx context.Context, from string, f FileInfo, to *os.Root) error {
-	name := filepath.FromSlash(f.Path)
-	if err := to.MkdirAll(filepath.Dir(name), 0o755); err != nil {
-		return err
-	}
-	body, err := c.open(ctx, from, f.Path)
+// Upload stores src at artifactPath; what is there is replaced. It returns nil
+// only when the server has it whole. What was cut off is sent again: in parts
+// where [ArtifactOptions].Presigned or the [Store] allow it, whole elsewhere.
+//
+// MLflow REST: PUT /api/2.0/mlflow-artifacts/artifacts/{path}
+func (c *Client) Upload(ctx context.Context, to string, src Source, artifactPath string) error {
+	root, err := c.root(ctx, to)
 	if err != nil {
 		return err
 	}
-	defer body.Close()
-	part := name + ".part-" + newUID()[:8]
-	w, err := to.OpenFile(part, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
-	if err != nil {
-		return err
-	}
-	n, err := io.Copy(w, body)
-	if cerr := w.Close(); err == nil {
-		err = cerr
-	}
-	if err == nil && f.SizeBytes > 0 && n != f.SizeBytes {
-		err = io.ErrUnexpectedEOF
-	}
-	if err == nil {
-		err = to.Rename(part, name)
-	}
-	if err != nil {
-		_ = to.Remove(part)
-		return fmt.Errorf("%s: %w", f.Path, err)
-	}
-	return nil
+	return c.put(ctx, root, artifactPath, src)
 }
 
-// UploadFile stores a local file at artifactPath; what is there is replaced.
-// The file is not held in memory, and it must not change meanwhile.
+// UploadFile stores a local file at artifactPath, as [Client.Upload] does. The
+// file is not held in memory; the error matches [mlops.ErrConflict] if it
+// changed meanwhile.
 //
 // MLflow REST: PUT /api/2.0/mlflow-artifacts/artifacts/{path}
 func (c *Client) UploadFile(ctx context.Context, to, localPath, artifactPath string) error {
@@ -222,19 +130,16 @@ func (c *Client) UploadFile(ctx context.Context, to, localPath, artifactPath str
 	return c.putFile(ctx, root, localPath, artifactPath)
 }
 
-// UploadBytes stores b at artifactPath; what is there is replaced.
+// UploadBytes stores b at artifactPath, as [Client.Upload] does.
 //
 // MLflow REST: PUT /api/2.0/mlflow-artifacts/artifacts/{path}
 func (c *Client) UploadBytes(ctx context.Context, to string, b []byte, artifactPath string) error {
-	root, err := c.root(ctx, to)
-	if err != nil {
-		return err
-	}
-	return c.putBytes(ctx, root, b, artifactPath)
+	return c.Upload(ctx, to, bytes.NewReader(b), artifactPath)
 }
 
 // UploadDir stores the files below a local folder, with their folders, in
-// artifactDir.
+// artifactDir. Several are on their way at once; the sizes of all are compared
+// with the server's list in the end.
 //
 // MLflow REST: PUT /api/2.0/mlflow-artifacts/artifacts/{path}
 func (c *Client) UploadDir(ctx context.Context, to, localDir, artifactDir string) error {
@@ -245,22 +150,31 @@ func (c *Client) UploadDir(ctx context.Context, to, localDir, artifactDir string
 	return c.putDir(ctx, root, localDir, artifactDir)
 }
 
-func (c *Client) putFile(ctx context.Context, root, localPath, artifactPath string) error {
-	info, err := os.Stat(localPath)
+// DeleteArtifacts removes a file, or a folder with all that lies in it. It is
+// no error if there is nothing.
+//
+// MLflow REST: DELETE /api/2.0/mlflow-artifacts/artifacts/{path}
+func (c *Client) DeleteArtifacts(ctx context.Context, of, artifactPath string) error {
+	p, err := cleanPath(artifactPath)
 	if err != nil {
 		return err
 	}
-	if !info.Mode().IsRegular() {
-		return invalid("UploadFile", "%s is not a file", localPath)
+	if p == "" {
+		return invalid("DeleteArtifacts", "name what is to be deleted; the root of the artifacts is not")
 	}
-	return c.put(ctx, root, artifactPath, &transport.Stream{
-		Open: func() (io.ReadCloser, error) { return os.Open(localPath) }, Size: info.Size(), ContentType: "application/octet-stream"})
+	root, err := c.root(ctx, of)
+	if err != nil {
+		return err
+	}
+	store, err := c.store(root)
+	if err != nil {
+		return err
+	}
+	return store.Delete(ctx, join(root, p))
 }
 
-func (c *Client) putBytes(ctx context.Context, root string, b []byte, artifactPath string) error {
-	return c.put(ctx, root, artifactPath, &transport.Stream{
-		Open: func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b)), nil }, Size: int64(len(b)), ContentType: "application/octet-stream"})
-}
+// parallel is how many requests with artifacts are on their way at once.
+const parallel = 4
 
 // percentCode is what MLflow decodes once more after HTTP did, so that the file
 // would lie under another name (validate_path_is_safe in mlflow/utils/uri.py).
@@ -280,28 +194,95 @@ func uploadPath(artifactPath string) (string, error) {
 	return p, nil
 }
 
-func (c *Client) put(ctx context.Context, root, artifactPath string, body *transport.Stream) error {
+func (c *Client) put(ctx context.Context, root, artifactPath string, src Source) error {
 	p, err := uploadPath(artifactPath)
 	if err != nil {
 		return err
 	}
-	_, err = transport.Do[transport.None](ctx, c.t, transport.Call{Op: "Upload", Method: "PUT", Path: escape(path.Join(root, p)), Raw: body, Idempotent: true})
+	store, err := c.store(root)
 	if err != nil {
+		return err
+	}
+	if err := store.Put(ctx, join(root, p), src); err != nil {
 		return fmt.Errorf("%s: %w", p, err)
 	}
 	return nil
 }
 
+func (c *Client) putBytes(ctx context.Context, root string, b []byte, artifactPath string) error {
+	return c.put(ctx, root, artifactPath, bytes.NewReader(b))
+}
+
+func (c *Client) putFile(ctx context.Context, root, localPath, artifactPath string) error {
+	_, err := c.sendFile(ctx, root, localPath, artifactPath)
+	return err
+}
+
+// sendFile stores a local file and tells its size.
+func (c *Client) sendFile(ctx context.Context, root, localPath, artifactPath string) (int64, error) {
+	f, err := os.Open(localPath)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	if !info.Mode().IsRegular() {
+		return 0, invalid("UploadFile", "%s is not a file", localPath)
+	}
+	if err := c.put(ctx, root, artifactPath, io.NewSectionReader(f, 0, info.Size())); err != nil {
+		return 0, err
+	}
+	now, err := f.Stat()
+	if err == nil && (now.Size() != info.Size() || !now.ModTime().Equal(info.ModTime())) {
+		err = &mlops.Error{Kind: mlops.ErrConflict, Service: "mlflow", Op: "Upload", Message: localPath + " changed while it was sent"}
+	}
+	return info.Size(), err
+}
+
 func (c *Client) putDir(ctx context.Context, root, localDir, artifactDir string) error {
+	to, err := cleanPath(artifactDir)
+	if err != nil {
+		return err
+	}
 	files, err := localFiles(localDir)
 	if err != nil {
 		return err
 	}
-	g, ctx := errgroup.WithContext(ctx)
+	var mu sync.Mutex
+	sizes := map[string]map[string]int64{} // by folder and name
+	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(parallel)
 	for _, f := range files {
 		g.Go(func() error {
-			return c.putFile(ctx, root, filepath.Join(localDir, filepath.FromSlash(f)), path.Join(artifactDir, f))
+			p := path.Join(to, f)
+			n, err := c.sendFile(gctx, root, filepath.Join(localDir, filepath.FromSlash(f)), p)
+			mu.Lock()
+			defer mu.Unlock()
+			dir, name := path.Dir(p), path.Base(p)
+			if sizes[dir] == nil {
+				sizes[dir] = map[string]int64{}
+			}
+			sizes[dir][name] = n
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	if !strings.HasPrefix(root, proxied+":") {
+		return nil // a Store answers for itself
+	}
+	g, gctx = errgroup.WithContext(ctx)
+	g.SetLimit(parallel)
+	for dir, want := range sizes {
+		g.Go(func() error {
+			if dir == "." {
+				dir = ""
+			}
+			return c.verifySizes(gctx, join(root, dir), want)
 		})
 	}
 	return g.Wait()

@@ -31,6 +31,8 @@ type Options struct {
 
 	// Journal is where what runs log is kept until the server has it.
 	Journal Journal
+
+	Artifacts ArtifactOptions
 }
 
 // Client speaks to one MLflow tracking server. It is safe for concurrent use.
@@ -41,6 +43,7 @@ type Client struct {
 	log     *slog.Logger
 	journal Journal
 	runs    *openRuns
+	art     *artifacts
 
 	linger time.Duration // how long a record may wait for company
 	pause  func(ctx context.Context, d time.Duration) error
@@ -60,7 +63,7 @@ func New(opt Options) (*Client, error) {
 	if u, err := url.Parse(opt.URL); err == nil && user == "" {
 		user = u.User.Username()
 	}
-	c := &Client{t: t, user: user, tries: cmp.Or(opt.Tries, 5), log: opt.Logger, journal: opt.Journal,
+	c := &Client{t: t, user: user, tries: cmp.Or(opt.Tries, 5), log: opt.Logger, journal: opt.Journal, art: newArtifacts(opt.Artifacts),
 		runs:   &openRuns{senders: map[*sender]struct{}{}, experiments: map[string]string{}},
 		linger: 200 * time.Millisecond, pause: pause, newUID: newUID}
 	if c.log == nil {

@@ -103,7 +103,7 @@ func readRecords(seq uint64, b []byte) ([]record, error) {
 	var out []record
 	for len(b) > 0 {
 		r := record{seq: seq, kind: kind(b[0])}
-		in := reader{b: b[1:]}
+		in := fields{b: b[1:]}
 		switch r.kind {
 		case metricRecord:
 			r.step, r.millis, r.value = in.varint(), in.varint(), in.float()
@@ -132,13 +132,13 @@ func readRecords(seq uint64, b []byte) ([]record, error) {
 	return out, nil
 }
 
-// reader takes fields from the front of b; bad once one was not there.
-type reader struct {
+// fields takes fields from the front of b; bad once one was not there.
+type fields struct {
 	b   []byte
 	bad bool
 }
 
-func (r *reader) take(n int) []byte {
+func (r *fields) take(n int) []byte {
 	if r.bad || n < 0 || n > len(r.b) {
 		r.bad = true
 		return nil
@@ -148,7 +148,7 @@ func (r *reader) take(n int) []byte {
 	return out
 }
 
-func (r *reader) varint() int64 {
+func (r *fields) varint() int64 {
 	v, n := binary.Varint(r.b)
 	if n <= 0 {
 		r.bad = true
@@ -158,14 +158,14 @@ func (r *reader) varint() int64 {
 	return v
 }
 
-func (r *reader) float() float64 {
+func (r *fields) float() float64 {
 	if b := r.take(8); b != nil {
 		return math.Float64frombits(binary.LittleEndian.Uint64(b))
 	}
 	return 0
 }
 
-func (r *reader) text() string {
+func (r *fields) text() string {
 	v, n := binary.Uvarint(r.b)
 	if n <= 0 || v > uint64(len(r.b)) {
 		r.bad = true

@@ -2,14 +2,16 @@ package mlflow
 
 import (
 	"context"
+	"maps"
 	"net/url"
 	"path"
+	"slices"
 	"strings"
 )
 
 // place is what an artifact address names before the server is asked.
 type place struct {
-	scheme  string // "proxy", "run", "model", "version", "alias"
+	scheme  string // "proxy", "store", "run", "model", "version", "alias"
 	id      string // of the run or the logged model; the registered model's name
 	version string // or alias
 	path    string // within it, clean, "" for the root
@@ -20,9 +22,10 @@ type place struct {
 //	<run ID or UID>            runs:/<run>/path
 //	mlflow-artifacts:/path     mlflow-artifacts://host/path
 //	models:/m-…/path           models:/name/version/path     models:/name@alias/path
+//	s3://bucket/path           and whatever other scheme is in stores
 //
 // host is the server's own; an artifact URI that names another is not ours.
-func parsePlace(of, host string) (place, error) {
+func parsePlace(of, host string, stores ...string) (place, error) {
 	const op = "Artifacts"
 	scheme, rest, isURI := strings.Cut(of, ":")
 	if !isURI {
@@ -31,9 +34,15 @@ func parsePlace(of, host string) (place, error) {
 		}
 		return place{scheme: "run", id: of}, nil
 	}
+	if slices.Contains(stores, scheme) && scheme != proxied && scheme != "runs" && scheme != "models" {
+		if slices.Contains(strings.Split(rest, "/"), "..") {
+			return place{}, invalid(op, "URI %q is not allowed", of)
+		}
+		return place{scheme: "store", path: strings.TrimRight(of, "/")}, nil
+	}
 	if strings.HasPrefix(rest, "//") {
 		u, err := url.Parse(of)
-		if err != nil || scheme != "mlflow-artifacts" || (u.Host != "" && u.Host != host) {
+		if err != nil || scheme != proxied || (u.Host != "" && u.Host != host) {
 			return place{}, unsupportedURI(of)
 		}
 		rest = u.Path
@@ -44,7 +53,7 @@ func parsePlace(of, host string) (place, error) {
 	}
 	first, inner, _ := strings.Cut(rest, "/")
 	switch {
-	case scheme == "mlflow-artifacts":
+	case scheme == proxied:
 		return place{scheme: "proxy", path: rest}, nil
 	case scheme == "runs" && first != "":
 		return place{scheme: "run", id: first, path: inner}, nil
@@ -85,23 +94,27 @@ func cleanPath(p string) (string, error) {
 	return c, nil
 }
 
-// root finds where the proxy keeps what of names, following runs, versions and
-// logged models to their artifact URI.
+// root finds the address of what of names, following runs, versions and logged
+// models to their artifact URI.
 func (c *Client) root(ctx context.Context, of string) (string, error) {
 	host := ""
 	if u, err := url.Parse(c.URL()); err == nil {
 		host = u.Host
 	}
+	stores := slices.Collect(maps.Keys(c.art.opt.Stores))
 	inner := ""
 	for range 5 { // an alias leads to a version, to a logged model, to its URI
-		p, err := parsePlace(of, host)
+		p, err := parsePlace(of, host, stores...)
 		if err != nil {
 			return "", err
+		}
+		if p.scheme == "store" {
+			return join(p.path, inner), nil
 		}
 		inner = path.Join(p.path, inner)
 		switch p.scheme {
 		case "proxy":
-			return inner, nil
+			return proxied + ":/" + inner, nil
 		case "run":
 			r, rerr := c.RunInfo(ctx, p.id)
 			of, err = r.ArtifactURI, rerr

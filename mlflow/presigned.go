@@ -1,0 +1,194 @@
+package mlflow
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"net/url"
+	"path"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/internal/transport"
+)
+
+// signed is a request that somebody else signed for us.
+type signed struct {
+	URL     string            `json:"url"`
+	Headers map[string]string `json:"headers"`
+}
+
+// call turns it into a call without our credentials.
+func (c *Client) call(op, method string, s signed) (*transport.Client, transport.Call, error) {
+	u, err := url.Parse(s.URL)
+	if err != nil {
+		return nil, transport.Call{}, invalid(op, "the server signed something that is no URL")
+	}
+	origin := url.URL{Scheme: u.Scheme, Host: u.Host}
+	c.art.mu.Lock()
+	defer c.art.mu.Unlock()
+	t, ok := c.art.direct[origin.String()]
+	if !ok {
+		t, err = transport.New(transport.Options{Service: "mlflow", BaseURL: origin.String(), Logger: c.log, Tries: c.tries, DecodeError: decodeS3})
+		if err != nil {
+			return nil, transport.Call{}, err
+		}
+		c.art.direct[origin.String()] = t
+	}
+	header := http.Header{}
+	for k, v := range s.Headers {
+		header.Set(k, v)
+	}
+	return t, transport.Call{Op: op, Method: method, Path: cmp.Or(u.EscapedPath(), "/"), Query: u.Query(), Header: header, Idempotent: true}, nil
+}
+
+// s3Kinds are the codes of object stores whose status does not say enough.
+var s3Kinds = map[string]error{
+	"RequestTimeout": mlops.ErrUnavailable, "SlowDown": mlops.ErrRateLimited, "NoSuchUpload": mlops.ErrNotFound, "NoSuchKey": mlops.ErrNotFound,
+}
+
+// decodeS3 reads the error of an object store, which is XML.
+func decodeS3(status int, _ string, body []byte) *mlops.Error {
+	var e struct {
+		XMLName xml.Name `xml:"Error"`
+		Code    string
+		Message string
+	}
+	if xml.NewDecoder(bytes.NewReader(body)).Decode(&e) != nil || e.Code == "" {
+		return nil
+	}
+	return &mlops.Error{Kind: s3Kinds[e.Code], Code: e.Code, Message: cut(e.Message)}
+}
+
+// offered reports whether err says that the server has no such thing.
+func offered(err error) bool { return !errors.Is(err, mlops.ErrUnsupported) }
+
+// openSigned opens an object past the server. It returns nil if that is not
+// wanted or not offered.
+//
+// MLflow REST: GET /api/2.0/mlflow-artifacts/presigned/{path}
+func (c *Client) openSigned(ctx context.Context, uri string, span Span) (*Object, error) {
+	if !c.art.opt.Presigned || c.art.noURLs.Load() {
+		return nil, nil
+	}
+	s, err := transport.Do[signed](ctx, c.t, transport.Call{Op: "Download", Method: "GET", Path: escape("presigned", uri), Idempotent: true})
+	if err != nil {
+		if !offered(err) {
+			c.art.noURLs.Store(true)
+			return nil, nil
+		}
+		return nil, err
+	}
+	t, call, err := c.call("Download", "GET", s)
+	if err != nil {
+		return nil, err
+	}
+	return openAt(ctx, t, call, span)
+}
+
+// part is one part of an upload that the object store has.
+type part struct {
+	Number int    `json:"part_number"`
+	ETag   string `json:"etag"`
+}
+
+// putSigned stores a large object past the server, part by part: a part that
+// is cut is sent again, the others are not. It returns false if that is not
+// wanted or not offered. An upload that fails is taken back.
+//
+// MLflow REST: POST /api/2.0/mlflow-artifacts/mpu/create/{path}, …/complete, …/abort
+func (c *Client) putSigned(ctx context.Context, uri string, src Source) (bool, error) {
+	opt := &c.art.opt
+	if !opt.Presigned || src.Size() < opt.PresignedFrom || c.art.noParts.Load() {
+		return false, nil
+	}
+	const most = 10_000 // parts of an object
+	step := max(opt.PartSize, 5<<20, (src.Size()+most-1)/most)
+	parts := int((src.Size() + step - 1) / step)
+	dir, name := path.Split(within(uri))
+	at := proxied + ":/" + dir
+	made, err := transport.Do[struct {
+		ID    string `json:"upload_id"`
+		Parts []struct {
+			signed
+			Number int `json:"part_number"`
+		} `json:"credentials"`
+	}](ctx, c.t, transport.Call{Op: "Upload", Method: "POST", Path: escape("mpu/create", at), Body: map[string]any{"path": name, "num_parts": parts}, Idempotent: true})
+	if err != nil {
+		if !offered(err) {
+			c.art.noParts.Store(true)
+			return false, nil
+		}
+		return false, err
+	}
+	end := func(ctx context.Context, verb string, more map[string]any) error {
+		body := map[string]any{"path": name, "upload_id": made.ID}
+		maps.Copy(body, more)
+		_, err := transport.Do[json.RawMessage](ctx, c.t, transport.Call{Op: "Upload", Method: "POST", Path: escape("mpu/"+verb, at), Body: body, Idempotent: true})
+		return err
+	}
+	done := make([]part, parts)
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(parallel)
+	if len(made.Parts) != parts {
+		err = invalid("Upload", "the server signed %d of %d parts", len(made.Parts), parts)
+	}
+	for i := range made.Parts[:min(parts, len(made.Parts))] {
+		g.Go(func() error {
+			p := made.Parts[i]
+			from := int64(i) * step
+			etag, err := c.putPart(gctx, p.signed, io.NewSectionReader(src, from, min(step, src.Size()-from)))
+			done[i] = part{p.Number, etag}
+			return err
+		})
+	}
+	if err = errors.Join(err, g.Wait()); err == nil {
+		err = end(ctx, "complete", map[string]any{"parts": done})
+	}
+	if err == nil {
+		return true, (proxyStore{c}).verify(ctx, uri, src.Size())
+	}
+	gone, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	if aerr := end(gone, "abort", nil); aerr != nil {
+		err = fmt.Errorf("%w; the parts already there stay, for they could not be taken back: %w", err, aerr)
+	}
+	return true, err
+}
+
+// putPart stores one part and returns its tag.
+func (c *Client) putPart(ctx context.Context, s signed, body *io.SectionReader) (string, error) {
+	t, call, err := c.call("Upload", "PUT", s)
+	if err != nil {
+		return "", err
+	}
+	call.Raw = &transport.Stream{Size: body.Size(), Open: func() (io.ReadCloser, error) {
+		return io.NopCloser(io.NewSectionReader(body, 0, body.Size())), nil
+	}}
+	st := stamina{c: c}
+	for {
+		resp, err := transport.Open(ctx, t, call)
+		if err == nil {
+			_, err = io.Copy(io.Discard, resp.Body)
+			resp.Body.Close()
+			if etag := strings.TrimSpace(resp.Header.Get("ETag")); err == nil && etag != "" {
+				return etag, nil
+			} else if err == nil {
+				return "", invalid("Upload", "the object store took a part and gave it no ETag")
+			}
+		}
+		if err := st.again(ctx, err); err != nil {
+			return "", err
+		}
+	}
+}
