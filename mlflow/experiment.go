@@ -6,6 +6,7 @@ import (
 	"errors"
 	"iter"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/mlops-integration/mlops"
@@ -160,3 +161,57 @@ func found[T any](v T, err error) (T, bool, error) {
 }
 
 func isNotFound(err error) bool { return errors.Is(err, mlops.ErrNotFound) }
+
+// RenameExperiment gives an experiment another name. The error matches
+// [mlops.ErrAlreadyExists] if it is taken.
+//
+// MLflow REST: POST /api/2.0/mlflow/experiments/update
+func (c *Client) RenameExperiment(ctx context.Context, id, name string) error {
+	if err := checkKey("RenameExperiment", "experiment", name); err != nil {
+		return err
+	}
+	_, err := send[transport.None](ctx, c, "RenameExperiment", "POST", "experiments/update", map[string]string{"experiment_id": id, "new_name": name})
+	return err
+}
+
+// DeleteExperimentTag removes one tag of an experiment.
+//
+// MLflow REST: POST /api/2.0/mlflow/experiments/delete-experiment-tag
+func (c *Client) DeleteExperimentTag(ctx context.Context, id, key string) error {
+	return c.remove(ctx, func() error {
+		_, err := sendOnce[transport.None](ctx, c, "DeleteExperimentTag", "POST", "experiments/delete-experiment-tag", map[string]string{"experiment_id": id, "key": key})
+		return err
+	})
+}
+
+// DatasetSummary is a data set that went into runs of an experiment.
+type DatasetSummary struct {
+	ExperimentID string `json:"experiment_id"`
+	Name         string `json:"name"`
+	Digest       string `json:"digest"`
+	Context      string `json:"context"` // "training", "eval"; may be empty
+}
+
+// Datasets lists the data sets that went into runs of experiments, by their IDs,
+// 20 experiments a request. The server tells at most 1,000 of each request.
+//
+// MLflow REST: POST /ajax-api/2.0/mlflow/experiments/search-datasets
+func (c *Client) Datasets(ctx context.Context, experiments ...string) iter.Seq2[DatasetSummary, error] {
+	return func(yield func(DatasetSummary, error) bool) {
+		for part := range slices.Chunk(experiments, 20) {
+			out, err := transport.Do[struct {
+				Datasets []DatasetSummary `json:"dataset_summaries"`
+			}](ctx, c.t, transport.Call{Op: "Datasets", Method: "POST", Path: "/ajax-api/2.0/mlflow/experiments/search-datasets",
+				Body: map[string]any{"experiment_ids": part}, Idempotent: true})
+			if err != nil {
+				yield(DatasetSummary{}, err)
+				return
+			}
+			for _, d := range out.Datasets {
+				if !yield(d, nil) {
+					return
+				}
+			}
+		}
+	}
+}

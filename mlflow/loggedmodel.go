@@ -3,6 +3,7 @@ package mlflow
 import (
 	"context"
 	"encoding/json"
+	"iter"
 	"net/url"
 	"time"
 
@@ -16,15 +17,28 @@ type LoggedModel struct {
 	ExperimentID string
 	RunID        string
 	ArtifactURI  string
-	Status       string // "LOGGED_MODEL_PENDING", "LOGGED_MODEL_READY", "LOGGED_MODEL_UPLOAD_FAILED"
+	Status       string // ModelPending, ModelReady, ModelFailed
 	Created      time.Time
 	Params       map[string]string
 	Tags         Tags
+
+	Type          string // what the model is for, "Agent"; may be empty
+	StatusMessage string
+	Updated       time.Time
+	Metrics       []Metric       // points that were logged with this model's ID
+	Versions      []ModelVersion // name and version of each registration
 }
 
+// The statuses of a logged model.
 const (
-	modelReady  = "LOGGED_MODEL_READY"
-	modelFailed = "LOGGED_MODEL_UPLOAD_FAILED"
+	ModelPending = "LOGGED_MODEL_PENDING"
+	ModelReady   = "LOGGED_MODEL_READY"
+	ModelFailed  = "LOGGED_MODEL_UPLOAD_FAILED"
+)
+
+const (
+	modelReady  = ModelReady
+	modelFailed = ModelFailed
 )
 
 // UnmarshalJSON reads MLflow's form of a logged model.
@@ -39,16 +53,26 @@ func (m *LoggedModel) UnmarshalJSON(b []byte) error {
 			Status     string  `json:"status"`
 			Created    wireInt `json:"creation_timestamp_ms"`
 			Tags       Tags    `json:"tags"`
+			Type       string  `json:"model_type"`
+			Message    string  `json:"status_message"`
+			Updated    wireInt `json:"last_updated_timestamp_ms"`
+
+			Registrations []struct{ Name, Version string } `json:"registrations"`
 		} `json:"info"`
 		Data struct {
-			Params Tags `json:"params"`
+			Params  Tags     `json:"params"`
+			Metrics []Metric `json:"metrics"`
 		} `json:"data"`
 	}
 	if err := json.Unmarshal(b, &w); err != nil {
 		return err
 	}
 	i := w.Info
-	*m = LoggedModel{i.ID, i.Name, i.Experiment, i.Run, i.URI, i.Status, millis(i.Created), w.Data.Params, i.Tags}
+	*m = LoggedModel{ID: i.ID, Name: i.Name, ExperimentID: i.Experiment, RunID: i.Run, ArtifactURI: i.URI, Status: i.Status,
+		Created: millis(i.Created), Params: w.Data.Params, Tags: i.Tags, Type: i.Type, StatusMessage: i.Message, Updated: millis(i.Updated), Metrics: w.Data.Metrics}
+	for _, r := range i.Registrations {
+		m.Versions = append(m.Versions, ModelVersion{Name: r.Name, Version: r.Version})
+	}
 	return nil
 }
 
@@ -71,22 +95,48 @@ const modelTag = "mlops.model_uid"
 //
 // MLflow REST: POST /api/2.0/mlflow/logged-models
 func (c *Client) createLogged(ctx context.Context, experiment, run, name string, params, tags map[string]string) (LoggedModel, error) {
+	return c.createLoggedModel(ctx, "LogModel", experiment, LoggedModelOptions{Name: name, RunID: run, Params: params, Tags: tags})
+}
+
+// LoggedModelOptions are what a new logged model may have.
+type LoggedModelOptions struct {
+	Name   string // empty: the server chooses
+	Type   string // "Agent"
+	RunID  string // the run it comes from, by the server's ID
+	Params map[string]string
+	Tags   map[string]string
+}
+
+// CreateLoggedModel makes a pending logged model, whose files are then put below
+// its ArtifactURI, and which [Client.FinalizeLoggedModel] ends. [Run.LogModel]
+// does all of this. An answer that got lost does not lead to a second model.
+//
+// MLflow REST: POST /api/2.0/mlflow/logged-models
+func (c *Client) CreateLoggedModel(ctx context.Context, experiment string, opt LoggedModelOptions) (LoggedModel, error) {
+	return c.createLoggedModel(ctx, "CreateLoggedModel", experiment, opt)
+}
+
+func (c *Client) createLoggedModel(ctx context.Context, op, experiment string, opt LoggedModelOptions) (LoggedModel, error) {
 	uid := c.newUID()
 	all := Tags{modelTag: uid}
-	for k, v := range tags {
+	for k, v := range opt.Tags {
 		all[k] = v
 	}
-	body := map[string]any{"experiment_id": experiment, "name": name, "source_run_id": run, "tags": all}
-	if len(params) > 0 {
-		body["params"] = Tags(params)
-	}
+	body := struct {
+		Experiment string `json:"experiment_id"`
+		Name       string `json:"name,omitempty"`
+		Type       string `json:"model_type,omitempty"`
+		Run        string `json:"source_run_id,omitempty"`
+		Params     Tags   `json:"params,omitempty"`
+		Tags       Tags   `json:"tags"`
+	}{experiment, opt.Name, opt.Type, opt.RunID, opt.Params, all}
 	return once(ctx, c, func() (LoggedModel, error) {
-		out, err := sendOnce[loggedReply](ctx, c, "LogModel", "POST", "logged-models", body)
+		out, err := sendOnce[loggedReply](ctx, c, op, "POST", "logged-models", body)
 		return out.Model, err
 	}, func() (LoggedModel, bool, error) {
 		out, err := send[struct {
 			Models []LoggedModel `json:"models"`
-		}](ctx, c, "LogModel", "POST", "logged-models/search", map[string]any{
+		}](ctx, c, op, "POST", "logged-models/search", map[string]any{
 			"experiment_ids": []string{experiment}, "filter": "tags.`" + modelTag + "` = '" + uid + "'", "max_results": 1})
 		if err != nil || len(out.Models) == 0 {
 			return LoggedModel{}, false, err
@@ -101,4 +151,130 @@ func (c *Client) createLogged(ctx context.Context, experiment, run, name string,
 func (c *Client) finalize(ctx context.Context, id, status string) error {
 	_, err := send[transport.None](ctx, c, "LogModel", "PATCH", "logged-models/"+url.PathEscape(id), map[string]string{"model_id": id, "status": status})
 	return err
+}
+
+// FinalizeLoggedModel says whether all files of a logged model arrived, with
+// ModelReady or ModelFailed. MLflow hands out a pending model all the same.
+//
+// MLflow REST: PATCH /api/2.0/mlflow/logged-models/{model_id}
+func (c *Client) FinalizeLoggedModel(ctx context.Context, id, status string) (LoggedModel, error) {
+	out, err := send[loggedReply](ctx, c, "FinalizeLoggedModel", "PATCH", "logged-models/"+url.PathEscape(id), map[string]string{"model_id": id, "status": status})
+	return out.Model, err
+}
+
+// LoggedModelQuery selects logged models of experiments.
+type LoggedModelQuery struct {
+	Experiments []string          // IDs; none selects nothing
+	Filter      string            // "name = 'wine' AND params.depth = '3' AND metrics.acc > 0.9"
+	Datasets    []DatasetSummary  // metrics in Filter are those on these data sets: Name, and Digest unless empty
+	OrderBy     []LoggedModelSort // default: newest first
+}
+
+// LoggedModelSort is one key by which logged models are ordered.
+type LoggedModelSort struct {
+	Field         string `json:"field_name"` // "creation_timestamp", "metrics.acc"
+	Ascending     bool   `json:"ascending"`
+	DatasetName   string `json:"dataset_name,omitempty"` // the metric's data set
+	DatasetDigest string `json:"dataset_digest,omitempty"`
+}
+
+// LoggedModels lists the logged models that q selects.
+//
+// MLflow REST: POST /api/2.0/mlflow/logged-models/search
+func (c *Client) LoggedModels(ctx context.Context, q LoggedModelQuery) iter.Seq2[LoggedModel, error] {
+	type dataset struct {
+		Name   string `json:"dataset_name"`
+		Digest string `json:"dataset_digest,omitempty"`
+	}
+	body := struct {
+		Experiments []string          `json:"experiment_ids"`
+		Filter      string            `json:"filter,omitempty"`
+		Datasets    []dataset         `json:"datasets,omitempty"`
+		OrderBy     []LoggedModelSort `json:"order_by,omitempty"`
+		MaxResults  int               `json:"max_results"`
+		PageToken   string            `json:"page_token,omitempty"`
+	}{Experiments: q.Experiments, Filter: q.Filter, OrderBy: q.OrderBy, MaxResults: 50}
+	for _, d := range q.Datasets {
+		body.Datasets = append(body.Datasets, dataset{d.Name, d.Digest})
+	}
+	return pages(func(token string) ([]LoggedModel, string, error) {
+		body := body
+		body.PageToken = token
+		out, err := send[struct {
+			Models []LoggedModel `json:"models"`
+			Next   string        `json:"next_page_token"`
+		}](ctx, c, "LoggedModels", "POST", "logged-models/search", body)
+		return out.Models, out.Next, err
+	})
+}
+
+// LogLoggedModelParams adds parameters to a logged model. The server refuses to
+// change one.
+//
+// MLflow REST: POST /api/2.0/mlflow/logged-models/{model_id}/params
+func (c *Client) LogLoggedModelParams(ctx context.Context, id string, params map[string]any) error {
+	list := Tags{}
+	for k, v := range params {
+		list[k] = PyString(v)
+		if err := checkValue("LogLoggedModelParams", "param", k, list[k], maxParamValue); err != nil {
+			return err
+		}
+	}
+	_, err := sendOnce[transport.None](ctx, c, "LogLoggedModelParams", "POST", "logged-models/"+url.PathEscape(id)+"/params", map[string]any{"model_id": id, "params": list})
+	return err
+}
+
+// SetLoggedModelTags sets tags of a logged model.
+//
+// MLflow REST: PATCH /api/2.0/mlflow/logged-models/{model_id}/tags
+func (c *Client) SetLoggedModelTags(ctx context.Context, id string, tags map[string]string) error {
+	_, err := send[transport.None](ctx, c, "SetLoggedModelTags", "PATCH", "logged-models/"+url.PathEscape(id)+"/tags", map[string]any{"tags": Tags(tags)})
+	return err
+}
+
+// DeleteLoggedModelTag removes one tag of a logged model.
+//
+// MLflow REST: DELETE /api/2.0/mlflow/logged-models/{model_id}/tags/{tag_key}
+func (c *Client) DeleteLoggedModelTag(ctx context.Context, id, key string) error {
+	return c.remove(ctx, func() error {
+		_, err := sendOnce[transport.None](ctx, c, "DeleteLoggedModelTag", "DELETE", "logged-models/"+url.PathEscape(id)+"/tags/"+url.PathEscape(key), nil)
+		return err
+	})
+}
+
+// DeleteLoggedModel deletes a logged model. Its files stay.
+//
+// MLflow REST: DELETE /api/2.0/mlflow/logged-models/{model_id}
+func (c *Client) DeleteLoggedModel(ctx context.Context, id string) error {
+	return c.remove(ctx, func() error {
+		_, err := sendOnce[transport.None](ctx, c, "DeleteLoggedModel", "DELETE", "logged-models/"+url.PathEscape(id), nil)
+		return err
+	})
+}
+
+// LoggedModelArtifacts lists what lies in the folder at dir of a logged model,
+// without its subfolders, as [Client.Artifacts] does, but for every kind of
+// store: the server looks itself.
+//
+// MLflow REST: GET /api/2.0/mlflow/logged-models/{model_id}/artifacts/directories
+func (c *Client) LoggedModelArtifacts(ctx context.Context, id, dir string) iter.Seq2[FileInfo, error] {
+	return pages(func(token string) ([]FileInfo, string, error) {
+		q := url.Values{}
+		if dir != "" {
+			q.Set("artifact_directory_path", dir)
+		}
+		out, err := get[struct {
+			Files []struct {
+				Path  string  `json:"path"`
+				IsDir bool    `json:"is_dir"`
+				Size  wireInt `json:"file_size"`
+			} `json:"files"`
+			Next string `json:"next_page_token"`
+		}](ctx, c, "LoggedModelArtifacts", "logged-models/"+url.PathEscape(id)+"/artifacts/directories", page(q, token))
+		files := make([]FileInfo, 0, len(out.Files))
+		for _, f := range out.Files {
+			files = append(files, FileInfo{f.Path, f.IsDir, int64(f.Size)})
+		}
+		return files, out.Next, err
+	})
 }

@@ -61,6 +61,9 @@ type ModelVersion struct {
 	Updated     time.Time
 	Tags        Tags
 	Aliases     []string
+	User        string
+	Stage       string // "None", "Staging", "Production", "Archived"; MLflow advises against stages since 2.9
+	StatusText  string // why Status is not READY
 }
 
 // UnmarshalJSON reads MLflow's form of a model version.
@@ -77,11 +80,14 @@ func (v *ModelVersion) UnmarshalJSON(b []byte) error {
 		Updated     wireInt  `json:"last_updated_timestamp"`
 		Tags        Tags     `json:"tags"`
 		Aliases     []string `json:"aliases"`
+		User        string   `json:"user_id"`
+		Stage       string   `json:"current_stage"`
+		StatusText  string   `json:"status_message"`
 	}
 	if err := json.Unmarshal(b, &w); err != nil {
 		return err
 	}
-	*v = ModelVersion{w.Name, w.Version, w.Description, w.Source, w.RunID, w.ModelID, w.Status, millis(w.Created), millis(w.Updated), w.Tags, w.Aliases}
+	*v = ModelVersion{w.Name, w.Version, w.Description, w.Source, w.RunID, w.ModelID, w.Status, millis(w.Created), millis(w.Updated), w.Tags, w.Aliases, w.User, w.Stage, w.StatusText}
 	if id, ok := strings.CutPrefix(v.Source, "models:/m-"); ok && v.ModelID == "" {
 		v.ModelID = "m-" + id // the server keeps it in the source alone
 	}

@@ -1,0 +1,146 @@
+package mlflow
+
+import (
+	"context"
+	"encoding/json"
+	"iter"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/mlops-integration/mlops/internal/transport"
+)
+
+// Scorer is a version of a judge that is kept with an experiment.
+type Scorer struct {
+	ID           string // of the scorer, the same for all of its versions
+	Name         string
+	Version      int
+	ExperimentID string
+	Serialized   json.RawMessage // as Python's Scorer.model_dump writes it
+	Created      time.Time
+}
+
+// UnmarshalJSON reads both of MLflow's forms of a scorer.
+func (s *Scorer) UnmarshalJSON(b []byte) error {
+	var w struct {
+		ID         string          `json:"scorer_id"`
+		Name       string          `json:"scorer_name"`
+		NewName    string          `json:"name"`
+		Version    int             `json:"scorer_version"`
+		NewVersion int             `json:"version"`
+		Experiment json.RawMessage `json:"experiment_id"` // a number or a text
+		Serialized string          `json:"serialized_scorer"`
+		Created    wireInt         `json:"creation_time"`
+	}
+	if err := json.Unmarshal(b, &w); err != nil {
+		return err
+	}
+	*s = Scorer{ID: w.ID, Name: w.Name + w.NewName, Version: w.Version + w.NewVersion, Serialized: json.RawMessage(w.Serialized), Created: millis(w.Created)}
+	s.ExperimentID = string(w.Experiment)
+	if text, err := strconv.Unquote(s.ExperimentID); err == nil {
+		s.ExperimentID = text
+	}
+	return nil
+}
+
+// RegisterScorer makes the next version of a scorer. serialized is a scorer as
+// Python's client writes it; the server refuses one that is Python code. A call
+// whose answer got lost is not repeated: look at [Client.ScorerVersions] then.
+//
+// MLflow REST: POST /api/3.0/mlflow/scorers/register
+func (c *Client) RegisterScorer(ctx context.Context, experiment, name string, serialized json.RawMessage) (Scorer, error) {
+	return sendOnce3[Scorer](ctx, c, "RegisterScorer", "POST", "scorers/register",
+		map[string]string{"experiment_id": experiment, "name": name, "serialized_scorer": string(serialized)})
+}
+
+func scorerQuery(experiment, name string, version int) url.Values {
+	q := url.Values{"experiment_id": {experiment}, "name": {name}}
+	if version > 0 {
+		q.Set("version", strconv.Itoa(version))
+	}
+	return q
+}
+
+// Scorer returns a version of a scorer; version 0 is the newest.
+//
+// MLflow REST: GET /api/3.0/mlflow/scorers/get
+func (c *Client) Scorer(ctx context.Context, experiment, name string, version int) (Scorer, error) {
+	out, err := get3[struct{ Scorer Scorer }](ctx, c, "Scorer", "scorers/get", scorerQuery(experiment, name, version))
+	return out.Scorer, err
+}
+
+type scorersReply struct {
+	Scorers []Scorer `json:"scorers"`
+}
+
+// Scorers lists the newest version of each scorer of experiments, or of all
+// experiments if none is named.
+//
+// MLflow REST: GET /api/3.0/mlflow/scorers/list
+func (c *Client) Scorers(ctx context.Context, experiments ...string) iter.Seq2[Scorer, error] {
+	return pages(func(string) ([]Scorer, string, error) {
+		q := url.Values{}
+		if len(experiments) > 0 {
+			q["experiment_ids"] = experiments
+		}
+		out, err := get3[scorersReply](ctx, c, "Scorers", "scorers/list", q)
+		return out.Scorers, "", err
+	})
+}
+
+// ScorerVersions lists all versions of a scorer.
+//
+// MLflow REST: GET /api/3.0/mlflow/scorers/versions
+func (c *Client) ScorerVersions(ctx context.Context, experiment, name string) iter.Seq2[Scorer, error] {
+	return pages(func(string) ([]Scorer, string, error) {
+		out, err := get3[scorersReply](ctx, c, "ScorerVersions", "scorers/versions", scorerQuery(experiment, name, 0))
+		return out.Scorers, "", err
+	})
+}
+
+// DeleteScorer deletes a version of a scorer; version 0 is all of them.
+//
+// MLflow REST: DELETE /api/3.0/mlflow/scorers/delete
+func (c *Client) DeleteScorer(ctx context.Context, experiment, name string, version int) error {
+	body := map[string]any{"experiment_id": experiment, "name": name}
+	if version > 0 {
+		body["version"] = version
+	}
+	return c.remove3(ctx, "DeleteScorer", "scorers/delete", body)
+}
+
+// OnlineScoring says which share of an experiment's new traces a scorer judges.
+type OnlineScoring struct {
+	ID           string  `json:"online_scoring_config_id"`
+	ScorerID     string  `json:"scorer_id"`
+	ExperimentID string  `json:"experiment_id"`
+	SampleRate   float64 `json:"sample_rate"`   // from 0, none, to 1, all
+	Filter       string  `json:"filter_string"` // "trace.status = 'OK'"; empty: every trace
+}
+
+// SetOnlineScoring has a scorer judge a share of an experiment's new traces. The
+// server does so only with job execution on, and needs a scorer whose model it
+// can reach through its gateway.
+//
+// MLflow REST: PUT /api/3.0/mlflow/scorers/online-config
+func (c *Client) SetOnlineScoring(ctx context.Context, experiment, name string, rate float64, filter string) (OnlineScoring, error) {
+	body := map[string]any{"experiment_id": experiment, "name": name, "sample_rate": rate}
+	if filter != "" {
+		body["filter_string"] = filter
+	}
+	out, err := send3[struct{ Config OnlineScoring }](ctx, c, "SetOnlineScoring", "PUT", "scorers/online-config", body)
+	return out.Config, err
+}
+
+// OnlineScorings lists what is set for scorers, by their IDs.
+//
+// MLflow REST: GET /api/3.0/mlflow/scorers/online-configs
+func (c *Client) OnlineScorings(ctx context.Context, scorerIDs ...string) iter.Seq2[OnlineScoring, error] {
+	return chunks(scorerIDs, func(part []string) ([]OnlineScoring, error) {
+		out, err := transport.Do[struct {
+			Configs []OnlineScoring `json:"configs"`
+		}](ctx, c.t, transport.Call{Op: "OnlineScorings", Method: "GET", Path: api3 + "scorers/online-configs", Query: url.Values{"scorer_ids": part}, Idempotent: true})
+		return out.Configs, err
+	})
+}
