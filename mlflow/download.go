@@ -89,7 +89,7 @@ func newReader(ctx context.Context, c *Client, store Store, uri string, from, to
 // open begins at r.at, or from the start if the store can do no other: then
 // what was read before is read again, and has to be the same.
 func (r *reader) open() error {
-	obj, err := r.store.Open(r.ctx, r.uri, Span{From: r.at, To: max(r.to, 0), Version: r.version})
+	obj, err := r.store.Open(r.ctx, r.uri, Range{From: r.at, To: max(r.to, 0), Version: r.version})
 	if err != nil {
 		return err
 	}

@@ -77,7 +77,7 @@ func offered(err error) bool { return !errors.Is(err, mlops.ErrUnsupported) }
 // wanted or not offered.
 //
 // MLflow REST: GET /api/2.0/mlflow-artifacts/presigned/{path}
-func (c *Client) openSigned(ctx context.Context, uri string, span Span) (*Object, error) {
+func (c *Client) openSigned(ctx context.Context, uri string, span Range) (*Object, error) {
 	if !c.art.opt.Presigned || c.art.noURLs.Load() {
 		return nil, nil
 	}

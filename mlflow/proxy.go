@@ -55,7 +55,7 @@ func (s proxyStore) List(ctx context.Context, uri string) iter.Seq2[FileInfo, er
 }
 
 // Open asks for a part by Range, and by If-Range if its version is known.
-func (s proxyStore) Open(ctx context.Context, uri string, span Span) (*Object, error) {
+func (s proxyStore) Open(ctx context.Context, uri string, span Range) (*Object, error) {
 	if obj, err := s.c.openSigned(ctx, uri, span); obj != nil || err != nil {
 		return obj, err
 	}
@@ -63,7 +63,7 @@ func (s proxyStore) Open(ctx context.Context, uri string, span Span) (*Object, e
 }
 
 // openAt reads a part of whatever a call answers.
-func openAt(ctx context.Context, t *transport.Client, call transport.Call, span Span) (*Object, error) {
+func openAt(ctx context.Context, t *transport.Client, call transport.Call, span Range) (*Object, error) {
 	header := http.Header{"Accept-Encoding": {"identity"}}
 	for k, v := range call.Header {
 		header[k] = v
@@ -82,7 +82,7 @@ func openAt(ctx context.Context, t *transport.Client, call transport.Call, span 
 	ranged.Header = header
 	resp, err := transport.Open(ctx, t, ranged)
 	if e, ok := errors.AsType[*mlops.Error](err); ok && e.Status == http.StatusRequestedRangeNotSatisfiable && span.From == 0 && span.To > 0 {
-		return openAt(ctx, t, call, Span{Version: span.Version}) // it is empty
+		return openAt(ctx, t, call, Range{Version: span.Version}) // it is empty
 	}
 	if err != nil {
 		return nil, err

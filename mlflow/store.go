@@ -30,7 +30,7 @@ type Store interface {
 	List(ctx context.Context, uri string) iter.Seq2[FileInfo, error]
 	// Open begins to read an object. The error matches [mlops.ErrNotFound] if
 	// it is not there, and [mlops.ErrConflict] if it is not span.Version.
-	Open(ctx context.Context, uri string, span Span) (*Object, error)
+	Open(ctx context.Context, uri string, span Range) (*Object, error)
 	// Put stores src whole, or returns an error.
 	Put(ctx context.Context, uri string, src Source) error
 	// Delete removes an object, or all that lies in a folder. It is no error
@@ -38,8 +38,8 @@ type Store interface {
 	Delete(ctx context.Context, uri string) error
 }
 
-// Span is the part of an object that is wanted. The zero value is all of it.
-type Span struct {
+// Range is the part of an object that is wanted. The zero value is all of it.
+type Range struct {
 	From, To int64  // To is the first byte that is not wanted; 0: to the end
 	Version  string // of an earlier [Object]; empty: whatever is there
 }
@@ -47,7 +47,7 @@ type Span struct {
 // Object is an object that is being read; the reader closes Body.
 type Object struct {
 	Body    io.ReadCloser
-	Offset  int64  // where Body begins: Span.From, or 0 if the store cannot begin elsewhere
+	Offset  int64  // where Body begins: Range.From, or 0 if the store cannot begin elsewhere
 	Size    int64  // of the whole object; -1 when it is not known: then Body goes to its end
 	Version string // equal versions have equal bytes; empty when it is not known
 }

@@ -54,7 +54,7 @@ func TestAnS3StoreKeepsObjects(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []mlflow.FileInfo{{Path: "ü b%?#.txt", SizeBytes: 3}}, files)
 
-	obj, err := s.Open(ctx, root+"/big.bin", mlflow.Span{From: 6 << 20, To: 6<<20 + 100})
+	obj, err := s.Open(ctx, root+"/big.bin", mlflow.Range{From: 6 << 20, To: 6<<20 + 100})
 	require.NoError(t, err)
 	got, err := io.ReadAll(obj.Body)
 	require.NoError(t, err)
@@ -63,17 +63,17 @@ func TestAnS3StoreKeepsObjects(t *testing.T) {
 	require.Equal(t, int64(6<<20), obj.Offset)
 	require.Equal(t, int64(12<<20), obj.Size)
 	old := obj.Version
-	obj, err = s.Open(ctx, root+"/empty", mlflow.Span{To: 10})
+	obj, err = s.Open(ctx, root+"/empty", mlflow.Range{To: 10})
 	require.NoError(t, err)
 	require.Zero(t, obj.Size)
 	require.NoError(t, obj.Body.Close())
 
 	require.NoError(t, s.Put(ctx, root+"/big.bin", strings.NewReader("another")))
-	_, err = s.Open(ctx, root+"/big.bin", mlflow.Span{From: 1, Version: old})
+	_, err = s.Open(ctx, root+"/big.bin", mlflow.Range{From: 1, Version: old})
 	require.ErrorIs(t, err, mlops.ErrConflict)
-	_, err = s.Open(ctx, root+"/none", mlflow.Span{})
+	_, err = s.Open(ctx, root+"/none", mlflow.Range{})
 	require.ErrorIs(t, err, mlops.ErrNotFound)
-	_, err = s.Open(ctx, "s3://no-such-bucket/x", mlflow.Span{})
+	_, err = s.Open(ctx, "s3://no-such-bucket/x", mlflow.Range{})
 	require.ErrorIs(t, err, mlops.ErrNotFound)
 	wrong := *g
 	wrong.secret = "wrong"
@@ -107,7 +107,7 @@ func TestAnUploadGoesOnByPartAndIsTakenBackOnGivingUp(t *testing.T) {
 	var w wire
 	w.when(60<<20, func() { g.kill(); g.start() })
 	require.NoError(t, s.Put(ctx, root+"/big.bin", source{bytes.NewReader(b), &w}))
-	obj, err := s.Open(ctx, root+"/big.bin", mlflow.Span{})
+	obj, err := s.Open(ctx, root+"/big.bin", mlflow.Range{})
 	require.NoError(t, err)
 	defer obj.Body.Close()
 	got, err := io.ReadAll(obj.Body)
@@ -124,7 +124,7 @@ func TestAnUploadGoesOnByPartAndIsTakenBackOnGivingUp(t *testing.T) {
 	})
 	require.ErrorIs(t, s.Put(ctx, root+"/other.bin", source{bytes.NewReader(b), &w}), stop)
 	require.Empty(t, g.uploads(t), "its parts were taken back")
-	_, err = s.Open(t.Context(), root+"/other.bin", mlflow.Span{})
+	_, err = s.Open(t.Context(), root+"/other.bin", mlflow.Range{})
 	require.ErrorIs(t, err, mlops.ErrNotFound)
 }
 

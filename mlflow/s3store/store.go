@@ -185,7 +185,7 @@ func folder(key string) string {
 // Open begins to read an object.
 //
 // S3 REST: GetObject
-func (s *Store) Open(ctx context.Context, uri string, span mlflow.Span) (*mlflow.Object, error) {
+func (s *Store) Open(ctx context.Context, uri string, span mlflow.Range) (*mlflow.Object, error) {
 	bucket, key, err := split(uri)
 	if err != nil {
 		return nil, err
@@ -205,7 +205,7 @@ func (s *Store) Open(ctx context.Context, uri string, span mlflow.Span) (*mlflow
 	if err != nil {
 		err = wrap(ctx, "Download", err)
 		if e, ok := errors.AsType[*mlops.Error](err); ok && e.Status == http.StatusRequestedRangeNotSatisfiable && span.From == 0 && span.To > 0 {
-			return s.Open(ctx, uri, mlflow.Span{Version: span.Version}) // it is empty
+			return s.Open(ctx, uri, mlflow.Range{Version: span.Version}) // it is empty
 		}
 		return nil, err
 	}
