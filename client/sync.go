@@ -44,12 +44,24 @@ func Sync(ctx context.Context, opt mlflow.SyncOptions, options ...Option) ([]mlf
 		list, err := c.Sync(ctx, opt)
 		out, errs = append(out, list...), append(errs, err, c.Close())
 	}
+	there, err := mlflow.BacklogServers(journals(s.home))
+	errs = append(errs, err)
+	if slices.ContainsFunc(there, func(name string) bool { return known[name] == nil }) {
+		list, err := unknown(s, known, opt)
+		out, errs = append(out, list...), append(errs, err)
+	}
+	slices.SortStableFunc(out, func(a, b mlflow.Backlog) int { return a.Created.Compare(b.Created) })
+	return out, errors.Join(errs...)
+}
+
+// unknown lists the journals for servers that are not among the known ones.
+func unknown(s settings, known map[string]*mlflow.Client, opt mlflow.SyncOptions) ([]mlflow.Backlog, error) {
+	var out []mlflow.Backlog
 	for b, err := range mlflow.Backlogs(journals(s.home)) {
 		if err != nil {
-			errs = append(errs, err)
-			break
+			return out, err
 		}
-		if _, ok := known[b.Server]; ok || b.Server == "" || (opt.Run != "" && b.Run != opt.Run) {
+		if known[b.Server] != nil || b.Server == "" || b.Waiting == 0 || (opt.Run != "" && b.Run != opt.Run) {
 			continue
 		}
 		b.Err = elsewhere(b.Server)
@@ -58,8 +70,7 @@ func Sync(ctx context.Context, opt mlflow.SyncOptions, options ...Option) ([]mlf
 		}
 		out = append(out, b)
 	}
-	slices.SortStableFunc(out, func(a, b mlflow.Backlog) int { return a.Created.Compare(b.Created) })
-	return out, errors.Join(errs...)
+	return out, nil
 }
 
 // elsewhere is the error for a journal whose server nothing leads to.

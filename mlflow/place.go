@@ -237,8 +237,8 @@ func (c *Client) EnsureExperiment(ctx context.Context, name string, opt Experime
 // journals lists those of one run, the oldest first.
 func journals(dir, run string) func(yield func(spool.Info) bool) {
 	return func(yield func(spool.Info) bool) {
-		for j, err := range spool.List(dir) {
-			if err == nil && j.Name == run && !yield(j) {
+		for j, err := range spool.Peek(dir) {
+			if err == nil && j.Name == run && !j.Archived && !yield(j) {
 				return
 			}
 		}

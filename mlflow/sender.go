@@ -437,7 +437,7 @@ func (s *sender) whereabouts(ctx context.Context) (whereabouts, error) {
 func (s *sender) finish() {
 	s.closed.Store(true)
 	s.c.runs.remove(s)
-	if err := s.j.Close(); err != nil {
+	if err := letGo(s.j); err != nil {
 		s.c.log.Warn("journal", "service", "mlflow", "run_uid", s.head.UID, "error", err)
 	}
 }
@@ -451,16 +451,16 @@ func (s *sender) close() error {
 	s.mu.Lock()
 	ended, sent := s.ended, s.placed && s.done >= st.Last
 	s.mu.Unlock()
-	path := s.j.Path()
 	err := s.left(sent)
 	if s.head.Owner && !ended {
 		_ = s.j.Append(record{kind: detachRecord}.appendTo(nil)) // without it the run would count as killed
 	}
-	s.finish()
-	if sent && st.Refused == 0 && path != "" {
-		err = spool.Discard(path)
+	if sent {
+		s.finish()
+		return nil
 	}
-	return err
+	s.c.runs.remove(s)
+	return errors.Join(err, s.j.Close())
 }
 
 // left is the error for what was not sent, nil if all was.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"time"
 
 	"github.com/mlops-integration/mlops"
@@ -69,6 +70,21 @@ func readHead(b []byte) (head, error) {
 	return h, nil
 }
 
+// BacklogServers tells for which servers there are journals to be sent in dir,
+// by the names that journals have for them. It is quicker than Backlogs.
+func BacklogServers(dir string) ([]string, error) {
+	var out []string
+	for i, err := range spool.Peek(dir) {
+		if err != nil {
+			return out, err
+		}
+		if h, err := readHead(i.Head); err == nil && !i.Archived && !slices.Contains(out, h.Server) {
+			out = append(out, h.Server)
+		}
+	}
+	return out, nil
+}
+
 // Refusals lists the records of a journal that the server refused, in words.
 func (b Backlog) Refusals() iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
@@ -105,11 +121,14 @@ func (c *Client) Sync(ctx context.Context, opt SyncOptions) ([]Backlog, error) {
 	}
 	var out []Backlog
 	var down error
-	for i, err := range spool.List(dir) {
+	for i, err := range spool.Peek(dir) {
 		if err != nil {
 			return out, err
 		}
 		b := backlogOf(i)
+		if i.Archived {
+			continue
+		}
 		if (opt.Run != "" && b.Run != opt.Run) || b.Server != c.server() && b.Server != "" {
 			continue
 		}
@@ -160,10 +179,26 @@ func (c *Client) adopt(ctx context.Context, i spool.Info, b *Backlog) (Backlog, 
 	err = s.drain(ctx, i.Changed)
 	st := j.Stats()
 	b.Sent, b.Waiting, b.Refused, b.Lost, b.Torn = s.sent, int(st.Waiting), st.Refused, st.Lost, st.Torn
-	if err == nil && st.Refused == 0 {
-		err = spool.Discard(i.Path)
+	if err == nil {
+		err = letGo(j)
 	}
 	return *b, err
+}
+
+// letGo is done with a journal that is sent: it is deleted, or stays for what it
+// tells of refused and lost records.
+func letGo(j *spool.Journal) error {
+	path, st := j.Path(), j.Stats()
+	if st.Refused > 0 || st.Lost > 0 || st.Dropped > 0 {
+		return errors.Join(j.Archive(), j.Close())
+	}
+	if err := j.Close(); err != nil || path == "" {
+		return err
+	}
+	if err := spool.Discard(path); !isNotFound(err) {
+		return err
+	}
+	return nil
 }
 
 // drain sends all there is, once, and tells the end of a run whose program did

@@ -272,6 +272,8 @@ type Info struct {
 	Path    string
 	Name    string // as it was given to Create
 	Held    bool   // its writer, or one that took it over, is at work
+
+	Archived bool // see [Journal.Archive]
 	Created time.Time
 	Changed time.Time // when the latest record was written
 	Head    []byte    // the head record; nil if every copy is lost
@@ -282,8 +284,28 @@ var folderName = regexp.MustCompile(`^(.+)-[0-9a-f]{16}$`)
 
 // List returns the journals in a folder, the oldest first, without taking them
 // over. One that vanishes meanwhile is left out; the others come before the
-// error for one that cannot be read.
+// error for one that cannot be read. It reads every record.
 func List(dir string) iter.Seq2[Info, error] {
+	return list(dir, func(i *Info) error {
+		c, err := examine(i.Path)
+		i.Changed, i.Head, i.Stats = c.changed, c.head, c.stats()
+		if i.Held {
+			i.Torn = -1 // it is being written
+		}
+		return err
+	})
+}
+
+// Peek is List without Stats, and with the time of the latest change of any
+// file: it reads the heads alone.
+func Peek(dir string) iter.Seq2[Info, error] {
+	return list(dir, func(i *Info) error {
+		i.Torn = -1
+		return i.glance()
+	})
+}
+
+func list(dir string, look func(*Info) error) iter.Seq2[Info, error] {
 	return func(yield func(Info, error) bool) {
 		entries, err := os.ReadDir(dir)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -307,9 +329,10 @@ func List(dir string) iter.Seq2[Info, error] {
 		})
 		for _, i := range all {
 			is, e := held(i.Path)
-			var c contents
 			if e == nil {
-				c, e = examine(i.Path)
+				i.Held = is
+				i.Archived = exists(filepath.Join(i.Path, archivedName))
+				e = look(&i)
 			}
 			if errors.Is(e, fs.ErrNotExist) {
 				continue
@@ -317,10 +340,6 @@ func List(dir string) iter.Seq2[Info, error] {
 			if e != nil {
 				err = errors.Join(err, e)
 				continue
-			}
-			i.Held, i.Changed, i.Head, i.Stats = is, c.changed, c.head, c.stats()
-			if is {
-				i.Torn = -1 // it is being written
 			}
 			if !yield(i, nil) {
 				return
@@ -330,6 +349,64 @@ func List(dir string) iter.Seq2[Info, error] {
 			yield(Info{}, fmt.Errorf("spool: List: %w", err))
 		}
 	}
+}
+
+// glance reads the head and the times of a journal.
+func (i *Info) glance() error {
+	entries, err := os.ReadDir(i.Path)
+	if err != nil {
+		return err
+	}
+	i.Changed = i.Created
+	for _, e := range entries { // by name: the segments in their order
+		info, err := e.Info()
+		if err != nil {
+			return err
+		}
+		if info.ModTime().After(i.Changed) {
+			i.Changed = info.ModTime()
+		}
+		if i.Head != nil || segNumber(e.Name()) <= 0 {
+			continue
+		}
+		f, err := os.Open(filepath.Join(i.Path, e.Name()))
+		if err != nil {
+			return err
+		}
+		scan := newScanner(f, seedOf(filepath.Base(i.Path), e.Name()), info.Size())
+		for fr, ok := scan.next(); ok && fr.seq == 0; fr, ok = scan.next() {
+			if fr.whole {
+				i.Head = append([]byte{}, fr.data...)
+				break
+			}
+		}
+		f.Close()
+	}
+	return nil
+}
+
+const archivedName = "archived"
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+// Archive marks a journal whose records are all settled as one that nobody has
+// to look after any more: it stays for what it tells of refused and lost
+// records, until [Discard].
+func (j *Journal) Archive() error {
+	j.mu.Lock()
+	path := j.path
+	j.mu.Unlock()
+	if path == "" {
+		return nil
+	}
+	f, err := j.o.fs.OpenFile(filepath.Join(path, archivedName), os.O_WRONLY|os.O_CREATE, 0o600)
+	if err != nil {
+		return unavailable("Archive", err.Error(), err)
+	}
+	return f.Close()
 }
 
 // Discard deletes a journal that nobody holds, with all that was not sent. The
