@@ -269,14 +269,14 @@ func (c *contents) stats() Stats {
 
 // Info is a journal as [List] finds it.
 type Info struct {
-	Path    string
-	Name    string // as it was given to Create
-	Held    bool   // its writer, or one that took it over, is at work
+	Path string
+	Name string // as it was given to Create
+	Held bool   // its writer, or one that took it over, is at work
 
 	Archived bool // see [Journal.Archive]
-	Created time.Time
-	Changed time.Time // when the latest record was written
-	Head    []byte    // the head record; nil if every copy is lost
+	Created  time.Time
+	Changed  time.Time // when the latest record was written
+	Head     []byte    // the head record; nil if every copy is lost
 	Stats
 }
 
