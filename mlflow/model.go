@@ -21,8 +21,9 @@ type Model struct {
 	// LoggedName is shown for the logged model; empty: Name, else "model".
 	LoggedName string
 
-	// Flavors are the ways to load it: [SKLearn], [PyFunc]. None: the folder
-	// holds an MLmodel file that Python wrote, and is taken as it is.
+	// Flavors are the ways to load it: [SKLearn], [PyFunc], [ONNX], [Loader],
+	// [Files]. None: the folder holds an MLmodel file that Python wrote, and is
+	// taken as it is.
 	Flavors []Flavor
 
 	// Venv is the Python environment that made the model, a folder. From it
@@ -135,7 +136,8 @@ func (r *Run) logOutput(ctx context.Context, at whereabouts, model string, step 
 	return err
 }
 
-// Flavor is one way to load a model. [SKLearn] and [PyFunc] are flavors.
+// Flavor is one way to load a model: [SKLearn], [PyFunc], [ONNX], [Loader] or
+// [Files].
 type Flavor interface {
 	// describe adds the flavor to p.
 	describe(p *pkg) error
