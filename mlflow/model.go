@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/mlops-integration/mlops"
 	"github.com/mlops-integration/mlops/internal/transport"
 )
@@ -111,13 +113,19 @@ func (r *Run) upload(ctx context.Context, at whereabouts, p *pkg, logged LoggedM
 	if err := p.finish(at.id, logged); err != nil {
 		return err
 	}
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(parallel)
 	for _, f := range p.files {
-		if _, replaced := p.made[f]; replaced {
+		if _, replaced := p.made[f]; replaced || f == modelFile {
 			continue
 		}
-		if err := r.c.putFile(ctx, root, filepath.Join(p.dir, filepath.FromSlash(f)), f); err != nil {
-			return err
-		}
+		g.Go(func() error { return r.c.putFile(gctx, root, filepath.Join(p.dir, filepath.FromSlash(f)), f) })
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	if _, ours := p.made[modelFile]; !ours {
+		return r.c.putFile(ctx, root, filepath.Join(p.dir, modelFile), modelFile)
 	}
 	for _, f := range p.order() {
 		if err := r.c.putBytes(ctx, root, p.made[f], f); err != nil {
