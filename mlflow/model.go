@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/mlops-integration/mlops"
 	"github.com/mlops-integration/mlops/internal/transport"
 )
@@ -21,8 +23,9 @@ type Model struct {
 	// LoggedName is shown for the logged model; empty: Name, else "model".
 	LoggedName string
 
-	// Flavors are the ways to load it: [SKLearn], [PyFunc]. None: the folder
-	// holds an MLmodel file that Python wrote, and is taken as it is.
+	// Flavors are the ways to load it: [SKLearn], [PyFunc], [ONNX], [Loader],
+	// [Files]. None: the folder holds an MLmodel file that Python wrote, and is
+	// taken as it is.
 	Flavors []Flavor
 
 	// Venv is the Python environment that made the model, a folder. From it
@@ -110,13 +113,19 @@ func (r *Run) upload(ctx context.Context, at whereabouts, p *pkg, logged LoggedM
 	if err := p.finish(at.id, logged); err != nil {
 		return err
 	}
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(parallel)
 	for _, f := range p.files {
-		if _, replaced := p.made[f]; replaced {
+		if _, replaced := p.made[f]; replaced || f == modelFile {
 			continue
 		}
-		if err := r.c.putFile(ctx, root, filepath.Join(p.dir, filepath.FromSlash(f)), f); err != nil {
-			return err
-		}
+		g.Go(func() error { return r.c.putFile(gctx, root, filepath.Join(p.dir, filepath.FromSlash(f)), f) })
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	if _, ours := p.made[modelFile]; !ours {
+		return r.c.putFile(ctx, root, filepath.Join(p.dir, modelFile), modelFile)
 	}
 	for _, f := range p.order() {
 		if err := r.c.putBytes(ctx, root, p.made[f], f); err != nil {
@@ -135,7 +144,8 @@ func (c *Client) logOutput(ctx context.Context, at whereabouts, model string, st
 	return err
 }
 
-// Flavor is one way to load a model. [SKLearn] and [PyFunc] are flavors.
+// Flavor is one way to load a model: [SKLearn], [PyFunc], [ONNX], [Loader] or
+// [Files].
 type Flavor interface {
 	// describe adds the flavor to p.
 	describe(p *pkg) error

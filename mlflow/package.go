@@ -226,10 +226,10 @@ func (p *pkg) order() []string {
 	return names
 }
 
-// Frame is a table as an input example.
+// Frame is a table: an input example, or what [Run.LogTable] stores.
 type Frame struct {
-	Columns []string
-	Data    [][]any // rows
+	Columns []string `json:"columns"`
+	Data    [][]any  `json:"data"` // rows
 }
 
 // example writes the input example in the forms that pyfunc and the scoring
@@ -241,8 +241,7 @@ func (p *pkg) example(doc map[string]any) error {
 	case nil:
 		return nil
 	case Frame:
-		split := map[string]any{"columns": x.Columns, "data": x.Data}
-		value, serving = split, map[string]any{"dataframe_split": split}
+		value, serving = x, map[string]any{"dataframe_split": x}
 		info["type"], info["pandas_orient"] = "dataframe", "split"
 	default:
 		value, serving = x, map[string]any{"inputs": x}

@@ -22,6 +22,7 @@ const (
 	blobRecord   // an artifact, its bytes within
 	fileRecord   // an artifact, its bytes in a file beside the journal
 	outputRecord // a logged model that came out of the run
+	tableRecord  // rows for a table, as JSON
 )
 
 // record is one thing that was logged, as it will be sent. What one call
@@ -51,7 +52,7 @@ func (r record) String() string {
 		var in DatasetInput
 		_ = json.Unmarshal([]byte(r.text), &in)
 		return fmt.Sprintf("dataset %q", in.Name)
-	case blobRecord, fileRecord:
+	case blobRecord, fileRecord, tableRecord:
 		return fmt.Sprintf("artifact %q", r.key)
 	case outputRecord:
 		return fmt.Sprintf("model %s", r.key)
@@ -78,7 +79,7 @@ func (r record) appendTo(b []byte) []byte {
 	case endRecord:
 		b = binary.AppendVarint(b, r.millis)
 		b = appendText(b, r.text)
-	case blobRecord:
+	case blobRecord, tableRecord:
 		b = appendText(b, r.key)
 		b = binary.AppendUvarint(b, uint64(len(r.blob)))
 		b = append(b, r.blob...)
@@ -115,7 +116,7 @@ func readRecords(seq uint64, b []byte) ([]record, error) {
 		case endRecord:
 			r.millis, r.text = in.varint(), in.text()
 		case detachRecord:
-		case blobRecord:
+		case blobRecord, tableRecord:
 			r.key, r.blob = in.text(), []byte(in.text())
 		case fileRecord:
 			r.key, r.text = in.text(), in.text()

@@ -179,7 +179,7 @@ func (c *Client) uploadRecords(ctx context.Context, j *spool.Journal, at whereab
 			} else {
 				err = c.putFile(gctx, root, filepath.Join(j.Path(), filepath.FromSlash(r.text)), r.key)
 			}
-			if err != nil && (hopeless(err) || errors.Is(err, mlops.ErrInvalid) || errors.Is(err, mlops.ErrUnsupported) || errors.Is(err, fs.ErrNotExist)) {
+			if unfit(err) {
 				errs[i] = err
 				return nil
 			}
@@ -195,4 +195,9 @@ func (c *Client) uploadRecords(ctx context.Context, j *spool.Journal, at whereab
 		}
 	}
 	return nil
+}
+
+// unfit reports whether an artifact can never be stored as it is.
+func unfit(err error) bool {
+	return hopeless(err) || errors.Is(err, mlops.ErrInvalid) || errors.Is(err, mlops.ErrUnsupported) || errors.Is(err, fs.ErrNotExist)
 }

@@ -39,6 +39,7 @@ type sender struct {
 	at       whereabouts
 	placed   bool // at is known
 	asked    bool // a create may have reached the server
+	again    bool // the batch that is due may have reached it
 	ahead    []record
 	seen     uint64 // number of the last call read from the journal
 	done     uint64 // number of the last call settled: sent or refused
@@ -226,10 +227,22 @@ func (s *sender) step(ctx context.Context) error {
 		return nil
 	}
 	var refused []refusal
-	err := s.c.sendRecords(ctx, s.j, at, batch, func(r record, err error) { refused = append(refused, refusal{r, err}) })
+	reject := func(r record, err error) { refused = append(refused, refusal{r, err}) }
+	var err error
+	if first := batch[0]; first.kind == tableRecord {
+		err = s.c.addRows(ctx, at, first, s.again)
+		if unfit(err) {
+			reject(first, err)
+			err = nil
+		}
+	} else {
+		err = s.c.sendRecords(ctx, s.j, at, batch, reject)
+	}
 	if err != nil {
+		s.again = s.again || unsure(err) || ctx.Err() != nil
 		return err // the batch is sent again as a whole, so that nothing is reported twice
 	}
+	s.again = false
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, r := range refused {

@@ -175,7 +175,7 @@ func (c *Client) adopt(ctx context.Context, i spool.Info, b *Backlog) (Backlog, 
 	}
 	s := c.idleSender(ctx, j, h)
 	defer s.stop()
-	s.asked = true // the program before us may have asked
+	s.asked, s.again = true, true // the program before us may have asked
 	err = s.drain(ctx, i.Changed)
 	st := j.Stats()
 	b.Sent, b.Waiting, b.Refused, b.Lost, b.Torn = s.sent, int(st.Waiting), st.Refused, st.Lost, st.Torn

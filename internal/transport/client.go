@@ -111,6 +111,7 @@ func New(opt Options) (*Client, error) {
 		t := http.DefaultTransport.(*http.Transport).Clone()
 		t.ResponseHeaderTimeout = opt.HeaderTimeout
 		t.MaxIdleConnsPerHost = 16
+		t.WriteBufferSize = 64 << 10 // a small body leaves together with its header
 		hc.Transport = t
 	}
 	hc.Transport = &door{base: hc.Transport, client: c, tokens: tokens{login: opt.Login}}
