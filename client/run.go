@@ -4,10 +4,7 @@ import (
 	"context"
 	"iter"
 	"maps"
-	"os/exec"
 	"path/filepath"
-	"strings"
-	"time"
 
 	"github.com/mlops-integration/mlops/applesilicon"
 	"github.com/mlops-integration/mlops/mlflow"
@@ -40,7 +37,7 @@ func (p *Project) ResumeRun(ctx context.Context, run string, o mlflow.RunOptions
 func HostSampler() mlflow.Sampler { return applesilicon.NewSampler() }
 
 func (p *Project) runOptions(ctx context.Context, o mlflow.RunOptions) (mlflow.RunOptions, error) {
-	tags := gitTags(ctx, p.Dir)
+	tags, _ := provenance(ctx, p.Dir)
 	tags[tagProject] = p.Name
 	maps.Copy(tags, o.Tags) // what the caller says wins
 	o.Tags = tags
@@ -48,33 +45,6 @@ func (p *Project) runOptions(ctx context.Context, o mlflow.RunOptions) (mlflow.R
 		o.Sampler = HostSampler()
 	}
 	return o, nil
-}
-
-// gitTags describe the work tree that dir is in, under the names that MLflow's
-// Python client uses where it has one. Without git or a repository there are none.
-func gitTags(ctx context.Context, dir string) map[string]string {
-	tags := map[string]string{}
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	git := func(args ...string) (string, bool) {
-		out, err := exec.CommandContext(ctx, "git", append([]string{"-C", dir}, args...)...).Output()
-		return strings.TrimSpace(string(out)), err == nil
-	}
-	if sha, ok := git("rev-parse", "HEAD"); ok {
-		tags["mlflow.source.git.commit"] = sha
-	} else {
-		return tags
-	}
-	if branch, ok := git("symbolic-ref", "--short", "-q", "HEAD"); ok {
-		tags["mlflow.source.git.branch"] = branch
-	}
-	if remote, ok := git("remote", "get-url", "origin"); ok {
-		tags["mlflow.source.git.repoURL"] = publicURL(remote)
-	}
-	if changes, ok := git("status", "--porcelain", "--untracked-files=no"); ok {
-		tags["mlflow.source.git.dirty"] = map[bool]string{true: "true", false: "false"}[changes != ""]
-	}
-	return tags
 }
 
 // absIn is path, seen from dir.
