@@ -78,7 +78,7 @@ func FromProject(ctx context.Context, name string, options ...Option) (*Project,
 
 	p := &Project{Name: name, Dir: s.dir, Config: c}
 	var errs [4]error
-	p.MLflow, errs[0] = mlflow.New(mlflow.Options{URL: c.MLflowURI, Auth: c.MLflowAuth, HTTP: s.http, Logger: s.logger})
+	p.MLflow, errs[0] = mlflow.New(c.mlflowOptions(s))
 	p.Airflow, errs[1] = airflow.New(airflow.Options{URL: c.AirflowURL, Auth: c.AirflowAuth, HTTP: s.http, Logger: s.logger})
 	p.Serve, errs[2] = rayserve.New(rayserve.Options{URL: c.RayAddress, ServeURL: c.ServeURL, Auth: c.RayAuth, StateDir: c.ServeDir, HTTP: s.http, Logger: s.logger})
 	p.Evidently, errs[3] = evidently.New(evidently.Options{URL: c.EvidentlyURL, Auth: c.EvidentlyAuth, HTTP: s.http, Logger: s.logger})
@@ -132,7 +132,7 @@ func Projects(ctx context.Context, options ...Option) iter.Seq2[Workspace, error
 			yield(Workspace{}, err)
 			return
 		}
-		m, err := mlflow.New(mlflow.Options{URL: c.MLflowURI, Auth: c.MLflowAuth, HTTP: s.http, Logger: s.logger})
+		m, err := mlflow.New(c.mlflowOptions(s))
 		if err != nil {
 			yield(Workspace{}, err)
 			return
