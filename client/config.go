@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/mlops-integration/mlops"
 	"github.com/mlops-integration/mlops/internal/stackfile"
+	"github.com/mlops-integration/mlops/mlflow"
 )
 
 // FileName is the configuration file that FromProject looks for, in the
@@ -48,6 +50,7 @@ type Config struct {
 	ServeDir string
 
 	sources map[string]string
+	tool    mlflow.Options // what MLflow's own variables say
 }
 
 // key describes one address of Config.
@@ -159,7 +162,66 @@ func load(s settings) (Config, string, error) {
 	if err := c.check(); err != nil {
 		return Config{}, "", err
 	}
+	if c.tool, err = mlflow.OptionsFromEnv(); err != nil {
+		signs := s.http != nil || !c.MLflowAuth.IsZero() // the program sees to it
+		if !signs || !errors.Is(err, mlops.ErrUnsupported) {
+			return Config{}, "", err
+		}
+	}
+	c.mlflowAuth(stack)
 	return c, v.GetString("project"), c.credentials(stack)
+}
+
+// mlflowOptions are the settings of MLflow's own variables, under what c and s
+// say.
+func (c Config) mlflowOptions(s settings) mlflow.Options {
+	o := c.tool
+	o.URL, o.Auth, o.HTTP, o.Logger = c.MLflowURI, c.MLflowAuth, s.http, s.logger
+	if c.sources["mlflow.uri"] == fromCode {
+		o.RegistryURL = ""
+	}
+	if s.http != nil && s.http.Transport != nil {
+		if _, plain := s.http.Transport.(*http.Transport); !plain {
+			o.TLS = mlflow.TLS{} // the program's own way has its own certificates
+		}
+	}
+	if !strings.HasPrefix(c.sources["mlflow.uri"], "MLFLOW_") && o.Auth.Username != "" {
+		o.User = o.Auth.Username
+	}
+	o.Journal.Dir = journals(s.home)
+	if c.sources["mlflow.uri"] == fromStack {
+		o.Journal.Server = stackServer
+	}
+	return o
+}
+
+// mlflowAuth takes MLflow's credentials from MLOPS_* variables, else as MLflow
+// does: from the URL, its variables, the file ~/.mlflow/credentials. The file
+// names no server; the running stack has credentials of its own.
+func (c *Config) mlflowAuth(stack stackfile.Stack) {
+	if !c.MLflowAuth.IsZero() {
+		return
+	}
+	user, password, token := os.Getenv("MLOPS_MLFLOW_USERNAME"), os.Getenv("MLOPS_MLFLOW_PASSWORD"), os.Getenv("MLOPS_MLFLOW_TOKEN")
+	set := envOf([]string{"MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN"}) != ""
+	switch {
+	case token != "":
+		c.MLflowAuth = mlops.Auth{Token: mlops.Secret(token)}
+	case user != "" || password != "":
+		c.MLflowAuth = mlops.Auth{
+			Username: cmp.Or(user, os.Getenv("MLFLOW_TRACKING_USERNAME")),
+			Password: mlops.Secret(cmp.Or(password, os.Getenv("MLFLOW_TRACKING_PASSWORD"))),
+		}
+	case hasUser(c.MLflowURI):
+	case set || !sameOrigin(c.MLflowURI, stack.Endpoints[stackfile.MLflow].URL):
+		c.MLflowAuth = c.tool.Auth
+	}
+}
+
+// hasUser reports whether an address has credentials in it.
+func hasUser(address string) bool {
+	u, err := url.Parse(address)
+	return err == nil && u.User != nil
 }
 
 // checkFile refuses secrets and unknown keys in mlops.yaml.
@@ -208,6 +270,12 @@ func (c Config) check() error {
 		if k.name == "ray.address" && (strings.HasPrefix(v, "ray://") || v == "auto") {
 			return invalid("%s (from %s) is the address of a Ray client; Serve is driven through the dashboard: set RAY_DASHBOARD_ADDRESS=http://host:8265", v, c.sources[k.name])
 		}
+		if k.name == "mlflow.uri" {
+			if err := mlflow.CheckURI(v); err != nil {
+				return fmt.Errorf("mlflow.uri (from %s): %w", c.sources[k.name], err)
+			}
+			continue
+		}
 		if !strings.HasSuffix(k.name, ".uri") && !strings.HasSuffix(k.name, "url") && k.name != "ray.address" {
 			continue
 		}
@@ -229,7 +297,7 @@ func (c *Config) credentials(stack stackfile.Stack) error {
 		user, password, token []string
 		tokenFile             []string
 	}{
-		{&c.MLflowAuth, c.MLflowURI, stackfile.MLflow, "", []string{"MLOPS_MLFLOW_USERNAME", "MLFLOW_TRACKING_USERNAME"}, []string{"MLOPS_MLFLOW_PASSWORD", "MLFLOW_TRACKING_PASSWORD"}, []string{"MLOPS_MLFLOW_TOKEN", "MLFLOW_TRACKING_TOKEN"}, nil},
+		{&c.MLflowAuth, c.MLflowURI, stackfile.MLflow, "", nil, nil, nil, nil},
 		{&c.AirflowAuth, c.AirflowURL, stackfile.Airflow, "", []string{"MLOPS_AIRFLOW_USERNAME"}, []string{"MLOPS_AIRFLOW_PASSWORD"}, []string{"MLOPS_AIRFLOW_TOKEN"}, nil},
 		{&c.RayAuth, c.RayAddress, stackfile.Ray, "", nil, nil, []string{"MLOPS_RAY_TOKEN", "RAY_AUTH_TOKEN"}, []string{"RAY_AUTH_TOKEN_PATH"}},
 		{&c.EvidentlyAuth, c.EvidentlyURL, stackfile.Evidently, "evidently-secret", nil, nil, []string{"MLOPS_EVIDENTLY_SECRET", "EVIDENTLY_SECRET"}, nil},
@@ -249,7 +317,7 @@ func (c *Config) credentials(stack stackfile.Stack) error {
 			}
 			t.auth.Token = secret
 		}
-		if e := stack.Endpoints[t.endpoint]; t.auth.IsZero() && sameOrigin(t.url, e.URL) {
+		if e := stack.Endpoints[t.endpoint]; t.auth.IsZero() && !hasUser(t.url) && sameOrigin(t.url, e.URL) {
 			secret, err := e.Secret()
 			if err != nil {
 				return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -40,6 +41,7 @@ type Project struct {
 	// Data is the project's DVC repository.
 	Data *Data
 
+	log        *slog.Logger
 	experiment once[string]
 	pool       once[struct{}]
 	drift      once[evidently.Project]
@@ -75,9 +77,12 @@ func FromProject(ctx context.Context, name string, options ...Option) (*Project,
 		return nil, invalid("project name %q: use lower-case letters, digits and hyphens, at most 63, not a hyphen first", name)
 	}
 
-	p := &Project{Name: name, Dir: s.dir, Config: c}
+	p := &Project{Name: name, Dir: s.dir, Config: c, log: s.logger}
+	if p.log == nil {
+		p.log = slog.New(slog.DiscardHandler)
+	}
 	var errs [4]error
-	p.MLflow, errs[0] = mlflow.New(mlflowOptions(c, s))
+	p.MLflow, errs[0] = mlflow.New(c.mlflowOptions(s))
 	p.Airflow, errs[1] = airflow.New(airflow.Options{URL: c.AirflowURL, Auth: c.AirflowAuth, HTTP: s.http, Logger: s.logger})
 	p.Serve, errs[2] = rayserve.New(rayserve.Options{URL: c.RayAddress, ServeURL: c.ServeURL, Auth: c.RayAuth, StateDir: c.ServeDir, HTTP: s.http, Logger: s.logger})
 	p.Evidently, errs[3] = evidently.New(evidently.Options{URL: c.EvidentlyURL, Auth: c.EvidentlyAuth, HTTP: s.http, Logger: s.logger})
@@ -88,15 +93,6 @@ func FromProject(ctx context.Context, name string, options ...Option) (*Project,
 // stackServer is what journals call the server of the running stack, whose
 // port may be another one when they are sent.
 const stackServer = "stack"
-
-func mlflowOptions(c Config, s settings) mlflow.Options {
-	o := mlflow.Options{URL: c.MLflowURI, Auth: c.MLflowAuth, HTTP: s.http, Logger: s.logger}
-	o.Journal.Dir = journals(s.home)
-	if c.Source("mlflow.uri") == fromStack {
-		o.Journal.Server = stackServer
-	}
-	return o
-}
 
 // journals is where the runs of a home have what MLflow does not have yet.
 func journals(home string) string { return filepath.Join(home, "spool", "mlflow") }
@@ -150,7 +146,7 @@ func Projects(ctx context.Context, options ...Option) iter.Seq2[Workspace, error
 			yield(Workspace{}, err)
 			return
 		}
-		m, err := mlflow.New(mlflowOptions(c, s))
+		m, err := mlflow.New(c.mlflowOptions(s))
 		if err != nil {
 			yield(Workspace{}, err)
 			return

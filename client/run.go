@@ -4,22 +4,28 @@ import (
 	"context"
 	"iter"
 	"maps"
-	"os/exec"
 	"path/filepath"
-	"strings"
-	"time"
 
 	"github.com/mlops-integration/mlops/applesilicon"
 	"github.com/mlops-integration/mlops/mlflow"
 )
 
 // StartRun starts a run of the project, with or without a server: see
-// [mlflow.Client.StartRun]. It records the git commit, branch and whether the
-// work tree differs from it, and samples the machine (processor, memory, disk,
+// [mlflow.Client.StartRun]. It records the git commit and branch, how the work
+// tree differs from it (the artifact git.diff, without binary files and what
+// looks like a secret), the program's build and the host, and samples the machine (processor, memory, disk,
 // network) under MLflow's own "system/…" names every 10 s; o.Sampler replaces
 // that, and a negative o.SampleEvery leaves it out.
 func (p *Project) StartRun(ctx context.Context, o mlflow.RunOptions) (*mlflow.Run, error) {
-	return p.MLflow.StartRun(ctx, p.experimentWanted(), p.runOptions(ctx, o))
+	o, diff := p.runOptions(ctx, o)
+	run, err := p.MLflow.StartRun(ctx, p.experimentWanted(), o)
+	if err != nil || diff == nil {
+		return run, err
+	}
+	if err := run.LogText(ctx, string(diff), diffArtifact); err != nil { // it describes the run; the run can do without
+		p.log.Warn("work tree's difference not kept", "service", "mlflow", "run_uid", run.UID, "error", err)
+	}
+	return run, nil
 }
 
 // ResumeRun goes on with a run, named by the server's ID or by its UID. It
@@ -32,42 +38,18 @@ func (p *Project) ResumeRun(ctx context.Context, run string, o mlflow.RunOptions
 // is what StartRun uses.
 func HostSampler() mlflow.Sampler { return applesilicon.NewSampler() }
 
-func (p *Project) runOptions(ctx context.Context, o mlflow.RunOptions) mlflow.RunOptions {
-	tags := gitTags(ctx, p.Dir)
+// diffArtifact is the artifact that tells how the work tree differs from its commit.
+const diffArtifact = "git.diff"
+
+func (p *Project) runOptions(ctx context.Context, o mlflow.RunOptions) (mlflow.RunOptions, []byte) {
+	tags, diff := provenance(ctx, p.Dir)
 	tags[tagProject] = p.Name
 	maps.Copy(tags, o.Tags) // what the caller says wins
 	o.Tags = tags
 	if o.Sampler == nil && o.SampleEvery >= 0 {
 		o.Sampler = HostSampler()
 	}
-	return o
-}
-
-// gitTags describe the work tree that dir is in, under the names that MLflow's
-// Python client uses where it has one. Without git or a repository there are none.
-func gitTags(ctx context.Context, dir string) map[string]string {
-	tags := map[string]string{}
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	git := func(args ...string) (string, bool) {
-		out, err := exec.CommandContext(ctx, "git", append([]string{"-C", dir}, args...)...).Output()
-		return strings.TrimSpace(string(out)), err == nil
-	}
-	if sha, ok := git("rev-parse", "HEAD"); ok {
-		tags["mlflow.source.git.commit"] = sha
-	} else {
-		return tags
-	}
-	if branch, ok := git("symbolic-ref", "--short", "-q", "HEAD"); ok {
-		tags["mlflow.source.git.branch"] = branch
-	}
-	if remote, ok := git("remote", "get-url", "origin"); ok {
-		tags["mlflow.source.git.repoURL"] = publicURL(remote)
-	}
-	if changes, ok := git("status", "--porcelain", "--untracked-files=no"); ok {
-		tags["mlflow.source.git.dirty"] = map[bool]string{true: "true", false: "false"}[changes != ""]
-	}
-	return tags
+	return o, diff
 }
 
 // absIn is path, seen from dir.

@@ -91,7 +91,7 @@ func servers(s settings) (map[string]*mlflow.Client, error) {
 		return nil, err
 	}
 	add := func(c Config) error {
-		o := mlflowOptions(c, s)
+		o := c.mlflowOptions(s)
 		name := o.Journal.Server
 		m, err := mlflow.New(o)
 		if err != nil {

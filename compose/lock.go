@@ -23,7 +23,7 @@ var locks embed.FS
 var servers = []string{"mlflow", "airflow", "ray", "evidently"}
 
 // onRequest are environments for programs that run beside the servers.
-var onRequest = []string{"train", "dvc"}
+var onRequest = []string{"train", "dvc", "mlflow2"}
 
 // environments lists all that have a lock.
 func environments() []string { return slices.Concat(servers, onRequest) }

@@ -55,6 +55,7 @@ numpy==2.4.6 ; python_full_version >= '3.11' \
 func TestLocksHoldTheVersionsWeSpeak(t *testing.T) {
 	for _, tt := range []struct{ venv, name, minor string }{
 		{"mlflow", "mlflow", "3.17."},
+		{"mlflow2", "mlflow", "2.22."},
 		{"airflow", "apache-airflow", "3.3."},
 		{"ray", "ray", "2.60."},
 		{"evidently", "evidently", "0.7."},

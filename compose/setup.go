@@ -15,7 +15,8 @@ import (
 // SetupOptions say what to install. The zero value is what all servers need.
 type SetupOptions struct {
 	// Environments by name: "mlflow", "airflow", "ray", "evidently", and on
-	// request "train" (scikit-learn for training scripts) and "dvc".
+	// request "train" (scikit-learn for training scripts), "dvc"
+	// and "mlflow2" (a server of the 2.x line, for tests).
 	// Empty means those of all servers.
 	Environments []string
 }

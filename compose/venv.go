@@ -32,6 +32,7 @@ var proofs = map[string]string{
 	"evidently": "import evidently, evidently.ui.service.app, pyarrow",
 	"train":     "import sklearn, pandas, skops",
 	"dvc":       "import dvc.repo",
+	"mlflow2":   "import mlflow.server, mlflow.store.tracking.sqlalchemy_store",
 }
 
 // marker is the last file written into an environment. Without it, or with

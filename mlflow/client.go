@@ -25,9 +25,18 @@ import (
 type Options struct {
 	URL    string // "http://127.0.0.1:5000"; user information in it becomes Auth
 	Auth   mlops.Auth
+	User   string       // who runs belong to; empty: Auth's or URL's user, else that of the operating system
 	HTTP   *http.Client // nil: a client of our own
 	Logger *slog.Logger // nil: silent
-	Tries  int          // attempts per request; 0: 5
+
+	Tries   int           // attempts per request; 0: 5
+	Backoff time.Duration // the limit of the first wait between attempts, which doubles; 0: 200 ms, up to 5 s; below 0: no wait
+	Timeout time.Duration // longest wait for an answer to begin; 0: 2 min; with HTTP set, its own
+
+	RegistryURL string // where registered models are; empty: URL
+	Workspace   string // sent with each request; a server without workspaces answers with mlops.ErrUnsupported
+	TLS         TLS
+	Target      Target // see Client.Target
 
 	// Journal is where what runs log is kept until the server has it.
 	Journal Journal
@@ -37,13 +46,15 @@ type Options struct {
 
 // Client speaks to one MLflow tracking server. It is safe for concurrent use.
 type Client struct {
-	t       *transport.Client
-	user    string
-	tries   int
-	log     *slog.Logger
-	journal Journal
-	runs    *openRuns
-	art     *artifacts
+	t        *transport.Client
+	registry *transport.Client // where registered models are; t unless they are elsewhere
+	user     string
+	tries    int
+	target   Target
+	log      *slog.Logger
+	journal  Journal
+	runs     *openRuns
+	art      *artifacts
 
 	linger time.Duration // how long a record may wait for company
 	pause  func(ctx context.Context, d time.Duration) error
@@ -52,18 +63,36 @@ type Client struct {
 
 // New returns a Client. It makes no request.
 func New(opt Options) (*Client, error) {
-	t, err := transport.New(transport.Options{
-		Service: "mlflow", BaseURL: opt.URL, Auth: opt.Auth, HTTP: opt.HTTP,
-		Logger: opt.Logger, Tries: opt.Tries, DecodeError: decodeError,
-	})
+	for what, uri := range map[string]string{"URL": opt.URL, "RegistryURL": opt.RegistryURL} {
+		if err := CheckURI(uri); err != nil && (uri != "" || what == "URL") {
+			return nil, fmt.Errorf("%w (%s)", err, what)
+		}
+	}
+	way, err := opt.way()
 	if err != nil {
 		return nil, err
 	}
-	user := opt.Auth.Username
-	if u, err := url.Parse(opt.URL); err == nil && user == "" {
-		user = u.User.Username()
+	to := transport.Options{
+		Service: "mlflow", BaseURL: opt.URL, Auth: opt.Auth, HTTP: way, Logger: opt.Logger, DecodeError: decodeError,
+		Tries: opt.Tries, Pause: opt.Backoff, IdleTimeout: opt.Timeout,
 	}
-	c := &Client{t: t, user: user, tries: cmp.Or(opt.Tries, 5), log: opt.Logger, journal: opt.Journal, art: newArtifacts(opt.Artifacts),
+	t, err := transport.New(to)
+	if err != nil {
+		return nil, err
+	}
+	registry := t
+	if opt.RegistryURL != "" && opt.RegistryURL != opt.URL {
+		to.BaseURL = opt.RegistryURL
+		if registry, err = transport.New(to); err != nil {
+			return nil, err
+		}
+	}
+	name := cmp.Or(opt.User, opt.Auth.Username)
+	if u, err := url.Parse(opt.URL); err == nil && name == "" {
+		name = u.User.Username()
+	}
+	c := &Client{t: t, registry: registry, user: cmp.Or(name, loginName()), tries: cmp.Or(opt.Tries, 5), target: opt.Target, log: opt.Logger,
+		journal: opt.Journal, art: newArtifacts(opt.Artifacts),
 		runs:   &openRuns{senders: map[*sender]struct{}{}, experiments: map[string]string{}},
 		linger: 200 * time.Millisecond, pause: pause, newUID: newUID}
 	if c.log == nil {
@@ -75,7 +104,7 @@ func New(opt Options) (*Client, error) {
 // single is the client with one attempt per request.
 func (c *Client) single() *Client {
 	one := *c
-	one.t, one.tries = c.t.WithTries(1), 1
+	one.t, one.registry, one.tries = c.t.WithTries(1), c.registry.WithTries(1), 1
 	return &one
 }
 
@@ -102,20 +131,29 @@ func (c *Client) Version(ctx context.Context) (string, error) {
 
 const api = "/api/2.0/mlflow/"
 
+// door is the way to the server that answers path: models and their versions
+// may be kept by another.
+func (c *Client) door(path string) *transport.Client {
+	if strings.HasPrefix(path, "registered-models/") || strings.HasPrefix(path, "model-versions/") {
+		return c.registry
+	}
+	return c.t
+}
+
 // get asks for something by GET.
 func get[T any](ctx context.Context, c *Client, op, path string, query url.Values) (T, error) {
-	return transport.Do[T](ctx, c.t, transport.Call{Op: op, Method: "GET", Path: api + path, Query: query, Idempotent: true})
+	return transport.Do[T](ctx, c.door(path), transport.Call{Op: op, Method: "GET", Path: api + path, Query: query, Idempotent: true})
 }
 
 // send does what may be done twice without harm.
 func send[T any](ctx context.Context, c *Client, op, method, path string, body any) (T, error) {
-	return transport.Do[T](ctx, c.t, transport.Call{Op: op, Method: method, Path: api + path, Body: body, Idempotent: true})
+	return transport.Do[T](ctx, c.door(path), transport.Call{Op: op, Method: method, Path: api + path, Body: body, Idempotent: true})
 }
 
 // sendOnce does what must not be done twice: it is not repeated once the
 // server may have acted on it.
 func sendOnce[T any](ctx context.Context, c *Client, op, method, path string, body any) (T, error) {
-	return transport.Do[T](ctx, c.t, transport.Call{Op: op, Method: method, Path: api + path, Body: body})
+	return transport.Do[T](ctx, c.door(path), transport.Call{Op: op, Method: method, Path: api + path, Body: body})
 }
 
 // once creates something exactly once: when it is not known whether the server

@@ -43,6 +43,9 @@ func decodeError(status int, contentType string, body []byte) *mlops.Error {
 	if json.Unmarshal(body, &env) == nil {
 		code, _ := env.Code.(string)
 		msg, _ := env.Message.(string)
+		if code == "INTERNAL_ERROR" && strings.Contains(msg, "[Errno 2] No such file or directory") {
+			return &mlops.Error{Kind: mlops.ErrNotFound, Code: code, Message: msg} // how MLflow 2.x misses an artifact
+		}
 		if code != "" {
 			return &mlops.Error{Kind: kinds[code], Code: code, Message: msg}
 		}

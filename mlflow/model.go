@@ -69,6 +69,9 @@ func (r *Run) LogModel(ctx context.Context, dir string, m Model) (ModelVersion, 
 		return ModelVersion{}, err
 	}
 	logged, err := r.c.createLogged(ctx, at.experiment, at.id, cmp.Or(m.LoggedName, m.Name, "model"), m.Params, m.Tags)
+	if errors.Is(err, mlops.ErrUnsupported) {
+		return r.logClassic(ctx, at, p, m)
+	}
 	if err != nil {
 		return ModelVersion{}, err
 	}
@@ -83,19 +86,24 @@ func (r *Run) LogModel(ctx context.Context, dir string, m Model) (ModelVersion, 
 	if err := r.c.logOutput(ctx, at, logged.ID, m.Step); err != nil {
 		return ModelVersion{}, err
 	}
-	v := ModelVersion{Source: "models:/" + logged.ID, RunID: at.id, ModelID: logged.ID}
+	return r.c.register(ctx, m, ModelVersion{Source: "models:/" + logged.ID, RunID: at.id, ModelID: logged.ID})
+}
+
+// register makes what was logged the next version of the model's name, if it
+// has one, and points the aliases at it.
+func (c *Client) register(ctx context.Context, m Model, v ModelVersion) (ModelVersion, error) {
 	if m.Name == "" {
 		return v, nil
 	}
-	if _, err := r.c.CreateModel(ctx, m.Name, ModelOptions{}); err != nil && !errors.Is(err, mlops.ErrAlreadyExists) {
+	if _, err := c.CreateModel(ctx, m.Name, ModelOptions{}); err != nil && !errors.Is(err, mlops.ErrAlreadyExists) {
 		return v, err
 	}
-	made, err := r.c.CreateModelVersion(ctx, m.Name, v.Source, ModelVersionOptions{RunID: at.id, ModelID: logged.ID, Tags: m.Tags})
+	made, err := c.CreateModelVersion(ctx, m.Name, v.Source, ModelVersionOptions{RunID: v.RunID, ModelID: v.ModelID, Tags: m.Tags})
 	if err != nil {
 		return v, err
 	}
 	for _, a := range m.Aliases {
-		if err := r.c.SetAlias(ctx, m.Name, a, made.Version); err != nil {
+		if err := c.SetAlias(ctx, m.Name, a, made.Version); err != nil {
 			return made, err
 		}
 		made.Aliases = append(made.Aliases, a)

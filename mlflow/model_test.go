@@ -41,6 +41,7 @@ func write(t *testing.T, dir, name, text string) {
 
 func TestAModelFromCodeIsLoadedByPython(t *testing.T) {
 	s, c := connect(t)
+	since(t, s, "3.0", "logged models")
 	run, _ := startRun(t, s, c)
 	ctx, dir, name := t.Context(), t.TempDir(), s.Name("times")
 	write(t, dir, "model.py", echoModel)
@@ -112,6 +113,7 @@ func TestAScikitLearnModelIsLoadedByPython(t *testing.T) {
 		t.Skip("needs Python with scikit-learn and a server")
 	}
 	s, c := connect(t)
+	since(t, s, "3.0", "logged models")
 	run, _ := startRun(t, s, c)
 	ctx, skops, pickled := t.Context(), t.TempDir(), t.TempDir()
 	var columns []string

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"maps"
 	"os"
-	"os/user"
 	"slices"
 	"sync"
 	"time"
@@ -57,9 +56,8 @@ type Run struct {
 
 // StartRun begins a run in an experiment: the one with experiment.ID, else the
 // one called experiment.Name, which is made with the Tags and the
-// ArtifactLocation given if it is not there. With neither, it is the one named
-// by the environment (MLFLOW_EXPERIMENT_ID, MLFLOW_EXPERIMENT_NAME), else
-// MLflow's default, "0".
+// ArtifactLocation given if it is not there. With neither, it is the one of
+// [Options.Target], else MLflow's default, "0".
 //
 // StartRun does not wait for the server and works without it; [Run.ID] waits.
 // A server that refuses the run says so there, in Flush and in End. An answer
@@ -77,7 +75,7 @@ func (c *Client) StartRun(ctx context.Context, experiment Experiment, opt RunOpt
 	}
 	ref := experimentRef{ID: experiment.ID, Name: experiment.Name, Location: experiment.ArtifactLocation, Tags: experiment.Tags}
 	if ref.ID == "" && ref.Name == "" {
-		ref.ID, ref.Name = os.Getenv("MLFLOW_EXPERIMENT_ID"), os.Getenv("MLFLOW_EXPERIMENT_NAME")
+		ref.ID, ref.Name = c.target.ExperimentID, c.target.Experiment
 		if ref.ID == "" && ref.Name == "" {
 			ref.ID = "0"
 		}
@@ -98,7 +96,7 @@ func (c *Client) StartRun(ctx context.Context, experiment Experiment, opt RunOpt
 func (c *Client) runTags(opt RunOptions) Tags {
 	tags := Tags{"mlflow.source.type": "LOCAL", "mlflow.source.name": cmp.Or(slices.Concat(os.Args, []string{"<console>"})[0], "<console>")}
 	if _, given := opt.Tags["mlflow.user"]; !given {
-		tags["mlflow.user"] = c.userName()
+		tags["mlflow.user"] = c.user
 	}
 	maps.Copy(tags, changes(opt))
 	return tags
@@ -112,18 +110,6 @@ func changes(opt RunOptions) Tags {
 	}
 	maps.Copy(tags, opt.Tags)
 	return tags
-}
-
-// userName is the name that Python would write: of the credentials, else of
-// the operating system's user.
-func (c *Client) userName() string {
-	if c.user != "" {
-		return c.user
-	}
-	if u, err := user.Current(); err == nil && u.Username != "" {
-		return u.Username
-	}
-	return "unknown"
 }
 
 // newRun begins to write a run; at is where it is, if that is known.

@@ -48,7 +48,7 @@ func (a *attempt) do(ctx context.Context) (*http.Response, error) {
 		HTTPClient:   c.http,
 		RetryMax:     tries - 1,
 		RetryWaitMin: c.pause,
-		RetryWaitMax: 5 * time.Second,
+		RetryWaitMax: c.longest,
 		CheckRetry:   a.check,
 		Backoff:      a.backoff,
 		ErrorHandler: retryablehttp.PassthroughErrorHandler,

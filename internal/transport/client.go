@@ -53,6 +53,7 @@ type Options struct {
 	HTTP          *http.Client  // its Transport and Jar are used; nil: a client of our own, without proxies for loopback
 	Logger        *slog.Logger  // requests and retries at Debug; nil: silent
 	Tries         int           // attempts per call; 0: 5
+	Pause         time.Duration // the limit of the first wait between tries; 0: 200 ms, and 5 s is the longest; below 0: no wait
 	MaxBody       int64         // bytes of a decoded answer; 0: 64 MiB; does not bind Stream
 	IdleTimeout   time.Duration // longest silence within an answer; 0: 60 s
 	HeaderTimeout time.Duration // longest wait for an answer to begin; 0: 2 min; with HTTP set, its own
@@ -66,7 +67,8 @@ type Client struct {
 	base *url.URL
 	http *http.Client
 
-	pause time.Duration // the limit of the first wait between tries
+	pause   time.Duration // the limit of the first wait between tries
+	longest time.Duration // the limit of any
 }
 
 // New returns a Client for opt.BaseURL, which must be http or https.
@@ -101,8 +103,13 @@ func New(opt Options) (*Client, error) {
 	setDefault(&opt.IdleTimeout, time.Minute)
 	setDefault(&opt.HeaderTimeout, 2*time.Minute)
 	setDefault(&opt.MaxWait, time.Minute)
+	longest := 5 * time.Second
+	if opt.Pause > 0 { // who asks for longer waits gets them, up to MaxWait
+		longest = max(longest, opt.MaxWait, opt.Pause)
+	}
+	setDefault(&opt.Pause, 200*time.Millisecond)
 
-	c := &Client{opt: opt, base: u, pause: 200 * time.Millisecond}
+	c := &Client{opt: opt, base: u, pause: max(opt.Pause, 1), longest: longest}
 	hc := http.Client{}
 	if opt.HTTP != nil {
 		hc = *opt.HTTP
