@@ -300,6 +300,8 @@ func (c *Client) fetch(ctx context.Context, store Store, uri string, size int64,
 	whole := size >= 0 && size <= step
 	if !whole {
 		first.to = step
+	} else if _, ok := store.(proxyStore); ok {
+		first.store = proxyStore{c: c, small: true}
 	}
 	if err := first.open(); err != nil {
 		return 0, err

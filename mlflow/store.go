@@ -136,7 +136,7 @@ const proxied = "mlflow-artifacts"
 func (c *Client) store(uri string) (Store, error) {
 	scheme, _, _ := strings.Cut(uri, ":")
 	if scheme == proxied {
-		return proxyStore{c}, nil
+		return proxyStore{c: c}, nil
 	}
 	if s, ok := c.art.opt.Stores[scheme]; ok {
 		return s, nil
