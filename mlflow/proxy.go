@@ -146,17 +146,22 @@ func (s proxyStore) Put(ctx context.Context, uri string, src Source) error {
 		return err
 	}
 	st := stamina{c: s.c}
-	begun := false
+	under := begun(ctx)
 	for wrong := 0; ; {
 		sent, err := s.putOnce(ctx, uri, src)
-		begun = begun || sent > 0
+		if sent > 0 {
+			under = true
+			begin(ctx)
+		}
 		if err == nil {
 			if err = s.verify(ctx, uri, src.Size()); err == nil {
 				return nil
 			}
-			wrong++
+			if errors.Is(err, errHalf) {
+				wrong++
+			}
 		}
-		if !begun || wrong == 3 {
+		if !under || wrong == 3 {
 			return err
 		}
 		if err := st.again(ctx, err); err != nil {
@@ -180,9 +185,11 @@ func (s proxyStore) putOnce(ctx context.Context, uri string, src Source) (int64,
 	return most.Load(), err
 }
 
-// half is the error for an object that the server did not take whole.
+// errHalf marks an object that the server did not take whole.
+var errHalf = errors.New("half written")
+
 func half(format string, args ...any) error {
-	return &mlops.Error{Kind: mlops.ErrUnavailable, Service: "mlflow", Op: "Upload", Message: fmt.Sprintf(format, args...)}
+	return &mlops.Error{Kind: mlops.ErrUnavailable, Service: "mlflow", Op: "Upload", Message: fmt.Sprintf(format, args...), Cause: errHalf}
 }
 
 // counted is a body that knows how much of it was read.

@@ -181,6 +181,46 @@ func (s *stamina) again(ctx context.Context, err error) error {
 	return nil
 }
 
+type journeyKey struct{}
+
+// journey is a context whose transfers belong together: when one has begun, the
+// others are worth waiting for as well.
+func journey(ctx context.Context) context.Context {
+	if ctx.Value(journeyKey{}) != nil {
+		return ctx
+	}
+	return context.WithValue(ctx, journeyKey{}, new(atomic.Bool))
+}
+
+func begun(ctx context.Context) bool {
+	b, ok := ctx.Value(journeyKey{}).(*atomic.Bool)
+	return ok && b.Load()
+}
+
+func begin(ctx context.Context) {
+	if b, ok := ctx.Value(journeyKey{}).(*atomic.Bool); ok {
+		b.Store(true)
+	}
+}
+
+// patient repeats what belongs to a journey that has begun.
+func (c *Client) patient(ctx context.Context, try func() error) error {
+	st := stamina{c: c}
+	for {
+		err := try()
+		if err == nil {
+			begin(ctx)
+			return nil
+		}
+		if !begun(ctx) {
+			return err
+		}
+		if err := st.again(ctx, err); err != nil {
+			return err
+		}
+	}
+}
+
 // passing reports whether err may go away: the server is not there, or a
 // connection was cut while a body was read.
 func passing(err error) bool {
