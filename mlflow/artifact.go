@@ -2,7 +2,9 @@ package mlflow
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -88,10 +90,15 @@ func (c *Client) list(ctx context.Context, root, dir string) iter.Seq2[FileInfo,
 
 // walk visits the files below a folder.
 func (c *Client) walk(ctx context.Context, root, dir string, visit func(FileInfo) error) error {
-	for f, err := range c.list(ctx, root, dir) {
-		if err != nil {
-			return err
-		}
+	var files []FileInfo
+	err := c.patient(ctx, func() (err error) {
+		files, err = mlops.Collect(c.list(ctx, root, dir))
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for _, f := range files {
 		if f.IsDir {
 			err = c.walk(ctx, root, f.Path, visit)
 		} else {
@@ -255,6 +262,7 @@ func (c *Client) putDir(ctx context.Context, root, localDir, artifactDir string)
 	}
 	var mu sync.Mutex
 	sizes := map[string]map[string]int64{} // by folder and name
+	ctx = journey(ctx)
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(parallel)
 	for _, f := range files {
@@ -284,7 +292,15 @@ func (c *Client) putDir(ctx context.Context, root, localDir, artifactDir string)
 			if dir == "." {
 				dir = ""
 			}
-			return c.verifySizes(gctx, join(root, dir), want)
+			var wrong error
+			err := c.patient(gctx, func() error {
+				err := c.verifySizes(gctx, join(root, dir), want)
+				if errors.Is(err, errHalf) {
+					wrong, err = err, nil
+				}
+				return err
+			})
+			return cmp.Or(wrong, err)
 		})
 	}
 	return g.Wait()

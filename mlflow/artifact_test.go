@@ -210,6 +210,7 @@ type memory struct {
 	mu    sync.Mutex
 	files map[string][]byte
 	cuts  []int // bytes after which the next connections end
+	down  int   // how many opens find nobody, once there was one
 	whole bool  // it can only begin at the start, and tells neither size nor version
 	opens []Range
 }
@@ -228,6 +229,10 @@ func (m *memory) Open(_ context.Context, uri string, span Range) (*Object, error
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.opens = append(m.opens, span)
+	if m.down > 0 && len(m.opens) > 1 {
+		m.down--
+		return nil, &mlops.Error{Kind: mlops.ErrUnavailable, Message: "nobody is there"}
+	}
 	b, ok := m.files[uri]
 	if !ok {
 		return nil, gone("Download", "no %s", uri)
@@ -314,6 +319,27 @@ func TestADownloadGoesOnWhereItWasCut(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, []string{"a.bin"}, files)
 	}
+}
+
+func TestADirectoryThatHasBegunWaitsForTheServer(t *testing.T) {
+	m := &memory{}
+	c := inMemory(t, m)
+	for i := range 20 {
+		m.files[fmt.Sprintf("mem://x/%02d", i)] = []byte("x")
+	}
+	m.down = 30
+	to := t.TempDir()
+	// One file is through before the others begin, so that the way is known.
+	ctx := journey(t.Context())
+	begin(ctx)
+	require.NoError(t, c.downloadDir(ctx, "mem://x", "mem://x", "", to))
+	files, err := localFiles(to)
+	require.NoError(t, err)
+	require.Len(t, files, 21)
+
+	m.down = 1 << 30
+	_, err = c.Download(t.Context(), "mem://x", "a.bin")
+	require.ErrorIs(t, err, mlops.ErrUnavailable, "what has not begun does not wait")
 }
 
 func TestAFileThatIsReplacedWhileItIsReadIsAConflict(t *testing.T) {

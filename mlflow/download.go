@@ -239,7 +239,7 @@ func (c *Client) downloadDir(ctx context.Context, from, of, dir, localDir string
 	if dir, err = cleanPath(dir); err != nil {
 		return err
 	}
-	g, ctx := errgroup.WithContext(ctx)
+	g, ctx := errgroup.WithContext(journey(ctx))
 	g.SetLimit(parallel)
 	n := 0
 	from = join(from, dir)
@@ -300,8 +300,10 @@ func (c *Client) fetch(ctx context.Context, store Store, uri string, size int64,
 	whole := size >= 0 && size <= step
 	if !whole {
 		first.to = step
+	} else if _, ok := store.(proxyStore); ok {
+		first.store = proxyStore{c: c, small: true}
 	}
-	if err := first.open(); err != nil {
+	if err := c.patient(ctx, first.open); err != nil {
 		return 0, err
 	}
 	defer first.Close()

@@ -121,6 +121,7 @@ func (r *Run) upload(ctx context.Context, at whereabouts, p *pkg, logged LoggedM
 	if err := p.finish(at.id, logged); err != nil {
 		return err
 	}
+	ctx = journey(ctx)
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(parallel)
 	for _, f := range p.files {

@@ -4,11 +4,17 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"io"
+	"net"
+	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -234,4 +240,106 @@ func TestALargeArtifactStaysOutOfMemory(t *testing.T) {
 	grown := int64(after.Sys) - int64(before.Sys)
 	t.Logf("%d MB up and down: memory grew by %d KB", size>>20, grown>>10)
 	require.Less(t, grown, int64(32<<20))
+}
+
+// A model that Go logged, behind MLflow's own scoring server.
+func TestAModelFromGoIsServedByMLflow(t *testing.T) {
+	if !cassette.Live() || os.Getenv("MLOPS_RECORD") != "" {
+		t.Skip("starts a scoring server, and is not recorded")
+	}
+	s, c := connect(t)
+	run, _ := startRun(t, s, c)
+	ctx, dir, name := t.Context(), t.TempDir(), s.Name("served")
+	write(t, dir, "model.py", echoModel)
+	_, err := run.LogModel(ctx, dir, Model{Name: name, Aliases: []string{"champion"}, Flavors: []Flavor{PyFunc{Code: "model.py"}}, Signature: &Signature{Inputs: Tensor("int64", -1)}, InputExample: []int{1, 2}})
+	require.NoError(t, err)
+	require.NoError(t, run.End(ctx, nil))
+
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	port := strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
+	require.NoError(t, l.Close())
+	cmd := pythonCommand(t, s, "-m", "mlflow", "models", "serve", "-m", "models:/"+name+"@champion", "--env-manager", "local", "--host", "127.0.0.1", "--port", port)
+	// The scoring server starts another program, by name.
+	cmd.Env = append(cmd.Env, "PATH="+filepath.Dir(cmd.Path)+":"+os.Getenv("PATH"))
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.Dir = t.TempDir()
+	log := filepath.Join(cmd.Dir, "log")
+	out, err := os.Create(log)
+	require.NoError(t, err)
+	defer out.Close()
+	cmd.Stdout, cmd.Stderr = out, out
+	require.NoError(t, cmd.Start())
+	defer func() {
+		_ = cmd.Cancel()
+		_ = cmd.Wait()
+	}()
+	ask := func() (string, error) {
+		req, err := http.NewRequestWithContext(ctx, "POST", "http://127.0.0.1:"+port+"/invocations", strings.NewReader(`{"inputs": [3, 4]}`))
+		if err != nil {
+			return "", err
+		}
+		req.Header.Set("Content-Type", "application/json")
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			return "", err
+		}
+		defer resp.Body.Close()
+		b, err := io.ReadAll(resp.Body)
+		return string(b), err
+	}
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for range 900 {
+		got, err := ask()
+		if err == nil {
+			require.JSONEq(t, `{"predictions": [6, 8]}`, got)
+			return
+		}
+		<-tick.C
+	}
+	b, _ := os.ReadFile(log)
+	t.Fatalf("the scoring server does not answer: %s", b)
+}
+
+// Wants a Python with mlflow, onnx and onnxruntime: MLOPS_LIVE_PYTHON_ONNX.
+func TestAnONNXModelIsLoadedByPython(t *testing.T) {
+	interpreter := os.Getenv("MLOPS_LIVE_PYTHON_ONNX")
+	if !cassette.Live() || interpreter == "" {
+		t.Skip("MLOPS_LIVE_PYTHON_ONNX names no Python with onnxruntime")
+	}
+	t.Setenv("MLOPS_LIVE_PYTHON_MLFLOW", interpreter)
+	s := cassette.Open(t, "mlflow")
+	c, err := New(Options{URL: s.URL, Auth: s.Auth, HTTP: s.HTTP})
+	require.NoError(t, err)
+	run, _ := startRun(t, s, c)
+	ctx, dir, name := t.Context(), t.TempDir(), s.Name("onnx")
+	version := python(t, s, `
+import sys, onnx
+from onnx import TensorProto, helper
+x, y = helper.make_tensor_value_info("x", TensorProto.FLOAT, [None]), helper.make_tensor_value_info("y", TensorProto.FLOAT, [None])
+g = helper.make_graph([helper.make_node("Add", ["x", "x"], ["y"])], "twice", [x], [y])
+onnx.save(helper.make_model(g, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), sys.argv[1] + "/model.onnx")
+print(onnx.__version__)`, dir)
+	_, err = run.LogModel(ctx, dir, Model{Name: name, Aliases: []string{"best"}, Flavors: []Flavor{ONNX{File: "model.onnx"}}, Requirements: []string{"onnx==" + version, "onnxruntime"},
+		Signature: &Signature{Inputs: []Field{{Name: "x", Type: "float32", Shape: []int{-1}}}}})
+	require.NoError(t, err)
+	require.NoError(t, run.End(ctx, nil))
+	require.Equal(t, "[2.0, 5.0] [2.0, 5.0] twice", python(t, s, `
+import sys, numpy, mlflow, mlflow.onnx
+n = sys.argv[1]
+x = {"x": numpy.array([1, 2.5], dtype="float32")}
+p = lambda m: mlflow.pyfunc.load_model(m).predict(x)["y"].tolist()
+print(p(f"models:/{n}/1"), p(f"models:/{n}@best"), mlflow.onnx.load_model(f"models:/{n}/1").graph.name)`, name))
+}
+
+// pythonCommand is a program of the Python with the MLflow client, logged in.
+func pythonCommand(t *testing.T, s *cassette.Session, args ...string) *exec.Cmd {
+	t.Helper()
+	interpreter := python(t, s, "import sys; print(sys.executable)")
+	cmd := exec.CommandContext(t.Context(), interpreter, args...)
+	cmd.Env = append(os.Environ(), "MLFLOW_TRACKING_URI="+s.URL, "MLFLOW_TRACKING_USERNAME="+s.Auth.Username,
+		"MLFLOW_TRACKING_PASSWORD="+string(s.Auth.Password), "MLFLOW_DISABLE_TELEMETRY=true", "PYTHONWARNINGS=ignore")
+	return cmd
 }

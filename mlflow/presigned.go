@@ -156,7 +156,7 @@ func (c *Client) putSigned(ctx context.Context, uri string, src Source) (bool, e
 		err = end(ctx, "complete", map[string]any{"parts": done})
 	}
 	if err == nil {
-		return true, (proxyStore{c}).verify(ctx, uri, src.Size())
+		return true, (proxyStore{c: c}).verify(ctx, uri, src.Size())
 	}
 	gone, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
@@ -191,4 +191,59 @@ func (c *Client) putPart(ctx context.Context, s signed, body *io.SectionReader) 
 			return "", err
 		}
 	}
+}
+
+// SignedURL is a request to the object store that the server signed: whoever
+// has it may do that one thing until it expires. Keep it out of logs.
+type SignedURL struct {
+	URL       mlops.Secret
+	Header    map[string]string // has to be sent along
+	SizeBytes int64             // of what is to be downloaded; 0 when the server does not tell
+}
+
+type signedReply struct {
+	URL     string            `json:"presigned_url"`
+	Headers map[string]string `json:"headers"`
+	Size    wireInt           `json:"file_size"`
+}
+
+// PresignDownload lets a GET of one artifact of a run be made by somebody
+// without credentials. expires of 0 is the server's default, 5 minutes. The
+// error matches [mlops.ErrInvalid] where the server passes artifacts on itself,
+// and [mlops.ErrUnsupported] where their store signs nothing.
+//
+// MLflow REST: POST /api/2.0/mlflow/artifacts/presigned-download-url
+func (c *Client) PresignDownload(ctx context.Context, run, file string, expires time.Duration) (SignedURL, error) {
+	return c.presign(ctx, "PresignDownload", "artifacts/presigned-download-url", run, file, expires)
+}
+
+// PresignUpload lets a PUT of one artifact be made by somebody without
+// credentials. of is a run, or a logged model by its "m-…"; expires of 0 is the
+// server's default, 15 minutes. The errors are those of [Client.PresignDownload].
+//
+// MLflow REST: POST /api/2.0/mlflow/artifacts/presigned-upload-url
+func (c *Client) PresignUpload(ctx context.Context, of, file string, expires time.Duration) (SignedURL, error) {
+	return c.presign(ctx, "PresignUpload", "artifacts/presigned-upload-url", of, file, expires)
+}
+
+func (c *Client) presign(ctx context.Context, op, path, of, file string, expires time.Duration) (SignedURL, error) {
+	file, err := cleanPath(file)
+	if err != nil {
+		return SignedURL{}, err
+	}
+	body := map[string]any{"path": file}
+	if strings.HasPrefix(of, "m-") {
+		body["model_id"] = of
+	} else {
+		run, err := c.RunInfo(ctx, of)
+		if err != nil {
+			return SignedURL{}, err
+		}
+		body["run_id"] = run.ID
+	}
+	if expires > 0 {
+		body["expiration"] = int64(expires / time.Second)
+	}
+	out, err := send[signedReply](ctx, c, op, "POST", path, body)
+	return SignedURL{mlops.Secret(out.URL), out.Headers, int64(out.Size)}, err
 }

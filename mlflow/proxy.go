@@ -20,7 +20,10 @@ import (
 const proxy = "/api/2.0/mlflow-artifacts/"
 
 // proxyStore reaches artifacts through the tracking server.
-type proxyStore struct{ c *Client }
+type proxyStore struct {
+	c     *Client
+	small bool // what is read is not worth the question for a signature
+}
 
 // within is the path of an address behind the proxy.
 func within(uri string) string {
@@ -56,8 +59,10 @@ func (s proxyStore) List(ctx context.Context, uri string) iter.Seq2[FileInfo, er
 
 // Open asks for a part by Range, and by If-Range if its version is known.
 func (s proxyStore) Open(ctx context.Context, uri string, span Range) (*Object, error) {
-	if obj, err := s.c.openSigned(ctx, uri, span); obj != nil || err != nil {
-		return obj, err
+	if !s.small {
+		if obj, err := s.c.openSigned(ctx, uri, span); obj != nil || err != nil {
+			return obj, err
+		}
 	}
 	return openAt(ctx, s.c.t, transport.Call{Op: "Download", Method: "GET", Path: escape("artifacts", uri), Idempotent: true}, span)
 }
@@ -141,17 +146,22 @@ func (s proxyStore) Put(ctx context.Context, uri string, src Source) error {
 		return err
 	}
 	st := stamina{c: s.c}
-	begun := false
+	under := begun(ctx)
 	for wrong := 0; ; {
 		sent, err := s.putOnce(ctx, uri, src)
-		begun = begun || sent > 0
+		if sent > 0 {
+			under = true
+			begin(ctx)
+		}
 		if err == nil {
 			if err = s.verify(ctx, uri, src.Size()); err == nil {
 				return nil
 			}
-			wrong++
+			if errors.Is(err, errHalf) {
+				wrong++
+			}
 		}
-		if !begun || wrong == 3 {
+		if !under || wrong == 3 {
 			return err
 		}
 		if err := st.again(ctx, err); err != nil {
@@ -175,9 +185,11 @@ func (s proxyStore) putOnce(ctx context.Context, uri string, src Source) (int64,
 	return most.Load(), err
 }
 
-// half is the error for an object that the server did not take whole.
+// errHalf marks an object that the server did not take whole.
+var errHalf = errors.New("half written")
+
 func half(format string, args ...any) error {
-	return &mlops.Error{Kind: mlops.ErrUnavailable, Service: "mlflow", Op: "Upload", Message: fmt.Sprintf(format, args...)}
+	return &mlops.Error{Kind: mlops.ErrUnavailable, Service: "mlflow", Op: "Upload", Message: fmt.Sprintf(format, args...), Cause: errHalf}
 }
 
 // counted is a body that knows how much of it was read.

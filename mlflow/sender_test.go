@@ -52,7 +52,7 @@ func faulty(t *testing.T, j Journal, f fault) *Client {
 	return c
 }
 
-func begin(t *testing.T, c *Client) *Run {
+func startOne(t *testing.T, c *Client) *Run {
 	t.Helper()
 	r, err := c.StartRun(t.Context(), Experiment{ID: "0"}, RunOptions{})
 	require.NoError(t, err)
@@ -88,7 +88,7 @@ func TestTheSenderKeepsOrderAndRepeatsWhatDidNotGetThrough(t *testing.T) {
 					got = append(got, steps(t, body)...)
 					return 200, nil
 				})
-				r := begin(t, c)
+				r := startOne(t, c)
 				for i := range int64(1500) {
 					require.NoError(t, r.LogMetric(t.Context(), i, "m", 1))
 				}
@@ -112,7 +112,7 @@ func TestLoggingMoreDoesNotAskADeadServerMoreOften(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		calls := 0
 		c := faulty(t, Journal{Off: true}, func(string, string) (int, error) { calls++; return 0, refusedDial })
-		r := begin(t, c)
+		r := startOne(t, c)
 		for i := range int64(3000) {
 			require.NoError(t, r.LogMetric(t.Context(), i, "m", 1))
 			synctest.Wait()
@@ -126,7 +126,7 @@ func TestTheSenderStopsAtAnErrorThatRepetitionWillNotCure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		calls, status := 0, 401
 		c := faulty(t, Journal{Off: true}, func(string, string) (int, error) { calls++; return status, nil })
-		r := begin(t, c)
+		r := startOne(t, c)
 		require.NoError(t, r.LogMetric(t.Context(), 1, "m", 1))
 		_, err := r.ID(t.Context())
 		require.ErrorIs(t, err, mlops.ErrUnauthenticated)
@@ -167,7 +167,7 @@ func TestEndWaitsForASilentServerNoLongerThanItsTimeout(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				ctx, cancel := context.WithCancel(context.Background())
 				defer cancel()
-				r := begin(t, faulty(t, j, silent(ctx)))
+				r := startOne(t, faulty(t, j, silent(ctx)))
 				require.NoError(t, r.LogMetric(t.Context(), 1, "a", 1))
 				begin, boom := time.Now(), errors.New("boom")
 				err := r.End(t.Context(), boom)
@@ -189,7 +189,7 @@ func TestEndWaitsForASilentServerNoLongerThanItsTimeout(t *testing.T) {
 func TestEndDoesNotWaitForAServerThatIsKnownToBeAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := faulty(t, Journal{Dir: t.TempDir()}, func(string, string) (int, error) { return 0, refusedDial })
-		r := begin(t, c)
+		r := startOne(t, c)
 		synctest.Wait()
 		begin := time.Now()
 		require.NoError(t, r.End(t.Context(), nil))
@@ -212,7 +212,7 @@ func TestAnEndedRunIsSentWhileTheProgramGoesOn(t *testing.T) {
 			ended = ended || path == "update" && strings.Contains(body, `"FINISHED"`)
 			return 200, nil
 		})
-		r := begin(t, c)
+		r := startOne(t, c)
 		require.NoError(t, r.LogMetric(t.Context(), 1, "a", 1))
 		require.NoError(t, r.End(t.Context(), nil))
 		require.Equal(t, 2, r.Pending())

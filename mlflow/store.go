@@ -136,7 +136,7 @@ const proxied = "mlflow-artifacts"
 func (c *Client) store(uri string) (Store, error) {
 	scheme, _, _ := strings.Cut(uri, ":")
 	if scheme == proxied {
-		return proxyStore{c}, nil
+		return proxyStore{c: c}, nil
 	}
 	if s, ok := c.art.opt.Stores[scheme]; ok {
 		return s, nil
@@ -179,6 +179,46 @@ func (s *stamina) again(ctx context.Context, err error) error {
 		return err
 	}
 	return nil
+}
+
+type journeyKey struct{}
+
+// journey is a context whose transfers belong together: when one has begun, the
+// others are worth waiting for as well.
+func journey(ctx context.Context) context.Context {
+	if ctx.Value(journeyKey{}) != nil {
+		return ctx
+	}
+	return context.WithValue(ctx, journeyKey{}, new(atomic.Bool))
+}
+
+func begun(ctx context.Context) bool {
+	b, ok := ctx.Value(journeyKey{}).(*atomic.Bool)
+	return ok && b.Load()
+}
+
+func begin(ctx context.Context) {
+	if b, ok := ctx.Value(journeyKey{}).(*atomic.Bool); ok {
+		b.Store(true)
+	}
+}
+
+// patient repeats what belongs to a journey that has begun.
+func (c *Client) patient(ctx context.Context, try func() error) error {
+	st := stamina{c: c}
+	for {
+		err := try()
+		if err == nil {
+			begin(ctx)
+			return nil
+		}
+		if !begun(ctx) {
+			return err
+		}
+		if err := st.again(ctx, err); err != nil {
+			return err
+		}
+	}
 }
 
 // cutOff reports whether err may go away: the server is not there, or a

@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -181,6 +183,35 @@ os.remove("from-python.txt")`, info.ID)
 	require.NoError(t, err)
 	_, err = without.Download(ctx, info.ID, "big.bin")
 	require.ErrorIs(t, err, mlops.ErrUnsupported)
+
+	// Whoever has no credentials goes by what the server signs.
+	up, err := without.PresignUpload(ctx, info.ID, "signed/a.txt", 0)
+	require.NoError(t, err)
+	require.Equal(t, 200, request(t, "PUT", up, "signed"))
+	down, err := without.PresignDownload(ctx, info.ID, "signed/a.txt", time.Minute)
+	require.NoError(t, err)
+	require.Equal(t, 200, request(t, "GET", down, ""))
+	body, err = c.Download(ctx, info.ID, "signed/a.txt")
+	require.NoError(t, err)
+	got, err = io.ReadAll(body)
+	require.NoError(t, err)
+	require.NoError(t, body.Close())
+	require.Equal(t, "signed", string(got))
+	require.NotContains(t, fmt.Sprint(up, down), "Signature")
+}
+
+// request does what was signed and returns the status.
+func request(t *testing.T, method string, s mlflow.SignedURL, body string) int {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, string(s.URL), strings.NewReader(body))
+	require.NoError(t, err)
+	for k, v := range s.Header {
+		req.Header.Set(k, v)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	require.NoError(t, err)
+	require.NoError(t, resp.Body.Close())
+	return resp.StatusCode
 }
 
 // Behind a proxy on S3 the server signs, and the bytes go past it.
@@ -258,6 +289,10 @@ func TestAServerThatSignsNothingIsAskedOnce(t *testing.T) {
 		require.Equal(t, "some", string(b))
 	}
 	require.Equal(t, 2, w.count("* 501"), "once for an upload, once for a download")
+	_, err = c.PresignUpload(ctx, info.ID, "a.txt", 0)
+	require.ErrorIs(t, err, mlops.ErrInvalid)
+	_, err = c.PresignDownload(ctx, info.ID, "../a.txt", 0)
+	require.ErrorIs(t, err, mlops.ErrInvalid)
 	_, err = c.DownloadRange(ctx, info.ID, "a.txt", 4, 1)
 	require.ErrorIs(t, err, mlops.ErrInvalid)
 	_, err = c.Download(ctx, info.ID, "none.txt")

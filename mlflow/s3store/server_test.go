@@ -269,8 +269,8 @@ func newRun(t *testing.T, c *mlflow.Client) mlflow.RunInfo {
 type wire struct {
 	base  http.RoundTripper
 	bytes atomic.Int64
+	at    atomic.Int64 // 0: nothing is due
 	mu    sync.Mutex
-	at    int64 // 0: nothing is due
 	do    func()
 	seen  []string // "GET bytes=5- 206"
 }
@@ -279,17 +279,18 @@ func (w *wire) when(n int64, do func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.bytes.Store(0)
-	w.at, w.do, w.seen = n, do, nil
+	w.do, w.seen = do, nil
+	w.at.Store(n)
 }
 
 func (w *wire) pass(n int) {
-	if w.bytes.Add(int64(n)) < w.at || w.at == 0 {
+	sum := w.bytes.Add(int64(n))
+	if at := w.at.Load(); at == 0 || sum < at {
 		return
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.at > 0 {
-		w.at = 0
+	if w.at.Swap(0) > 0 {
 		w.do()
 	}
 }
