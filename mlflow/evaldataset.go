@@ -237,17 +237,17 @@ func (c *Client) DeleteEvalRecords(ctx context.Context, id string, recordIDs ...
 // AddEvalDataset shows an evaluation dataset with further experiments.
 //
 // MLflow REST: POST /api/3.0/mlflow/datasets/{dataset_id}/add-experiments
-func (c *Client) AddEvalDataset(ctx context.Context, id string, experiments ...string) (EvalDataset, error) {
-	out, err := send3[evalReply](ctx, c, "AddEvalDataset", "POST", evalPath(id, "/add-experiments"), map[string]any{"experiment_ids": experiments})
-	return out.Dataset, err
+func (c *Client) AddEvalDataset(ctx context.Context, id string, experiments ...string) error {
+	_, err := send3[transport.None](ctx, c, "AddEvalDataset", "POST", evalPath(id, "/add-experiments"), map[string]any{"experiment_ids": experiments})
+	return err
 }
 
 // RemoveEvalDataset takes an evaluation dataset out of experiments.
 //
 // MLflow REST: POST /api/3.0/mlflow/datasets/{dataset_id}/remove-experiments
-func (c *Client) RemoveEvalDataset(ctx context.Context, id string, experiments ...string) (EvalDataset, error) {
-	out, err := send3[evalReply](ctx, c, "RemoveEvalDataset", "POST", evalPath(id, "/remove-experiments"), map[string]any{"experiment_ids": experiments})
-	return out.Dataset, err
+func (c *Client) RemoveEvalDataset(ctx context.Context, id string, experiments ...string) error {
+	_, err := send3[transport.None](ctx, c, "RemoveEvalDataset", "POST", evalPath(id, "/remove-experiments"), map[string]any{"experiment_ids": experiments})
+	return err
 }
 
 // EvalDatasetExperiments returns the IDs of the experiments that an evaluation

@@ -232,14 +232,13 @@ func (c *Client) SetLoggedModelTags(ctx context.Context, id string, tags map[str
 	return err
 }
 
-// DeleteLoggedModelTag removes one tag of a logged model.
+// DeleteLoggedModelTag removes one tag of a logged model; there being none is no
+// error.
 //
 // MLflow REST: DELETE /api/2.0/mlflow/logged-models/{model_id}/tags/{tag_key}
 func (c *Client) DeleteLoggedModelTag(ctx context.Context, id, key string) error {
-	return c.remove(ctx, func() error {
-		_, err := sendOnce[transport.None](ctx, c, "DeleteLoggedModelTag", "DELETE", "logged-models/"+url.PathEscape(id)+"/tags/"+url.PathEscape(key), nil)
-		return err
-	})
+	_, err := send[transport.None](ctx, c, "DeleteLoggedModelTag", "DELETE", "logged-models/"+url.PathEscape(id)+"/tags/"+url.PathEscape(key), nil)
+	return err
 }
 
 // DeleteLoggedModel deletes a logged model. Its files stay.

@@ -149,7 +149,8 @@ func (c *Client) Trace(ctx context.Context, id string, opt TraceOptions) (Trace,
 const traceBatch = 50
 
 // TracesByID lists traces with their spans. Traces that are not there are left
-// out.
+// out. One whose spans are not in the server's database, or that has none, is an
+// error: ask for it by [Client.TraceData] or [Client.TraceInfo].
 //
 // MLflow REST: GET /api/3.0/mlflow/traces/batchGet
 func (c *Client) TracesByID(ctx context.Context, ids ...string) iter.Seq2[Trace, error] {
