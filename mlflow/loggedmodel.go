@@ -232,16 +232,19 @@ func (c *Client) SetLoggedModelTags(ctx context.Context, id string, tags map[str
 	return err
 }
 
-// DeleteLoggedModelTag removes one tag of a logged model; there being none is no
-// error.
+// DeleteLoggedModelTag removes one tag of a logged model. The error matches
+// [mlops.ErrNotFound] if it has no such tag.
 //
 // MLflow REST: DELETE /api/2.0/mlflow/logged-models/{model_id}/tags/{tag_key}
 func (c *Client) DeleteLoggedModelTag(ctx context.Context, id, key string) error {
-	_, err := send[transport.None](ctx, c, "DeleteLoggedModelTag", "DELETE", "logged-models/"+url.PathEscape(id)+"/tags/"+url.PathEscape(key), nil)
-	return err
+	return c.remove(ctx, func() error {
+		_, err := sendOnce[transport.None](ctx, c, "DeleteLoggedModelTag", "DELETE", "logged-models/"+url.PathEscape(id)+"/tags/"+url.PathEscape(key), nil)
+		return err
+	})
 }
 
-// DeleteLoggedModel deletes a logged model. Its files stay.
+// DeleteLoggedModel deletes a logged model; doing so twice is no error. Its files
+// stay.
 //
 // MLflow REST: DELETE /api/2.0/mlflow/logged-models/{model_id}
 func (c *Client) DeleteLoggedModel(ctx context.Context, id string) error {
