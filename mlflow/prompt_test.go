@@ -30,7 +30,6 @@ func TestPromptsAreReadAndWrittenAsPythonDoes(t *testing.T) {
 	require.NoError(t, c.ShowPrompt(ctx, name, id))
 	require.NoError(t, c.ShowPrompt(ctx, name, id), "once is enough")
 
-	newest := "2"
 	if s.Live {
 		require.Equal(t, "1 text Greet {{ who }} in {{lang}}. first {'model_name': 'm', 'temperature': 0.5} x|"+
 			"2 chat [{'role': 'system', 'content': 'Be {{mood}}.'}, {'role': 'user', 'content': '{{question}}'}] {'type': 'object'}|3",
@@ -45,7 +44,6 @@ print(a.version, a._prompt_type, a.template, a.commit_message, a.model_config, a
 print(b.version, b._prompt_type, b.template, b.response_format, end="|")
 print(c.version)`, name, exp))
 	}
-	newest = "3"
 	got, err := c.LoadPrompt(ctx, "prompts:/"+name+"@production")
 	require.NoError(t, err)
 	require.Equal(t, "Greet {{ who }} in {{lang}}.", got.Text)
@@ -58,7 +56,7 @@ print(c.version)`, name, exp))
 	require.Equal(t, "prompts:/"+name+"/2", got.URI())
 	got, err = c.LoadPrompt(ctx, name)
 	require.NoError(t, err)
-	require.Equal(t, newest, got.Version, "what Python registered")
+	require.Equal(t, "3", got.Version, "what Python registered")
 	require.Equal(t, "From {{python}}", got.Text)
 	require.Equal(t, "third", got.Message)
 	require.Equal(t, Tags{"by": "python"}, got.Tags)
@@ -68,7 +66,7 @@ print(c.version)`, name, exp))
 	p, err := c.Prompt(ctx, name)
 	require.NoError(t, err)
 	require.Equal(t, map[string]string{"production": "1"}, p.Aliases)
-	require.Equal(t, []string{id}, p.Experiments)
+	require.Contains(t, p.Experiments, id) // Python's load_prompt adds the one it works in
 	require.Equal(t, "y", p.Tags["team"])
 	list, err := mlops.Collect(c.Prompts(ctx, PromptQuery{Experiment: id, Filter: "name = '" + name + "'"}))
 	require.NoError(t, err)
