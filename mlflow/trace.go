@@ -287,7 +287,8 @@ type PromptRef struct {
 	Version string `json:"version"`
 }
 
-// LinkPrompts notes on a trace which prompts went into it.
+// LinkPrompts notes which prompts went into a trace; the filter "prompt =
+// 'greeting/3'" then finds it.
 //
 // MLflow REST: POST /api/2.0/mlflow/traces/link-prompts
 func (c *Client) LinkPrompts(ctx context.Context, traceID string, prompts ...PromptRef) error {
