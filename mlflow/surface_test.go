@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"net/url"
+	"strings"
 	"testing"
 	"time"
 
@@ -67,6 +68,8 @@ func TestDoReachesWhatHasNoMethod(t *testing.T) {
 		}
 		require.NoError(t, c.Do(ctx, "GET", "/api/2.0/mlflow/"+path, q, nil, nil), path)
 	}
+	require.NoError(t, c.Do(ctx, "POST", "/ajax-api/2.0/mlflow/runs/create-promptlab-run", nil, map[string]any{"experiment_id": exp, "prompt_template": "a {{x}}",
+		"prompt_parameters": []keyValue{{"x", "y"}}, "model_route": "m", "model_input": "a y", "model_output": "z", "mlflow_version": "3.17.2"}, nil))
 	require.NoError(t, c.Do(ctx, "GET", "/api/3.0/mlflow/datasets/search", url.Values{"experiment_ids": {exp}}, nil, nil))
 
 	var count []int
@@ -220,10 +223,18 @@ func TestLoggedModelsAreMadeSearchedAndDeleted(t *testing.T) {
 	require.Empty(t, list, "the point is on no data set")
 
 	// Its files.
-	require.NoError(t, c.Do(ctx, "GET", "/api/2.0/mlflow/logged-models/"+m.ID, nil, nil, nil))
 	files, err := mlops.Collect(c.LoggedModelArtifacts(ctx, m.ID, ""))
 	require.NoError(t, err)
 	require.Empty(t, files)
+	folder := proxy + strings.TrimPrefix(m.ArtifactURI, "mlflow-artifacts:")
+	require.NoError(t, c.Do(ctx, "PUT", folder+"/sub/config.json", nil, map[string]int{"depth": 3}, nil))
+	files, err = mlops.Collect(c.LoggedModelArtifacts(ctx, m.ID, "sub"))
+	require.NoError(t, err)
+	require.Equal(t, []FileInfo{{"sub/config.json", false, 11}}, files)
+	var file struct{ Depth int }
+	require.NoError(t, c.Do(ctx, "GET", "/ajax-api/2.0/mlflow/logged-models/"+m.ID+"/artifacts/files", url.Values{"artifact_file_path": {"sub/config.json"}}, nil, &file))
+	require.Equal(t, 3, file.Depth)
+	require.NoError(t, c.Do(ctx, "DELETE", folder+"/sub/config.json", nil, nil, nil))
 
 	require.NoError(t, c.DeleteLoggedModel(ctx, m.ID))
 	_, err = c.LoggedModel(ctx, m.ID)

@@ -3,6 +3,7 @@ package mlflow
 import (
 	"encoding/json"
 	"math"
+	"net/url"
 	"testing"
 	"time"
 
@@ -62,6 +63,7 @@ print(len(t.data.spans), r.name, r.span_type, r.inputs, r.outputs, r.attributes[
 	require.NoError(t, err)
 	require.True(t, json.Valid(raw))
 	require.Contains(t, string(raw), "look up")
+	require.NoError(t, c.Do(ctx, "GET", "/ajax-api/3.0/mlflow/get-trace-artifact", url.Values{"request_id": {id}}, nil, nil))
 
 	for name, bad := range map[string]Span{
 		"trace":  {TraceID: "x", ID: spans[0].ID},
@@ -237,4 +239,35 @@ print(a["polite"].feedback.value, a["polite"].source.source_type, a["expected"].
 	is(t, err, mlops.ErrInvalid)
 	_, err = c.CreateAssessment(ctx, id, Assessment{Name: "bad", Expectation: &Expectation{Value: func() {}}})
 	is(t, err, mlops.ErrInvalid)
+}
+
+func TestAttributesKeepTheirTypes(t *testing.T) {
+	type answer struct {
+		Text  string  `json:"text"`
+		Score float64 `json:"score"`
+		Rank  int64   `json:"rank"`
+	}
+	for _, tt := range []struct {
+		in   any
+		want string
+	}{
+		{nil, `{}`},
+		{int8(3), `{"intValue":"3"}`},
+		{int64(math.MaxInt64), `{"intValue":"9223372036854775807"}`},
+		{math.NaN(), `{"doubleValue":"NaN"}`},
+		{1.0, `{"doubleValue":1}`},
+		{mlops.Secret("x"), `{"stringValue":"[redacted]"}`},
+		{answer{"a", 0.5, 9007199254740993}, `{"kvlistValue":{"values":[{"key":"rank","value":{"intValue":"9007199254740993"}},{"key":"score","value":{"doubleValue":0.5}},{"key":"text","value":{"stringValue":"a"}}]}}`},
+		{[]int{1}, `{"arrayValue":{"values":[{"intValue":"1"}]}}`},
+	} {
+		v, err := otlpAny(tt.in)
+		require.NoError(t, err)
+		b, err := json.Marshal(v)
+		require.NoError(t, err)
+		require.Equal(t, tt.want, string(b))
+	}
+	_, err := otlpAny([]any{func() {}})
+	require.Error(t, err)
+	_, err = otlpAny(map[string]any{"f": func() {}})
+	require.ErrorContains(t, err, `attribute "f"`)
 }

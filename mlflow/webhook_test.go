@@ -109,6 +109,8 @@ func TestADeliveryThatMLflowMadeIsReadAndNoOther(t *testing.T) {
 	require.WithinDuration(t, at, got.Time, 2*time.Second)
 	require.True(t, json.Valid(got.Data))
 
+	_, err = ReadWebhook(d.request(), hookSecret)
+	require.ErrorIs(t, err, mlops.ErrForbidden, "it is long ago")
 	for name, tt := range map[string]struct {
 		change func(r *http.Request)
 		secret mlops.Secret
