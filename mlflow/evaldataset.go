@@ -153,7 +153,6 @@ func (r *EvalRecord) UnmarshalJSON(b []byte) error {
 	w := struct {
 		*plain
 		Source  json.RawMessage `json:"source"`
-		Type    string          `json:"source_type"`
 		Created wireInt         `json:"created_time"`
 		Updated wireInt         `json:"last_update_time"`
 	}{plain: (*plain)(r)}
@@ -172,9 +171,6 @@ func (r *EvalRecord) UnmarshalJSON(b []byte) error {
 		return err
 	}
 	r.Source = &EvalSource{Type: s.Type}
-	if w.Type != "" {
-		r.Source.Type = w.Type
-	}
 	var text string
 	if json.Unmarshal(s.Data, &text) == nil {
 		s.Data = json.RawMessage(text)

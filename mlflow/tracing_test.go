@@ -271,3 +271,11 @@ func TestAttributesKeepTheirTypes(t *testing.T) {
 	_, err = otlpAny(map[string]any{"f": func() {}})
 	require.ErrorContains(t, err, `attribute "f"`)
 }
+
+func TestIDsOfSpansAreBase64(t *testing.T) {
+	var s Span
+	require.NoError(t, json.Unmarshal([]byte(`{"trace_id":"+/+/+/+/+/+/+/+/+/+/+w==","span_id":"/////////wE="}`), &s))
+	require.Equal(t, "tr-fbffbffbffbffbffbffbffbffbffbffb", s.TraceID)
+	require.Equal(t, "ffffffffffffff01", s.ID)
+	require.Error(t, json.Unmarshal([]byte(`{"span_id":"-_"}`), &s))
+}
