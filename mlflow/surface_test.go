@@ -226,7 +226,7 @@ func TestLoggedModelsAreMadeSearchedAndDeleted(t *testing.T) {
 	files, err := mlops.Collect(c.LoggedModelArtifacts(ctx, m.ID, ""))
 	require.NoError(t, err)
 	require.Empty(t, files)
-	folder := proxy + strings.TrimPrefix(m.ArtifactURI, "mlflow-artifacts:")
+	folder := "/api/2.0/mlflow-artifacts/artifacts" + strings.TrimPrefix(m.ArtifactURI, "mlflow-artifacts:")
 	require.NoError(t, c.Do(ctx, "PUT", folder+"/sub/config.json", nil, map[string]int{"depth": 3}, nil))
 	files, err = mlops.Collect(c.LoggedModelArtifacts(ctx, m.ID, "sub"))
 	require.NoError(t, err)
