@@ -153,7 +153,6 @@ func (r *EvalRecord) UnmarshalJSON(b []byte) error {
 	w := struct {
 		*plain
 		Source  json.RawMessage `json:"source"`
-		Type    string          `json:"source_type"`
 		Created wireInt         `json:"created_time"`
 		Updated wireInt         `json:"last_update_time"`
 	}{plain: (*plain)(r)}
@@ -172,9 +171,6 @@ func (r *EvalRecord) UnmarshalJSON(b []byte) error {
 		return err
 	}
 	r.Source = &EvalSource{Type: s.Type}
-	if w.Type != "" {
-		r.Source.Type = w.Type
-	}
 	var text string
 	if json.Unmarshal(s.Data, &text) == nil {
 		s.Data = json.RawMessage(text)
@@ -237,17 +233,17 @@ func (c *Client) DeleteEvalRecords(ctx context.Context, id string, recordIDs ...
 // AddEvalDataset shows an evaluation dataset with further experiments.
 //
 // MLflow REST: POST /api/3.0/mlflow/datasets/{dataset_id}/add-experiments
-func (c *Client) AddEvalDataset(ctx context.Context, id string, experiments ...string) (EvalDataset, error) {
-	out, err := send3[evalReply](ctx, c, "AddEvalDataset", "POST", evalPath(id, "/add-experiments"), map[string]any{"experiment_ids": experiments})
-	return out.Dataset, err
+func (c *Client) AddEvalDataset(ctx context.Context, id string, experiments ...string) error {
+	_, err := send3[transport.None](ctx, c, "AddEvalDataset", "POST", evalPath(id, "/add-experiments"), map[string]any{"experiment_ids": experiments})
+	return err
 }
 
 // RemoveEvalDataset takes an evaluation dataset out of experiments.
 //
 // MLflow REST: POST /api/3.0/mlflow/datasets/{dataset_id}/remove-experiments
-func (c *Client) RemoveEvalDataset(ctx context.Context, id string, experiments ...string) (EvalDataset, error) {
-	out, err := send3[evalReply](ctx, c, "RemoveEvalDataset", "POST", evalPath(id, "/remove-experiments"), map[string]any{"experiment_ids": experiments})
-	return out.Dataset, err
+func (c *Client) RemoveEvalDataset(ctx context.Context, id string, experiments ...string) error {
+	_, err := send3[transport.None](ctx, c, "RemoveEvalDataset", "POST", evalPath(id, "/remove-experiments"), map[string]any{"experiment_ids": experiments})
+	return err
 }
 
 // EvalDatasetExperiments returns the IDs of the experiments that an evaluation

@@ -7,6 +7,7 @@ import (
 	"iter"
 	"net/url"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/mlops-integration/mlops"
@@ -171,6 +172,10 @@ func (c *Client) RenameExperiment(ctx context.Context, id, name string) error {
 		return err
 	}
 	_, err := send[transport.None](ctx, c, "RenameExperiment", "POST", "experiments/update", map[string]string{"experiment_id": id, "new_name": name})
+	// A name that is taken is answered with what the database said.
+	if e, ok := errors.AsType[*mlops.Error](err); ok && e.Code == "BAD_REQUEST" && strings.Contains(strings.ToLower(e.Message), "unique") {
+		return &mlops.Error{Kind: mlops.ErrAlreadyExists, Service: e.Service, Op: e.Op, Status: e.Status, Code: e.Code, Message: "an experiment has the name " + name}
+	}
 	return err
 }
 

@@ -232,7 +232,8 @@ func (c *Client) SetLoggedModelTags(ctx context.Context, id string, tags map[str
 	return err
 }
 
-// DeleteLoggedModelTag removes one tag of a logged model.
+// DeleteLoggedModelTag removes one tag of a logged model. The error matches
+// [mlops.ErrNotFound] if it has no such tag.
 //
 // MLflow REST: DELETE /api/2.0/mlflow/logged-models/{model_id}/tags/{tag_key}
 func (c *Client) DeleteLoggedModelTag(ctx context.Context, id, key string) error {
@@ -242,7 +243,8 @@ func (c *Client) DeleteLoggedModelTag(ctx context.Context, id, key string) error
 	})
 }
 
-// DeleteLoggedModel deletes a logged model. Its files stay.
+// DeleteLoggedModel deletes a logged model; doing so twice is no error. Its files
+// stay.
 //
 // MLflow REST: DELETE /api/2.0/mlflow/logged-models/{model_id}
 func (c *Client) DeleteLoggedModel(ctx context.Context, id string) error {

@@ -2,6 +2,7 @@ package mlflow
 
 import (
 	"context"
+	"encoding"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
@@ -181,6 +182,9 @@ func otlpAny(v any) (map[string]any, error) {
 	if v == nil {
 		return map[string]any{}, nil
 	}
+	if _, ok := v.(encoding.TextMarshaler); ok { // a Secret, a time
+		return otlpJSON(v)
+	}
 	switch r := reflect.ValueOf(v); r.Kind() {
 	case reflect.String:
 		if n, ok := v.(json.Number); ok {
@@ -213,7 +217,13 @@ func otlpAny(v any) (map[string]any, error) {
 		values, err := otlpAttributes(v)
 		return map[string]any{"kvlistValue": map[string]any{"values": values}}, err
 	}
-	b, err := json.Marshal(v) // a struct, a slice of something: by way of JSON
+	return otlpJSON(v)
+}
+
+// otlpJSON writes by way of JSON what is neither plain nor made of plain values:
+// a struct, a slice of something.
+func otlpJSON(v any) (map[string]any, error) {
+	b, err := json.Marshal(v)
 	if err != nil {
 		return nil, err
 	}

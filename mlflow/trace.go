@@ -149,7 +149,8 @@ func (c *Client) Trace(ctx context.Context, id string, opt TraceOptions) (Trace,
 const traceBatch = 50
 
 // TracesByID lists traces with their spans. Traces that are not there are left
-// out.
+// out. One whose spans are not in the server's database, or that has none, is an
+// error: ask for it by [Client.TraceData] or [Client.TraceInfo].
 //
 // MLflow REST: GET /api/3.0/mlflow/traces/batchGet
 func (c *Client) TracesByID(ctx context.Context, ids ...string) iter.Seq2[Trace, error] {
@@ -286,7 +287,8 @@ type PromptRef struct {
 	Version string `json:"version"`
 }
 
-// LinkPrompts notes on a trace which prompts went into it.
+// LinkPrompts notes which prompts went into a trace; the filter "prompt =
+// 'greeting/3'" then finds it.
 //
 // MLflow REST: POST /api/2.0/mlflow/traces/link-prompts
 func (c *Client) LinkPrompts(ctx context.Context, traceID string, prompts ...PromptRef) error {

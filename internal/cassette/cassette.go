@@ -9,7 +9,9 @@
 // one at MLOPS_LIVE_<TOOL>=http://user:password@host:port). With MLOPS_RECORD=1
 // as well, the exchange is written to testdata/<tool>/<test>.json at the top of
 // the module. Without MLOPS_LIVE that file is played. Recorded answers are
-// never edited by hand. Package test code only.
+// never edited by hand. A test that starts a server of its own names it by
+// OpenAt. Answered tells what the suites of a process asked and were given.
+// Package test code only.
 package cassette
 
 import (
@@ -18,12 +20,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -74,6 +78,26 @@ func Live() bool { return os.Getenv("MLOPS_LIVE") != "" }
 // or "evidently". A live server that is not there fails the test.
 func Open(t *testing.T, tool string) *Session {
 	t.Helper()
+	s := load(t, tool)
+	if s.Live {
+		s.URL, s.Auth = address(t, tool)
+	}
+	return s
+}
+
+// OpenAt is Open with a live server of the test's own. Without MLOPS_LIVE the
+// address has no say: answers are played.
+func OpenAt(t *testing.T, tool, address string, auth mlops.Auth) *Session {
+	t.Helper()
+	s := load(t, tool)
+	if s.Live {
+		s.URL, s.Auth = address, auth
+	}
+	return s
+}
+
+func load(t *testing.T, tool string) *Session {
+	t.Helper()
 	s := &Session{t: t, used: map[string]int{}, tape: tape{Names: map[string]string{}}}
 	s.file = filepath.Join(root(t), "testdata", tool, strings.NewReplacer("/", "__", " ", "_").Replace(t.Name())+".json")
 	if !Live() {
@@ -85,18 +109,51 @@ func Open(t *testing.T, tool string) *Session {
 			t.Fatalf("%s: %v", s.file, err)
 		}
 		s.URL, s.Auth = replayURL, mlops.Auth{Username: "replay", Password: "replay"}
-		s.HTTP = &http.Client{Transport: player{s}}
+		s.HTTP = &http.Client{Transport: counter{player{s}, tool}}
 		return s
 	}
 
 	s.Live = true
-	s.URL, s.Auth = address(t, tool)
-	s.HTTP = &http.Client{}
+	s.HTTP = &http.Client{Transport: counter{http.DefaultTransport, tool}}
 	if os.Getenv("MLOPS_RECORD") != "" {
-		s.HTTP.Transport = recorder{s}
+		s.HTTP.Transport = counter{recorder{s}, tool}
 		t.Cleanup(s.save)
 	}
 	return s
+}
+
+// answered holds, by tool, what was asked and answered well in this process.
+var answered = struct {
+	sync.Mutex
+	by map[string]map[string]bool
+}{by: map[string]map[string]bool{}}
+
+// Answered lists the requests, "GET /api/…" without their queries, that a tool's
+// server, live or played, answered with a status from 200 to 299 since the
+// process began.
+func Answered(tool string) []string {
+	answered.Lock()
+	defer answered.Unlock()
+	return slices.Sorted(maps.Keys(answered.by[tool]))
+}
+
+// counter notes for Answered what is answered well.
+type counter struct {
+	next http.RoundTripper
+	tool string
+}
+
+func (c counter) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := c.next.RoundTrip(req)
+	if err == nil && resp.StatusCode >= 200 && resp.StatusCode < 300 {
+		answered.Lock()
+		if answered.by[c.tool] == nil {
+			answered.by[c.tool] = map[string]bool{}
+		}
+		answered.by[c.tool][req.Method+" "+req.URL.EscapedPath()] = true
+		answered.Unlock()
+	}
+	return resp, err
 }
 
 // address finds the real server.
@@ -178,6 +235,9 @@ func (s *Session) save() {
 	}
 }
 
+// password finds what a request gives away.
+var password = regexp.MustCompile(`("(?:password|current_password|secret)"\s*:\s*)"[^"]*"`)
+
 // token finds what a login answers.
 var token = regexp.MustCompile(`("access_token"\s*:\s*)"[^"]*"`)
 
@@ -209,7 +269,7 @@ func (r recorder) RoundTrip(req *http.Request) (*http.Response, error) {
 
 	e := exchange{Request: req.Method + " " + req.URL.RequestURI(), Status: resp.StatusCode, Type: resp.Header.Get("Content-Type")}
 	if !strings.Contains(req.URL.Path, "/token") {
-		e.Body = r.s.portable(sent)
+		e.Body = password.ReplaceAllString(r.s.portable(sent), `$1"redacted"`)
 		if !utf8.Valid(sent) || len(sent) > 4096 {
 			e.Body = fmt.Sprintf("%d bytes", len(sent))
 		}

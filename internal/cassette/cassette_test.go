@@ -154,3 +154,43 @@ func TestTheRunningStackIsUsedWhereNoAddressIsGiven(t *testing.T) {
 	}
 	require.NoFileExists(t, filepath.Join(dir, "testdata"))
 }
+
+func TestAServerOfTheTestsOwnIsRecordedCountedAndGivesNothingAway(t *testing.T) {
+	dir := inModule(t)
+	t.Setenv("MLOPS_HOME", filepath.Join(dir, "home"))
+	srv := lab(t, filepath.Join(dir, "home"))
+	suite := func(t *testing.T) {
+		s := OpenAt(t, "mlflow", srv.URL, mlops.Auth{})
+		require.Equal(t, !s.Live, s.URL != srv.URL)
+		_, _, _ = ask(t, s, "GET", "/count?q=1", "")
+		_, _, _ = ask(t, s, "POST", "/file", `{"name": "x", "password": "canary-password", "secret":"canary-secret"}`)
+		_, _, _ = ask(t, s, "GET", "/never", "")
+	}
+	t.Setenv("MLOPS_LIVE", "1")
+	t.Setenv("MLOPS_RECORD", "1")
+	if !t.Run("own", suite) {
+		return
+	}
+	files, err := filepath.Glob(filepath.Join(dir, "testdata", "mlflow", "*.json"))
+	require.NoError(t, err)
+	require.Len(t, files, 1)
+	b, err := os.ReadFile(files[0])
+	require.NoError(t, err)
+	require.NotContains(t, string(b), "canary")
+	require.Contains(t, string(b), "redacted")
+
+	live := Answered("mlflow")
+	require.Contains(t, live, "GET /count")
+	require.Contains(t, live, "POST /file")
+	require.NotContains(t, live, "GET /never", "404 is no answer that counts")
+	require.Empty(t, Answered("airflow"))
+	answered.Lock()
+	clear(answered.by)
+	answered.Unlock()
+	t.Setenv("MLOPS_LIVE", "")
+	t.Run("own", func(t *testing.T) {
+		require.NoError(t, os.Rename(files[0], filepath.Join(filepath.Dir(files[0]), strings.ReplaceAll(t.Name(), "/", "__")+".json")))
+		suite(t)
+	})
+	require.Contains(t, Answered("mlflow"), "GET /count", "what is played counts too")
+}

@@ -1,0 +1,121 @@
+package mlflow
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/mlops-integration/mlops"
+)
+
+func TestUsersAreMadePermittedAndDeleted(t *testing.T) {
+	s, c := connect(t)
+	ctx := t.Context()
+	name := s.Name("user")
+	const password, second = "correct horse battery", "staple battery horse"
+	u, err := c.CreateUser(ctx, name, password)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = c.DeleteUser(t.Context(), name) })
+	require.False(t, u.Admin)
+	_, err = c.CreateUser(ctx, name, password)
+	is(t, err, mlops.ErrAlreadyExists)
+	me, err := c.CurrentUser(ctx)
+	require.NoError(t, err)
+	require.True(t, me.Admin)
+	_, err = mlops.Collect(c.MyPermissions(ctx))
+	require.NoError(t, err)
+
+	exp, err := c.CreateExperiment(ctx, s.Name("exp"), ExperimentOptions{})
+	require.NoError(t, err)
+	require.NoError(t, c.GrantPermission(ctx, name, Grant{"experiment", exp, CanEdit}))
+	p, err := c.Permission(ctx, name, "experiment", exp)
+	require.NoError(t, err)
+	require.Equal(t, CanEdit, p)
+	grants, err := mlops.Collect(c.UserPermissions(ctx, name))
+	require.NoError(t, err)
+	require.Len(t, grants, 1)
+	require.Equal(t, exp, grants[0].Pattern)
+	require.Equal(t, "experiment", grants[0].Type)
+
+	if s.Live { // what is played knows no passwords
+		other, err := New(Options{URL: s.URL, Auth: mlops.Auth{Username: name, Password: password}})
+		require.NoError(t, err)
+		require.NoError(t, other.SetExperimentTag(ctx, exp, "k", "v"), "EDIT lets tags be set")
+		is(t, other.DeleteExperiment(ctx, exp), mlops.ErrForbidden)
+		is(t, other.SetPassword(ctx, name, second, "wrong wrong wrong"), mlops.ErrInvalid)
+		require.NoError(t, other.SetPassword(ctx, name, second, password))
+	}
+	require.NoError(t, c.RevokePermission(ctx, name, "experiment", exp))
+	is(t, c.RevokePermission(ctx, name, "experiment", exp), mlops.ErrNotFound)
+	require.NoError(t, c.SetPassword(ctx, name, password, ""))
+	require.NoError(t, c.SetAdmin(ctx, name, true))
+	u, err = c.User(ctx, name)
+	require.NoError(t, err)
+	require.True(t, u.Admin)
+	all := map[string]bool{}
+	for u, err := range c.Users(ctx) {
+		require.NoError(t, err)
+		all[u.Name] = true
+	}
+	require.True(t, all[name])
+	require.NoError(t, c.DeleteUser(ctx, name))
+	_, err = c.User(ctx, name)
+	is(t, err, mlops.ErrNotFound)
+}
+
+func TestRolesGiveUsersTheirGrants(t *testing.T) {
+	s, c := connect(t)
+	ctx := t.Context()
+	name, roleName := s.Name("user"), s.Name("role")
+	_, err := c.CreateUser(ctx, name, "correct horse battery")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = c.DeleteUser(t.Context(), name) })
+	role, err := c.CreateRole(ctx, "default", roleName, "readers")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = c.DeleteRole(t.Context(), role.ID) })
+	require.Equal(t, "readers", role.Description)
+	_, err = c.CreateRole(ctx, "default", roleName, "")
+	is(t, err, mlops.ErrAlreadyExists)
+
+	g, err := c.AddRolePermission(ctx, role.ID, Grant{"experiment", "*", CanRead})
+	require.NoError(t, err)
+	g, err = c.UpdateRolePermission(ctx, g.ID, CanManage)
+	require.NoError(t, err)
+	require.Equal(t, CanManage, g.Permission)
+	grants, err := mlops.Collect(c.RolePermissions(ctx, role.ID))
+	require.NoError(t, err)
+	require.Equal(t, []RolePermission{g}, grants)
+
+	a, err := c.AssignRole(ctx, name, role.ID)
+	require.NoError(t, err)
+	require.Equal(t, role.ID, a.RoleID)
+	p, err := c.Permission(ctx, name, "experiment", "0")
+	require.NoError(t, err)
+	require.Equal(t, CanManage, p)
+	roles, err := mlops.Collect(c.UserRoles(ctx, name))
+	require.NoError(t, err)
+	require.Len(t, roles, 1)
+	require.Equal(t, roleName, roles[0].Name)
+	users, err := mlops.Collect(c.RoleUsers(ctx, role.ID))
+	require.NoError(t, err)
+	require.Equal(t, []Assignment{a}, users)
+
+	role, err = c.UpdateRole(ctx, role.ID, roleName+"-2", "")
+	require.NoError(t, err)
+	require.Equal(t, roleName+"-2", role.Name)
+	role, err = c.Role(ctx, role.ID)
+	require.NoError(t, err)
+	require.Equal(t, "readers", role.Description)
+	found := false
+	for r, err := range c.Roles(ctx, "default") {
+		require.NoError(t, err)
+		found = found || r.ID == role.ID
+	}
+	require.True(t, found)
+
+	require.NoError(t, c.UnassignRole(ctx, name, role.ID))
+	require.NoError(t, c.RemoveRolePermission(ctx, g.ID))
+	require.NoError(t, c.DeleteRole(ctx, role.ID))
+	_, err = c.Role(ctx, role.ID)
+	is(t, err, mlops.ErrNotFound)
+}
