@@ -38,9 +38,9 @@ func connectOwn(t *testing.T) (*cassette.Session, *Client) {
 		require.NoError(t, own.err)
 	}
 	s := cassette.OpenAt(t, "mlflow", own.url, mlops.Auth{})
-	c, err := New(Options{URL: s.URL, HTTP: s.HTTP})
+	c, err := New(Options{URL: s.URL, HTTP: s.HTTP, Journal: Journal{Dir: t.TempDir()}})
 	require.NoError(t, err)
-	c.pause = func(ctx context.Context, _ int) error { return ctx.Err() }
+	c.pause = func(ctx context.Context, _ time.Duration) error { return ctx.Err() }
 	c.newUID = uids(s)
 	return s, c
 }
@@ -50,7 +50,7 @@ func interpreter() (string, error) {
 	if p := os.Getenv("MLOPS_LIVE_PYTHON_MLFLOW"); p != "" {
 		return p, nil
 	}
-	home, err := stackfile.Home()
+	home, err := mlops.Home()
 	if err != nil {
 		return "", err
 	}
@@ -136,9 +136,9 @@ func tellLog(dir string, err error) error {
 // lossy is a client that loses answers.
 func lossy(t *testing.T, s *cassette.Session, fault http.RoundTripper) *Client {
 	t.Helper()
-	c, err := New(Options{URL: s.URL, Auth: s.Auth, HTTP: &http.Client{Transport: fault}})
+	c, err := New(Options{URL: s.URL, Auth: s.Auth, HTTP: &http.Client{Transport: fault}, Journal: Journal{Dir: t.TempDir()}})
 	require.NoError(t, err)
-	c.pause = func(context.Context, int) error { return nil }
+	c.pause = func(context.Context, time.Duration) error { return nil }
 	c.newUID = uids(s)
 	return c
 }

@@ -145,7 +145,7 @@ func TestHistoriesOfSeveralRunsAreReadWhole(t *testing.T) {
 	for i := range 3 {
 		exp, err := c.CreateExperiment(ctx, s.Name(fmt.Sprintf("exp%d", i)), ExperimentOptions{})
 		require.NoError(t, err)
-		run, err := c.StartRun(ctx, exp, RunOptions{Tags: plain})
+		run, err := c.StartRun(ctx, Experiment{ID: exp}, RunOptions{Tags: plain})
 		require.NoError(t, err)
 		var points []Metric
 		for step := range 20 {
