@@ -149,10 +149,9 @@ func (c *Client) adopt(ctx context.Context, i spool.Info, b *Backlog) (Backlog, 
 	if err != nil {
 		return *b, err
 	}
-	defer j.Close()
 	h, err := readHead(j.Head())
 	if err != nil {
-		return *b, err
+		return *b, errors.Join(err, j.Close())
 	}
 	s := c.idleSender(ctx, j, h)
 	defer s.stop()
@@ -160,10 +159,7 @@ func (c *Client) adopt(ctx context.Context, i spool.Info, b *Backlog) (Backlog, 
 	err = s.drain(ctx, i.Changed)
 	st := j.Stats()
 	b.Sent, b.Waiting, b.Refused, b.Lost, b.Torn = s.sent, int(st.Waiting), st.Refused, st.Lost, st.Torn
-	if err == nil && st.Refused == 0 {
-		err = spool.Discard(i.Path)
-	}
-	return *b, err
+	return *b, errors.Join(err, j.Close()) // what is sent whole goes with it
 }
 
 // drain sends all there is, once, and tells the end of a run whose program did
