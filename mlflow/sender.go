@@ -248,6 +248,9 @@ func (s *sender) step(ctx context.Context) error {
 		return nil
 	}
 	s.done = last
+	if slices.ContainsFunc(batch, func(r record) bool { return r.kind == endRecord || r.kind == detachRecord }) {
+		s.tellEnd()
+	}
 	if err := s.j.Ack(last); err != nil {
 		s.c.log.Debug("ack", "service", "mlflow", "run_uid", s.head.UID, "error", err) // at worst it is sent again
 		return nil
@@ -458,7 +461,9 @@ func (s *sender) close() error {
 	}
 	s.finish()
 	if sent && st.Refused == 0 && path != "" {
-		err = spool.Discard(path)
+		if err = spool.Discard(path); isNotFound(err) {
+			err = nil // it went by itself
+		}
 	}
 	return err
 }

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/mlops-integration/mlops"
@@ -149,6 +151,9 @@ func (c *Client) adopt(ctx context.Context, i spool.Info, b *Backlog) (Backlog, 
 	if err != nil {
 		return *b, err
 	}
+	if j.Head() == nil && j.Stats().Last == 0 { // its program died before it wrote anything
+		return *b, j.Close()
+	}
 	h, err := readHead(j.Head())
 	if err != nil {
 		return *b, errors.Join(err, j.Close())
@@ -176,20 +181,44 @@ func (s *sender) drain(ctx context.Context, changed time.Time) error {
 			return err
 		}
 	}
-	if !s.head.Owner || s.endSeen {
+	if !s.head.Owner || s.endSeen || s.toldEnd() {
 		return nil
 	}
 	for i := range journals(s.dir(), s.head.UID) {
-		if i.Held && i.Path != s.j.Path() {
+		if h, err := readHead(i.Head); i.Held && i.Path != s.j.Path() && err == nil && h.Owner {
 			return nil // another program goes on with the run
 		}
 	}
 	r, err := s.c.RunInfo(ctx, s.at.id)
-	if err != nil || r.Status != Running {
+	if err != nil {
 		return err
 	}
 	if s.last > 0 {
 		changed = time.UnixMilli(s.last)
 	}
-	return s.c.UpdateRun(ctx, r.ID, RunUpdate{Status: Killed, End: changed})
+	if r.Status == Running {
+		err = s.c.UpdateRun(ctx, r.ID, RunUpdate{Status: Killed, End: changed})
+	}
+	if err == nil {
+		s.tellEnd()
+	}
+	return err
+}
+
+// endName is a file in the folder of a journal that stays, for its refused
+// records, when the end of its run was told: others may go on with the run.
+const endName = "ended"
+
+func (s *sender) tellEnd() {
+	st := s.j.Stats()
+	if path := s.j.Path(); path != "" && (st.Refused > 0 || st.Lost > 0) {
+		if err := os.WriteFile(filepath.Join(path, endName), nil, 0o600); err != nil {
+			s.c.log.Warn("end of the run not noted", "service", "mlflow", "run_uid", s.head.UID, "error", err)
+		}
+	}
+}
+
+func (s *sender) toldEnd() bool {
+	_, err := os.Stat(filepath.Join(s.j.Path(), endName))
+	return err == nil
 }
