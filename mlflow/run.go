@@ -376,13 +376,19 @@ func (s *sender) end(ctx context.Context, status string, timeout time.Duration) 
 	s.closed.Store(true)
 	s.mu.Lock()
 	s.ended = true
-	if s.failure != nil && passing(s.failure) {
-		timeout = min(timeout, knownDown)
+	short, known := timeout, s.failure
+	if known != nil && passing(known) {
+		short = min(timeout, knownDown)
 	}
 	s.mu.Unlock()
 	wait, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
 	defer cancel()
-	ferr := s.flush(wait, stubborn)
+	first, stop := context.WithTimeout(wait, short)
+	defer stop()
+	ferr := s.flush(first, stubborn)
+	if ferr != nil && first.Err() != nil && wait.Err() == nil && !unsure(known) {
+		ferr = s.flush(wait, stubborn) // nobody refuses the connection any more
+	}
 	switch {
 	case ferr == nil:
 		<-s.over

@@ -168,10 +168,12 @@ func (c *Client) adopt(ctx context.Context, i spool.Info, b *Backlog) (Backlog, 
 	if err != nil {
 		return *b, err
 	}
-	defer j.Close()
+	if j.Head() == nil && j.Stats().Last == 0 { // its program died before it wrote anything
+		return *b, j.Close()
+	}
 	h, err := readHead(j.Head())
 	if err != nil {
-		return *b, err
+		return *b, errors.Join(err, j.Close())
 	}
 	s := c.idleSender(ctx, j, h)
 	defer s.stop()
@@ -179,10 +181,10 @@ func (c *Client) adopt(ctx context.Context, i spool.Info, b *Backlog) (Backlog, 
 	err = s.drain(ctx, i.Changed)
 	st := j.Stats()
 	b.Sent, b.Waiting, b.Refused, b.Lost, b.Torn = s.sent, int(st.Waiting), st.Refused, st.Lost, st.Torn
-	if err == nil {
-		err = letGo(j)
+	if err != nil {
+		return *b, errors.Join(err, j.Close())
 	}
-	return *b, err
+	return *b, letGo(j)
 }
 
 // letGo is done with a journal that is sent: it is deleted, or stays for what it
@@ -219,16 +221,19 @@ func (s *sender) drain(ctx context.Context, changed time.Time) error {
 		return nil
 	}
 	for i := range journals(s.dir(), s.head.UID) {
-		if i.Held && i.Path != s.j.Path() {
+		if h, err := readHead(i.Head); i.Held && i.Path != s.j.Path() && err == nil && h.Owner {
 			return nil // another program goes on with the run
 		}
 	}
 	r, err := s.c.RunInfo(ctx, s.at.id)
-	if err != nil || r.Status != Running {
+	if err != nil {
 		return err
 	}
 	if s.last > 0 {
 		changed = time.UnixMilli(s.last)
+	}
+	if r.Status != Running {
+		return nil
 	}
 	return s.c.UpdateRun(ctx, r.ID, RunUpdate{Status: Killed, End: changed})
 }

@@ -176,8 +176,11 @@ func (j *Journal) Ack(seq uint64) error {
 	return nil
 }
 
-// settled tells whether a segment can go. One with damage is kept.
-func (j *Journal) settled(s *segment) bool { return s != j.cur && !s.hurt && s.last <= j.acked }
+// settled tells whether a segment can go. One with damage is kept, and the
+// latest, for the head in it.
+func (j *Journal) settled(s *segment) bool {
+	return s != j.cur && s != j.segs[len(j.segs)-1] && !s.hurt && s.last <= j.acked
+}
 
 // reap deletes the segments that hold settled records only. It is called with
 // syncMu held.
