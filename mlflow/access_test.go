@@ -1,6 +1,7 @@
 package mlflow
 
 import (
+	"context"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -15,7 +16,7 @@ func TestUsersAreMadePermittedAndDeleted(t *testing.T) {
 	const password, second = "correct horse battery", "staple battery horse"
 	u, err := c.CreateUser(ctx, name, password)
 	require.NoError(t, err)
-	t.Cleanup(func() { _ = c.DeleteUser(t.Context(), name) })
+	t.Cleanup(func() { _ = c.DeleteUser(context.WithoutCancel(ctx), name) })
 	require.False(t, u.Admin)
 	_, err = c.CreateUser(ctx, name, password)
 	is(t, err, mlops.ErrAlreadyExists)
@@ -69,10 +70,10 @@ func TestRolesGiveUsersTheirGrants(t *testing.T) {
 	name, roleName := s.Name("user"), s.Name("role")
 	_, err := c.CreateUser(ctx, name, "correct horse battery")
 	require.NoError(t, err)
-	t.Cleanup(func() { _ = c.DeleteUser(t.Context(), name) })
+	t.Cleanup(func() { _ = c.DeleteUser(context.WithoutCancel(ctx), name) })
 	role, err := c.CreateRole(ctx, "default", roleName, "readers")
 	require.NoError(t, err)
-	t.Cleanup(func() { _ = c.DeleteRole(t.Context(), role.ID) })
+	t.Cleanup(func() { _ = c.DeleteRole(context.WithoutCancel(ctx), role.ID) })
 	require.Equal(t, "readers", role.Description)
 	_, err = c.CreateRole(ctx, "default", roleName, "")
 	is(t, err, mlops.ErrAlreadyExists)
@@ -118,4 +119,5 @@ func TestRolesGiveUsersTheirGrants(t *testing.T) {
 	require.NoError(t, c.DeleteRole(ctx, role.ID))
 	_, err = c.Role(ctx, role.ID)
 	is(t, err, mlops.ErrNotFound)
+	require.NoError(t, c.DeleteUser(ctx, name))
 }
