@@ -4,18 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"strconv"
 
 	"github.com/mlops-integration/mlops"
 	"github.com/mlops-integration/mlops/internal/spool"
 	"github.com/mlops-integration/mlops/internal/transport"
 )
-
-type batch struct {
-	RunID   string       `json:"run_id"`
-	Metrics []wireMetric `json:"metrics,omitempty"`
-	Params  []keyValue   `json:"params,omitempty"`
-	Tags    []keyValue   `json:"tags,omitempty"`
-}
 
 // sendRecords sends one batch of a run. Records that the server refuses as
 // they are go to reject; the error is for what may get through later.
@@ -107,19 +101,62 @@ func (c *Client) split(ctx context.Context, runID string, rs []record, known err
 }
 
 func (c *Client) logBatch(ctx context.Context, runID string, rs []record) error {
-	b := batch{RunID: runID}
-	for _, r := range rs {
-		switch r.kind {
+	b, err := encodeBatch(runID, rs)
+	if err != nil {
+		return err
+	}
+	_, err = send[transport.None](ctx, c, "LogBatch", "POST", "runs/log-batch", json.RawMessage(b))
+	return err
+}
+
+// encodeBatch writes the body of a log-batch. Metrics, of which there are many,
+// are written by hand, as encoding/json would write them.
+func encodeBatch(runID string, rs []record) ([]byte, error) {
+	size := 64 + len(runID)
+	for i := range rs {
+		size += 2 + rs[i].size()
+	}
+	out := appendString(append(make([]byte, 0, size), `{"run_id":`...), runID)
+	begin := len(out)
+	var texts [tagRecord + 1][]keyValue
+	for i := range rs {
+		switch r := &rs[i]; r.kind {
 		case metricRecord:
-			b.Metrics = append(b.Metrics, wireMetric{Key: r.key, Value: number(r.value), Time: wireInt(r.millis), Step: wireInt(r.step), ModelID: r.model})
-		case paramRecord:
-			b.Params = append(b.Params, keyValue{r.key, r.text})
-		case tagRecord:
-			b.Tags = append(b.Tags, keyValue{r.key, r.text})
+			if len(out) == begin {
+				out = append(out, `,"metrics":[`...)
+			} else {
+				out = append(out, ',')
+			}
+			out = appendMetric(out, r)
+		case paramRecord, tagRecord:
+			texts[r.kind] = append(texts[r.kind], keyValue{r.key, r.text})
 		}
 	}
-	_, err := send[transport.None](ctx, c, "LogBatch", "POST", "runs/log-batch", b)
-	return err
+	if len(out) > begin {
+		out = append(out, ']')
+	}
+	for k, head := range [...]string{paramRecord: `,"params":`, tagRecord: `,"tags":`} {
+		if len(texts[k]) == 0 {
+			continue
+		}
+		b, err := json.Marshal(texts[k])
+		if err != nil {
+			return nil, err
+		}
+		out = append(append(out, head...), b...)
+	}
+	return append(out, '}'), nil
+}
+
+func appendMetric(b []byte, r *record) []byte {
+	b = appendString(append(b, `{"key":`...), r.key)
+	b = number(r.value).append(append(b, `,"value":`...))
+	b = strconv.AppendInt(append(b, `,"timestamp":`...), r.millis, 10)
+	b = strconv.AppendInt(append(b, `,"step":`...), r.step, 10)
+	if r.model != "" {
+		b = appendString(append(b, `,"model_id":`...), r.model)
+	}
+	return append(b, '}')
 }
 
 // refused passes a refusal of r on and keeps other errors.
@@ -154,7 +191,8 @@ const (
 func batchSize(rs []record) int {
 	var metrics, params, tags, files, bytes int
 	seen := map[string]bool{}
-	for i, r := range rs {
+	for i := range rs {
+		r := &rs[i]
 		if i >= maxEntries {
 			return i
 		}
@@ -191,15 +229,14 @@ func batchSize(rs []record) int {
 }
 
 // size is about how many bytes the record takes in a request, not less.
-func (r record) size() int {
+func (r *record) size() int {
 	n := 120 + len(r.key) + len(r.text) + len(r.model)
-	if r.kind != metricRecord {
-		if b, err := json.Marshal(r.text); err == nil {
-			n += len(b) - len(r.text)
+	for _, t := range [...]string{r.key, r.text} {
+		if !verbatim(t) {
+			if b, err := json.Marshal(t); err == nil {
+				n += len(b) - len(t)
+			}
 		}
-	}
-	if b, err := json.Marshal(r.key); err == nil {
-		n += len(b) - len(r.key)
 	}
 	return n
 }

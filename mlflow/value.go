@@ -45,17 +45,49 @@ func (m *Metric) UnmarshalJSON(b []byte) error {
 // exactly these texts. Anything else it stores as 0 without an error.
 type number float64
 
-func (n number) MarshalJSON() ([]byte, error) {
+func (n number) MarshalJSON() ([]byte, error) { return n.append(nil), nil }
+
+// append writes finite values as encoding/json does.
+func (n number) append(b []byte) []byte {
 	f := float64(n)
 	switch {
 	case math.IsNaN(f):
-		return []byte(`"NaN"`), nil
+		return append(b, `"NaN"`...)
 	case math.IsInf(f, 1):
-		return []byte(`"Infinity"`), nil
+		return append(b, `"Infinity"`...)
 	case math.IsInf(f, -1):
-		return []byte(`"-Infinity"`), nil
+		return append(b, `"-Infinity"`...)
 	}
-	return json.Marshal(f)
+	if a := math.Abs(f); a == 0 || a >= 1e-6 && a < 1e21 {
+		return strconv.AppendFloat(b, f, 'f', -1, 64)
+	}
+	b = strconv.AppendFloat(b, f, 'e', -1, 64)
+	if n := len(b); b[n-4] == 'e' && b[n-3] == '-' && b[n-2] == '0' { // e-07 is e-7
+		b = append(b[:n-2], b[n-1])
+	}
+	return b
+}
+
+// appendString writes s as a JSON text.
+func appendString(b []byte, s string) []byte {
+	if verbatim(s) {
+		return append(append(append(b, '"'), s...), '"')
+	}
+	quoted, err := json.Marshal(s)
+	if err != nil { // of a string there is none
+		return append(b, `""`...)
+	}
+	return append(b, quoted...)
+}
+
+// verbatim reports whether JSON writes s as it is.
+func verbatim(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c < 0x20 || c >= 0x7f || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
+			return false
+		}
+	}
+	return true
 }
 
 func (n *number) UnmarshalJSON(b []byte) error {
