@@ -78,6 +78,7 @@ func TestAJournalThatStaysEndsItsRunOnlyOnce(t *testing.T) {
 				c, err := New(Options{URL: "http://lab.invalid", HTTP: &http.Client{Transport: server}, Journal: Journal{Dir: dir}})
 				require.NoError(t, err)
 				r := startOne(t, c)
+				synctest.Wait() // it looked for what others left
 				require.NoError(t, r.SetTag(t.Context(), "bad", "x"))
 				want := []string{Killed}
 				if ended {
