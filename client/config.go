@@ -188,6 +188,7 @@ func (c Config) mlflowOptions(s settings) mlflow.Options {
 	if !strings.HasPrefix(c.sources["mlflow.uri"], "MLFLOW_") && o.Auth.Username != "" {
 		o.User = o.Auth.Username
 	}
+	o.Artifacts.Stores = map[string]mlflow.Store{"s3": &s3{}}
 	o.Journal.Dir = journals(s.home)
 	if c.sources["mlflow.uri"] == fromStack {
 		o.Journal.Server = stackServer

@@ -34,6 +34,7 @@ import (
 //	MLFLOW_HTTP_REQUEST_BACKOFF_JITTER      checked only: waits are random in any case
 //	MLFLOW_HTTP_REQUEST_TIMEOUT             Timeout, in seconds
 //	MLFLOW_EXPERIMENT_NAME, …_ID, RUN_ID    Target
+//	those of [ArtifactOptionsFromEnv]       Artifacts
 //
 // Credentials in the URL win over username and password, and these, when both
 // are there, over the token. That is what Python does, whatever its comments
@@ -76,6 +77,9 @@ func OptionsFromEnv() (Options, error) {
 		opt.Backoff = time.Duration(n) * time.Second
 	}
 	opt.Timeout = max(0, opt.Timeout)
+	var aerr error
+	opt.Artifacts, aerr = ArtifactOptionsFromEnv()
+	e.fail(aerr)
 	e.jitter("MLFLOW_HTTP_REQUEST_BACKOFF_JITTER")
 
 	file, err := credentialsFile()
