@@ -150,5 +150,7 @@ var lowWords = []string{"loss", "error", "err", "rmse", "mse", "mae", "mape", "r
 // its words is loss, error, rmse, mae, latency and so on. Of others more is.
 func LowerIsBetter(metric string) bool {
 	words := strings.FieldsFunc(strings.ToLower(metric), func(r rune) bool { return strings.ContainsRune("_-./: @", r) })
-	return slices.ContainsFunc(words, func(w string) bool { return slices.Contains(lowWords, w) || strings.HasSuffix(w, "loss") || strings.HasSuffix(w, "error") })
+	return slices.ContainsFunc(words, func(w string) bool {
+		return slices.Contains(lowWords, w) || strings.HasSuffix(w, "loss") || strings.HasSuffix(w, "error")
+	})
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 
 	"github.com/mlops-integration/mlops/internal/spool"
 )
@@ -27,7 +28,7 @@ type Imported struct {
 	Outcome    string // Import's word: "imported", "present", "deleted" (there, so left out), "new" (dry run), "failed"
 	Points     int    // of metrics
 	Params     int
-	Artifacts  int // files
+	Artifacts  int   // files
 	Err        error // with "imported": what the server refused of it
 }
 
@@ -57,7 +58,7 @@ const importedTag = "mlops.imported_from"
 // MLflow REST: POST runs/create, runs/log-batch, runs/log-inputs, runs/update, PUT mlflow-artifacts
 func (c *Client) Import(ctx context.Context, from FileStore, opt ImportOptions) ([]Imported, error) {
 	names := map[string]string{}  // of the experiment, by the run's old ID
-	gone := map[string]bool{}     // runs of deleted experiments
+	inTrash := map[string]bool{}  // runs of deleted experiments
 	homes := map[string]string{}  // ID of the experiment on the server, by its name
 	theirs := map[string]string{} // ID of the run on the server, by its old ID
 	var runs []storedRun
@@ -75,7 +76,7 @@ func (c *Client) Import(ctx context.Context, from FileStore, opt ImportOptions) 
 			if err != nil {
 				return nil, err
 			}
-			names[r.ID], gone[r.ID] = m.Name, deleted
+			names[r.ID], inTrash[r.ID] = m.Name, deleted
 			runs = append(runs, r)
 			n++
 		}
@@ -95,7 +96,7 @@ func (c *Client) Import(ctx context.Context, from FileStore, opt ImportOptions) 
 	var out []Imported
 	for _, r := range ordered(runs) {
 		done := Imported{Experiment: names[r.ID], OldID: r.ID, Name: r.Name}
-		if gone[r.ID] || r.Deleted {
+		if inTrash[r.ID] || r.Deleted {
 			done.Outcome = ImportDeleted
 		} else {
 			c.importRun(ctx, from, r, homes[done.Experiment], theirs, opt.DryRun, &done)
@@ -118,6 +119,29 @@ func (c *Client) Import(ctx context.Context, from FileStore, opt ImportOptions) 
 	return out, nil
 }
 
+// DeletedRun returns a deleted run by its UID, which [Client.RunInfo] does not
+// find; by its ID it does.
+//
+// MLflow REST: POST /api/2.0/mlflow/runs/search
+func (c *Client) DeletedRun(ctx context.Context, uid string) (RunInfo, error) {
+	if !isUID(uid) {
+		return RunInfo{}, gone("DeletedRun", "there is no deleted run %s", uid)
+	}
+	var experiments []string
+	for e, err := range c.Experiments(ctx, ExperimentQuery{View: All}) {
+		if err != nil {
+			return RunInfo{}, err
+		}
+		experiments = append(experiments, e.ID)
+	}
+	for part := range slices.Chunk(experiments, 500) {
+		for r, err := range c.Runs(ctx, RunQuery{Experiments: part, Filter: "tags.`" + uidTag + "` = '" + uid + "'", View: Deleted}) {
+			return r, err
+		}
+	}
+	return RunInfo{}, gone("DeletedRun", "there is no deleted run %s", uid)
+}
+
 // importUID is the client-made ID of an imported run: its old ID, if that
 // looks like one.
 func importUID(old string) string {
@@ -131,8 +155,11 @@ func importUID(old string) string {
 // importRun brings one run over and notes in done what it did.
 func (c *Client) importRun(ctx context.Context, from FileStore, r storedRun, experiment string, theirs map[string]string, dry bool, done *Imported) {
 	there, err := c.RunInfo(ctx, importUID(r.ID))
+	if isNotFound(err) {
+		there, err = c.DeletedRun(ctx, importUID(r.ID)) // somebody did not want it
+	}
 	switch {
-	case err == nil && (there.UID == "" || there.Tags[importedTag] != ""):
+	case err == nil && (there.UID == "" || there.Deleted || there.Tags[importedTag] != ""):
 		done.RunID, done.Outcome = there.ID, ImportPresent
 		return
 	case err != nil && !isNotFound(err):
