@@ -25,7 +25,7 @@ func runCommand(e *env) *cli.Command {
    mlopsctl run end --run "$run"
 
    mlopsctl run exec -p lora-finetuning --name rank-16 -- python train.py`,
-		Subcommands: []*cli.Command{runStart(e), runEnd(e), runExec(e), runList(e)},
+		Subcommands: []*cli.Command{runStart(e), runEnd(e), runExec(e), runList(e), runShow(e), runCompare(e), runDelete(e), runRestore(e)},
 	}
 }
 
@@ -230,14 +230,7 @@ func runList(e *env) *cli.Command {
 				if len(docs) == c.Int("limit") {
 					break
 				}
-				status := bad(r.Status)
-				switch r.Status {
-				case mlflow.Finished:
-					status = good(r.Status)
-				case mlflow.Running:
-					status = warn(r.Status)
-				}
-				t.row(r.ID, r.Name, status, ago(r.Start))
+				t.row(r.ID, r.Name, statusCell(r.Status), ago(r.Start))
 				docs = append(docs, row{r.ID, r.Name, r.Status, r.Start, numbers(r.Metrics), r.Params})
 			}
 			return e.table(t, docs)
