@@ -23,7 +23,7 @@ func Import(ctx context.Context, mlruns string, opt mlflow.ImportOptions, option
 	if err != nil {
 		return nil, err
 	}
-	m, err := mlflow.New(mlflowOptions(c, s))
+	m, err := mlflow.New(c.mlflowOptions(s))
 	if err != nil {
 		return nil, err
 	}

@@ -92,23 +92,25 @@ func TestEachRefusalHasItsKindAndIsAskedForOnce(t *testing.T) {
 		require.NoError(t, err)
 	})
 
-	raw := func(auth mlops.Auth, method, path string, body any) func() (error, int32) {
-		return func() (error, int32) {
+	raw := func(auth mlops.Auth, method, path string, body any) func() (int32, error) {
+		return func() (int32, error) {
 			c, count := watched(t, s, Options{Auth: auth})
-			return call(c, method, path, body), count.n.Load()
+			err := call(c, method, path, body)
+			return count.n.Load(), err
 		}
 	}
-	typed := func(do func() error) func() (error, int32) {
-		return func() (error, int32) {
+	typed := func(do func() error) func() (int32, error) {
+		return func() (int32, error) {
 			before := count.n.Load()
-			return do(), count.n.Load() - before
+			err := do()
+			return count.n.Load() - before, err
 		}
 	}
 	form := &transport.Stream{Open: func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader("a=b")), nil }, Size: 3, ContentType: "application/x-www-form-urlencoded"}
 	param := map[string]any{"run_id": id, "key": "lr", "value": "2"}
 	for _, tt := range []struct {
 		name   string
-		do     func() (error, int32)
+		do     func() (int32, error)
 		kind   error // nil: done, whatever was asked
 		status int
 		code   string
@@ -140,27 +142,28 @@ func TestEachRefusalHasItsKindAndIsAskedForOnce(t *testing.T) {
 		{"no credentials", raw(mlops.Auth{}, "GET", "/api/2.0/mlflow/users/current", nil), mlops.ErrUnauthenticated, 401, ""},
 		{"wrong password", raw(mlops.Auth{Username: "admin", Password: "wrong"}, "POST", "/api/2.0/mlflow/runs/log-model", map[string]string{}), mlops.ErrUnauthenticated, 401, ""},
 		{"no permission", raw(reader, "POST", "/api/2.0/mlflow/runs/create", map[string]any{"experiment_id": exp}), mlops.ErrForbidden, 403, ""},
-		{"a workspace where there are none", func() (error, int32) {
+		{"a workspace where there are none", func() (int32, error) {
 			c, count := watched(t, s, Options{Auth: s.Auth, Workspace: "team"})
 			_, err := c.ExperimentByName(ctx, s.Name("in-a-workspace"))
-			return err, count.n.Load()
+			return count.n.Load(), err
 		}, mlops.ErrUnsupported, 500, "FEATURE_DISABLED"},
-		{"the list of workspaces where there are none", func() (error, int32) {
+		{"the list of workspaces where there are none", func() (int32, error) {
 			c, count := watched(t, s, Options{Auth: s.Auth, Workspace: "team"})
-			return call(c, "GET", "/api/3.0/mlflow/workspaces", nil), count.n.Load()
+			err := call(c, "GET", "/api/3.0/mlflow/workspaces", nil)
+			return count.n.Load(), err
 		}, mlops.ErrUnsupported, 503, ""},
-		{"a server that does not know its name", func() (error, int32) {
+		{"a server that does not know its name", func() (int32, error) {
 			c, count := watched(t, s, Options{Auth: s.Auth})
 			count.host = "mlflow:5000"
 			_, err := c.ExperimentByName(ctx, s.Name("by-another-name"))
 			if err != nil {
 				require.ErrorContains(t, err, "--allowed-hosts (or MLFLOW_SERVER_ALLOWED_HOSTS)")
 			}
-			return err, count.n.Load()
+			return count.n.Load(), err
 		}, mlops.ErrForbidden, 403, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			err, asked := tt.do()
+			asked, err := tt.do()
 			if tt.kind == nil {
 				require.NoError(t, err)
 				require.EqualValues(t, 1, asked)
