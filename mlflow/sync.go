@@ -161,7 +161,10 @@ func (c *Client) adopt(ctx context.Context, i spool.Info, b *Backlog) (Backlog, 
 	st := j.Stats()
 	b.Sent, b.Waiting, b.Refused, b.Lost, b.Torn = s.sent, int(st.Waiting), st.Refused, st.Lost, st.Torn
 	if err == nil && st.Refused == 0 {
-		err = spool.Discard(i.Path)
+		_ = j.Close() // it holds the lock
+		if err = spool.Discard(i.Path); isNotFound(err) {
+			err = nil
+		}
 	}
 	return *b, err
 }
