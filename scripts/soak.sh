@@ -6,6 +6,9 @@
 #   COLD=5     cold starts, each followed by a DAG run that must succeed
 #   KILLS=20   kill -9 of a random server, which must come back on its ports
 #   FUZZ=10m   time for each fuzz target
+#   CLIENT_KILLS=200 SERVER_KILLS=50 LOST_RUNS=100
+#              kill -9 of a logging program, of the server under one, and runs
+#              whose answers get lost; in rounds of ten, the seed is the round's
 set -euo pipefail
 cd "$(dirname "$0")/.."
 : "${MLOPS_HOME:?}"
@@ -61,6 +64,23 @@ mlopsctl start
 mlopsctl demo >>"$at/demo.log" 2>&1
 part cold-starts "$COLD" cold
 part kills "$KILLS" kills
+
+# crash TEST VARIABLE: one round of ten, against an MLflow of its own. The round
+# is the seed; its figures go to the part's log.
+crash() {
+	local seed
+	seed=$(($(cat "$at/$1.round" 2>/dev/null || echo 0) + 1))
+	echo "$seed" >"$at/$1.round"
+	env MLOPS_LIVE=1 MLOPS_SEED="$seed" "$2=10" MLOPS_SOAK_FIGURES="$at/figures" \
+		go test -count=1 -timeout 60m -run "^$1\$" ./mlflow
+}
+client_kills() { crash TestNoAcknowledgedRecordDiesWithItsProgram MLOPS_CLIENT_KILLS; }
+server_kills() { crash TestAServerMayDieUnderALivingProgram MLOPS_SERVER_KILLS; }
+lost_answers() { crash TestALostAnswerDoublesNothing MLOPS_LOST_RUNS; }
+part client-kills $((${CLIENT_KILLS:-200} / 10)) client_kills
+part server-kills $((${SERVER_KILLS:-50} / 10)) server_kills
+part lost-answers $((${LOST_RUNS:-100} / 10)) lost_answers
+cat "$at/figures" 2>/dev/null || true
 
 for file in $(git grep -l '^func Fuzz' -- '*_test.go'); do
 	for target in $(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\).*/\1/p' "$file"); do
