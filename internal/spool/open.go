@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"io/fs"
 	"iter"
@@ -93,7 +94,7 @@ type contents struct {
 	torn             int64
 	bytes, fileBytes int64
 	lastFile         int
-	refused          map[uint64]struct{}
+	refused          map[refusedKey]struct{}
 	refusedSize      int64
 	changed          time.Time
 }
@@ -101,7 +102,7 @@ type contents struct {
 // examine reads a journal's folder whole, without taking it over.
 func examine(path string) (contents, error) {
 	base := filepath.Base(path)
-	c := contents{torn: -1, refused: map[uint64]struct{}{}, name: base}
+	c := contents{torn: -1, refused: map[refusedKey]struct{}{}, name: base}
 	if m := folderName.FindStringSubmatch(base); m != nil {
 		c.name = m[1]
 	}
@@ -240,7 +241,9 @@ func (c *contents) readRefused(path string, seed uint32) error {
 	c.bytes += c.refusedSize
 	scan := newScanner(f, seed, c.refusedSize)
 	for fr, ok := scan.next(); ok; fr, ok = scan.next() {
-		c.refused[fr.seq] = struct{}{}
+		if r, ok := decodeRefusal(fr); ok {
+			c.refused[refusedKey{r.Seq, crc32.Checksum(r.Data, castagnoli)}] = struct{}{}
+		}
 	}
 	return nil
 }
