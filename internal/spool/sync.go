@@ -134,7 +134,7 @@ func (j *Journal) retire(todo []*segment, why error) {
 		if err := j.write(r.seq, r.data); err != nil {
 			j.stall(err)
 			for _, s := range old {
-				s.until.Store(r.seq) // the rest holds there
+				s.until.Store(r.seq) // the rest is in memory
 			}
 			j.held = slices.Concat(again[i:], j.held)
 			for _, r := range again[i:] {
