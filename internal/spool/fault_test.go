@@ -110,6 +110,12 @@ func (f *faultyFile) WriteAt(b []byte, off int64) (int, error) {
 	return f.file.WriteAt(b, off)
 }
 
+// pass lets the bubble's time go on.
+func pass(d time.Duration) {
+	<-time.After(d)
+	synctest.Wait()
+}
+
 // onDisk reads a journal's folder as one does who finds it after a kill.
 func onDisk(t *testing.T, path string) (contents, []string) {
 	t.Helper()
@@ -161,7 +167,7 @@ func TestAFullDiskStopsNobodyAndLosesNothingThatFits(t *testing.T) {
 			d.mu.Lock()
 			asked := d.refused
 			d.mu.Unlock()
-			time.Sleep(10 * time.Second)
+			pass(10 * time.Second)
 			d.set(func() {
 				require.LessOrEqual(t, d.refused-asked, 11, "the disk is asked once a second")
 				require.Greater(t, d.refused, asked)
@@ -171,7 +177,7 @@ func TestAFullDiskStopsNobodyAndLosesNothingThatFits(t *testing.T) {
 			for len(j.More()) > 0 {
 				<-j.More()
 			}
-			time.Sleep(2 * time.Second)
+			pass(2 * time.Second)
 			require.NoError(t, j.Trouble())
 			require.Len(t, j.More(), 1, "the reader is told")
 			require.Contains(t, log.String(), "on disk again")
@@ -313,7 +319,7 @@ func TestADiskThatNeverSyncsKeepsOneCopy(t *testing.T) {
 		j := Create(t.TempDir(), "run", nil, Options{fs: d})
 		for i := range 300 {
 			appendAll(t, j, numbered(300)[i])
-			time.Sleep(time.Second)
+			pass(time.Second)
 		}
 		require.ErrorIs(t, j.Trouble(), syscall.EIO)
 		segs, err := filepath.Glob(filepath.Join(j.Path(), "*.seg"))
@@ -323,7 +329,7 @@ func TestADiskThatNeverSyncsKeepsOneCopy(t *testing.T) {
 		_, there := onDisk(t, j.Path())
 		require.Equal(t, numbered(300), there)
 		d.set(func() { clear(d.sync) })
-		time.Sleep(2 * syncAtMost)
+		pass(2 * syncAtMost)
 		require.NoError(t, j.Trouble())
 		require.Equal(t, numbered(300), payloads(rest(j)))
 		require.NoError(t, j.Close())
@@ -344,7 +350,7 @@ func TestAFailedFsyncOnAFullDisk(t *testing.T) {
 		require.Equal(t, want[:20], there)
 		require.Equal(t, want, payloads(rest(j)))
 		d.set(func() { d.full = false; clear(d.sync) })
-		time.Sleep(3 * time.Second)
+		pass(3 * time.Second)
 		require.NoError(t, j.Sync())
 		require.NoError(t, j.Trouble())
 		_, there = onDisk(t, j.Path())
@@ -357,16 +363,16 @@ func TestFsyncIsGroupedAndEndsWithTheWork(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := &faulty{}
 		j := Create(t.TempDir(), "run", nil, Options{fs: d, SyncEvery: time.Second})
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		d.set(func() {
 			require.Contains(t, d.synced, filepath.Base(j.path), "the folder's names are durable")
 			d.synced = nil
 		})
 		for range 500 { // five seconds of it
 			appendAll(t, j, "x")
-			time.Sleep(10 * time.Millisecond)
+			pass(10 * time.Millisecond)
 		}
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		d.set(func() {
 			require.LessOrEqual(t, len(d.synced), 6)
 			require.GreaterOrEqual(t, len(d.synced), 5)
@@ -386,7 +392,7 @@ func TestTheLargestSizeHoldsUntilRecordsAreSettled(t *testing.T) {
 		require.LessOrEqual(t, j.Stats().Bytes, int64(4000))
 		require.Len(t, rest(j), n)
 		require.NoError(t, j.Ack(uint64(n)))
-		time.Sleep(2 * time.Second)
+		pass(2 * time.Second)
 		require.NoError(t, j.Trouble())
 		require.Less(t, j.Stats().Bytes, int64(1000))
 		appendAll(t, j, "again")
