@@ -141,6 +141,7 @@ func TestAttachedFiles(t *testing.T) {
 	require.ErrorIs(t, j.Sync(), syscall.EIO)
 	d.set(func() { d.sync = nil })
 	require.NoError(t, j.Sync(), "asked again")
+	d.set(func() { require.Contains(t, d.synced, filepath.Base(c)) })
 	path := j.Path()
 	require.NoError(t, j.Close())
 	_, err = j.OpenFile(b)

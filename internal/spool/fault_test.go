@@ -139,6 +139,12 @@ func TestAFullDiskStopsNobodyAndLosesNothingThatFits(t *testing.T) {
 			appendAll(t, j, want[:10]...)
 			d.set(func() { d.full, d.room, d.cut = true, 500, cut })
 			n := 10
+			for ; j.Trouble() == nil; n++ {
+				appendAll(t, j, want[n])
+			}
+			c, there := onDisk(t, j.Path())
+			require.Equal(t, want[:n-1], there)
+			require.EqualValues(t, 1, c.stats().Lost, "one is held in memory; a kill at once is known to lose it")
 			var err error
 			for ; err == nil && n < len(want); n++ {
 				err = j.Append([]byte(want[n]))
@@ -153,7 +159,7 @@ func TestAFullDiskStopsNobodyAndLosesNothingThatFits(t *testing.T) {
 			require.EqualValues(t, 1, j.Stats().Dropped)
 			require.EqualValues(t, n, j.Stats().Waiting)
 
-			c, there := onDisk(t, j.Path())
+			c, there = onDisk(t, j.Path())
 			require.Equal(t, want[:len(there)], there)
 			require.Less(t, len(there), n)
 			require.EqualValues(t, n, c.stats().Last, "a kill now is known to lose what is held")
@@ -293,9 +299,8 @@ func TestASegmentWhoseFsyncFailsIsRetired(t *testing.T) {
 				require.Positive(t, last)
 				require.NotContains(t, d.synced[last:], "000001.seg", "it is never fsynced again")
 			})
-			require.Equal(t, want, payloads(rest(j)))
-
-			// What the medium has of the retired segment may be nothing.
+			// What the medium has of the retired segment may be nothing of all
+			// since, or some.
 			first := filepath.Join(j.Path(), sampleSeg)
 			b, err := os.ReadFile(first)
 			require.NoError(t, err)
@@ -303,8 +308,10 @@ func TestASegmentWhoseFsyncFailsIsRetired(t *testing.T) {
 			for range 4 { // two heads, two records
 				safe.next()
 			}
-			clear(b[safe.off : len(b)-30])
+			clear(b[safe.off : len(b)-40])
 			require.NoError(t, os.WriteFile(first, b, 0o600))
+			require.Equal(t, want, payloads(rest(j)))
+			require.Zero(t, j.Stats().Lost)
 			c, there := onDisk(t, j.Path())
 			require.Equal(t, want, there, "all are in the new segment")
 			require.Zero(t, c.stats().Lost)
@@ -334,6 +341,61 @@ func TestADiskThatNeverSyncsKeepsOneCopy(t *testing.T) {
 		require.Equal(t, numbered(300), payloads(rest(j)))
 		require.NoError(t, j.Close())
 	})
+}
+
+func TestAFailedFsyncAfterAFailedWrite(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &faulty{}
+		j := Create(t.TempDir(), "run", nil, Options{fs: d, SyncEvery: time.Hour})
+		appendAll(t, j, numbered(20)[:5]...)
+		d.set(func() { d.full, d.room, d.sync = true, 20, map[string]error{segSuffix: syscall.EIO} })
+		appendAll(t, j, numbered(20)[5:]...) // the first finds the disk full
+		require.Error(t, j.Sync())
+		d.set(func() { d.full = false; clear(d.sync) })
+		pass(3 * time.Second)
+		require.NoError(t, j.Sync())
+		_, there := onDisk(t, j.Path())
+		require.Equal(t, numbered(20), there)
+		seen := map[uint64]int{}
+		for _, s := range j.segs {
+			f, err := os.Open(s.path)
+			require.NoError(t, err)
+			scan := newScanner(f, s.seed, s.size)
+			for fr, ok := scan.next(); ok; fr, ok = scan.next() {
+				seen[fr.seq]++
+			}
+			require.NoError(t, f.Close())
+		}
+		require.Equal(t, 1, seen[6], "what was in memory is written once")
+		require.NoError(t, j.Close())
+	})
+}
+
+func TestWhatIsSettledIsDurableBeforeSegmentsGo(t *testing.T) {
+	d := &faulty{sync: map[string]error{ackName: syscall.EIO}}
+	j := Create(t.TempDir(), "run", nil, Options{fs: d, SegmentBytes: 200})
+	appendAll(t, j, numbered(50)...)
+	rest(j)
+	segs := func() int {
+		all, err := filepath.Glob(filepath.Join(j.Path(), "*.seg"))
+		require.NoError(t, err)
+		return len(all)
+	}
+	many := segs()
+	require.Greater(t, many, 5)
+	require.NoError(t, j.Ack(40))
+	require.Equal(t, many, segs(), "the ack file is not on the medium: nothing goes")
+	d.set(func() { clear(d.sync) })
+	require.NoError(t, j.Ack(45))
+	require.Less(t, segs(), many)
+	b, err := os.ReadFile(filepath.Join(j.Path(), ackName))
+	require.NoError(t, err)
+	for _, off := range []int{0, slotSize} {
+		st, ok := decodeState(b[off:off+stateSize], seedOf(filepath.Base(j.Path()), ackName))
+		require.True(t, ok)
+		require.EqualValues(t, 45, st.acked, "either copy alone tells that nothing was lost")
+	}
+	require.NoError(t, j.Close())
 }
 
 func TestAFailedFsyncOnAFullDisk(t *testing.T) {

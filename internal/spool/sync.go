@@ -74,10 +74,10 @@ func (j *Journal) sync(force bool) error {
 		j.retire(todo, werr)
 	} else {
 		j.synced = max(j.synced, upto)
-		j.syncing, j.syncingForgot = j.syncing[:0], false
-		if cap(j.syncing) > chunkSize {
-			j.syncing = nil
+		if len(j.syncing) < cap(j.syncing)/4 && cap(j.syncing) > chunkSize {
+			j.syncing = nil // it is quiet again
 		}
+		j.syncing, j.syncingForgot = j.syncing[:0], false
 		for _, s := range j.segs {
 			if s != j.cur && !s.dirty && s.f != nil {
 				s.f.Close()
