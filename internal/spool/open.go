@@ -190,11 +190,13 @@ func (c *contents) scan(s *segment) (known uint64, err error) {
 // findGaps tells which numbers above the settled ones are in no segment.
 func (c *contents) findGaps(last uint64) {
 	var runs []span
-	var later uint64 // first number of the segments behind
+	var later span // the numbers of the segments behind
 	for _, s := range slices.Backward(c.segs) {
-		s.until.Store(later)
-		if s.first != 0 && (later == 0 || s.first < later) {
-			later = s.first
+		if s.last <= later.to { // a copy that ends earlier replaces nothing
+			s.until.Store(later.from)
+		}
+		if s.first != 0 {
+			later = span{min(cmp.Or(later.from, s.first), s.first), max(later.to, s.last)}
 		}
 		runs = append(runs, s.runs...)
 		s.runs = nil
