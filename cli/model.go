@@ -19,8 +19,8 @@ import (
 func modelCommand(e *env) *cli.Command {
 	return &cli.Command{
 		Name:        "model",
-		Usage:       "Log, register and name models",
-		Subcommands: []*cli.Command{modelLog(e), modelAlias(e), modelList(e)},
+		Usage:       "Log, register, name, tag, copy and delete models",
+		Subcommands: []*cli.Command{modelLog(e), modelRegister(e), modelList(e), modelAlias(e), modelTag(e), modelCopy(e), modelDelete(e)},
 	}
 }
 

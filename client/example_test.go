@@ -95,3 +95,15 @@ func ExampleProject_Drift() {
 	}
 	log.Print(r.Drifted, r.DriftedColumns)
 }
+
+func ExampleImport() {
+	ctx := context.Background()
+	runs, err := client.Import(ctx, "mlruns", mlflow.ImportOptions{DryRun: true})
+	if err != nil {
+		log.Print(err)
+		return
+	}
+	for _, r := range runs {
+		log.Print(r.Experiment, " ", r.Name, ": ", r.Outcome, ", ", r.Points, " points of metrics")
+	}
+}

@@ -310,7 +310,8 @@ func (f FileStore) points(run string) iter.Seq2[Metric, error] {
 }
 
 // readPoint reads a line of a metric's file: time, value and, since MLflow
-// 1.0, step; five fields tell of a data set instead of a step.
+// 1.0, step; since 3.0 the name and digest of a data set may follow. MLflow
+// writes the step before these, too, but forgets it when it reads.
 func readPoint(line string) (Metric, error) {
 	fields := strings.Fields(line)
 	if n := len(fields); n != 2 && n != 3 && n != 5 {
@@ -325,9 +326,10 @@ func readPoint(line string) (Metric, error) {
 		return Metric{}, err
 	}
 	m := Metric{Value: v, Time: time.UnixMilli(at).UTC()}
-	if len(fields) == 3 {
-		m.Step, err = strconv.ParseInt(fields[2], 10, 64)
+	if len(fields) == 2 {
+		return m, nil
 	}
+	m.Step, err = strconv.ParseInt(fields[2], 10, 64)
 	return m, err
 }
 
