@@ -44,7 +44,11 @@ func (s *sender) create(ctx context.Context) (whereabouts, error) {
 	}
 	asked := s.asked
 	if asked {
-		if r, ok, err := s.c.runByUID(ctx, []string{experiment}, h.UID); ok || err != nil {
+		r, ok, err := s.c.runByUID(ctx, []string{experiment}, h.UID)
+		if ok && r.Deleted {
+			err = deletedRun("StartRun", r.ID)
+		}
+		if ok || err != nil {
 			return placeOf(r), err
 		}
 	}
@@ -69,14 +73,33 @@ func (s *sender) create(ctx context.Context) (whereabouts, error) {
 	}
 	if asked { // an early attempt may have been on its way still
 		out.Run, err = s.c.keepFirst(ctx, experiment, h.UID, out.Run)
+		s.late = true
 	}
 	return placeOf(out.Run), err
+}
+
+func deletedRun(op, id string) error {
+	return invalid(op, "run %s is deleted; restore it first", id)
+}
+
+// dropLate deletes a run that an attempt of the program before us made after
+// ours was there: it holds nothing.
+func (s *sender) dropLate(ctx context.Context) error {
+	for r, err := range s.c.runsByUID(ctx, []string{s.at.experiment}, s.head.UID, Active) {
+		if err == nil && r.ID != s.at.id {
+			err = s.c.DeleteRun(ctx, r.ID)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // keepFirst deletes all runs with a UID but the first, and returns that one.
 func (c *Client) keepFirst(ctx context.Context, experimentID, uid string, made RunInfo) (RunInfo, error) {
 	first := RunInfo{}
-	for r, err := range c.runsByUID(ctx, []string{experimentID}, uid) {
+	for r, err := range c.runsByUID(ctx, []string{experimentID}, uid, Active) {
 		switch {
 		case err != nil:
 			return made, err
@@ -141,6 +164,27 @@ func (s *sender) find(ctx context.Context, run string) (RunInfo, error) {
 	return r, err
 }
 
+// adoptEarlier sends what earlier programs left for the run, before something
+// newer is sent. Sync does that by its own order.
+func (s *sender) adoptEarlier(ctx context.Context, r RunInfo) (sent bool, err error) {
+	dir := s.dir()
+	if s.adopts || dir == "" {
+		return false, nil
+	}
+	for _, name := range []string{r.UID, r.ID} {
+		for j := range journals(dir, name) {
+			if j.Held || j.Path == s.j.Path() || name == "" {
+				continue
+			}
+			if _, err := s.c.adopt(ctx, j, nil); passing(err) {
+				return sent, err
+			} // another error is that journal's own; mlopsctl sync tells it
+			sent = true
+		}
+	}
+	return sent, nil
+}
+
 // attach finds the run that is gone on with and changes what was asked for.
 //
 // MLflow REST: GET /api/2.0/mlflow/runs/get, POST /api/2.0/mlflow/runs/update
@@ -150,7 +194,14 @@ func (s *sender) attach(ctx context.Context) (whereabouts, error) {
 		return whereabouts{}, err
 	}
 	if r.Deleted {
-		return whereabouts{}, invalid("ResumeRun", "run %s is deleted; restore it first", s.head.Run)
+		return whereabouts{}, deletedRun("ResumeRun", s.head.Run)
+	}
+	if sent, err := s.adoptEarlier(ctx, r); err != nil {
+		return whereabouts{}, err
+	} else if sent {
+		if r, err = s.c.RunInfo(ctx, r.ID); err != nil {
+			return whereabouts{}, err
+		}
 	}
 	u := s.head.Update
 	if u == nil {

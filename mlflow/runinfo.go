@@ -131,19 +131,26 @@ func isUID(s string) bool {
 	return len(s) == 32 && strings.Trim(s, "0123456789abcdef") == ""
 }
 
-// runByUID finds the run with a client-made ID.
+// runByUID finds the run with a client-made ID; one that is deleted only if
+// there is no other.
 func (c *Client) runByUID(ctx context.Context, experiments []string, uid string) (RunInfo, bool, error) {
-	for r, err := range c.runsByUID(ctx, experiments, uid) {
-		return r, err == nil, err
+	var deleted RunInfo
+	for r, err := range c.runsByUID(ctx, experiments, uid, All) {
+		if err != nil || !r.Deleted {
+			return r, err == nil, err
+		}
+		if deleted.ID == "" {
+			deleted = r
+		}
 	}
-	return RunInfo{}, false, nil
+	return deleted, deleted.ID != "", nil
 }
 
 // runsByUID lists the runs with a client-made ID. Of several, which a create
 // that crossed its own repetition may leave, the first is the run.
-func (c *Client) runsByUID(ctx context.Context, experiments []string, uid string) iter.Seq2[RunInfo, error] {
+func (c *Client) runsByUID(ctx context.Context, experiments []string, uid string, view View) iter.Seq2[RunInfo, error] {
 	return c.Runs(ctx, RunQuery{Experiments: experiments, Filter: "tags.`" + uidTag + "` = '" + uid + "'",
-		OrderBy: []string{"attributes.start_time ASC", "attributes.run_id ASC"}})
+		OrderBy: []string{"attributes.start_time ASC", "attributes.run_id ASC"}, View: view})
 }
 
 // RunQuery selects runs of experiments.

@@ -14,10 +14,10 @@ import (
 )
 
 const (
-	maxRejected = 100             // refusals that are kept word for word
-	flushTries  = 5               // attempts that Flush waits for
-	longest     = time.Minute     // between two attempts
-	hurried     = 2 * time.Second // the same, while somebody waits
+	maxRejected = 100              // refusals that are kept word for word
+	flushTries  = 5                // attempts that Flush waits for
+	longest     = 30 * time.Second // between two attempts
+	hurried     = 2 * time.Second  // the same, while somebody waits
 )
 
 // sender takes a journal to the server. One goroutine sends, in order, and
@@ -40,6 +40,8 @@ type sender struct {
 	placed   bool // at is known
 	asked    bool // a create may have reached the server
 	again    bool // the batch that is due may have reached it
+	adopts   bool // the journal is another program's
+	late     bool // an earlier attempt to make the run may still succeed
 	ahead    []record
 	seen     uint64 // number of the last call read from the journal
 	done     uint64 // number of the last call settled: sent or refused

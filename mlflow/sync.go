@@ -140,7 +140,7 @@ func (c *Client) Sync(ctx context.Context, opt SyncOptions) ([]Backlog, error) {
 			b.Err = down
 		default:
 			b, err = c.adopt(ctx, i, &b)
-			if b.Err = err; errors.Is(err, mlops.ErrNotFound) && b.Waiting == 0 {
+			if b.Err = err; errors.Is(err, errTaken) {
 				continue // another program was quicker
 			}
 			if passing(err) {
@@ -158,6 +158,10 @@ func (c *Client) Sync(ctx context.Context, opt SyncOptions) ([]Backlog, error) {
 	return out, nil
 }
 
+// errTaken is what adopt returns for a journal that another program was
+// quicker to take.
+var errTaken = errors.New("mlflow: another program sends this journal")
+
 // adopt sends a journal that nobody holds.
 func (c *Client) adopt(ctx context.Context, i spool.Info, b *Backlog) (Backlog, error) {
 	if b == nil {
@@ -165,6 +169,9 @@ func (c *Client) adopt(ctx context.Context, i spool.Info, b *Backlog) (Backlog, 
 		b = &of
 	}
 	j, err := spool.Open(i.Path, spool.Options{Logger: c.log})
+	if isNotFound(err) || errors.Is(err, mlops.ErrConflict) {
+		return *b, errTaken
+	}
 	if err != nil {
 		return *b, err
 	}
@@ -177,7 +184,7 @@ func (c *Client) adopt(ctx context.Context, i spool.Info, b *Backlog) (Backlog, 
 	}
 	s := c.idleSender(ctx, j, h)
 	defer s.stop()
-	s.asked, s.again = true, true // the program before us may have asked
+	s.adopts, s.asked, s.again = true, true, true // the program before us may have asked
 	err = s.drain(ctx, i.Changed)
 	st := j.Stats()
 	b.Sent, b.Waiting, b.Refused, b.Lost, b.Torn = s.sent, int(st.Waiting), st.Refused, st.Lost, st.Torn
@@ -214,6 +221,11 @@ func (s *sender) drain(ctx context.Context, changed time.Time) error {
 			break
 		}
 		if err := s.step(ctx); err != nil {
+			return err
+		}
+	}
+	if s.late {
+		if err := s.dropLate(ctx); err != nil {
 			return err
 		}
 	}

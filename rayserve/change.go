@@ -40,6 +40,7 @@ func (c *Client) change(ctx context.Context, op string, edit func(details, desir
 	base := d.declared()
 	lost := kept{}
 	if k.Session != v.Session { // Ray was started anew and has forgotten what is kept
+		k.Config.HTTPOptions = c.here(k.Config.HTTPOptions)
 		base, lost.Config = restore(d, base, k.Config)
 	}
 	next, err := edit(d, base)
@@ -66,6 +67,21 @@ func (c *Client) change(ctx context.Context, op string, edit func(details, desir
 // unchanged reports whether two configurations hold the same applications.
 func unchanged(a, b desired) bool {
 	return slices.EqualFunc(a.Applications, b.Applications, func(x, y json.RawMessage) bool { return same(x, y) })
+}
+
+// here is how Serve was started before, at the address where it is now: a
+// stack that was started again may have another port.
+func (c *Client) here(kept json.RawMessage) json.RawMessage {
+	var o map[string]any
+	if json.Unmarshal(kept, &o) != nil || o == nil {
+		return kept
+	}
+	o["port"] = c.port
+	b, err := json.Marshal(o)
+	if err != nil {
+		return kept
+	}
+	return b
 }
 
 // restore adds the kept applications that Ray does not have, and returns them

@@ -125,6 +125,14 @@ func TestWhatRayForgotComesBackOnce(t *testing.T) {
 	require.Equal(t, `{"port":9}`, string(all.HTTPOptions), "Serve starts as it was")
 }
 
+func TestServeComesBackWhereItIsNow(t *testing.T) {
+	c, err := New(Options{URL: "http://127.0.0.1:8265", ServeURL: "http://127.0.0.1:8003"})
+	require.NoError(t, err)
+	require.JSONEq(t, `{"host":"127.0.0.1","port":8003,"root_path":"/x"}`, string(c.here(json.RawMessage(`{"host":"127.0.0.1","port":8001,"root_path":"/x"}`))),
+		"the port of an earlier start may be somebody else's now")
+	require.Nil(t, c.here(nil), "nothing kept is nothing to change")
+}
+
 func TestAFailedConfigurationGetsANewNumberAndARunningOneDoesNot(t *testing.T) {
 	cfg, err := App{Name: "a", ModelURI: "models:/m/1"}.config("Deploy", "gcs://_ray_pkg_00000000000000000000000000000000.zip")
 	require.NoError(t, err)

@@ -25,5 +25,11 @@ MLOPS_LIVE=1 go test -race -shuffle=on -count=1 -timeout 30m -p 2 -coverpkg=./..
 # MLflow's 2.x line is spoken too: a server of it for the one package, on SQLite.
 scripts/mlflow2.sh
 
+# Bytes from outside, ten seconds for each reader of a journal and of answers;
+# make soak takes ten minutes for every fuzz target there is.
+for target in internal/spool:FuzzReader mlflow:FuzzReadRecords mlflow:FuzzDecodeError mlflow:FuzzParsePlace; do
+	go test -run '^$' -fuzz "^${target#*:}\$" -fuzztime 10s "./${target%:*}"
+done
+
 # The suites that stop, kill and restart this stack have it for themselves.
 MLOPS_LIVE=1 MLOPS_LIVE_STACK=1 go test -count=1 -timeout 30m -run '^TestStack' -v ./cli

@@ -77,7 +77,9 @@ crash() {
 client_kills() { crash TestNoAcknowledgedRecordDiesWithItsProgram MLOPS_CLIENT_KILLS; }
 server_kills() { crash TestAServerMayDieUnderALivingProgram MLOPS_SERVER_KILLS; }
 lost_answers() { crash TestALostAnswerDoublesNothing MLOPS_LOST_RUNS; }
+journal_kills() { MLOPS_SOAK_KILLS="${JOURNAL_KILLS:-200}" go test -count=1 -timeout 60m -run 'Kill' ./internal/spool; }
 part client-kills $((${CLIENT_KILLS:-200} / 10)) client_kills
+part journal-kills 1 journal_kills
 part server-kills $((${SERVER_KILLS:-50} / 10)) server_kills
 part lost-answers $((${LOST_RUNS:-100} / 10)) lost_answers
 cat "$at/figures" 2>/dev/null || true

@@ -92,7 +92,7 @@ type Journal struct {
 	torn        int64
 	bytes       int64 // on disk
 	fileBytes   int64 // of them in attached files
-	refused     map[uint64]struct{}
+	refused     map[refusedKey]struct{}
 	refusedFile file
 	refusedSize int64
 
@@ -178,7 +178,7 @@ func Create(dir, name string, head []byte, o Options) *Journal {
 }
 
 func newJournal(o Options) *Journal {
-	j := &Journal{o: o.withDefaults(), more: make(chan struct{}, 1), next: 1, torn: -1, refused: map[uint64]struct{}{}}
+	j := &Journal{o: o.withDefaults(), more: make(chan struct{}, 1), next: 1, torn: -1, refused: map[refusedKey]struct{}{}}
 	j.timer = time.AfterFunc(time.Hour, j.tick)
 	j.timer.Stop()
 	return j

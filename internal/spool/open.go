@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"io/fs"
 	"iter"
@@ -93,7 +94,7 @@ type contents struct {
 	torn             int64
 	bytes, fileBytes int64
 	lastFile         int
-	refused          map[uint64]struct{}
+	refused          map[refusedKey]struct{}
 	refusedSize      int64
 	changed          time.Time
 }
@@ -101,7 +102,7 @@ type contents struct {
 // examine reads a journal's folder whole, without taking it over.
 func examine(path string) (contents, error) {
 	base := filepath.Base(path)
-	c := contents{torn: -1, refused: map[uint64]struct{}{}, name: base}
+	c := contents{torn: -1, refused: map[refusedKey]struct{}{}, name: base}
 	if m := folderName.FindStringSubmatch(base); m != nil {
 		c.name = m[1]
 	}
@@ -189,11 +190,13 @@ func (c *contents) scan(s *segment) (known uint64, err error) {
 // findGaps tells which numbers above the settled ones are in no segment.
 func (c *contents) findGaps(last uint64) {
 	var runs []span
-	var later uint64 // first number of the segments behind
+	var later span // the numbers of the segments behind
 	for _, s := range slices.Backward(c.segs) {
-		s.until.Store(later)
-		if s.first != 0 && (later == 0 || s.first < later) {
-			later = s.first
+		if s.last <= later.to { // a copy that ends earlier replaces nothing
+			s.until.Store(later.from)
+		}
+		if s.first != 0 {
+			later = span{min(cmp.Or(later.from, s.first), s.first), max(later.to, s.last)}
 		}
 		runs = append(runs, s.runs...)
 		s.runs = nil
@@ -240,7 +243,9 @@ func (c *contents) readRefused(path string, seed uint32) error {
 	c.bytes += c.refusedSize
 	scan := newScanner(f, seed, c.refusedSize)
 	for fr, ok := scan.next(); ok; fr, ok = scan.next() {
-		c.refused[fr.seq] = struct{}{}
+		if r, ok := decodeRefusal(fr); ok {
+			c.refused[refusedKey{r.Seq, crc32.Checksum(r.Data, castagnoli)}] = struct{}{}
+		}
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"io/fs"
 	"iter"
@@ -24,16 +25,23 @@ type Refusal struct {
 	Time time.Time
 }
 
+// refusedKey tells refused records apart: one Entry may hold several.
+type refusedKey struct {
+	seq uint64
+	sum uint32
+}
+
 // Refuse keeps a record that the server refused, with the reason, so that it
-// can be settled and yet be seen. It is on the medium when Refuse returns. The
+// can be settled and yet be seen. Data may be a part of the record's. It is on the medium when Refuse returns. The
 // error matches [mlops.ErrUnavailable] if it could not be kept; it is counted
 // all the same.
 func (j *Journal) Refuse(e Entry, why string) error {
 	j.syncMu.Lock()
 	defer j.syncMu.Unlock()
 	j.mu.Lock()
-	_, again := j.refused[e.Seq]
-	j.refused[e.Seq] = struct{}{}
+	key := refusedKey{e.Seq, crc32.Checksum(e.Data, castagnoli)}
+	_, again := j.refused[key]
+	j.refused[key] = struct{}{}
 	path, closed := j.path, j.closed
 	j.mu.Unlock()
 	if again { // refused before a crash, and once more

@@ -74,10 +74,10 @@ func (j *Journal) sync(force bool) error {
 		j.retire(todo, werr)
 	} else {
 		j.synced = max(j.synced, upto)
-		j.syncing, j.syncingForgot = j.syncing[:0], false
-		if cap(j.syncing) > chunkSize {
-			j.syncing = nil
+		if len(j.syncing) < cap(j.syncing)/4 && cap(j.syncing) > chunkSize {
+			j.syncing = nil // it is quiet again
 		}
+		j.syncing, j.syncingForgot = j.syncing[:0], false
 		for _, s := range j.segs {
 			if s != j.cur && !s.dirty && s.f != nil {
 				s.f.Close()
@@ -134,7 +134,7 @@ func (j *Journal) retire(todo []*segment, why error) {
 		if err := j.write(r.seq, r.data); err != nil {
 			j.stall(err)
 			for _, s := range old {
-				s.until.Store(r.seq) // the rest holds there
+				s.until.Store(r.seq) // the rest is in memory
 			}
 			j.held = slices.Concat(again[i:], j.held)
 			for _, r := range again[i:] {

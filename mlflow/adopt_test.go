@@ -1,0 +1,113 @@
+package mlflow
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/internal/spool"
+)
+
+// one is a server with one run, whose requests that change something are kept.
+type one struct {
+	mu      sync.Mutex
+	deleted bool
+	done    []string
+}
+
+func (o *one) RoundTrip(req *http.Request) (*http.Response, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	body := ""
+	if req.Body != nil {
+		b, _ := io.ReadAll(req.Body)
+		body = string(b)
+	}
+	name := req.URL.Path[strings.LastIndex(req.URL.Path, "/")+1:]
+	stage := "active"
+	if o.deleted {
+		stage = "deleted"
+	}
+	run := fmt.Sprintf(`{"info":{"run_id":"r1","experiment_id":"0","status":"RUNNING","lifecycle_stage":%q},"data":{"tags":[{"key":"mlops.run_uid","value":"%s"}]}}`, stage, strings.Repeat("ab", 16))
+	answer := "{}"
+	switch {
+	case name == "get":
+		answer = `{"run":` + run + `}`
+	case name == "search" && strings.Contains(req.URL.Path, "/runs/"):
+		answer = `{"runs":[` + run + `]}`
+	default:
+		o.done = append(o.done, name+" "+body)
+	}
+	return &http.Response{StatusCode: 200, Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(strings.NewReader(answer)), Request: req}, nil
+}
+
+// leave writes a journal as a program does that is gone then.
+func leave(t *testing.T, c *Client, h head, rs ...record) {
+	t.Helper()
+	h.Server = c.server()
+	j := c.newJournal(h)
+	for _, r := range rs {
+		require.NoError(t, j.Append(r.appendTo(nil)))
+	}
+	require.NoError(t, j.Close())
+}
+
+func TestARunThatWasDeletedIsNotMadeAgain(t *testing.T) {
+	server, dir := &one{deleted: true}, t.TempDir()
+	c, err := New(Options{URL: "http://lab.invalid", HTTP: &http.Client{Transport: server}, Journal: Journal{Dir: dir}})
+	require.NoError(t, err)
+	uid := strings.Repeat("ab", 16)
+	leave(t, c, head{UID: uid, Owner: true, Create: &create{Experiment: experimentRef{ID: "0"}}}, record{kind: metricRecord, key: "loss"})
+	list, err := c.Sync(t.Context(), SyncOptions{})
+	require.NoError(t, err)
+	require.Len(t, list, 1)
+	require.ErrorIs(t, list[0].Err, mlops.ErrInvalid)
+	require.ErrorContains(t, list[0].Err, "run r1 is deleted; restore it first")
+	require.Empty(t, server.done, "somebody deleted the run, and Sync brought it back")
+	kept, err := mlops.Collect(Backlogs(dir))
+	require.NoError(t, err)
+	require.Len(t, kept, 1, "what was logged waits for a decision")
+	require.NoError(t, kept[0].Discard())
+}
+
+func TestWhatAnEarlierProgramLeftIsSentBeforeWhatIsNewer(t *testing.T) {
+	server := &one{}
+	c, err := New(Options{URL: "http://lab.invalid", HTTP: &http.Client{Transport: server}, Journal: Journal{Dir: t.TempDir()}})
+	require.NoError(t, err)
+	uid := strings.Repeat("ab", 16)
+	leave(t, c, head{UID: uid, Run: "r1"}, record{kind: tagRecord, key: "stage", text: "old"}, record{kind: endRecord, text: Failed, millis: 1})
+	r, err := c.ResumeRun(t.Context(), uid, RunOptions{KeepStatus: true})
+	require.NoError(t, err)
+	require.NoError(t, r.SetTag(t.Context(), "stage", "new"))
+	require.NoError(t, r.Flush(t.Context()))
+	require.NoError(t, r.Close())
+	require.Len(t, server.done, 3)
+	require.Contains(t, server.done[0], "old")
+	require.Contains(t, server.done[1], Failed)
+	require.Contains(t, server.done[2], "new")
+}
+
+func TestAJournalThatAnotherTookIsNobodysError(t *testing.T) {
+	c, err := New(Options{URL: "http://lab.invalid", HTTP: &http.Client{Transport: &one{}}, Journal: Journal{Dir: t.TempDir()}})
+	require.NoError(t, err)
+	leave(t, c, head{UID: strings.Repeat("ab", 16), Run: "r1"}, record{kind: tagRecord, key: "a", text: "b"})
+	dir, err := c.folder()
+	require.NoError(t, err)
+	for i, err := range spool.Peek(dir) {
+		require.NoError(t, err)
+		held, err := spool.Open(i.Path, spool.Options{})
+		require.NoError(t, err)
+		_, err = c.adopt(t.Context(), i, nil)
+		require.ErrorIs(t, err, errTaken)
+		require.NoError(t, held.Close())
+		require.WithinDuration(t, time.Now(), i.Changed, time.Minute)
+		require.NotNil(t, i.Head)
+	}
+}
