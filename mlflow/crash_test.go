@@ -57,8 +57,8 @@ func TestNoAcknowledgedRecordDiesWithItsProgram(t *testing.T) {
 		case "end":
 			word, wait, j.To, j.Pace = "ending", upTo(d, 100*time.Millisecond), 600+d.IntN(600), 0 // much is left to be sent
 		}
-		if j.Pace == 0 && j.To > 4000 { // a server takes some thousand a second: enough to be in the middle
-			j.To, j.Flush = 4000, true
+		if j.Pace == 0 && j.To > 2000 { // a server takes some thousand a second: enough to be in the middle
+			j.To, j.Flush = 2000, true
 		}
 		p := startProgram(t, j)
 		p.after(word, wait)
@@ -126,7 +126,7 @@ func TestAServerMayDieUnderALivingProgram(t *testing.T) {
 	kills := setting(t, "MLOPS_SERVER_KILLS", 3)
 	dir := filepath.Join(t.TempDir(), "journals")
 	stop := filepath.Join(t.TempDir(), "stop")
-	p := startProgram(t, job{Do: "log", URL: s.URL, Journals: dir, Experiment: "0", To: 1 << 30, Pace: 2 * time.Millisecond, Stop: stop, End: "end", EndTimeout: 2 * time.Minute})
+	p := startProgram(t, job{Do: "log", URL: s.URL, Journals: dir, Experiment: "0", To: 1 << 30, Pace: 5 * time.Millisecond, Stop: stop, End: "end", EndTimeout: 2 * time.Minute})
 	p.after("ack", 100*time.Millisecond)
 	for i := range kills {
 		wait := upTo(d, 2*time.Second)
@@ -135,7 +135,7 @@ func TestAServerMayDieUnderALivingProgram(t *testing.T) {
 		t.Logf("kill %d of seed %d after %s, %d acknowledged", i, seed, wait.Round(time.Millisecond), len(p.acknowledged()))
 		s.Spawn()
 		if d.IntN(3) == 0 { // also while it starts
-			p.after("begin", upTo(d, 8*time.Second))
+			p.after("begin", upTo(d, 4*time.Second))
 			s.Kill()
 			s.Spawn()
 		}

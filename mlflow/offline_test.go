@@ -120,7 +120,7 @@ def seen(run):
         "params": r.data.params, "tags": {k: v for k, v in r.data.tags.items() if k != "mlops.run_uid"},
         "metrics": {k: [[m.value, m.step] for m in h] for k, h in points.items()}, "latest": r.data.metrics,
         "artifacts": dict(files(run)),
-        "inputs": [[i.dataset.to_dictionary(), [t.to_dictionary() for t in i.tags]] for i in r.inputs.dataset_inputs],
+        "inputs": [[i.dataset.to_dictionary(), [[t.key, t.value] for t in i.tags]] for i in r.inputs.dataset_inputs],
     }, [r.info.start_time, min(times), max(times), r.info.end_time]
 print(json.dumps([seen(r) for r in sys.argv[1:]]))
 `
