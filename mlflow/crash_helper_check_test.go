@@ -167,8 +167,15 @@ func empty(t testing.TB, dir string) {
 	require.Empty(t, list)
 }
 
-// syncAll sends all journals from a process of its own, as often as it takes.
+// syncAll sends all journals from a process of its own: once is enough.
 func syncAll(t testing.TB, j job) {
+	t.Helper()
+	j.Do = "sync"
+	require.NoError(t, startProgram(t, j).wait(), "one Sync has to be enough")
+}
+
+// syncPatiently is syncAll where answers get lost: as often as it takes.
+func syncPatiently(t testing.TB, j job) {
 	t.Helper()
 	j.Do = "sync"
 	var err error

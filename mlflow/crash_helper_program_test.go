@@ -26,10 +26,10 @@ import (
 // job is what a program under test does. Programs are this very test binary,
 // started again.
 type job struct {
-	Do         string // "log", "sync", "versions", "project"
+	Do         string // "log", "sync", "versions", "project", "project-sync"
 	URL        string
-	Journals   string // the folder of journals; of a project: its home
-	Experiment string
+	Journals   string // the folder of journals; the home of a project is in it
+	Experiment string // by ID; the folder of a project
 	Run        string // to go on with; empty: start one
 	KeepStatus bool
 	From, To   int           // numbers of what is logged
@@ -38,7 +38,7 @@ type job struct {
 	End        string        // "end", "hang", "close", "exit"
 	EndTimeout time.Duration
 	Stop       string // a file that ends the logging when it is there
-	Points     bool   // times of their own, so that two programs log the same
+	Points     bool   // times of their own, so that two programs log the same; of a project: log of all kinds
 }
 
 const jobVariable = "MLOPS_SUITE_JOB"
@@ -68,8 +68,11 @@ func say(format string, args ...any) {
 }
 
 func (j job) run(ctx context.Context) error {
-	if j.Do == "project" {
+	switch j.Do {
+	case "project":
 		return j.project(ctx)
+	case "project-sync":
+		return told(client.Sync(ctx, mlflow.SyncOptions{}, client.In(j.Experiment)))
 	}
 	c, err := mlflow.New(mlflow.Options{URL: j.URL, Journal: mlflow.Journal{Dir: j.Journals, Server: "suite"}})
 	if err != nil {
@@ -77,14 +80,7 @@ func (j job) run(ctx context.Context) error {
 	}
 	switch j.Do {
 	case "sync":
-		list, err := c.Sync(ctx, mlflow.SyncOptions{})
-		errs := []error{err}
-		for _, b := range list {
-			if b.Err != nil {
-				errs = append(errs, fmt.Errorf("%s: %w", b.Path, b.Err))
-			}
-		}
-		return errors.Join(errs...)
+		return told(c.Sync(ctx, mlflow.SyncOptions{}))
 	case "versions":
 		for i := j.From; i < j.To; i++ {
 			v, err := c.CreateModelVersion(ctx, j.Run, fmt.Sprintf("s3://nowhere/%d", i), mlflow.ModelVersionOptions{})
@@ -98,6 +94,17 @@ func (j job) run(ctx context.Context) error {
 	return j.log(ctx, func() (*mlflow.Run, error) {
 		return c.StartRun(ctx, mlflow.Experiment{ID: j.Experiment}, j.options())
 	}, c)
+}
+
+// told is the error of a Sync and of all it could not send.
+func told(list []mlflow.Backlog, err error) error {
+	errs := []error{err}
+	for _, b := range list {
+		if b.Err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", b.Path, b.Err))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 func (j job) options() mlflow.RunOptions {
@@ -220,7 +227,7 @@ func (j job) project(ctx context.Context) error {
 		}
 	}
 	if j.Points {
-		err = errors.Join(r.LogParams(ctx, map[string]any{"lr": 0.1, "layers": 3, "deep": true, "name": "ü"}),
+		err = errors.Join(r.SetTags(ctx, map[string]string{"stage": "late"}), r.LogParams(ctx, map[string]any{"lr": 0.1, "layers": 3, "deep": true, "name": "ü"}),
 			r.LogInputs(ctx, mlflow.DatasetInput{Name: "wine", Digest: "d1", SourceType: "local", Source: "{}", Context: "training"}),
 			r.LogText(ctx, artifactText(1), "notes/a.txt"), r.LogText(ctx, artifactText(99), "notes/b.txt"))
 	}

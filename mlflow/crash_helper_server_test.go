@@ -48,6 +48,14 @@ func needsServer(t testing.TB) {
 func newServer(t testing.TB) *server {
 	t.Helper()
 	needsServer(t)
+	s := prepare(t, t.TempDir())
+	t.Cleanup(s.Kill)
+	return s
+}
+
+// prepare chooses a port for a server in dir.
+func prepare(t testing.TB, dir string) *server {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:"+os.Getenv("MLOPS_CRASH_PORT"))
 	if err != nil { // the one that was asked for is taken
 		l, err = net.Listen("tcp", "127.0.0.1:0")
@@ -55,9 +63,29 @@ func newServer(t testing.TB) *server {
 	require.NoError(t, err)
 	port := l.Addr().(*net.TCPAddr).Port
 	require.NoError(t, l.Close())
-	s := &server{URL: fmt.Sprintf("http://127.0.0.1:%d", port), t: t, python: python(t), port: port, dir: t.TempDir()}
-	t.Cleanup(s.Kill)
-	return s
+	return &server{URL: fmt.Sprintf("http://127.0.0.1:%d", port), t: t, python: python(t), port: port, dir: dir}
+}
+
+var shared *server
+
+// sharedServer is a running server for tests that do not kill it. TestMain ends it.
+func sharedServer(t testing.TB) *server {
+	t.Helper()
+	needsServer(t)
+	if shared == nil {
+		dir, err := os.MkdirTemp("", "mlflow-shared-")
+		require.NoError(t, err)
+		s := prepare(t, dir)
+		mlflow.AtEnd(func() {
+			s.Kill()
+			_ = os.RemoveAll(dir)
+		})
+		s.Start()
+		shared = s
+	}
+	s := *shared
+	s.t = t
+	return &s
 }
 
 // python is the interpreter of the running stack that has MLflow.

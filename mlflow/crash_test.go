@@ -25,19 +25,29 @@ func upTo(d *rand.Rand, most time.Duration) time.Duration {
 	return time.Duration(d.Int64N(int64(most)))
 }
 
+// phases are what n programs are to be killed in, each at least twice if n is
+// ten, in an order of chance.
+func phases(d *rand.Rand, n int) []string {
+	all := []string{"start", "end", "log", "flush", "log"}
+	out := make([]string, n)
+	for i := range out {
+		out[i] = all[i%len(all)]
+	}
+	d.Shuffle(n, func(i, k int) { out[i], out[k] = out[k], out[i] })
+	return out
+}
+
 func TestNoAcknowledgedRecordDiesWithItsProgram(t *testing.T) {
-	s := newServer(t)
-	s.Start()
+	s := sharedServer(t)
 	c := s.Client()
 	d, seed := dice(t)
-	kills := setting(t, "MLOPS_CLIENT_KILLS", 20)
+	kills := setting(t, "MLOPS_CLIENT_KILLS", 10)
 	experiment, err := c.CreateExperiment(t.Context(), fmt.Sprintf("kills-%d-%d", seed, time.Now().UnixNano()), mlflow.ExperimentOptions{})
 	require.NoError(t, err)
 	at, records, ended := map[string]int{}, 0, 0
-	for i := range kills {
+	for i, phase := range phases(d, kills) {
 		dir := filepath.Join(t.TempDir(), "journals")
 		j := job{Do: "log", URL: s.URL, Journals: dir, Experiment: experiment, To: 1 << 30, Pace: time.Duration(d.IntN(3)) * 400 * time.Microsecond, End: "end"}
-		phase := []string{"start", "log", "log", "flush", "end"}[d.IntN(5)]
 		word, wait := "begin", upTo(d, 120*time.Millisecond)
 		switch phase {
 		case "log":
@@ -45,10 +55,10 @@ func TestNoAcknowledgedRecordDiesWithItsProgram(t *testing.T) {
 		case "flush":
 			word, wait, j.To, j.Flush = "flush", upTo(d, 400*time.Millisecond), d.IntN(1200), true
 		case "end":
-			word, wait, j.To = "ending", upTo(d, 400*time.Millisecond), d.IntN(1200)
+			word, wait, j.To, j.Pace = "ending", upTo(d, 100*time.Millisecond), 600+d.IntN(600), 0 // much is left to be sent
 		}
-		if j.Pace == 0 && j.To > 4000 { // a server takes some thousand a second: enough to be in the middle
-			j.To, j.Flush = 4000, true
+		if j.Pace == 0 && j.To > 2000 { // a server takes some thousand a second: enough to be in the middle
+			j.To, j.Flush = 2000, true
 		}
 		p := startProgram(t, j)
 		p.after(word, wait)
@@ -113,10 +123,10 @@ func TestAServerMayDieUnderALivingProgram(t *testing.T) {
 	s.Start()
 	c := s.Client()
 	d, seed := dice(t)
-	kills := setting(t, "MLOPS_SERVER_KILLS", 5)
+	kills := setting(t, "MLOPS_SERVER_KILLS", 3)
 	dir := filepath.Join(t.TempDir(), "journals")
 	stop := filepath.Join(t.TempDir(), "stop")
-	p := startProgram(t, job{Do: "log", URL: s.URL, Journals: dir, Experiment: "0", To: 1 << 30, Pace: 2 * time.Millisecond, Stop: stop, End: "end", EndTimeout: 2 * time.Minute})
+	p := startProgram(t, job{Do: "log", URL: s.URL, Journals: dir, Experiment: "0", To: 1 << 30, Pace: 5 * time.Millisecond, Stop: stop, End: "end", EndTimeout: 2 * time.Minute})
 	p.after("ack", 100*time.Millisecond)
 	for i := range kills {
 		wait := upTo(d, 2*time.Second)
@@ -125,7 +135,7 @@ func TestAServerMayDieUnderALivingProgram(t *testing.T) {
 		t.Logf("kill %d of seed %d after %s, %d acknowledged", i, seed, wait.Round(time.Millisecond), len(p.acknowledged()))
 		s.Spawn()
 		if d.IntN(3) == 0 { // also while it starts
-			p.after("begin", upTo(d, 8*time.Second))
+			p.after("begin", upTo(d, 4*time.Second))
 			s.Kill()
 			s.Spawn()
 		}

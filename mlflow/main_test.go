@@ -26,11 +26,19 @@ func TestMain(m *testing.M) {
 	if own.stop != nil {
 		own.stop()
 	}
+	for _, end := range atEnd {
+		end()
+	}
 	if code == 0 && wholeSuite() {
 		code = report()
 	}
 	os.Exit(code)
 }
+
+var atEnd []func()
+
+// AtEnd has TestMain call end when all tests are over.
+func AtEnd(end func()) { atEnd = append(atEnd, end) }
 
 // wholeSuite reports whether no flag leaves tests out.
 func wholeSuite() bool {

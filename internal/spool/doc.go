@@ -33,7 +33,7 @@
 // good one is written again.
 //
 // Nothing that was not settled is deleted but by [Discard]. A journal in which
-// records were lost or refused stays until then, for people to look at.
+// records were lost, dropped or refused stays until then, for people to look at.
 //
 // # On disk
 //

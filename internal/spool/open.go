@@ -425,7 +425,7 @@ func Discard(path string) error {
 }
 
 // Close syncs, gives up the lock, and deletes the folder if every record was
-// settled and none was lost or refused. The error matches
+// settled and none was lost, dropped or refused. The error matches
 // [mlops.ErrUnavailable] if records that were held in memory are gone with it.
 // Further calls return what the first did.
 func (j *Journal) Close() error {
@@ -469,5 +469,5 @@ func (j *Journal) done() bool {
 }
 
 func (j *Journal) finished() bool {
-	return j.acked == j.last && j.state.lost == 0 && len(j.refused) == 0
+	return j.acked == j.last && j.state.lost == 0 && j.dropped == 0 && len(j.refused) == 0
 }
