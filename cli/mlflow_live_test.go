@@ -74,7 +74,7 @@ func TestMLflowsCommandsDriveARealServer(t *testing.T) {
 			return json.NewDecoder(resp.Body).Decode(&h) == nil && h.Sent > 0 && h.Waiting == 0
 		})
 		stop()
-		require.Equal(t, 130, <-ended)
+		require.Equal(t, 0, <-ended, "to be ended is what an agent is for")
 		require.Contains(t, mlopsctl(t, 0, "run", "list", "-p", "walk", "--filter", "attributes.run_name = 'late'"), "\tlate\t")
 		require.Empty(t, mlopsctl(t, 0, "sync", "--status"))
 	})
