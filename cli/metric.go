@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -149,6 +150,9 @@ func (e *env) params(c *cli.Context) (map[string]any, error) {
 		d.UseNumber() // 1.0 stays 1.0, as Python wrote it
 		if err := d.Decode(&out); err != nil {
 			return nil, fmt.Errorf("%s: not a JSON object: %w", file, err)
+		}
+		if _, err := d.Token(); !errors.Is(err, io.EOF) {
+			return nil, fmt.Errorf("%s: want one JSON object, and there is more", file)
 		}
 		for k, v := range out {
 			if n, ok := v.(json.Number); ok {
