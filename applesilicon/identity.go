@@ -28,7 +28,7 @@ func identify(f *facts, s *Sample) {
 	memory, err := sys.Number("hw.memsize")
 	s.Memory.Bytes = readIf(memory, "sysctl hw.memsize", err)
 	if number("hw.optional.arm64") != 1 {
-		s.appleOnly(notSilicon)
+		s.appleOnly(cmp.Or(f.Missing["sysctl"], notSilicon))
 		return
 	}
 	s.Host.Arch = "arm64"

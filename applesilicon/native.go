@@ -55,6 +55,7 @@ const (
 func newNative(l *ffi) *native {
 	n := &native{l: l, thermal: -1}
 	n.f = &facts{Sysctl: map[string][]byte{}, Missing: map[string]string{}, DVFS: map[string][]byte{}}
+	n.area("sysctl", l.need(sysctlByName, sysctlByName))
 	n.identify()
 	n.clock()
 	foundation := l.need(cfRelease, cfTypeArrayCallBacks)
@@ -67,7 +68,7 @@ func newNative(l *ffi) *native {
 		n.openSMC()
 	} else {
 		for _, a := range []string{"energy", "cores", "gpu", "smc"} {
-			n.area(a, notSilicon)
+			n.area(a, first(n.f.Missing["sysctl"], notSilicon))
 		}
 	}
 	n.area("thermal", l.need(notifyRegisterCheck, notifyCancel))
