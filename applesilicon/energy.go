@@ -80,6 +80,7 @@ type meter struct {
 	seen      uint64
 	movedAt   uint64 // when the value last changed, by the meter's clock
 	ownClock  bool   // the driver's times are no use: every value is as of our reading
+	moves     int    // samples in which it moved one after the other, as far as that matters
 	watts     float64
 	ok        bool
 	reason    string
@@ -150,25 +151,27 @@ func (m *meter) stepPublished(p mark, now uint64) {
 }
 
 // stepOwn measures by our own clock. It can do so only for a counter that
-// moves all the time: one that stood still moved at a time unknown.
+// moves all the time: what is published in batches moved at a time unknown. A
+// counter is taken as such after it has moved in five samples, so close
+// together that batches would have shown as standing still.
 func (m *meter) stepOwn(value int64, now uint64) {
-	stood := m.last.at != m.base.at // since the sample before
+	span := now - m.last.at
 	if value == m.last.value {
-		m.last.at = now
+		m.last.at, m.moves = now, 0
 		m.ok, m.reason = false, unmoved
 		return
 	}
 	m.count(value)
+	m.covered += now - m.base.at // since it last moved
 	m.movedAt, m.lastMoved, m.seen = now, now, now
-	span := now - m.last.at
-	if stood {
-		m.covered += now - m.base.at
-		m.ok, m.reason = false, unmoved
-	} else if span >= tail {
-		m.covered += span
+	if m.moves < 5 {
+		if m.moves++; span > uint64(1250*time.Millisecond) {
+			m.moves = 0
+		}
+	}
+	m.ok, m.reason = false, unmoved
+	if m.moves == 5 && span >= tail {
 		m.watts, m.ok, m.reason, m.from = float64(value-m.last.value)*m.unit/(float64(span)/1e9), true, "", m.last.at
-	} else {
-		return
 	}
 	m.last, m.base = mark{value, now}, mark{value, now}
 }

@@ -267,15 +267,15 @@ func many(t testing.TB, c control) *Machine {
 func TestStubOf400ChannelsIsCheap(t *testing.T) {
 	c := useStub(t, "")
 	m := many(t, c)
-	const rounds = 300
+	const rounds = 10
 	read := func() {
 		if _, err := m.frame(); err != nil {
 			t.Fatal(err)
 		}
 	}
 	allocs := testing.AllocsPerRun(50, read)
-	best := time.Hour // of 3: other programs run on this machine, too
-	for range 3 {
+	best := time.Hour // other programs run on this machine, too
+	for range 100 {
 		begin := time.Now()
 		for range rounds {
 			read()

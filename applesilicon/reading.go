@@ -39,7 +39,7 @@ const (
 	gated     = "gated by the system"
 	stale     = "not published for 10 s"
 	wasReset  = "the counter was set back"
-	unmoved   = "not published since the sample before, and at no known time"
+	unmoved   = "published at no known time"
 	doubtful  = "says 0 while the unit is at work"
 	noRail    = "no such rail"
 	noChannel = "no such channel"
