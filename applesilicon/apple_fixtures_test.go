@@ -164,7 +164,7 @@ func (m machine) frames(n int) []frame {
 			UnixNano: int64(1_790_000_000+k) * 1e9, Ticks: uint64(100+k) * tick, Load: []uint32{uint32(200 * k), uint32(100 * k), uint32(700 * k), 0},
 			VM:      append(append(append(number32(1000), number32(1_500_000)...), number32(9)...), number32(500_000)...),
 			Sysctl:  map[string][]byte{"vm.swapusage": append(append(number64(4<<30), number64(3<<30)...), append(number64(1<<30), number64(0)...)...), "kern.memorystatus_vm_pressure_level": number32(1)},
-			Thermal: &level, System: &system, GPU: map[string]int64{"Device Utilization %": 50, "In use system memory": 2 << 30},
+			Thermal: &level, System: &system, GPU: map[string]int64{"Device Utilization %": 80, "In use system memory": 2 << 30},
 			Power: power{Providing: "AC Power", Prefs: map[string]map[string]int64{"AC Power": {}}},
 		}
 		for i, c := range f.Channels {

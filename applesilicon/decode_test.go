@@ -248,7 +248,7 @@ func TestTheGPUHasTwoSources(t *testing.T) {
 		}
 	}
 	s = decodeAll(f, frames)
-	require.Equal(t, read(50.0, "IORegistry AGXAccelerator PerformanceStatistics"), s.GPU.ActivePercent)
+	require.Equal(t, read(80.0, "IORegistry AGXAccelerator PerformanceStatistics"), s.GPU.ActivePercent)
 	frames[1].GPU["Device Utilization %"] = 104
 	require.Equal(t, 100.0, decodeAll(f, frames).GPU.ActivePercent.Value)
 	frames[1].GPU["Device Utilization %"] = 0

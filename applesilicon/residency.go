@@ -55,6 +55,7 @@ type speeds struct {
 	mhz     []float64 // nil: no table fits
 	before  []int64
 	begun   bool
+	total   float64 // ticks in all states at the last step
 }
 
 // step is the share of time that was active since the step before, and the
@@ -82,6 +83,7 @@ func (s *speeds) step(now counter) (active, mhz float64, reason string) {
 			}
 		}
 	}
+	s.total = total
 	switch {
 	case !begun:
 		return 0, 0, warming

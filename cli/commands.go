@@ -20,6 +20,7 @@ func commands(e *env) []*cli.Command {
 		paramCommand(e),
 		syncCommand(e),
 		agentCommand(e),
+		appleCommand(e),
 		modelCommand(e),
 		dvcInitCommand(e),
 		dvcAddCommand(e),
