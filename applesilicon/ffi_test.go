@@ -275,7 +275,7 @@ func TestStubOf400ChannelsIsCheap(t *testing.T) {
 	}
 	allocs := testing.AllocsPerRun(50, read)
 	best := time.Hour // other programs run on this machine, too
-	for range 100 {
+	for range 50 {
 		begin := time.Now()
 		for range rounds {
 			read()
@@ -283,8 +283,8 @@ func TestStubOf400ChannelsIsCheap(t *testing.T) {
 		best = min(best, time.Since(begin)/rounds)
 	}
 	t.Logf("400 channels: %v and %.0f allocations a sample", best, allocs)
-	require.Less(t, allocs, 50.0)
-	if !raceEnabled {
+	if !raceEnabled { // the detector allocates, and takes its time
+		require.Less(t, allocs, 50.0)
 		require.Less(t, best, 2*time.Millisecond)
 	}
 	require.NoError(t, m.Close())

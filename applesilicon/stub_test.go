@@ -3,6 +3,7 @@
 package applesilicon
 
 import (
+	"debug/macho"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -34,4 +35,29 @@ func TestTheSystemCallsOnAStub(t *testing.T) {
 	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, string(out))
 	t.Logf("%s", out)
+}
+
+// TestAMacsProgramLinksSystemLibrariesOnly looks into a program for a Mac:
+// what it needs to be loaded must be on every Mac.
+func TestAMacsProgramLinksSystemLibrariesOnly(t *testing.T) {
+	if os.Getenv("MLOPS_LIVE") == "" {
+		t.Skip("builds the package for another system: set MLOPS_LIVE=1")
+	}
+	for _, arch := range []string{"arm64", "amd64"} {
+		out := filepath.Join(t.TempDir(), "program")
+		cmd := exec.Command("go", "test", "-c", "-o", out, ".")
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=darwin", "GOARCH="+arch)
+		said, err := cmd.CombinedOutput()
+		require.NoError(t, err, string(said))
+		f, err := macho.Open(out)
+		require.NoError(t, err)
+		libs, err := f.ImportedLibraries()
+		require.NoError(t, err)
+		t.Logf("%v: %v", f.Cpu, libs)
+		require.NotEmpty(t, libs)
+		for _, lib := range libs {
+			require.Regexp(t, `^(/usr/lib/|/System/Library/Frameworks/)`, lib)
+		}
+		require.NoError(t, f.Close())
+	}
 }
