@@ -1,0 +1,5 @@
+//go:build race
+
+package applesilicon
+
+const raceEnabled = true
