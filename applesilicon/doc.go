@@ -26,7 +26,7 @@
 //
 // # Fields
 //
-// No Mac was at hand when this was written. Decoders are tested on recordings
+// None of this is verified on hardware yet. Decoders are tested on recordings
 // of Apple's layouts with made-up figures; the calls into system libraries on a
 // library that stands for Apple's. "Decoded" names the generations of which
 // there is such a recording; "stub" that the call has run on that library.
