@@ -115,7 +115,6 @@ type Recorder struct {
 	first Network
 	mu    sync.Mutex
 	last  Sample
-	tags  map[string]string
 }
 
 // NewRecorder begins to count: the run's network traffic and energy are those

@@ -12,6 +12,15 @@ import (
 	"unsafe"
 )
 
+// The names that a Mac is asked for. Those of levels are added to them.
+var (
+	factNames = []string{
+		"machdep.cpu.brand_string", "hw.model", "hw.optional.arm64", "sysctl.proc_translated", "kern.hv_vmm_present",
+		"kern.osproductversion", "kern.osversion", "hw.memsize", "hw.pagesize", "hw.physicalcpu", "hw.logicalcpu", "hw.nperflevels",
+	}
+	frameNames = []string{"vm.swapusage", "kern.memorystatus_vm_pressure_level"}
+)
+
 // native is the source that asks the system libraries.
 type native struct {
 	l *ffi

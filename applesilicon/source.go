@@ -86,15 +86,6 @@ func (f *facts) nanoseconds(ticks uint64) uint64 {
 	return ticks/d*n + ticks%d*n/d
 }
 
-// The names that a Mac is asked for. Those of levels are added to them.
-var (
-	factNames = []string{
-		"machdep.cpu.brand_string", "hw.model", "hw.optional.arm64", "sysctl.proc_translated", "kern.hv_vmm_present",
-		"kern.osproductversion", "kern.osversion", "hw.memsize", "hw.pagesize", "hw.physicalcpu", "hw.logicalcpu", "hw.nperflevels",
-	}
-	frameNames = []string{"vm.swapusage", "kern.memorystatus_vm_pressure_level"}
-)
-
 // sysctl answers from what a Mac said.
 type sysctl map[string][]byte
 
