@@ -19,6 +19,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mlops-integration/mlops/applesilicon"
 	"github.com/mlops-integration/mlops/client"
 	"github.com/mlops-integration/mlops/mlflow"
 )
@@ -53,9 +54,10 @@ type Health struct {
 type Agent struct {
 	o Options
 
-	mu     sync.Mutex
-	health Health
-	said   map[string]string // per journal, the error that was told
+	mu      sync.Mutex
+	health  Health
+	machine *applesilicon.Machine // nil: not running, or none that could be opened
+	said    map[string]string     // per journal, the error that was told
 }
 
 // New returns an Agent that is not running yet.
@@ -78,6 +80,17 @@ func (o Options) options() []client.Option {
 // server that is away, or configuration that cannot be read, is told to the
 // logger, once, and tried again.
 func (a *Agent) Run(ctx context.Context) error {
+	if m, err := applesilicon.Open(ctx, applesilicon.Options{}); err == nil {
+		a.mu.Lock()
+		a.machine = m
+		a.mu.Unlock()
+		defer func() {
+			a.mu.Lock()
+			a.machine = nil
+			a.mu.Unlock()
+			_ = m.Close()
+		}()
+	}
 	tick := time.NewTicker(a.o.Every)
 	defer tick.Stop()
 	for {
@@ -135,11 +148,12 @@ func (a *Agent) tell(of string, err error) {
 	}
 }
 
-// ServeHTTP answers /health with JSON and /metrics with Prometheus text. It
+// ServeHTTP answers /health with JSON and /metrics with Prometheus text: the
+// backlog, and this machine's readings, for which it waits about 100 ms. It
 // tells nothing of what was logged.
 func (a *Agent) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a.mu.Lock()
-	h := a.health
+	h, machine := a.health, a.machine
 	a.mu.Unlock()
 	switch {
 	case r.Method != http.MethodGet && r.Method != http.MethodHead:
@@ -159,6 +173,12 @@ func (a *Agent) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			{"mlops_agent_sent_records_total", "counter", "Records sent since the agent began.", h.Sent},
 		} {
 			fmt.Fprintf(w, "# HELP %s %s\n# TYPE %s %s\n%s %d\n", m.name, m.help, m.name, m.kind, m.name, m.v)
+		}
+		if machine == nil {
+			return
+		}
+		if s, err := machine.Read(r.Context()); err == nil { // a machine that tells nothing has no metrics
+			_ = s.WritePrometheus(w)
 		}
 	default:
 		http.NotFound(w, r)

@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"net/http/httptest"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -43,4 +45,14 @@ func TestTheAgentTellsWhatWaitsAndWhy(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	require.NoError(t, a.Run(ctx), "its end is no error")
+	require.NotContains(t, ask("GET", "/metrics").Body.String(), "machine_", "who does not run reads no machine")
+
+	ctx, cancel = context.WithCancel(t.Context())
+	over := make(chan error)
+	go func() { over <- a.Run(ctx) }()
+	require.Eventually(t, func() bool {
+		return strings.Contains(ask("GET", "/metrics").Body.String(), "\nmachine_memory_bytes ")
+	}, time.Minute, 10*time.Millisecond, "the machine's readings are there for Prometheus")
+	cancel()
+	require.NoError(t, <-over)
 }

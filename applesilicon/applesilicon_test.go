@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,97 +19,6 @@ import (
 
 	"github.com/mlops-integration/mlops"
 )
-
-// mac answers sysctls as a Mac would: texts and numbers by name.
-type mac map[string]any
-
-var errNoName = errors.New("no such file or directory")
-
-func (m mac) Text(name string) (string, error) {
-	if v, ok := m[name].(string); ok {
-		return v, nil
-	}
-	return "", errNoName
-}
-
-func (m mac) Number(name string) (uint64, error) {
-	if v, ok := m[name].(int); ok {
-		return uint64(v), nil
-	}
-	return 0, errNoName
-}
-
-var m3Max = mac{
-	"machdep.cpu.brand_string": "Apple M3 Max", "hw.model": "Mac15,9", "hw.optional.arm64": 1,
-	"kern.osproductversion": "26.4", "kern.osversion": "25E123", "kern.hv_vmm_present": 0,
-	"hw.memsize": 137438953472, "hw.physicalcpu": 16, "hw.logicalcpu": 16, "hw.nperflevels": 2,
-	"hw.perflevel0.name": "Performance", "hw.perflevel0.physicalcpu": 12,
-	"hw.perflevel1.name": "Efficiency", "hw.perflevel1.physicalcpu": 4,
-}
-
-// with is a copy of m with other answers; nil takes a name away.
-func (m mac) with(other mac) mac {
-	out := mac{}
-	for _, from := range []mac{m, other} {
-		for k, v := range from {
-			out[k] = v
-		}
-	}
-	return out
-}
-
-func TestAnAppleSiliconMacTellsWhoItIs(t *testing.T) {
-	var s Sample
-	identify(m3Max, &s)
-	require.Equal(t, Host{Arch: "arm64", Model: "Mac15,9", OSVersion: "26.4 (25E123)", LogicalCores: 16, PhysicalCores: 16}, s.Host)
-	require.Equal(t, read("Apple M3 Max", "sysctl machdep.cpu.brand_string"), s.Chip)
-	require.Equal(t, read(uint64(128<<30), "sysctl hw.memsize"), s.MemoryBytes)
-	require.Equal(t, []PerformanceLevel{{"Performance", 12}, {"Efficiency", 4}}, s.PerformanceLevels.Value)
-	require.True(t, s.MPS.OK && s.MPS.Value)
-	require.True(t, s.ANE.OK && s.ANE.Value)
-	require.Equal(t, unread[ThermalState](notYet), s.Thermal)
-	require.Equal(t, "unknown", s.Thermal.Value.String(), "what is not read is not nominal")
-	require.Equal(t, unread[float64](notYet), s.PackagePowerWatts)
-}
-
-func TestOtherMacs(t *testing.T) {
-	var intel Sample
-	identify(mac{"hw.model": "MacBookPro16,1", "machdep.cpu.brand_string": "Intel(R) Core(TM) i9", "hw.memsize": 1 << 34, "hw.logicalcpu": 16}, &intel)
-	require.Equal(t, unread[string](notSilicon), intel.Chip)
-	require.Equal(t, unread[bool](notSilicon), intel.MPS)
-	require.Equal(t, unread[bool](notSilicon), intel.ANE)
-	require.True(t, intel.MemoryBytes.OK)
-
-	var guest Sample
-	identify(m3Max.with(mac{"machdep.cpu.brand_string": "Apple M2 (Virtual)", "kern.hv_vmm_present": 1}), &guest)
-	require.Equal(t, "Apple M2 (Virtual)", guest.Chip.Value)
-	require.Equal(t, unread[bool](virtual), guest.MPS, "a guest's GPU is another")
-	require.Equal(t, unread[bool](virtual), guest.ANE)
-
-	var translated Sample
-	identify(m3Max.with(mac{"sysctl.proc_translated": 1}), &translated)
-	require.True(t, translated.Host.Translated)
-	require.Equal(t, "arm64", translated.Host.Arch, "of the machine, not of the program")
-
-	var old Sample
-	identify(m3Max.with(mac{"kern.osproductversion": "12.2.1"}), &old)
-	require.Equal(t, read(false, "table, Apple M3 Max, macOS 12.2.1"), old.MPS)
-	require.True(t, old.ANE.Value)
-
-	var m5 Sample
-	identify(m3Max.with(mac{"hw.nperflevels": 3, "hw.perflevel0.name": "Super", "hw.perflevel1.name": "Performance", "hw.perflevel2.physicalcpu": 2}), &m5)
-	require.Equal(t, []PerformanceLevel{{"Super", 12}, {"Performance", 4}, {"level 2", 2}}, m5.PerformanceLevels.Value)
-
-	var empty Sample
-	identify(mac{"hw.optional.arm64": 1}, &empty)
-	for _, r := range []string{empty.Chip.Reason, empty.MemoryBytes.Reason, empty.PerformanceLevels.Reason, empty.MPS.Reason, empty.ANE.Reason} {
-		require.NotEmpty(t, r)
-	}
-	var torn Sample
-	identify(m3Max.with(mac{"hw.perflevel1.physicalcpu": nil, "kern.osproductversion": "?"}), &torn)
-	require.False(t, torn.PerformanceLevels.OK, "half a list is no list")
-	require.False(t, torn.MPS.OK)
-}
 
 func TestANumberHasFourOrEightBytes(t *testing.T) {
 	for _, tt := range []struct {
@@ -156,11 +66,9 @@ func TestLoadIsTheShareOfTimeThatWasNotIdle(t *testing.T) {
 func TestWhatWasNotReadIsAbsentFromTheMetrics(t *testing.T) {
 	require.Empty(t, Sample{}.Metrics(), "never 0")
 	got := Sample{
-		CPUPercent:         read(12.25, ""),
-		MemoryUsedBytes:    read(uint64(1_234_567_890), ""),
-		DiskAvailableBytes: read(uint64(950_000), ""),
-		DiskUsedPercent:    read(0.05, ""),
-		MemoryUsedPercent:  unread[float64]("gone"),
+		CPU:    CPU{Percent: read(12.25, "")},
+		Memory: Memory{UsedBytes: read(uint64(1_234_567_890), ""), UsedPercent: unread[float64]("gone")},
+		Disk:   Disk{AvailableBytes: read(uint64(950_000), ""), UsedPercent: read(0.05, "")},
 	}.Metrics()
 	require.Equal(t, map[string]float64{
 		"system/cpu_utilization_percentage":    12.2, // Python's round(12.25, 1)
@@ -184,19 +92,31 @@ func TestThisMachineIsReadOrSaysWhyNot(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, runtime.GOOS, s.Host.OS)
 	require.NotZero(t, s.Host.LogicalCores)
-	require.True(t, s.MemoryBytes.OK, s.MemoryBytes.Reason)
-	require.Less(t, s.MemoryUsedBytes.Value, s.MemoryBytes.Value)
-	require.True(t, s.CPUPercent.OK, s.CPUPercent.Reason)
-	require.LessOrEqual(t, s.CPUPercent.Value, 100.0)
-	if runtime.GOOS == "linux" {
-		for name, reason := range map[string]string{
-			"chip": s.Chip.Reason, "MPS": s.MPS.Reason, "ANE": s.ANE.Reason, "thermal": s.Thermal.Reason,
-			"power mode": s.PowerMode.Reason, "power": s.PackagePowerWatts.Reason, "levels": s.PerformanceLevels.Reason,
-		} {
-			require.Equal(t, notApple, reason, name)
-		}
-		require.False(t, s.Chip.OK || s.MPS.OK || s.ANE.OK || s.Thermal.OK || s.PowerMode.OK || s.PackagePowerWatts.OK)
+	require.True(t, s.Memory.Bytes.OK, s.Memory.Bytes.Reason)
+	require.Less(t, s.Memory.UsedBytes.Value, s.Memory.Bytes.Value)
+	require.True(t, s.CPU.Percent.OK, s.CPU.Percent.Reason)
+	require.LessOrEqual(t, s.CPU.Percent.Value, 100.0)
+	if runtime.GOOS != "linux" {
+		return
 	}
+	for name, reason := range map[string]string{
+		"chip": s.Chip.Name.Reason, "MPS": s.Chip.MPS.Reason, "ANE": s.ANE.Present.Reason, "thermal": s.Thermal.Reason, "level": s.ThermalLevel.Reason,
+		"power mode": s.PowerMode.Reason, "power": s.Power.PackageWatts.Reason, "energy": s.Energy.PackageJoules.Reason,
+		"levels": s.Chip.Levels.Reason, "GPU": s.GPU.ActivePercent.Reason, "battery": s.Battery.OnBattery.Reason, "clusters": s.CPU.Clusters.Reason,
+	} {
+		require.Equal(t, notApple, reason, name)
+	}
+	for key := range s.Metrics() {
+		require.NotContains(t, key, "apple_")
+		require.NotContains(t, key, "gpu_")
+	}
+	require.Nil(t, s.Tags())
+	_, err = PerformanceCores(t.Context())
+	require.ErrorIs(t, err, mlops.ErrUnsupported)
+	_, err = IsThrottled(t.Context())
+	require.ErrorIs(t, err, mlops.ErrUnsupported)
+	_, err = Open(t.Context(), Options{Record: io.Discard})
+	require.ErrorIs(t, err, mlops.ErrUnsupported)
 }
 
 func TestReadEndsWithItsContext(t *testing.T) {

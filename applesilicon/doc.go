@@ -1,28 +1,87 @@
 // Package applesilicon reads the machine: its chip, its memory, how busy it
-// is, and what it can do. A value that could not be read says why, and is never
-// shown as 0.
+// is, the power it takes and how hot it is. A value that could not be read says
+// why, and is never shown as 0.
 //
-//	s, err := applesilicon.Read(ctx)
-//	if s.Chip.OK {
-//		fmt.Println(s.Chip.Value, s.MemoryBytes.Value>>30, "GiB")
-//	} else {
-//		fmt.Println(s.Host.Model, "-", s.Chip.Reason)
+//	m, err := applesilicon.Open(ctx, applesilicon.Options{})
+//	if err != nil {
+//		return err
+//	}
+//	defer m.Close()
+//	for s, err := range m.Watch(ctx, time.Second) {
+//		if err != nil {
+//			return err
+//		}
+//		if w := s.Power.PackageWatts; w.OK {
+//			fmt.Println(s.Chip.Name.Value, w.Value, "W")
+//		} else {
+//			fmt.Println("no power:", w.Reason) // "CPU: gated by the system"
+//		}
 //	}
 //
-//	sample := applesilicon.NewSampler() // beside a run
-//	metrics, err := sample(ctx)         // "system/cpu_utilization_percentage": 12.5, …
+//	r := applesilicon.NewRecorder(ctx, applesilicon.Options{}) // beside a run
+//	metrics, err := r.Sample(ctx) // "system/cpu_utilization_percentage": 12.5, …
 //
 // It uses no cgo. What has an MLflow name is measured as MLflow's own Python
 // sampler measures it (mlflow/system_metrics on psutil 7.2).
 //
-//	reading               Apple Silicon                   elsewhere       verified on hardware
-//	Chip, MemoryBytes     sysctl                          memory only     Linux
-//	PerformanceLevels     sysctl hw.perflevelN            reason          none yet
-//	MPS, ANE              table by chip and macOS         reason          none yet
-//	CPU, memory in use    host statistics (gopsutil)      same            Linux
-//	disk available        statfs                          same            Linux
-//	disk in use           not read by this version        statfs          Linux
-//	network               interface counters (gopsutil)   same            Linux
-//	Thermal, PowerMode    not read by this version        reason          none yet
-//	PackagePowerWatts     not read by this version        reason          none yet
+// # Fields
+//
+// None of this is verified on hardware yet. Decoders are tested on recordings
+// of Apple's layouts with made-up figures; the calls into system libraries on a
+// library that stands for Apple's. "Decoded" names the generations of which
+// there is such a recording; "stub" that the call has run on that library.
+//
+//	field                  source on a Mac                         unit          decoded            hardware
+//	Host                   sysctl hw, kern                         -             M1–M5, stub        none yet
+//	Chip.Name, Levels      sysctl machdep.cpu, hw.perflevelN       -             M1–M5, stub        none yet
+//	Chip.GPUCores          IORegistry AGXAccelerator               cores         stub               none yet
+//	Chip.MPS               AGXAccelerator matched, macOS ≥ 12.3    -             M1–M5, stub        none yet
+//	ANE.Present            H11ANEIn matched, else table by chip    -             M1–M5, stub        none yet
+//	Memory.Bytes           sysctl hw.memsize                       bytes         M1–M5, stub        none yet
+//	Memory.Used…           host_statistics64, active and wired     bytes, %      M1–M5, stub        none yet
+//	Memory.SwapUsedBytes   sysctl vm.swapusage                     bytes         M1–M5, stub        none yet
+//	Memory.PressureLevel   sysctl kern.memorystatus_…              1, 2 or 4     M1–M5, stub        none yet
+//	CPU.Percent            host_statistics64 HOST_CPU_LOAD_INFO    %             M1–M5, stub        none yet
+//	CPU.Clusters           IOReport CPU Core Performance States    %             M1–M5, stub        none yet
+//	  …FrequencyMegahertz  + IORegistry pmgr voltage-states        MHz           M1–M5, stub        none yet
+//	GPU.ActivePercent      IOReport GPUPH, else AGXAccelerator     %             M1–M5, stub        none yet
+//	GPU.FrequencyMegahertz + IORegistry pmgr voltage-states9       MHz           M1–M5, stub        none yet
+//	GPU.MemoryUsedBytes    AGXAccelerator PerformanceStatistics    bytes         M1–M5, stub        none yet
+//	Power.CPU…DRAMWatts    IOReport Energy Model, or powermetrics  W             M1–M5, stub        none yet
+//	Power.PackageWatts     CPU, GPU and ANE together               W             M1–M5, stub        none yet
+//	Power.SystemWatts      SMC PSTR                                W             stub               none yet
+//	Energy                 as Power                                J             M1–M5, stub        none yet
+//	Thermal, ThermalLevel  notify …thermalpressurelevel            state, 0–4    levels 0–4, stub   none yet
+//	PowerMode              IOPMCopyActivePMPreferences             mode          three keys, stub   none yet
+//	Battery                IOPSCopyPowerSourcesInfo                %             stub               none yet
+//	Disk.AvailableBytes    statfs /                                bytes         -                  Linux
+//	Disk.Used…             no source yet                           bytes, %      -                  Linux
+//	Network                interface counters (gopsutil)           bytes         -                  Linux
+//	powermetrics           sudo -n powermetrics, property lists    mW, mJ, MHz   M1 (12), M5 (27)   none yet
+//
+// Elsewhere, memory, load, disk and network come from gopsutil, and all that
+// only Apple Silicon has carries a reason.
+//
+// # What only a Mac can prove
+//
+// That Apple's functions have the signatures and ownership that the stub has;
+// that a sample's channels keep their order, hold RawElements in xnu's layout
+// (these are compared with the getters, and not used if they differ) and count
+// absolutely, not since the sample before; the names of channels and rails of
+// each generation; which table of frequencies is which; that the levels of the
+// thermal notification and the keys of the power mode are as read; when rails
+// are gated. Whoever has a Mac can help:
+//
+//	mlopsctl doctor --apple --record mac.ndjson
+//
+// # Power
+//
+// macOS 27 freezes the rails of CPU, ANE and DRAM for ordinary users in some
+// cases, and publishes them every 2 s or so where it does not. So power is
+// measured between two publications, by the driver's own time; a rail that
+// stands still for 10 s beside a busy processor is "gated by the system", and a
+// 0 is believed only if something else agrees. Energy is exact for what was
+// published; the last 2 s of a run may be missing.
+//
+// The ANE has no percentage: no Mac tells one. MLX and PyTorch do not use it.
 package applesilicon

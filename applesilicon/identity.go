@@ -1,20 +1,15 @@
 package applesilicon
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 	"strings"
 )
 
-// sysctls is where a Mac tells who it is. An error means that the name does
-// not exist there.
-type sysctls interface {
-	Text(name string) (string, error)
-	Number(name string) (uint64, error)
-}
-
-// identify fills in what a Mac tells by sysctl.
-func identify(sys sysctls, s *Sample) {
+// identify fills in what a Mac tells of itself, once.
+func identify(f *facts, s *Sample) {
+	sys := sysctl(f.Sysctl)
 	text := func(name string) string {
 		v, _ := sys.Text(name) // unknown is empty
 		return v
@@ -31,33 +26,48 @@ func identify(sys sysctls, s *Sample) {
 	s.Host.LogicalCores = int(number("hw.logicalcpu"))
 	s.Host.PhysicalCores = int(number("hw.physicalcpu"))
 	memory, err := sys.Number("hw.memsize")
-	s.MemoryBytes = readIf(memory, "sysctl hw.memsize", err)
-
-	s.Thermal, s.PowerMode, s.PackagePowerWatts = unread[ThermalState](notYet), unread[PowerMode](notYet), unread[float64](notYet)
+	s.Memory.Bytes = readIf(memory, "sysctl hw.memsize", err)
 	if number("hw.optional.arm64") != 1 {
-		s.appleOnly(notSilicon)
+		s.appleOnly(cmp.Or(f.Missing["sysctl"], notSilicon))
 		return
 	}
 	s.Host.Arch = "arm64"
 	s.Host.Translated = number("sysctl.proc_translated") == 1
 	chip, err := sys.Text("machdep.cpu.brand_string")
-	s.Chip = readIf(chip, "sysctl machdep.cpu.brand_string", err)
-	s.PerformanceLevels = levels(sys)
-	s.MPS, s.ANE = abilities(chip, text("kern.osproductversion"), number("kern.hv_vmm_present") == 1)
+	s.Host.Virtual = number("kern.hv_vmm_present") == 1 || strings.Contains(chip, "Virtual")
+	s.Chip.Name = readIf(chip, "sysctl machdep.cpu.brand_string", err)
+	s.Chip.Levels = levels(sys)
+	if f.GPUCores > 0 {
+		s.Chip.GPUCores = read(int(f.GPUCores), "IORegistry AGXAccelerator gpu-core-count")
+	} else {
+		s.Chip.GPUCores = lacking[int]("IORegistry AGXAccelerator", cmp.Or(f.Missing["gpuCores"], "no gpu-core-count"))
+	}
+	s.Chip.MPS, s.ANE.Present = abilities(chip, text("kern.osproductversion"), s.Host.Virtual)
+	if f.ANEs > 0 {
+		s.ANE.Present = read(true, "IORegistry H11ANEIn")
+	}
+	if f.GPUs > 0 && s.Chip.MPS.OK && s.Chip.MPS.Value {
+		s.Chip.MPS.Source = "IORegistry AGXAccelerator"
+	}
 }
 
 // appleOnly gives all readings that only Apple Silicon has the same reason.
-func (s *Sample) appleOnly(reason string) {
-	s.Chip = unread[string](reason)
-	s.PerformanceLevels = unread[[]PerformanceLevel](reason)
-	s.MPS, s.ANE = unread[bool](reason), unread[bool](reason)
-	s.Thermal = unread[ThermalState](reason)
-	s.PowerMode = unread[PowerMode](reason)
-	s.PackagePowerWatts = unread[float64](reason)
+func (s *Sample) appleOnly(why string) {
+	no := unread[float64](why)
+	s.Chip = Chip{unread[string](why), unread[[]PerformanceLevel](why), unread[int](why), unread[bool](why)}
+	s.GPU = GPU{no, no, unread[uint64](why)}
+	s.ANE.Present = unread[bool](why)
+	s.CPU.Clusters = unread[[]Cluster](why)
+	s.Power = Power{no, no, no, no, no, no}
+	s.Energy = Energy{CPUJoules: no, GPUJoules: no, ANEJoules: no, DRAMJoules: no, PackageJoules: no}
+	s.Thermal, s.ThermalLevel = unread[ThermalState](why), unread[int](why)
+	s.PowerMode = unread[PowerMode](why)
+	s.Battery = Battery{unread[bool](why), no}
+	s.Memory.PressureLevel = unread[int](why)
 }
 
 // levels lists the sorts of cores. M1 to M4 have two; an M5 may have three.
-func levels(sys sysctls) Reading[[]PerformanceLevel] {
+func levels(sys sysctl) Reading[[]PerformanceLevel] {
 	n, err := sys.Number("hw.nperflevels")
 	if err != nil || n == 0 || n > 16 {
 		return Reading[[]PerformanceLevel]{Source: "sysctl hw.nperflevels", Reason: fmt.Sprintf("%d levels, %v", n, err)}

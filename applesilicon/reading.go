@@ -1,14 +1,12 @@
 package applesilicon
 
-import "time"
-
 // Reading is one value as the machine gave it, or the reason why it could not.
 // The zero value is "not read"; Value means nothing unless OK.
 type Reading[T any] struct {
-	Value  T
-	OK     bool
-	Source string // "sysctl hw.memsize", "statfs /"
-	Reason string // "not an Apple machine"; empty when OK
+	Value  T      `json:"value"`
+	OK     bool   `json:"ok"`
+	Source string `json:"source,omitempty"` // "sysctl hw.memsize", "IOReport Energy Model"
+	Reason string `json:"reason,omitempty"` // "gated by the system"; empty when OK
 }
 
 func read[T any](v T, source string) Reading[T] {
@@ -17,10 +15,15 @@ func read[T any](v T, source string) Reading[T] {
 
 func unread[T any](reason string) Reading[T] { return Reading[T]{Reason: reason} }
 
+// lacking is a reading that its source did not give.
+func lacking[T any](source, reason string) Reading[T] {
+	return Reading[T]{Source: source, Reason: reason}
+}
+
 // readIf is v, or the error as the reason.
 func readIf[T any](v T, source string, err error) Reading[T] {
 	if err != nil {
-		return Reading[T]{Source: source, Reason: err.Error()}
+		return lacking[T](source, err.Error())
 	}
 	return read(v, source)
 }
@@ -29,56 +32,18 @@ func readIf[T any](v T, source string, err error) Reading[T] {
 const (
 	notApple   = "not an Apple machine"
 	notSilicon = "an Intel Mac, not Apple Silicon"
-	notYet     = "not read by this version"
 	virtual    = "in a virtual machine"
+	noRecord   = "not in a recording"
+
+	warming   = "warming up: needs a second publication"
+	gated     = "gated by the system"
+	stale     = "not published for 10 s"
+	wasReset  = "the counter was set back"
+	unmoved   = "published at no known time"
+	doubtful  = "says 0 while the unit is at work"
+	noRail    = "no such rail"
+	noChannel = "no such channel"
 )
-
-// Sample is the machine at one moment.
-type Sample struct {
-	Time time.Time
-	Host Host
-
-	Chip              Reading[string] // "Apple M3 Max"
-	PerformanceLevels Reading[[]PerformanceLevel]
-	MPS               Reading[bool] // a GPU that Metal Performance Shaders can use; not whether a torch can
-	ANE               Reading[bool] // a neural engine; MLX and PyTorch do not use it
-	Thermal           Reading[ThermalState]
-	PowerMode         Reading[PowerMode]
-	PackagePowerWatts Reading[float64]
-
-	CPUPercent Reading[float64] // of all cores, 0 to 100, since the sample before
-
-	MemoryBytes       Reading[uint64]
-	MemoryUsedBytes   Reading[uint64] // on a Mac active and wired, elsewhere what is not available
-	MemoryUsedPercent Reading[float64]
-
-	// Of the file system of "/".
-	DiskUsedBytes      Reading[uint64]
-	DiskAvailableBytes Reading[uint64]  // to users other than root
-	DiskUsedPercent    Reading[float64] // of what such users can have
-
-	// Of all interfaces together, loopback included, since the machine started.
-	NetworkReceivedBytes Reading[uint64]
-	NetworkSentBytes     Reading[uint64]
-}
-
-// Host is what every machine can tell of itself. What is empty is not known.
-type Host struct {
-	OS            string // runtime.GOOS
-	Arch          string // of the machine, even if this program is being translated
-	Model         string // "Mac15,9"; on Linux the processor's name
-	OSVersion     string // "26.4 (25E123)"; on a Mac only
-	LogicalCores  int
-	PhysicalCores int
-	Translated    bool // this program runs under Rosetta: build it for arm64
-}
-
-// PerformanceLevel is one sort of cores, the fastest first. The names are the
-// system's: "Performance", "Efficiency", "Super".
-type PerformanceLevel struct {
-	Name  string
-	Cores int
-}
 
 // ThermalState is how far heat slows the machine down.
 type ThermalState int

@@ -24,6 +24,7 @@ func commands(e *env) []*cli.Command {
 		importCommand(e),
 		syncCommand(e),
 		agentCommand(e),
+		appleCommand(e),
 		modelCommand(e),
 		dvcInitCommand(e),
 		dvcAddCommand(e),

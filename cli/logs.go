@@ -36,7 +36,11 @@ func doctorCommand(e *env) *cli.Command {
 	return &cli.Command{
 		Name:  "doctor",
 		Usage: "Find what keeps the stack from working, each with its cure",
+		Flags: appleDoctorFlags(),
 		Action: func(c *cli.Context) error {
+			if c.Bool("apple") {
+				return e.doctorApple(c)
+			}
 			s, err := e.stack(&progress{w: e.stderr, quiet: true})
 			if err != nil {
 				return err

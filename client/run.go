@@ -47,7 +47,30 @@ func (p *Project) runOptions(ctx context.Context, o mlflow.RunOptions) (mlflow.R
 	maps.Copy(tags, o.Tags) // what the caller says wins
 	o.Tags = tags
 	if o.Sampler == nil && o.SampleEvery >= 0 {
-		o.Sampler = HostSampler()
+		r := applesilicon.NewRecorder(ctx, applesilicon.Options{})
+		for k, v := range r.Tags(ctx) {
+			if _, given := tags[k]; !given {
+				tags[k] = v
+			}
+		}
+		o.Sampler = r.Sample
+		atEnd := o.AtEnd
+		o.AtEnd = func(ctx context.Context, steps int64) map[string]float64 {
+			last, err := r.Energy(ctx, steps)
+			if err != nil {
+				p.log.Debug("energy of the run", "service", "applesilicon", "error", err)
+			}
+			if err := r.Close(); err != nil {
+				p.log.Debug("close", "service", "applesilicon", "error", err)
+			}
+			if atEnd != nil {
+				if last == nil {
+					last = map[string]float64{}
+				}
+				maps.Copy(last, atEnd(ctx, steps))
+			}
+			return last
+		}
 	}
 	return o, diff
 }

@@ -6,9 +6,11 @@ import (
 	"encoding/json"
 	"errors"
 	"maps"
+	"math"
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/mlops-integration/mlops/internal/spool"
@@ -24,6 +26,11 @@ type RunOptions struct {
 
 	Sampler     Sampler       // system metrics; nil: none
 	SampleEvery time.Duration // 0: 10 s; never below 1 s
+
+	// AtEnd is called once, by End or Close. steps is one more than the highest
+	// step that was logged, 0 if none was. What it returns is logged at that
+	// step before the end; after Close it is dropped.
+	AtEnd func(ctx context.Context, steps int64) map[string]float64
 
 	// EndTimeout is how long End waits for the server; 0: 5 s.
 	EndTimeout time.Duration
@@ -49,9 +56,13 @@ type Run struct {
 	s       *sender
 	timeout time.Duration
 
+	steps atomic.Int64 // one more than the highest step logged, but for samples
+	atEnd func(ctx context.Context, steps int64) map[string]float64
+
 	stopSampling context.CancelFunc
 	sampling     sync.WaitGroup
 	ending       sync.Once
+	leaving      sync.Once // atEnd
 }
 
 // StartRun begins a run in an experiment: the one with experiment.ID, else the
@@ -114,7 +125,7 @@ func changes(opt RunOptions) Tags {
 
 // newRun begins to write a run; at is where it is, if that is known.
 func (c *Client) newRun(ctx context.Context, h head, at whereabouts, opt RunOptions) *Run {
-	r := &Run{UID: h.UID, c: c, timeout: cmp.Or(opt.EndTimeout, 5*time.Second), stopSampling: func() {}}
+	r := &Run{UID: h.UID, c: c, timeout: cmp.Or(opt.EndTimeout, 5*time.Second), atEnd: opt.AtEnd, stopSampling: func() {}}
 	r.s = c.newSender(ctx, c.newJournal(h), h, at)
 	if opt.Sampler != nil {
 		r.sample(opt.Sampler, opt.SampleEvery)
@@ -200,11 +211,27 @@ func (r *Run) LogMetric(_ context.Context, step int64, key string, value float64
 	if err := checkKey("LogMetric", "metric", key); err != nil {
 		return err
 	}
+	r.reached(step)
 	return r.s.add("LogMetric", record{kind: metricRecord, key: key, value: value, millis: time.Now().UnixMilli(), step: step})
 }
 
 // LogMetrics logs several metrics at one step, at the time of the call.
-func (r *Run) LogMetrics(ctx context.Context, step int64, metrics map[string]float64) error {
+func (r *Run) LogMetrics(_ context.Context, step int64, metrics map[string]float64) error {
+	r.reached(step)
+	return r.logMetrics(step, metrics)
+}
+
+// reached notes a step that the program logged.
+func (r *Run) reached(step int64) {
+	for {
+		old := r.steps.Load()
+		if step < old || step == math.MaxInt64 || r.steps.CompareAndSwap(old, step+1) {
+			return
+		}
+	}
+}
+
+func (r *Run) logMetrics(step int64, metrics map[string]float64) error {
 	now := time.Now()
 	points := make([]Metric, 0, len(metrics))
 	for _, k := range slices.Sorted(maps.Keys(metrics)) {
@@ -216,6 +243,9 @@ func (r *Run) LogMetrics(ctx context.Context, step int64, metrics map[string]flo
 // LogPoints logs points with times of their own; a zero Time is now. A point
 // that MLflow could not keep is an error; the others are logged all the same.
 func (r *Run) LogPoints(_ context.Context, points ...Metric) error {
+	for _, p := range points {
+		r.reached(p.Step)
+	}
 	return r.logPoints("LogPoints", points)
 }
 
@@ -362,7 +392,10 @@ func (r *Run) EndAs(ctx context.Context, status string) error {
 	r.ending.Do(func() {
 		r.stopSampling()
 		r.sampling.Wait()
-		err = r.s.end(ctx, status, r.timeout)
+		if last := r.leave(ctx); len(last) > 0 {
+			err = r.logMetrics(max(0, r.steps.Load()-1), last)
+		}
+		err = errors.Join(err, r.s.end(ctx, status, r.timeout))
 	})
 	return err
 }
@@ -408,7 +441,18 @@ func (s *sender) end(ctx context.Context, status string, timeout time.Duration) 
 func (r *Run) Close() error {
 	r.stopSampling()
 	r.sampling.Wait()
+	r.leave(context.Background())
 	return r.s.close()
+}
+
+// leave asks for the last metrics of the run, once.
+func (r *Run) leave(ctx context.Context) (last map[string]float64) {
+	r.leaving.Do(func() {
+		if r.atEnd != nil {
+			last = r.atEnd(context.WithoutCancel(ctx), r.steps.Load())
+		}
+	})
+	return last
 }
 
 // Discard is Close for a run that is to leave no trace: what the server does

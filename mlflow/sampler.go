@@ -27,7 +27,7 @@ func (r *Run) sample(s Sampler, every time.Duration) {
 			if err != nil {
 				r.s.c.log.Debug("sample", "service", "mlflow", "run_uid", r.UID, "error", err)
 			}
-			if err := r.LogMetrics(ctx, step, values); err != nil {
+			if err := r.logMetrics(step, values); err != nil {
 				r.s.c.log.Debug("sample", "service", "mlflow", "run_uid", r.UID, "error", err)
 			}
 			select {

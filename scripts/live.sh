@@ -9,6 +9,9 @@ export MLOPS_HOME
 ctl=$PWD/bin/mlopsctl
 export PATH=$PWD/bin:$PATH
 
+# Where there is a C compiler, the suite on a stub of Apple's libraries must run.
+if command -v cc >/dev/null; then export MLOPS_REQUIRE_CC=1; fi
+
 stop() { "$ctl" stop >/dev/null 2>&1 || true; }
 trap stop EXIT
 trap 'exit 130' INT TERM

@@ -35,7 +35,7 @@ var may = map[string][]string{
 	"applesilicon":       {"."},
 	"client":             {".", "internal/stackfile", "mlflow", "mlflow/s3store", "dvc", "dvc/remote", "dvc/remote/local", "airflow", "rayserve", "evidently", "applesilicon"},
 	"compose":            {".", "internal/stackfile", "mlflow", "airflow", "rayserve", "evidently"},
-	"agent":              {".", "client", "mlflow"},
+	"agent":              {".", "client", "mlflow", "applesilicon"},
 	"gateway":            {".", "client"},
 	"dashboard":          {".", "client"},
 	"cli":                {".", "client", "compose", "agent", "gateway", "dashboard", "internal/stackfile", "mlflow", "dvc", "airflow", "rayserve", "evidently", "applesilicon"},

@@ -1,0 +1,5 @@
+//go:build !race && applefake
+
+package applesilicon
+
+const raceEnabled = false

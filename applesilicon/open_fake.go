@@ -1,0 +1,13 @@
+//go:build linux && applefake
+
+package applesilicon
+
+// stub is a library that stands for all of Apple's, for tests; empty: none.
+var stub string
+
+func openNative() (source, error) {
+	if stub == "" {
+		return nil, unsupported("Open", notApple)
+	}
+	return newNative(openFFI(func(string) string { return stub })), nil
+}
