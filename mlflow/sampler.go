@@ -3,6 +3,7 @@ package mlflow
 import (
 	"cmp"
 	"context"
+	"errors"
 	"time"
 )
 
@@ -11,7 +12,8 @@ import (
 // could read counts even if it returns an error.
 type Sampler func(context.Context) (map[string]float64, error)
 
-// sample logs what s reads, at once and then every so often, with steps 0, 1, 2…
+// sample logs what s reads, at once, then every so often, and at the end, with
+// steps 0, 1, 2…: how busy a short run was is known at its end only.
 func (r *Run) sample(s Sampler, every time.Duration) {
 	every = max(cmp.Or(every, 10*time.Second), time.Second)
 	ctx, cancel := context.WithCancel(r.s.ctx)
@@ -20,20 +22,25 @@ func (r *Run) sample(s Sampler, every time.Duration) {
 		tick := time.NewTicker(every)
 		defer tick.Stop()
 		for step := int64(0); ; step++ {
-			values, err := s(ctx)
-			if ctx.Err() != nil {
-				return
+			now, over := ctx, ctx.Err() != nil
+			if over {
+				last, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+				defer cancel()
+				now = last
+			}
+			values, err := s(now)
+			if now.Err() == nil {
+				err = errors.Join(err, r.logMetrics(step, values))
 			}
 			if err != nil {
 				r.s.c.log.Debug("sample", "service", "mlflow", "run_uid", r.UID, "error", err)
 			}
-			if err := r.logMetrics(step, values); err != nil {
-				r.s.c.log.Debug("sample", "service", "mlflow", "run_uid", r.UID, "error", err)
+			if over {
+				return
 			}
 			select {
 			case <-tick.C:
 			case <-ctx.Done():
-				return
 			}
 		}
 	})
