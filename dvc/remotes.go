@@ -43,7 +43,7 @@ func (r *Repo) AddRemote(ctx context.Context, name, url string, o AddRemoteOptio
 	}
 	return r.edit(ctx, at, func(l level, data []byte, ini []iniSection) ([]byte, error) {
 		if !o.Force && slices.ContainsFunc(ini, func(s iniSection) bool { return sectionName(s.name) == remoteSection(name) }) {
-			return nil, fail(mlops.ErrAlreadyExists, "remote %q", name)
+			return nil, fail(mlops.ErrAlreadyExists, "there is a remote %q already", name)
 		}
 		stored, err := r.storedPath(url, filepath.Dir(l.file))
 		if err != nil {
@@ -58,6 +58,17 @@ func (r *Repo) AddRemote(ctx context.Context, name, url string, o AddRemoteOptio
 		}
 		return setINI(data, ini, "core", "remote", name), nil
 	})
+}
+
+// ModifyRemote sets an option of a configured remote at a level, "" being the
+// repository's; see [Repo.Set].
+//
+// The error matches [mlops.ErrNotFound] if there is no such remote.
+func (r *Repo) ModifyRemote(ctx context.Context, name, option, val, at string) error {
+	if err := r.needRemote(name); err != nil {
+		return err
+	}
+	return r.Set(ctx, "remote."+name+"."+option, val, at)
 }
 
 // SetDefaultRemote makes a configured remote core.remote at a level, "" being
@@ -123,7 +134,7 @@ func (r *Repo) RenameRemote(ctx context.Context, from, to, at string) error {
 		return err
 	}
 	if _, taken := c.sections[remoteSection(to)]; taken {
-		return fail(mlops.ErrAlreadyExists, "remote %q", to)
+		return fail(mlops.ErrAlreadyExists, "there is a remote %q already", to)
 	}
 	err = r.edit(ctx, at, func(l level, data []byte, ini []iniSection) ([]byte, error) {
 		data, ok := renameSectionINI(data, ini, remoteSection(from), remoteSection(to))
