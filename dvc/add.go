@@ -176,8 +176,14 @@ func (r *Repo) check(root *os.Root, c *cache, ix *index, name string) (*addition
 		a.files = []dataFile{{"", a.link}}
 	}
 	if a.out = ix.owner(rel); a.out != nil {
-		if why := a.out.unsupported(); why != "" {
-			return refuse(mlops.ErrUnsupported, "%s %s", r.show(a.out.file.rel), why)
+		if a.out.file.stage != "" {
+			return refuse(mlops.ErrConflict, "an output of the stage %s", a.out.file.at(r))
+		}
+		if a.out.odd != "" {
+			return refuse(mlops.ErrUnsupported, "%s %s", r.show(a.out.file.rel), a.out.odd)
+		}
+		if a.out.legacy && a.out.oid != "" {
+			return refuse(mlops.ErrUnsupported, "%s was written by dvc 2.x (no hash: md5); run: dvc cache migrate --dvc-files", r.show(a.out.file.rel))
 		}
 		if a.out.file.deps {
 			return refuse(mlops.ErrConflict, "%s imports it; use: dvc update", r.show(a.out.file.rel))
@@ -195,12 +201,7 @@ func (r *Repo) check(root *os.Root, c *cache, ix *index, name string) (*addition
 	}
 	for p, o := range ix.outs {
 		if p != rel && within(p, rel) {
-			return refuse(mlops.ErrConflict, "%s in it is tracked by %s; run: dvc remove %s", r.show(p), r.show(o.file.rel), r.show(o.file.rel))
-		}
-	}
-	for p, lock := range ix.stageOuts {
-		if within(p, rel) || within(rel, p) {
-			return refuse(mlops.ErrConflict, "an output of a stage in %s", r.show(lock))
+			return refuse(mlops.ErrConflict, "%s in it is tracked by %s; run: dvc remove %s", r.show(p), o.file.at(r), o.file.at(r))
 		}
 	}
 	if a.out == nil {
@@ -335,7 +336,7 @@ func (r *Repo) record(root *os.Root, a *addition) (Output, error) {
 			return Output{}, err
 		}
 	}
-	o := Output{Path: r.show(rel), DVCFile: r.show(file), Hash: string(a.content.oid), SizeBytes: a.content.size, Files: 1, Executable: a.content.exec}
+	o := Output{Path: r.show(rel), DVCFile: r.show(file), Hash: a.content.oid.String(), SizeBytes: a.content.size, Files: 1, Executable: a.content.exec}
 	if a.content.nfiles >= 0 {
 		o.Files = int(a.content.nfiles)
 	}

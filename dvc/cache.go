@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"io/fs"
 	"os"
@@ -103,7 +104,7 @@ func (c *cache) has(ctx context.Context, o oid, size int64) (bool, error) {
 		return false, err
 	}
 	defer f.Close()
-	sum, _, err := hashReader(ctx, f)
+	sum, _, err := hashReader(ctx, f, o.newHash())
 	if err != nil || sum != o.md5() {
 		return false, err
 	}
@@ -164,10 +165,10 @@ func (c *cache) receive(ctx context.Context, o oid, r io.Reader) (int64, error) 
 	if err != nil {
 		return 0, err
 	}
-	h := md5.New()
+	h := o.newHash()
 	n, err := copyContext(ctx, io.MultiWriter(f, h), r)
 	if err == nil {
-		if got := hex.EncodeToString(h.Sum(nil)); got != o.md5() {
+		if got := sumHex(h); got != o.md5() {
 			err = fail(mlops.ErrInvalid, "object %s came with md5 %s", o, got)
 		}
 	}
@@ -198,7 +199,13 @@ func (c *cache) tree(o oid) (tree, error) {
 	if sum := md5.Sum(data); hex.EncodeToString(sum[:]) != o.md5() {
 		return nil, fail(mlops.ErrInvalid, "directory listing %s in the cache is damaged; remove %s", o, c.path(o))
 	}
-	return decodeTree(data)
+	t, err := decodeTree(data)
+	if o.legacy() {
+		for i := range t {
+			t[i].oid = t[i].oid.as(true)
+		}
+	}
+	return t, err
 }
 
 const smallFile = 1 << 20
@@ -258,7 +265,7 @@ func (c *cache) store(ctx context.Context, path string, hint oid) (hashed, error
 		if ok, err := c.has(ctx, hint, fi.Size()); err != nil {
 			return h, err
 		} else if ok {
-			sum, n, err := hashReader(ctx, f)
+			sum, n, err := hashReader(ctx, f, md5.New())
 			if err != nil {
 				return h, err
 			}
@@ -292,7 +299,7 @@ func (c *cache) store(ctx context.Context, path string, hint oid) (hashed, error
 		}
 	}()
 	if cloned {
-		sum, h.size, err = hashReader(ctx, tmp) // a clone does not change under us
+		sum, h.size, err = hashReader(ctx, tmp, md5.New()) // a clone does not change under us
 	} else {
 		w := md5.New()
 		h.size, err = copyContext(ctx, io.MultiWriter(tmp, w), f)
@@ -315,21 +322,20 @@ func (c *cache) store(ctx context.Context, path string, hint oid) (hashed, error
 	return h, nil
 }
 
-// hashFile returns the name of a workspace file's content.
-func hashFile(ctx context.Context, path string) (hashed, error) {
+// hashFile returns the name of a workspace file's content, of the kind asked for.
+func hashFile(ctx context.Context, path string, legacy bool) (hashed, error) {
 	f, fi, err := openRegular(path)
 	if err != nil {
 		return hashed{}, err
 	}
 	defer f.Close()
-	sum, n, err := hashReader(ctx, f)
-	return hashed{oid: oid(sum), size: n, mode: fi.Mode()}, err
+	sum, n, err := hashReader(ctx, f, newHash(legacy))
+	return hashed{oid: oid(sum).as(legacy), size: n, mode: fi.Mode()}, err
 }
 
-func hashReader(ctx context.Context, r io.Reader) (string, int64, error) {
-	h := md5.New()
+func hashReader(ctx context.Context, r io.Reader, h hash.Hash) (string, int64, error) {
 	n, err := copyContext(ctx, h, r)
-	return hex.EncodeToString(h.Sum(nil)), n, err
+	return sumHex(h), n, err
 }
 
 // copyContext copies until the end or until ctx is done.

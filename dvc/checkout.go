@@ -26,9 +26,9 @@ type foundFile struct {
 	info fs.FileInfo
 }
 
-// scan hashes what lies at an output's path in the workspace. ok is false when
-// nothing does.
-func (r *Repo) scan(ctx context.Context, di *ignoreFiles, rel string) (have found, isDir, ok bool, err error) {
+// scan hashes what lies at a path in the workspace, by the kind of hash that
+// its output has. ok is false when nothing does.
+func (r *Repo) scan(ctx context.Context, di *ignoreFiles, rel string, legacy bool) (have found, isDir, ok bool, err error) {
 	lfi, err := os.Lstat(r.abs(rel))
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
 		return nil, false, false, nil
@@ -65,7 +65,7 @@ func (r *Repo) scan(ctx context.Context, di *ignoreFiles, rel string) (have foun
 			if err != nil {
 				return err
 			}
-			h, err := hashFile(gctx, at)
+			h, err := hashFile(gctx, at, legacy)
 			if err != nil {
 				return err
 			}
@@ -122,35 +122,46 @@ func (r *Repo) checkout(ctx context.Context, c *cache, outs []*out, force bool, 
 	}
 	for _, p := range plans {
 		if err := r.carryOut(ctx, root, c, p); err != nil {
-			return fmt.Errorf("dvc: checkout %s: %w", r.show(p.out.path), err)
+			return fmt.Errorf("dvc: checkout %s: %w", r.show(p.out.whole()), err)
 		}
 		switch {
 		case !p.exists:
-			t.Added = append(t.Added, r.show(p.out.path))
+			t.Added = append(t.Added, r.show(p.out.whole()))
 		case len(p.create)+len(p.remove) > 0:
-			t.Modified = append(t.Modified, r.show(p.out.path))
+			t.Modified = append(t.Modified, r.show(p.out.whole()))
 		}
 	}
 	return nil
 }
 
-// plan compares an output with the workspace. unsaved names the content that
-// would be lost.
+// plan compares an output, or its part, with the workspace. unsaved names the
+// content that would be lost.
 func (r *Repo) plan(ctx context.Context, root *os.Root, c *cache, o *out) (p *plan, unsaved []string, err error) {
-	if err := parentsAreDirs(root, o.path); err != nil {
+	if err := parentsAreDirs(root, o.whole()); err != nil {
 		return nil, nil, err
 	}
 	want := tree{{"", o.oid}}
 	if o.oid.isDir() {
-		if want, err = c.tree(o.oid); err != nil {
+		t, err := c.tree(o.oid)
+		if err != nil {
 			return nil, nil, fmt.Errorf("dvc: %s: %w", r.show(o.path), err)
 		}
+		if want = t.below(o.part); len(want) == 0 && o.part != "" {
+			return nil, nil, fail(mlops.ErrNotFound, "%s is not in the listing of %s", r.show(o.whole()), r.show(o.path))
+		}
 	}
-	have, isDir, exists, err := r.scan(ctx, newDVCIgnore(r), o.path)
+	have, isDir, exists, err := r.scan(ctx, newDVCIgnore(r), o.whole(), o.oid.legacy())
 	if err != nil {
 		return nil, nil, err
 	}
-	p = &plan{out: o, exists: exists, dir: o.oid.isDir(), was: map[string]fs.FileInfo{}}
+	if o.part != "" {
+		below := make(found, len(have))
+		for rel, f := range have {
+			below[path.Join(o.part, rel)] = f
+		}
+		have = below
+	}
+	p = &plan{out: o, exists: exists, dir: o.oid.isDir() && (o.part == "" || want[0].path != o.part), was: map[string]fs.FileInfo{}}
 	lost := func(rel string, f foundFile) error {
 		if f.oid != "" {
 			if ok, err := c.has(ctx, f.oid, f.size()); ok || err != nil {
@@ -191,7 +202,7 @@ func (r *Repo) plan(ctx context.Context, root *os.Root, c *cache, o *out) (p *pl
 			p.remove = append(p.remove, path.Join(o.path, rel))
 		}
 	}
-	hidden, err := r.hidden(o, p, have, exists && isDir)
+	hidden, err := r.hidden(o, p, have, exists && (isDir || o.part != ""))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -267,7 +278,7 @@ func (r *Repo) carryOut(ctx context.Context, root *os.Root, c *cache, p *plan) e
 		if err := root.Remove(rel); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
-		for dir := path.Dir(rel); within(dir, p.out.path) && (dir != p.out.path || !p.dir); dir = path.Dir(dir) {
+		for dir := path.Dir(rel); within(dir, p.out.whole()) && (dir != p.out.whole() || !p.dir); dir = path.Dir(dir) {
 			if root.Remove(dir) != nil {
 				break // not empty
 			}
@@ -282,7 +293,7 @@ func (r *Repo) carryOut(ctx context.Context, root *os.Root, c *cache, p *plan) e
 		return root.MkdirAll(dir, 0o777)
 	}
 	if p.dir {
-		if err := mkdir(p.out.path); err != nil {
+		if err := mkdir(p.out.whole()); err != nil {
 			return err
 		}
 	}

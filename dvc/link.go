@@ -2,8 +2,6 @@ package dvc
 
 import (
 	"context"
-	"crypto/md5"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -37,7 +35,7 @@ func (c *cache) place(ctx context.Context, root *os.Root, rootDir, rel string, o
 			}
 		case "hardlink":
 			// dvc makes empty files anew: a file has at most 65,000 links.
-			if o == emptyFile {
+			if o.as(false) == emptyFile {
 				err = c.copyOut(ctx, root, tmp, o)
 			} else {
 				err = os.Link(src, abs)
@@ -99,12 +97,12 @@ func (c *cache) copyOut(ctx context.Context, root *os.Root, tmp string, o oid) (
 	if err != nil {
 		return err
 	}
-	h := md5.New()
+	h := o.newHash()
 	_, err = copyContext(ctx, io.MultiWriter(f, h), in)
 	if e := f.Close(); err == nil {
 		err = e
 	}
-	if got := hex.EncodeToString(h.Sum(nil)); err == nil && got != o.md5() {
+	if got := sumHex(h); err == nil && got != o.md5() {
 		err = fail(mlops.ErrInvalid, "object %s in the cache is damaged (md5 %s); remove %s and fetch again", o, got, c.path(o))
 	}
 	if err != nil {
@@ -123,5 +121,5 @@ func (c *cache) linked(abs string, o oid) bool {
 	if err != nil || err2 != nil {
 		return false
 	}
-	return c.links[0] == "hardlink" && (os.SameFile(a, b) || o == emptyFile && a.Size() == 0)
+	return c.links[0] == "hardlink" && (os.SameFile(a, b) || o.as(false) == emptyFile && a.Size() == 0)
 }
