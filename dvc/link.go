@@ -17,9 +17,13 @@ import (
 
 // place puts an object's content at rel in the workspace, by the first link
 // type that works. What was there is replaced in one step. The directory must
-// exist.
+// exist. It is made in .dvc/tmp: a file left there by a killed program is no
+// data, as it would be beside rel.
 func (c *cache) place(ctx context.Context, root *os.Root, rootDir, rel string, o oid, exec bool) error {
-	tmp := path.Join(path.Dir(rel), tmpName())
+	tmp := path.Join(".dvc/tmp", tmpName())
+	if c.tmpAway.Load() {
+		tmp = path.Join(path.Dir(rel), tmpName())
+	}
 	abs := filepath.Join(rootDir, filepath.FromSlash(tmp))
 	src := c.path(o)
 	var last error
@@ -60,6 +64,10 @@ func (c *cache) place(ctx context.Context, root *os.Root, rootDir, rel string, o
 		}
 		if err == nil {
 			err = root.Rename(tmp, rel)
+		}
+		if errors.Is(err, syscall.EXDEV) && !c.tmpAway.Swap(true) {
+			_ = root.Remove(tmp)
+			return c.place(ctx, root, rootDir, rel, o, exec)
 		}
 		if err != nil || kind == "hardlink" { // renaming a link onto its own file leaves both
 			_ = root.Remove(tmp)
