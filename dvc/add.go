@@ -11,8 +11,6 @@ import (
 	"sync/atomic"
 	"unicode/utf8"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/mlops-integration/mlops"
 )
 
@@ -173,7 +171,11 @@ func (r *Repo) check(root *os.Root, c *cache, ix *index, name string) (*addition
 			}
 		}
 	} else {
-		a.files = []dataFile{{"", a.link}}
+		st, err := statPath(r.abs(rel), true)
+		if err != nil {
+			return nil, err
+		}
+		a.files = []dataFile{{"", a.link, st}}
 	}
 	if a.out = ix.owner(rel); a.out != nil {
 		if a.out.file.stage != "" {
@@ -254,24 +256,23 @@ func (r *Repo) hashInto(ctx context.Context, c *cache, a *addition) error {
 		}
 	}
 	got := make([]hashed, len(a.files))
+	names := r.state().recall(ctx, a.rel, a.files, false)
 	var size atomic.Int64
-	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(r.jobs)
-	for i, f := range a.files {
-		if gctx.Err() != nil {
-			break
+	err := r.parallel(ctx, len(a.files), func(ctx context.Context, i int) (err error) {
+		f := a.files[i]
+		ok := false
+		if names[i] != "" {
+			ok, err = c.has(ctx, names[i], f.stamp.size)
 		}
-		g.Go(func() error {
-			h, err := c.store(gctx, r.abs(path.Join(a.rel, f.path)), hints[path.Join(inner, f.path)])
-			got[i] = h
-			size.Add(h.size)
-			return err
-		})
-	}
-	if err := g.Wait(); err != nil {
+		if ok {
+			got[i] = hashed{oid: names[i], size: f.stamp.size, mode: f.stamp.mode}
+		} else if err == nil {
+			got[i], err = r.store(ctx, c, path.Join(a.rel, f.path), hints[path.Join(inner, f.path)])
+		}
+		size.Add(got[i].size)
 		return err
-	}
-	if err := ctx.Err(); err != nil {
+	})
+	if err != nil {
 		return err
 	}
 	if a.isDir {
@@ -377,7 +378,7 @@ func (r *Repo) relink(ctx context.Context, root *os.Root, c *cache, a *addition)
 		if c.linked(r.abs(at), id) {
 			continue
 		}
-		if err := c.place(ctx, root, r.root, at, id, a.content.exec && !a.isDir); err != nil {
+		if err := r.place(ctx, root, c, at, id, a.content.exec && !a.isDir); err != nil {
 			return err
 		}
 	}

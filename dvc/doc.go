@@ -47,8 +47,13 @@
 // Force. An object gets mode 0444, which makes dvc trust it, only when its bytes
 // are complete.
 //
-// There is no database of known hashes yet: [Repo.Status] reads every tracked
-// file, on all cores.
+// # Known hashes
+//
+// A file is hashed once: its hash is known until its inode, size, mtime or ctime
+// changes. That is kept in .dvc/tmp/mlops, and shared with dvc's own database of
+// hashes, so that neither tool reads what the other one has read. A file that
+// changed less than two seconds before it was hashed is hashed again next time,
+// because its times may not tell the next change.
 //
 // # Outputs
 //

@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path"
-	"path/filepath"
 	"strings"
 	"syscall"
 
@@ -19,12 +17,12 @@ import (
 // type that works. What was there is replaced in one step. The directory must
 // exist. It is made in .dvc/tmp: a file left there by a killed program is no
 // data, as it would be beside rel.
-func (c *cache) place(ctx context.Context, root *os.Root, rootDir, rel string, o oid, exec bool) error {
+func (r *Repo) place(ctx context.Context, root *os.Root, c *cache, rel string, o oid, exec bool) error {
 	tmp := path.Join(".dvc/tmp", tmpName())
 	if c.tmpAway.Load() {
 		tmp = path.Join(path.Dir(rel), tmpName())
 	}
-	abs := filepath.Join(rootDir, filepath.FromSlash(tmp))
+	abs := r.abs(tmp)
 	src := c.path(o)
 	var last error
 	for _, kind := range c.links {
@@ -62,12 +60,21 @@ func (c *cache) place(ctx context.Context, root *os.Root, rootDir, rel string, o
 				err = root.Chmod(tmp, fi.Mode().Perm()|0o100)
 			}
 		}
+		var made stamp
+		if err == nil {
+			made, err = statPath(abs, true)
+		}
 		if err == nil {
 			err = root.Rename(tmp, rel)
 		}
 		if errors.Is(err, syscall.EXDEV) && !c.tmpAway.Swap(true) {
 			_ = root.Remove(tmp)
-			return c.place(ctx, root, rootDir, rel, o, exec)
+			return r.place(ctx, root, c, rel, o, exec)
+		}
+		if err == nil {
+			if now, e := statPath(r.abs(rel), true); e == nil && now.ino == made.ino && now.size == made.size && now.mtime == made.mtime {
+				r.state().keepPlaced(rel, o, now)
+			}
 		}
 		if err != nil || kind == "hardlink" { // renaming a link onto its own file leaves both
 			_ = root.Remove(tmp)
@@ -106,7 +113,7 @@ func (c *cache) copyOut(ctx context.Context, root *os.Root, tmp string, o oid) (
 		return err
 	}
 	h := o.newHash()
-	_, err = copyContext(ctx, io.MultiWriter(f, h), in)
+	_, err = copyHash(ctx, f, in, h)
 	if e := f.Close(); err == nil {
 		err = e
 	}

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/mlops-integration/mlops"
@@ -29,6 +30,8 @@ type Repo struct {
 
 	jobs        int
 	lockTimeout time.Duration
+
+	current atomic.Pointer[state] // of the call that holds the lock
 }
 
 // Option is an option of [Open] and [Init].

@@ -67,8 +67,8 @@ type StatusOptions struct {
 }
 
 // Status compares the workspace with the .dvc files, or the cache with a
-// remote. It hashes every tracked file: a change that keeps size and time is
-// seen, and a big repository takes the time that reading it takes.
+// remote. It reads the files that changed since their hash was last taken, by us
+// or by dvc; a change that keeps size and mtime is seen by its ctime.
 func (r *Repo) Status(ctx context.Context, o StatusOptions) (Status, error) {
 	unlock, err := r.lock(ctx)
 	if err != nil {
@@ -85,7 +85,7 @@ func (r *Repo) Status(ctx context.Context, o StatusOptions) (Status, error) {
 	var s Status
 	// dvc tells the state of the whole output to whom names parts of it.
 	for _, out := range slices.CompactFunc(outs, func(a, b *out) bool { return a.path == b.path }) {
-		state, err := r.state(ctx, c, out)
+		state, err := r.stateOf(ctx, c, out)
 		if err != nil {
 			return Status{}, err
 		}
@@ -96,7 +96,7 @@ func (r *Repo) Status(ctx context.Context, o StatusOptions) (Status, error) {
 	return s, nil
 }
 
-func (r *Repo) state(ctx context.Context, c *cache, o *out) (string, error) {
+func (r *Repo) stateOf(ctx context.Context, c *cache, o *out) (string, error) {
 	if o.oid != "" && o.cache {
 		ok, err := c.has(ctx, o.oid, -1)
 		if err != nil {

@@ -335,7 +335,7 @@ func (r *Repo) pushTo(ctx context.Context, c *cache, store remote.Store, bs []bu
 // bytesMD5 checks an object of dvc 2.x and returns the md5 of its bytes.
 func bytesMD5(ctx context.Context, o oid, body *io.SectionReader) (string, error) {
 	h, named := md5.New(), o.newHash()
-	if _, err := copyContext(ctx, io.MultiWriter(h, named), body); err != nil {
+	if _, err := copyHash(ctx, h, body, named); err != nil {
 		return "", err
 	}
 	if got := sumHex(named); got != o.md5() {
