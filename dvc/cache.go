@@ -28,6 +28,7 @@ type cache struct {
 	made   sync.Map // directories known to exist
 
 	noClone atomic.Bool // the file system has refused to share blocks
+	tmpAway atomic.Bool // .dvc/tmp is on another file system than the workspace
 }
 
 func (r *Repo) cache() (*cache, error) {

@@ -15,9 +15,13 @@ import (
 
 // place puts an object's content at rel in the workspace, by the first link
 // type that works. What was there is replaced in one step. The directory must
-// exist.
+// exist. It is made in .dvc/tmp: a file left there by a killed program is no
+// data, as it would be beside rel.
 func (r *Repo) place(ctx context.Context, root *os.Root, c *cache, rel string, o oid, exec bool) error {
-	tmp := path.Join(path.Dir(rel), tmpName())
+	tmp := path.Join(".dvc/tmp", tmpName())
+	if c.tmpAway.Load() {
+		tmp = path.Join(path.Dir(rel), tmpName())
+	}
 	abs := r.abs(tmp)
 	src := c.path(o)
 	var last error
@@ -62,6 +66,10 @@ func (r *Repo) place(ctx context.Context, root *os.Root, c *cache, rel string, o
 		}
 		if err == nil {
 			err = root.Rename(tmp, rel)
+		}
+		if errors.Is(err, syscall.EXDEV) && !c.tmpAway.Swap(true) {
+			_ = root.Remove(tmp)
+			return r.place(ctx, root, c, rel, o, exec)
 		}
 		if err == nil {
 			if now, e := statPath(r.abs(rel), true); e == nil && now.ino == made.ino && now.size == made.size && now.mtime == made.mtime {

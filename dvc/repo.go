@@ -74,7 +74,7 @@ func Init(dir string, opts ...Option) (*Repo, error) {
 		return nil, err
 	}
 	if _, err := os.Lstat(filepath.Join(root, ".dvc")); err == nil {
-		return nil, fail(mlops.ErrAlreadyExists, "%s", filepath.Join(root, ".dvc"))
+		return nil, fail(mlops.ErrAlreadyExists, "%s exists already", filepath.Join(root, ".dvc"))
 	}
 	r := newRepo(root, root, opts)
 	if r.gitRoot == "" {
@@ -106,7 +106,7 @@ func Init(dir string, opts ...Option) (*Repo, error) {
 	}
 	if err := os.Rename(dir, filepath.Join(root, ".dvc")); err != nil {
 		if errors.Is(err, fs.ErrExist) {
-			return nil, fail(mlops.ErrAlreadyExists, "%s", filepath.Join(root, ".dvc"))
+			return nil, fail(mlops.ErrAlreadyExists, "%s exists already", filepath.Join(root, ".dvc"))
 		}
 		return nil, err
 	}
