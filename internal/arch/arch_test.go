@@ -51,6 +51,7 @@ var only = map[string][]string{
 	"github.com/spf13/viper":                {"client", "cli"},
 	"github.com/aws/aws-sdk-go-v2":          {"dvc/remote", "mlflow/s3store"},
 	"github.com/fergusstrange":              {"compose"},
+	"modernc.org/sqlite":                    {"dvc"},
 }
 
 type imported struct{ pkg, file, path string }
