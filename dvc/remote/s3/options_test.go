@@ -80,7 +80,7 @@ func TestOptionsMeanWhatTheyMeanToDVC(t *testing.T) {
 	require.False(t, s.https)
 	require.Equal(t, "us-east-1", o.Region)
 	require.Equal(t, "AES256", *s.extra.alg)
-	require.Equal(t, "+KYvwGXoFFJ42a2u2GDWhwQ==", *s.extra.keyMD5)
+	require.Equal(t, "KYvwGXoFFJ42a2u2GDWhwQ==", *s.extra.keyMD5)
 	require.Equal(t, "id=1", *s.extra.read)
 }
 
