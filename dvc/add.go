@@ -93,7 +93,11 @@ func (r *Repo) Add(ctx context.Context, paths ...string) ([]Output, error) {
 	}
 	var done []Output
 	for _, a := range adds {
-		if err := r.hashInto(ctx, c, a); err != nil {
+		kept, err := r.keep2x(ctx, c, a)
+		if err == nil && !kept {
+			err = r.hashInto(ctx, c, a)
+		}
+		if err != nil {
 			return done, fmt.Errorf("dvc: add %s: %w", r.show(a.rel), err)
 		}
 		o, err := r.record(root, a)
@@ -184,8 +188,8 @@ func (r *Repo) check(root *os.Root, c *cache, ix *index, name string) (*addition
 		if a.out.odd != "" {
 			return refuse(mlops.ErrUnsupported, "%s %s", r.show(a.out.file.rel), a.out.odd)
 		}
-		if a.out.legacy && a.out.oid != "" {
-			return refuse(mlops.ErrUnsupported, "%s was written by dvc 2.x (no hash: md5); run: dvc cache migrate --dvc-files", r.show(a.out.file.rel))
+		if a.out.oid.legacy() && a.out.path != rel {
+			return refuse(mlops.ErrUnsupported, "%s is of dvc 2.x (no hash: md5); add all of %s", r.show(a.out.file.rel), r.show(a.out.path))
 		}
 		if a.out.file.deps {
 			return refuse(mlops.ErrConflict, "%s imports it; use: dvc update", r.show(a.out.file.rel))
@@ -197,7 +201,7 @@ func (r *Repo) check(root *os.Root, c *cache, ix *index, name string) (*addition
 			if a.old, err = c.tree(a.out.oid); err != nil {
 				return nil, fmt.Errorf("dvc: add %s: %w", name, err)
 			}
-		} else if a.out.oid.isDir() && a.isDir {
+		} else if a.out.oid.isDir() && a.isDir && !a.out.oid.legacy() {
 			a.old, _ = c.tree(a.out.oid) // only to save work
 		}
 	}
@@ -244,7 +248,7 @@ func (r *Repo) notInGit(ctx context.Context, rels []string) error {
 func (r *Repo) hashInto(ctx context.Context, c *cache, a *addition) error {
 	hints := map[string]oid{}
 	inner := ""
-	if a.out != nil {
+	if a.out != nil && !a.out.oid.legacy() { // those of dvc 2.x have other names
 		if a.out.path != a.rel {
 			inner = strings.TrimPrefix(a.rel, a.out.path+"/")
 		}
@@ -321,6 +325,9 @@ func (r *Repo) hashInto(ctx context.Context, c *cache, a *addition) error {
 	}
 	if err := c.put(ctx, id, data); err != nil {
 		return err
+	}
+	if id == a.out.oid {
+		total = a.out.size
 	}
 	a.content = content{oid: id, size: total, nfiles: int64(len(whole))}
 	return nil

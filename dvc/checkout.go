@@ -131,8 +131,11 @@ func (r *Repo) plan(ctx context.Context, root *os.Root, c *cache, o *out) (p *pl
 	}
 	for rel, f := range have {
 		if !wanted[rel] {
-			if err := lost(rel, f); err != nil {
-				return nil, nil, err
+			// What a checkout that was killed left is nobody's: we hold the lock.
+			if !leftover.MatchString(path.Base(rel)) {
+				if err := lost(rel, f); err != nil {
+					return nil, nil, err
+				}
 			}
 			p.remove = append(p.remove, path.Join(o.path, rel))
 		}

@@ -258,6 +258,9 @@ func (c content) fields() [][2]string {
 	if c.exec {
 		out = append(out, [2]string{"isexec", "true"})
 	}
+	if c.oid.legacy() {
+		return out
+	}
 	return append(out, [2]string{"hash", "md5"})
 }
 
@@ -348,7 +351,7 @@ func (o *out) patch(c content) ([]byte, error) {
 		return nil, fmt.Errorf("dvc: %s would not be readable after the change: %w", o.file.rel, err)
 	}
 	for _, n := range f.outs {
-		if n.path == o.path && n.oid == c.oid && n.size == c.size && n.nfiles == c.nfiles && n.exec == c.exec && !n.legacy {
+		if n.path == o.path && n.oid == c.oid && n.size == c.size && n.nfiles == c.nfiles && n.exec == c.exec && n.legacy == c.oid.legacy() {
 			return text, nil
 		}
 	}
