@@ -66,6 +66,10 @@ func (r *Repo) FS(ctx context.Context, rev string) (*FS, error) {
 	if err != nil {
 		return nil, err
 	}
+	return newFS(ctx, r, c, ix)
+}
+
+func newFS(ctx context.Context, r *Repo, c *cache, ix *index) (*FS, error) {
 	f := &FS{ctx: ctx, r: r, c: c, top: &treeNode{name: ".", children: map[string]*treeNode{}, loaded: true}, stores: map[string]remote.Store{}}
 	for p, o := range ix.outs {
 		if !o.cache || o.oid == "" || o.odd != "" {
@@ -211,7 +215,7 @@ func (f *FS) Open(name string) (fs.File, error) {
 	n, err := f.find(name)
 	if err == nil {
 		if n.children != nil {
-			return &openDir{n: n, f: f}, nil
+			return &openDir{n: n}, nil
 		}
 		var body io.ReadCloser
 		if body, err = os.Open(f.c.path(n.oid)); errors.Is(err, fs.ErrNotExist) {
@@ -340,7 +344,6 @@ func (v *verified) Read(p []byte) (int, error) {
 
 type openDir struct {
 	n    *treeNode
-	f    *FS
 	rest []fs.DirEntry
 	read bool
 }
