@@ -59,7 +59,7 @@ func newEnv(stdin io.Reader, stdout, stderr io.Writer, commands func(*env) []*cl
 			&cli.BoolFlag{Name: "json", Usage: "print JSON documents", Destination: &e.json},
 			&cli.StringFlag{Name: "home", Usage: "`folder` of servers and state", DefaultText: "MLOPS_HOME, else ~/.mlops", Destination: &e.homeDir},
 			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "tell no progress", Destination: &e.quiet},
-			&cli.BoolFlag{Name: "debug", Usage: "tell requests and retries on stderr", Destination: &e.debug},
+			&cli.BoolFlag{Name: "debug", Aliases: []string{"verbose", "v"}, Usage: "tell requests and retries on stderr", Destination: &e.debug},
 		},
 		Before:                    e.begin,
 		HideHelp:                  true, // help.go

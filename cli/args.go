@@ -185,7 +185,9 @@ func (r *reader) flag(word string, rest []string) []string {
 		r.fail(err)
 		return rest
 	}
-	switch {
+	switch opt, optional := f.(*optionalFlag); {
+	case optional && !attached:
+		value, attached = opt.bare, true
 	case takesValue(f) && !attached:
 		if len(rest) == 0 || r.known(rest[0]) {
 			r.fail(usagef("flag %s needs a value", word))
@@ -203,8 +205,24 @@ func (r *reader) flag(word string, rest []string) []string {
 		given += "=" + value
 	}
 	l.given, l.set = append(l.given, given), append(l.set, f)
+	if _, ok := f.(*listFlag); ok {
+		for len(rest) > 0 && !r.isFlag(rest[0]) {
+			l.given, rest = append(l.given, "--"+f.Names()[0]+"="+rest[0]), rest[1:]
+		}
+	}
 	return rest
 }
+
+// optionalFlag is a flag whose value may be left out, as argparse's nargs="?":
+// --untracked-files is --untracked-files=all. A value is given with "=" only.
+type optionalFlag struct {
+	*cli.StringFlag
+	bare string // its value when none is given
+}
+
+// listFlag is a flag that takes all words up to the next flag, as argparse's
+// nargs="*": --targets a b c.
+type listFlag struct{ *cli.StringSliceFlag }
 
 // known reports whether word is a long flag that exists here, or "--".
 func (r *reader) known(word string) bool {

@@ -27,6 +27,7 @@ func commands(e *env) []*cli.Command {
 		agentCommand(e),
 		appleCommand(e),
 		modelCommand(e),
+		dvcCommand(e),
 		dvcInitCommand(e),
 		dvcAddCommand(e),
 		dvcPushCommand(e),

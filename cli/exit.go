@@ -10,13 +10,14 @@ import (
 
 	"github.com/mlops-integration/mlops"
 	"github.com/mlops-integration/mlops/compose"
+	"github.com/mlops-integration/mlops/dvc"
 	"github.com/mlops-integration/mlops/internal/stackfile"
 )
 
 // The exit codes of mlopsctl. Scripts rely on them: they only ever grow.
 const (
 	exitDone          = 0 // logging while the server is away included
-	exitFailed        = 1
+	exitFailed        = 1 // and, for dvc status -q, changed
 	exitUsage         = 2 // the command line is wrong; nothing was done
 	exitNotFound      = 3
 	exitNotAuthorized = 4
@@ -35,6 +36,7 @@ var exitOf = []struct {
 	code int
 }{
 	{mlops.ErrNotFound, exitNotFound},
+	{dvc.ErrNotCached, exitNotFound},
 	{mlops.ErrUnauthenticated, exitNotAuthorized},
 	{mlops.ErrForbidden, exitNotAuthorized},
 	{mlops.ErrAlreadyExists, exitConflict},

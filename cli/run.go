@@ -80,7 +80,7 @@ func (e *env) startRun(c *cli.Context, change func(*mlflow.RunOptions)) (*client
 	if err != nil {
 		return nil, nil, err
 	}
-	o := mlflow.RunOptions{Name: c.String("name"), Description: c.String("description"), Parent: c.String("parent"), Tags: tags}
+	o := mlflow.RunOptions{New: true, Name: c.String("name"), Description: c.String("description"), Parent: c.String("parent"), Tags: tags}
 	change(&o)
 	p, err := e.project(c)
 	if err != nil {
@@ -158,8 +158,9 @@ func runExec(e *env) *cli.Command {
 		Description: `   mlopsctl run exec -p lora-finetuning --name rank-16 -- python train.py
 
    The command finds the run in MLFLOW_RUN_ID and the server in
-   MLFLOW_TRACKING_URI; the machine is sampled while it goes on. The run ends as
-   the command does, and so does mlopsctl: with its exit code.`,
+   MLFLOW_TRACKING_URI, as Python's and Go's StartRun read them; the machine is
+   sampled while it goes on. The run ends as the command does, and so does
+   mlopsctl: with its exit code.`,
 		Flags: append([]cli.Flag{e.projectFlag(), e.dirFlag()}, runDescriptionFlags()...),
 		Action: func(c *cli.Context) error {
 			p, run, err := e.startRun(c, func(*mlflow.RunOptions) {})
@@ -188,7 +189,8 @@ func runExec(e *env) *cli.Command {
 func (e *env) execute(ctx context.Context, p *client.Project, run string, argv []string) error {
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = e.stdin, e.stdout, e.stderr
-	cmd.Env = append(os.Environ(), "MLFLOW_RUN_ID="+run, "MLFLOW_TRACKING_URI="+p.Config.MLflowURI, "MLOPS_PROJECT="+p.Name)
+	cmd.Env = append(os.Environ(), "MLFLOW_RUN_ID="+run, "MLFLOW_TRACKING_URI="+p.Config.MLflowURI, "MLOPS_PROJECT="+p.Name,
+		"MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING=false") // the machine is sampled here
 	if a := p.Config.MLflowAuth; a.Username != "" {
 		cmd.Env = append(cmd.Env, "MLFLOW_TRACKING_USERNAME="+a.Username, "MLFLOW_TRACKING_PASSWORD="+string(a.Password))
 	}

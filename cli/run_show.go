@@ -6,7 +6,6 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/mlops-integration/mlops"
 	"github.com/mlops-integration/mlops/client"
 	"github.com/mlops-integration/mlops/mlflow"
 )
@@ -131,9 +130,6 @@ func (e *env) onRuns(name, usage, done string, do func(*cli.Context, *mlflow.Cli
 			var errs []error
 			for _, run := range c.Args().Slice() {
 				r, err := p.MLflow.RunInfo(c.Context, run)
-				if errors.Is(err, mlops.ErrNotFound) && name == "restore" {
-					r, err = p.MLflow.DeletedRun(c.Context, run)
-				}
 				if err == nil {
 					err = do(c, p.MLflow, r.ID)
 				}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -21,7 +22,11 @@ import (
 // with commands that do nothing but what a test needs.
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
-		program: func() { os.Exit(Main(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) },
+		program: func() {
+			ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+			context.AfterFunc(ctx, stop)
+			os.Exit(Main(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+		},
 		"lab": func() {
 			e := newEnv(os.Stdin, os.Stdout, os.Stderr, labCommands)
 			ctx := context.Background()

@@ -15,7 +15,8 @@ import (
 // tree differs from it (the artifact git.diff, without binary files and what
 // looks like a secret), the program's build and the host, and samples the machine (processor, memory, disk,
 // network) under MLflow's own "system/…" names every 10 s; o.Sampler replaces
-// that, and a negative o.SampleEvery leaves it out.
+// that, and a negative o.SampleEvery or MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING=false
+// leaves it out. If MLFLOW_RUN_ID names a run, the first StartRun goes on with it.
 func (p *Project) StartRun(ctx context.Context, o mlflow.RunOptions) (*mlflow.Run, error) {
 	o, diff := p.runOptions(ctx, o)
 	run, err := p.MLflow.StartRun(ctx, p.experimentWanted(), o)
@@ -34,10 +35,6 @@ func (p *Project) ResumeRun(ctx context.Context, run string, o mlflow.RunOptions
 	return p.MLflow.ResumeRun(ctx, run, o)
 }
 
-// HostSampler reads this machine under MLflow's names for system metrics; it
-// is what StartRun uses.
-func HostSampler() mlflow.Sampler { return applesilicon.NewSampler() }
-
 // diffArtifact is the artifact that tells how the work tree differs from its commit.
 const diffArtifact = "git.diff"
 
@@ -46,7 +43,7 @@ func (p *Project) runOptions(ctx context.Context, o mlflow.RunOptions) (mlflow.R
 	tags[tagProject] = p.Name
 	maps.Copy(tags, o.Tags) // what the caller says wins
 	o.Tags = tags
-	if o.Sampler == nil && o.SampleEvery >= 0 {
+	if o.Sampler == nil && o.SampleEvery >= 0 && !p.MLflow.Target().NoSampling {
 		r := applesilicon.NewRecorder(ctx, applesilicon.Options{})
 		for k, v := range r.Tags(ctx) {
 			if _, given := tags[k]; !given {

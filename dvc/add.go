@@ -11,8 +11,6 @@ import (
 	"sync/atomic"
 	"unicode/utf8"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/mlops-integration/mlops"
 )
 
@@ -95,7 +93,11 @@ func (r *Repo) Add(ctx context.Context, paths ...string) ([]Output, error) {
 	}
 	var done []Output
 	for _, a := range adds {
-		if err := r.hashInto(ctx, c, a); err != nil {
+		kept, err := r.keep2x(ctx, c, a)
+		if err == nil && !kept {
+			err = r.hashInto(ctx, c, a)
+		}
+		if err != nil {
 			return done, fmt.Errorf("dvc: add %s: %w", r.show(a.rel), err)
 		}
 		o, err := r.record(root, a)
@@ -173,11 +175,21 @@ func (r *Repo) check(root *os.Root, c *cache, ix *index, name string) (*addition
 			}
 		}
 	} else {
-		a.files = []dataFile{{"", a.link}}
+		st, err := statPath(r.abs(rel), true)
+		if err != nil {
+			return nil, err
+		}
+		a.files = []dataFile{{"", a.link, st}}
 	}
 	if a.out = ix.owner(rel); a.out != nil {
-		if why := a.out.unsupported(); why != "" {
-			return refuse(mlops.ErrUnsupported, "%s %s", r.show(a.out.file.rel), why)
+		if a.out.file.stage != "" {
+			return refuse(mlops.ErrConflict, "an output of the stage %s", a.out.file.at(r))
+		}
+		if a.out.odd != "" {
+			return refuse(mlops.ErrUnsupported, "%s %s", r.show(a.out.file.rel), a.out.odd)
+		}
+		if a.out.oid.legacy() && a.out.path != rel {
+			return refuse(mlops.ErrUnsupported, "%s is of dvc 2.x (no hash: md5); add all of %s", r.show(a.out.file.rel), r.show(a.out.path))
 		}
 		if a.out.file.deps {
 			return refuse(mlops.ErrConflict, "%s imports it; use: dvc update", r.show(a.out.file.rel))
@@ -189,18 +201,13 @@ func (r *Repo) check(root *os.Root, c *cache, ix *index, name string) (*addition
 			if a.old, err = c.tree(a.out.oid); err != nil {
 				return nil, fmt.Errorf("dvc: add %s: %w", name, err)
 			}
-		} else if a.out.oid.isDir() && a.isDir {
+		} else if a.out.oid.isDir() && a.isDir && !a.out.oid.legacy() {
 			a.old, _ = c.tree(a.out.oid) // only to save work
 		}
 	}
 	for p, o := range ix.outs {
 		if p != rel && within(p, rel) {
-			return refuse(mlops.ErrConflict, "%s in it is tracked by %s; run: dvc remove %s", r.show(p), r.show(o.file.rel), r.show(o.file.rel))
-		}
-	}
-	for p, lock := range ix.stageOuts {
-		if within(p, rel) || within(rel, p) {
-			return refuse(mlops.ErrConflict, "an output of a stage in %s", r.show(lock))
+			return refuse(mlops.ErrConflict, "%s in it is tracked by %s; run: dvc remove %s", r.show(p), o.file.at(r), o.file.at(r))
 		}
 	}
 	if a.out == nil {
@@ -241,7 +248,7 @@ func (r *Repo) notInGit(ctx context.Context, rels []string) error {
 func (r *Repo) hashInto(ctx context.Context, c *cache, a *addition) error {
 	hints := map[string]oid{}
 	inner := ""
-	if a.out != nil {
+	if a.out != nil && !a.out.oid.legacy() { // those of dvc 2.x have other names
 		if a.out.path != a.rel {
 			inner = strings.TrimPrefix(a.rel, a.out.path+"/")
 		}
@@ -253,24 +260,23 @@ func (r *Repo) hashInto(ctx context.Context, c *cache, a *addition) error {
 		}
 	}
 	got := make([]hashed, len(a.files))
+	names := r.state().recall(ctx, a.rel, a.files, false)
 	var size atomic.Int64
-	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(r.jobs)
-	for i, f := range a.files {
-		if gctx.Err() != nil {
-			break
+	err := r.parallel(ctx, len(a.files), func(ctx context.Context, i int) (err error) {
+		f := a.files[i]
+		ok := false
+		if names[i] != "" {
+			ok, err = c.has(ctx, names[i], f.stamp.size)
 		}
-		g.Go(func() error {
-			h, err := c.store(gctx, r.abs(path.Join(a.rel, f.path)), hints[path.Join(inner, f.path)])
-			got[i] = h
-			size.Add(h.size)
-			return err
-		})
-	}
-	if err := g.Wait(); err != nil {
+		if ok {
+			got[i] = hashed{oid: names[i], size: f.stamp.size, mode: f.stamp.mode}
+		} else if err == nil {
+			got[i], err = r.store(ctx, c, path.Join(a.rel, f.path), hints[path.Join(inner, f.path)])
+		}
+		size.Add(got[i].size)
 		return err
-	}
-	if err := ctx.Err(); err != nil {
+	})
+	if err != nil {
 		return err
 	}
 	if a.isDir {
@@ -320,6 +326,9 @@ func (r *Repo) hashInto(ctx context.Context, c *cache, a *addition) error {
 	if err := c.put(ctx, id, data); err != nil {
 		return err
 	}
+	if id == a.out.oid {
+		total = a.out.size
+	}
 	a.content = content{oid: id, size: total, nfiles: int64(len(whole))}
 	return nil
 }
@@ -335,7 +344,7 @@ func (r *Repo) record(root *os.Root, a *addition) (Output, error) {
 			return Output{}, err
 		}
 	}
-	o := Output{Path: r.show(rel), DVCFile: r.show(file), Hash: string(a.content.oid), SizeBytes: a.content.size, Files: 1, Executable: a.content.exec}
+	o := Output{Path: r.show(rel), DVCFile: r.show(file), Hash: a.content.oid.String(), SizeBytes: a.content.size, Files: 1, Executable: a.content.exec}
 	if a.content.nfiles >= 0 {
 		o.Files = int(a.content.nfiles)
 	}
@@ -376,7 +385,7 @@ func (r *Repo) relink(ctx context.Context, root *os.Root, c *cache, a *addition)
 		if c.linked(r.abs(at), id) {
 			continue
 		}
-		if err := c.place(ctx, root, r.root, at, id, a.content.exec && !a.isDir); err != nil {
+		if err := r.place(ctx, root, c, at, id, a.content.exec && !a.isDir); err != nil {
 			return err
 		}
 	}

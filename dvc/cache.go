@@ -28,6 +28,7 @@ type cache struct {
 	made   sync.Map // directories known to exist
 
 	noClone atomic.Bool // the file system has refused to share blocks
+	tmpAway atomic.Bool // .dvc/tmp is on another file system than the workspace
 }
 
 func (r *Repo) cache() (*cache, error) {
@@ -84,15 +85,15 @@ func (c *cache) temp(dir string) (*os.File, error) {
 // does: mode 0444 is trusted, any other mode is hashed. An object that is not
 // what its name says counts as absent. size is checked if it is not negative.
 func (c *cache) has(ctx context.Context, o oid, size int64) (bool, error) {
-	fi, err := os.Lstat(c.path(o))
+	st, err := statPath(c.path(o), false)
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrInvalid):
 		return false, nil
 	case err != nil:
 		return false, err
-	case !fi.Mode().IsRegular(), size >= 0 && fi.Size() != size:
+	case !st.mode.IsRegular(), size >= 0 && st.size != size:
 		return false, nil
-	case fi.Mode().Perm() == 0o444:
+	case st.mode == 0o444:
 		return true, nil
 	}
 	f, err := os.Open(c.path(o))
@@ -103,7 +104,7 @@ func (c *cache) has(ctx context.Context, o oid, size int64) (bool, error) {
 		return false, err
 	}
 	defer f.Close()
-	sum, _, err := hashReader(ctx, f)
+	sum, _, err := hashReader(ctx, f, o.newHash())
 	if err != nil || sum != o.md5() {
 		return false, err
 	}
@@ -164,10 +165,10 @@ func (c *cache) receive(ctx context.Context, o oid, r io.Reader) (int64, error) 
 	if err != nil {
 		return 0, err
 	}
-	h := md5.New()
-	n, err := copyContext(ctx, io.MultiWriter(f, h), r)
+	h := o.newHash()
+	n, err := copyHash(ctx, f, r, h)
 	if err == nil {
-		if got := hex.EncodeToString(h.Sum(nil)); got != o.md5() {
+		if got := sumHex(h); got != o.md5() {
 			err = fail(mlops.ErrInvalid, "object %s came with md5 %s", o, got)
 		}
 	}
@@ -198,18 +199,13 @@ func (c *cache) tree(o oid) (tree, error) {
 	if sum := md5.Sum(data); hex.EncodeToString(sum[:]) != o.md5() {
 		return nil, fail(mlops.ErrInvalid, "directory listing %s in the cache is damaged; remove %s", o, c.path(o))
 	}
-	return decodeTree(data)
-}
-
-const smallFile = 1 << 20
-
-var buffers = sync.Pool{New: func() any { b := make([]byte, smallFile); return &b }}
-
-// hashed is a file as it was when it was read.
-type hashed struct {
-	oid  oid
-	size int64
-	mode fs.FileMode
+	t, err := decodeTree(data)
+	if o.legacy() {
+		for i := range t {
+			t[i].oid = t[i].oid.as(true)
+		}
+	}
+	return t, err
 }
 
 // openRegular opens a file for reading, following symlinks, and refuses what
@@ -228,131 +224,4 @@ func openRegular(path string) (*os.File, fs.FileInfo, error) {
 		return nil, nil, err
 	}
 	return f, fi, nil
-}
-
-// store reads a file once: the bytes that are hashed are the bytes that enter
-// the cache. hint is the name the file had last time, to save a copy when it
-// has not changed.
-func (c *cache) store(ctx context.Context, path string, hint oid) (hashed, error) {
-	f, fi, err := openRegular(path)
-	if err != nil {
-		return hashed{}, err
-	}
-	defer f.Close()
-	h := hashed{mode: fi.Mode()}
-	if fi.Size() < smallFile {
-		buf := buffers.Get().(*[]byte)
-		defer buffers.Put(buf)
-		n, err := io.ReadFull(f, *buf)
-		if err != io.EOF && err != io.ErrUnexpectedEOF {
-			if err == nil {
-				err = fail(mlops.ErrConflict, "%s grows while it is read", path)
-			}
-			return h, err
-		}
-		sum := md5.Sum((*buf)[:n])
-		h.oid, h.size = oid(hex.EncodeToString(sum[:])), int64(n)
-		return h, c.put(ctx, h.oid, (*buf)[:n])
-	}
-	if hint != "" {
-		if ok, err := c.has(ctx, hint, fi.Size()); err != nil {
-			return h, err
-		} else if ok {
-			sum, n, err := hashReader(ctx, f)
-			if err != nil {
-				return h, err
-			}
-			if sum == hint.md5() {
-				h.oid, h.size = hint, n
-				return h, nil
-			}
-			if _, err := f.Seek(0, io.SeekStart); err != nil {
-				return h, err
-			}
-		}
-	}
-	dir := filepath.Join(c.dir, "files", "md5")
-	if err := os.MkdirAll(dir, 0o777); err != nil {
-		return h, err
-	}
-	name, sum := filepath.Join(dir, tmpName()), ""
-	cloned := slices.Contains(c.links, "reflink") && !c.noClone.Load() && clonePath(path, name) == nil
-	flags := os.O_RDWR
-	if !cloned {
-		c.noClone.Store(true)
-		flags |= os.O_CREATE | os.O_EXCL
-	}
-	tmp, err := os.OpenFile(name, flags, 0o666)
-	if err != nil {
-		return h, err
-	}
-	defer func() {
-		if tmp != nil {
-			discard(tmp)
-		}
-	}()
-	if cloned {
-		sum, h.size, err = hashReader(ctx, tmp) // a clone does not change under us
-	} else {
-		w := md5.New()
-		h.size, err = copyContext(ctx, io.MultiWriter(tmp, w), f)
-		sum = hex.EncodeToString(w.Sum(nil))
-	}
-	if err != nil {
-		return h, err
-	}
-	h.oid = oid(sum)
-	if ok, err := c.has(ctx, h.oid, h.size); ok || err != nil {
-		return h, err
-	}
-	if _, err := c.mkdir(h.oid); err != nil {
-		return h, err
-	}
-	if err := c.commit(tmp, h.oid, false); err != nil {
-		return h, err
-	}
-	tmp = nil
-	return h, nil
-}
-
-// hashFile returns the name of a workspace file's content.
-func hashFile(ctx context.Context, path string) (hashed, error) {
-	f, fi, err := openRegular(path)
-	if err != nil {
-		return hashed{}, err
-	}
-	defer f.Close()
-	sum, n, err := hashReader(ctx, f)
-	return hashed{oid: oid(sum), size: n, mode: fi.Mode()}, err
-}
-
-func hashReader(ctx context.Context, r io.Reader) (string, int64, error) {
-	h := md5.New()
-	n, err := copyContext(ctx, h, r)
-	return hex.EncodeToString(h.Sum(nil)), n, err
-}
-
-// copyContext copies until the end or until ctx is done.
-func copyContext(ctx context.Context, w io.Writer, r io.Reader) (int64, error) {
-	buf := buffers.Get().(*[]byte)
-	defer buffers.Put(buf)
-	var n int64
-	for {
-		if err := ctx.Err(); err != nil {
-			return n, err
-		}
-		m, err := r.Read(*buf)
-		if m > 0 {
-			if _, err := w.Write((*buf)[:m]); err != nil {
-				return n, err
-			}
-			n += int64(m)
-		}
-		if err == io.EOF {
-			return n, nil
-		}
-		if err != nil {
-			return n, err
-		}
-	}
 }

@@ -9,77 +9,12 @@ import (
 	"path"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/mlops-integration/mlops"
 )
-
-// found is workspace content of an output, by path relative to it; "" is the
-// output itself when it is a file.
-type found map[string]foundFile
-
-type foundFile struct {
-	oid  oid // "" for what has no content that could be in the cache
-	info fs.FileInfo
-}
-
-// scan hashes what lies at an output's path in the workspace. ok is false when
-// nothing does.
-func (r *Repo) scan(ctx context.Context, di *ignoreFiles, rel string) (have found, isDir, ok bool, err error) {
-	lfi, err := os.Lstat(r.abs(rel))
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
-		return nil, false, false, nil
-	}
-	if err != nil {
-		return nil, false, false, err
-	}
-	fi, err := os.Stat(r.abs(rel))
-	link := lfi.Mode()&fs.ModeSymlink != 0
-	if err != nil || link && fi.IsDir() || !fi.IsDir() && !fi.Mode().IsRegular() {
-		return found{"": {"", lfi}}, false, true, nil // not content that we could have put there
-	}
-	if di.ignored(rel, fi.IsDir()) {
-		return nil, false, false, nil
-	}
-	files := []dataFile{{"", link}}
-	if fi.IsDir() {
-		isDir = true
-		if files, err = r.walkData(di, rel); err != nil {
-			return nil, true, true, err
-		}
-	}
-	have = make(found, len(files))
-	var mu sync.Mutex
-	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(r.jobs)
-	for _, f := range files {
-		if gctx.Err() != nil {
-			break
-		}
-		g.Go(func() error {
-			at := r.abs(path.Join(rel, f.path))
-			lfi, err := os.Lstat(at)
-			if err != nil {
-				return err
-			}
-			h, err := hashFile(gctx, at)
-			if err != nil {
-				return err
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			have[f.path] = foundFile{h.oid, lfi}
-			return nil
-		})
-	}
-	if err := g.Wait(); err != nil {
-		return nil, isDir, true, err
-	}
-	return have, isDir, true, ctx.Err()
-}
 
 // plan is what a checkout does to one output.
 type plan struct {
@@ -88,7 +23,7 @@ type plan struct {
 	dir    bool
 	remove []string // relative to the root; what stands in the way
 	create []treeEntry
-	was    map[string]fs.FileInfo // what create replaces, to see that it has not changed since
+	was    map[string]foundFile // what create replaces, to see that it has not changed since
 	chmod  bool
 }
 
@@ -122,38 +57,49 @@ func (r *Repo) checkout(ctx context.Context, c *cache, outs []*out, force bool, 
 	}
 	for _, p := range plans {
 		if err := r.carryOut(ctx, root, c, p); err != nil {
-			return fmt.Errorf("dvc: checkout %s: %w", r.show(p.out.path), err)
+			return fmt.Errorf("dvc: checkout %s: %w", r.show(p.out.whole()), err)
 		}
 		switch {
 		case !p.exists:
-			t.Added = append(t.Added, r.show(p.out.path))
+			t.Added = append(t.Added, r.show(p.out.whole()))
 		case len(p.create)+len(p.remove) > 0:
-			t.Modified = append(t.Modified, r.show(p.out.path))
+			t.Modified = append(t.Modified, r.show(p.out.whole()))
 		}
 	}
 	return nil
 }
 
-// plan compares an output with the workspace. unsaved names the content that
-// would be lost.
+// plan compares an output, or its part, with the workspace. unsaved names the
+// content that would be lost.
 func (r *Repo) plan(ctx context.Context, root *os.Root, c *cache, o *out) (p *plan, unsaved []string, err error) {
-	if err := parentsAreDirs(root, o.path); err != nil {
+	if err := parentsAreDirs(root, o.whole()); err != nil {
 		return nil, nil, err
 	}
 	want := tree{{"", o.oid}}
 	if o.oid.isDir() {
-		if want, err = c.tree(o.oid); err != nil {
+		t, err := c.tree(o.oid)
+		if err != nil {
 			return nil, nil, fmt.Errorf("dvc: %s: %w", r.show(o.path), err)
 		}
+		if want = t.below(o.part); len(want) == 0 && o.part != "" {
+			return nil, nil, fail(mlops.ErrNotFound, "%s is not in the listing of %s", r.show(o.whole()), r.show(o.path))
+		}
 	}
-	have, isDir, exists, err := r.scan(ctx, newDVCIgnore(r), o.path)
+	have, isDir, exists, err := r.scan(ctx, newDVCIgnore(r), o.whole(), o.oid.legacy())
 	if err != nil {
 		return nil, nil, err
 	}
-	p = &plan{out: o, exists: exists, dir: o.oid.isDir(), was: map[string]fs.FileInfo{}}
+	if o.part != "" {
+		below := make(found, len(have))
+		for rel, f := range have {
+			below[path.Join(o.part, rel)] = f
+		}
+		have = below
+	}
+	p = &plan{out: o, exists: exists, dir: o.oid.isDir() && (o.part == "" || want[0].path != o.part), was: map[string]foundFile{}}
 	lost := func(rel string, f foundFile) error {
 		if f.oid != "" {
-			if ok, err := c.has(ctx, f.oid, f.size()); ok || err != nil {
+			if ok, err := c.has(ctx, f.oid, f.stamp.size); ok || err != nil {
 				return err
 			}
 		}
@@ -165,7 +111,7 @@ func (r *Repo) plan(ctx context.Context, root *os.Root, c *cache, o *out) (p *pl
 		wanted[e.path] = true
 		f, there := have[e.path]
 		if there && f.oid == e.oid {
-			p.chmod = p.chmod || o.exec && f.info.Mode().IsRegular() && f.info.Mode()&0o100 == 0
+			p.chmod = p.chmod || o.exec && !f.link && f.stamp.mode&0o100 == 0
 			continue
 		}
 		ok, err := c.has(ctx, e.oid, -1)
@@ -179,19 +125,22 @@ func (r *Repo) plan(ctx context.Context, root *os.Root, c *cache, o *out) (p *pl
 			if err := lost(e.path, f); err != nil {
 				return nil, nil, err
 			}
-			p.was[e.path] = f.info
+			p.was[e.path] = f
 		}
 		p.create = append(p.create, e)
 	}
 	for rel, f := range have {
 		if !wanted[rel] {
-			if err := lost(rel, f); err != nil {
-				return nil, nil, err
+			// What a checkout that was killed left is nobody's: we hold the lock.
+			if !leftover.MatchString(path.Base(rel)) {
+				if err := lost(rel, f); err != nil {
+					return nil, nil, err
+				}
 			}
 			p.remove = append(p.remove, path.Join(o.path, rel))
 		}
 	}
-	hidden, err := r.hidden(o, p, have, exists && isDir)
+	hidden, err := r.hidden(o, p, have, exists && (isDir || o.part != ""))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -201,13 +150,6 @@ func (r *Repo) plan(ctx context.Context, root *os.Root, c *cache, o *out) (p *pl
 	p.remove = append(p.remove, hidden...)
 	slices.Sort(p.remove)
 	return p, unsaved, nil
-}
-
-func (f foundFile) size() int64 {
-	if f.info.Mode().IsRegular() {
-		return f.info.Size()
-	}
-	return -1
 }
 
 // hidden finds what the scan passed over and what stands in the way all the
@@ -267,7 +209,7 @@ func (r *Repo) carryOut(ctx context.Context, root *os.Root, c *cache, p *plan) e
 		if err := root.Remove(rel); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
-		for dir := path.Dir(rel); within(dir, p.out.path) && (dir != p.out.path || !p.dir); dir = path.Dir(dir) {
+		for dir := path.Dir(rel); within(dir, p.out.whole()) && (dir != p.out.whole() || !p.dir); dir = path.Dir(dir) {
 			if root.Remove(dir) != nil {
 				break // not empty
 			}
@@ -282,7 +224,7 @@ func (r *Repo) carryOut(ctx context.Context, root *os.Root, c *cache, p *plan) e
 		return root.MkdirAll(dir, 0o777)
 	}
 	if p.dir {
-		if err := mkdir(p.out.path); err != nil {
+		if err := mkdir(p.out.whole()); err != nil {
 			return err
 		}
 	}
@@ -305,13 +247,13 @@ func (r *Repo) carryOut(ctx context.Context, root *os.Root, c *cache, p *plan) e
 		}
 		g.Go(func() error {
 			at := path.Join(p.out.path, e.path)
-			if was := p.was[e.path]; was != nil {
-				now, err := root.Lstat(at)
-				if err == nil && (!os.SameFile(was, now) || !was.ModTime().Equal(now.ModTime()) || was.Size() != now.Size()) {
+			if was, ok := p.was[e.path]; ok {
+				now, err := statPath(r.abs(at), was.link)
+				if err == nil && (was.stamp.ino != now.ino || was.stamp.mtime != now.mtime || was.stamp.size != now.size) {
 					return fail(mlops.ErrConflict, "%s changed meanwhile", r.show(at))
 				}
 			}
-			return c.place(gctx, root, r.root, at, e.oid, p.out.exec && e.path == "")
+			return r.place(gctx, root, c, at, e.oid, p.out.exec && e.path == "")
 		})
 	}
 	if err := g.Wait(); err != nil {

@@ -1,7 +1,6 @@
 package dvc
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -250,78 +249,4 @@ func (c *config) remote(name string, depth int) (remote.Config, error) {
 		}
 	}
 	return rc, nil
-}
-
-// AddRemoteOptions are options of [Repo.AddRemote].
-type AddRemoteOptions struct {
-	Default bool // make it core.remote
-	Local   bool // write .dvc/config.local, which git ignores, instead of .dvc/config
-	Force   bool // change the URL of an existing remote
-}
-
-// AddRemote writes a remote into the configuration, with the bytes that dvc
-// remote add writes into a configuration of its own making. Other lines of
-// the file, comments too, stay as they are. Names are folded to lower case.
-//
-// A relative url is a directory relative to the directory given to [Open]. A
-// URL with a password is refused unless Local: .dvc/config is committed.
-//
-// The error matches [mlops.ErrAlreadyExists] if the file has such a remote and
-// Force is not set.
-func (r *Repo) AddRemote(ctx context.Context, name, url string, o AddRemoteOptions) error {
-	name = strings.ToLower(name)
-	if name == "" || strings.ContainsAny(name, "\"'[]#\r\n\x00") || strings.TrimSpace(name) != name {
-		return fail(mlops.ErrInvalid, "remote name %q", name)
-	}
-	if url == "" || strings.ContainsAny(url, "\r\n\x00") {
-		return fail(mlops.ErrInvalid, "remote url %q", redact(url))
-	}
-	if redact(url) != url && !o.Local {
-		return fail(mlops.ErrInvalid, "remote url with a password would be committed; use Local, or a url without it")
-	}
-	unlock, err := r.lock(ctx)
-	if err != nil {
-		return err
-	}
-	defer unlock()
-
-	dir := filepath.Join(r.root, ".dvc")
-	if !urlScheme.MatchString(url) && !filepath.IsAbs(url) && url != "~" && !strings.HasPrefix(url, "~/") {
-		rel, err := filepath.Rel(dir, filepath.Join(r.base, url))
-		if err != nil {
-			return err
-		}
-		url = filepath.ToSlash(rel)
-	}
-	file := "config"
-	if o.Local {
-		file = "config.local"
-	}
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		return err
-	}
-	defer root.Close()
-	data, err := root.ReadFile(file)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	ini, err := parseINI(data)
-	if err != nil {
-		return fmt.Errorf("dvc: %s: %w", filepath.Join(dir, file), err)
-	}
-	section := `remote "` + name + `"`
-	for _, s := range ini {
-		if sectionName(s.name) == section && !o.Force {
-			return fail(mlops.ErrAlreadyExists, "remote %q", name)
-		}
-	}
-	data = setINI(data, ini, section, "url", url)
-	if o.Default {
-		if ini, err = parseINI(data); err != nil {
-			return err
-		}
-		data = setINI(data, ini, "core", "remote", name)
-	}
-	return writeFile(root, file, data)
 }

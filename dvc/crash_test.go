@@ -83,6 +83,7 @@ func TestKilledOperationsLeaveNothingTorn(t *testing.T) {
 	run := func(dir, op string, kill bool) error {
 		cmd := exec.Command(self)
 		cmd.Env = append(os.Environ(), "DVC_TEST_OP="+op, "DVC_TEST_DIR="+dir)
+		cmd.Stderr = os.Stderr
 		require.NoError(t, cmd.Start())
 		if kill {
 			timer := time.AfterFunc(time.Duration(2+rnd.IntN(120))*time.Millisecond, func() { _ = cmd.Process.Kill() })

@@ -47,13 +47,22 @@
 // Force. An object gets mode 0444, which makes dvc trust it, only when its bytes
 // are complete.
 //
-// There is no database of known hashes yet: [Repo.Status] reads every tracked
-// file, on all cores.
+// # Known hashes
 //
-// Not handled here: outputs of dvc.yaml stages, and outputs of dvc 2.x (without
-// "hash: md5"). Calls that would have to leave such an output out return
-// an error that matches [mlops.ErrUnsupported]; name other .dvc files or data as
-// targets to work beside them.
+// A file is hashed once: its hash is known until its inode, size, mtime or ctime
+// changes. That is kept in .dvc/tmp/mlops, and shared with dvc's own database of
+// hashes, so that neither tool reads what the other one has read. A file that
+// changed less than two seconds before it was hashed is hashed again next time,
+// because its times may not tell the next change.
+//
+// # Outputs
+//
+// Outputs of .dvc files and of the stages in dvc.yaml, with the hashes of
+// dvc.lock, are handled alike; stages are not run. Repositories of dvc 2.x, and
+// those that hold outputs of both, are read, checked out, pushed and pulled.
+// Outputs that cannot be handled (hashes other than md5, versions kept in the
+// cloud) are an error that matches [mlops.ErrUnsupported] for calls that would
+// have to leave them out; name others as targets to work beside them.
 //
 // The format was read in dvc 3.67.1 and dvc-data 3.17 and measured against them.
 package dvc

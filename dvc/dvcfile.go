@@ -16,18 +16,20 @@ import (
 
 const maxDVCFile = 16 << 20
 
-// dvcFile is a parsed .dvc file. Its text is kept and patched, so that
-// comments, order and unknown keys survive.
+// dvcFile is a parsed .dvc file, whose text is kept and patched so that
+// comments, order and unknown keys survive; or one stage of a dvc.yaml, with
+// what dvc.lock says of it.
 type dvcFile struct {
 	rel      string // slash path from the root
-	text     []byte
+	stage    string // name in the dvc.yaml; "" for a .dvc file
+	text     []byte // of source
 	outs     []*out
 	frozen   bool
 	repoDeps bool // imported from another git repository: not ours to push
 	deps     bool // imported: what it is made of is not looked at
 }
 
-// out is one output of a .dvc file.
+// out is one output of a .dvc file or stage.
 type out struct {
 	file   *dvcFile
 	path   string // slash path from the root of the repository
@@ -41,39 +43,60 @@ type out struct {
 	remote string
 	odd    string // why it cannot be handled here, or ""
 	node   *yaml.Node
+
+	// part is what a target names inside of a tracked directory, relative to
+	// it; "" for the whole output. See [index.targets].
+	part string
+}
+
+// bad is the error for what stands at a node of the file.
+func (f *dvcFile) bad(n *yaml.Node, format string, args ...any) error {
+	line := ""
+	if n != nil {
+		line = ":" + strconv.Itoa(n.Line)
+	}
+	return fmt.Errorf("dvc: %s%s: "+format+": %w", append(append([]any{f.rel, line}, args...), mlops.ErrInvalid)...)
+}
+
+// parseYAML reads the mapping that a file of dvc's own making is; nil when the
+// file is empty. Aliases are refused: nothing that dvc writes has one.
+func (f *dvcFile) parseYAML(text []byte) (map[string]*yaml.Node, error) {
+	if len(text) > maxDVCFile {
+		return nil, f.bad(nil, "%d bytes are too many", len(text))
+	}
+	var doc yaml.Node
+	if err := yaml.Unmarshal(text, &doc); err != nil {
+		return nil, f.bad(nil, "%v", err)
+	}
+	if doc.Kind == 0 {
+		return nil, nil
+	}
+	top := doc.Content[0]
+	if n := firstAlias(top); n != nil {
+		return nil, f.bad(n, "aliases are not allowed")
+	}
+	return f.mapping(top)
+}
+
+// mapping returns a mapping node's values.
+func (f *dvcFile) mapping(n *yaml.Node) (map[string]*yaml.Node, error) {
+	m, dup := mapping(n)
+	if m == nil || dup != "" {
+		return nil, f.bad(n, "not a mapping, or key %q given twice", dup)
+	}
+	return m, nil
 }
 
 // parseDVCFile reads a .dvc file and refuses outputs that would be written
 // outside of the repository. The error matches [mlops.ErrInvalid].
 func parseDVCFile(rel string, text []byte) (*dvcFile, error) {
 	f := &dvcFile{rel: rel, text: text}
-	bad := func(n *yaml.Node, format string, args ...any) error {
-		line := ""
-		if n != nil {
-			line = ":" + strconv.Itoa(n.Line)
-		}
-		return fmt.Errorf("dvc: %s%s: "+format+": %w", append(append([]any{rel, line}, args...), mlops.ErrInvalid)...)
-	}
-	if len(text) > maxDVCFile {
-		return nil, bad(nil, "%d bytes are too many for a .dvc file", len(text))
-	}
-	var doc yaml.Node
-	if err := yaml.Unmarshal(text, &doc); err != nil {
-		return nil, bad(nil, "%v", err)
-	}
-	if doc.Kind == 0 {
-		return f, nil
-	}
-	top := doc.Content[0]
-	if n := firstAlias(top); n != nil {
-		return nil, bad(n, "aliases are not allowed")
-	}
-	m, dup := mapping(top)
-	if m == nil || dup != "" {
-		return nil, bad(top, "not a mapping, or key %q given twice", dup)
+	m, err := f.parseYAML(text)
+	if err != nil {
+		return nil, err
 	}
 	wdir := "."
-	if n := m["wdir"]; n != nil {
+	if n := m["wdir"]; n != nil && n.Tag != "!!null" {
 		wdir = n.Value
 	}
 	f.frozen = m["frozen"] != nil && m["frozen"].Value == "true"
@@ -90,62 +113,102 @@ func parseDVCFile(rel string, text []byte) (*dvcFile, error) {
 		return f, nil
 	}
 	if outs.Kind != yaml.SequenceNode {
-		return nil, bad(outs, "outs is not a list")
+		return nil, f.bad(outs, "outs is not a list")
 	}
 	for _, n := range outs.Content {
-		om, dup := mapping(n)
-		if om == nil || dup != "" {
-			return nil, bad(n, "output is not a mapping, or key %q given twice", dup)
-		}
-		o := &out{file: f, size: -1, nfiles: -1, cache: true, push: true, node: n}
-		p := om["path"]
-		if p == nil || p.Kind != yaml.ScalarNode {
-			return nil, bad(n, "output without path")
-		}
-		if strings.Contains(p.Value, "://") || strings.HasPrefix(p.Value, "/") {
-			return nil, bad(p, "output %q is outside the repository", p.Value)
-		}
-		o.path = path.Join(path.Dir(rel), wdir, p.Value)
-		if why := unsafePath(o.path); why != "" || o.path == "." || o.path == ".dvc" || strings.HasPrefix(o.path, ".dvc/") {
-			return nil, bad(p, "output %q is outside the repository or not data (%s)", p.Value, orDefault(why, "the repository itself"))
-		}
-		if h := om["hash"]; h == nil {
-			o.legacy = true
-		} else if h.Value != "md5" {
-			o.odd = "has hash " + h.Value
-		}
-		if h := om["md5"]; h != nil && h.Tag != "!!null" {
-			id, err := parseOID(h.Value)
-			if err != nil {
-				return nil, bad(h, "%q is not an md5", h.Value)
-			}
-			o.oid = id
-		} else if om["etag"] != nil || om["checksum"] != nil {
-			o.odd = "has an etag or checksum for its hash"
-		}
-		for key, dst := range map[string]*int64{"size": &o.size, "nfiles": &o.nfiles} {
-			if v := om[key]; v != nil {
-				i, err := strconv.ParseInt(v.Value, 10, 64)
-				if err != nil || i < 0 {
-					return nil, bad(v, "%s %q", key, v.Value)
-				}
-				*dst = i
-			}
-		}
-		for key, dst := range map[string]*bool{"isexec": &o.exec, "cache": &o.cache, "push": &o.push} {
-			if v := om[key]; v != nil {
-				*dst = strings.EqualFold(v.Value, "true")
-			}
-		}
-		if v := om["remote"]; v != nil {
-			o.remote = v.Value
-		}
-		if om["files"] != nil || om["cloud"] != nil {
-			o.odd = "is kept by file versions in the cloud"
+		o, err := f.parseOut(path.Join(path.Dir(rel), wdir), n)
+		if err != nil {
+			return nil, err
 		}
 		f.outs = append(f.outs, o)
 	}
 	return f, nil
+}
+
+// parseOut reads one output of a .dvc file or dvc.lock. Its path is relative to
+// dir.
+func (f *dvcFile) parseOut(dir string, n *yaml.Node) (*out, error) {
+	om, err := f.mapping(n)
+	if err != nil {
+		return nil, err
+	}
+	o := &out{file: f, size: -1, nfiles: -1, cache: true, push: true, node: n}
+	p := om["path"]
+	if p == nil || p.Kind != yaml.ScalarNode {
+		return nil, f.bad(n, "output without path")
+	}
+	if o.path, err = f.outPath(dir, p); err != nil {
+		return nil, err
+	}
+	if h := om["hash"]; h == nil {
+		o.legacy = true
+	} else if h.Value != "md5" {
+		o.odd = "has hash " + h.Value
+	}
+	if h := om["md5"]; h != nil && h.Tag != "!!null" {
+		id, err := parseOID(h.Value)
+		if err != nil {
+			return nil, f.bad(h, "%q is not an md5", h.Value)
+		}
+		o.oid = id.as(o.legacy)
+	} else if om["etag"] != nil || om["checksum"] != nil {
+		o.odd = "has an etag or checksum for its hash"
+	}
+	for key, dst := range map[string]*int64{"size": &o.size, "nfiles": &o.nfiles} {
+		if v := om[key]; v != nil {
+			i, err := strconv.ParseInt(v.Value, 10, 64)
+			if err != nil || i < 0 {
+				return nil, f.bad(v, "%s %q", key, v.Value)
+			}
+			*dst = i
+		}
+	}
+	for key, dst := range map[string]*bool{"isexec": &o.exec, "cache": &o.cache, "push": &o.push} {
+		if v := om[key]; v != nil {
+			*dst = strings.EqualFold(v.Value, "true")
+		}
+	}
+	if v := om["remote"]; v != nil {
+		o.remote = v.Value
+	}
+	if om["files"] != nil || om["cloud"] != nil {
+		o.odd = "is kept by file versions in the cloud"
+	}
+	return o, nil
+}
+
+// outPath refuses an output's path that is outside of the repository or its
+// own folder, and returns it relative to the root.
+func (f *dvcFile) outPath(dir string, p *yaml.Node) (string, error) {
+	if strings.Contains(p.Value, "://") || strings.HasPrefix(p.Value, "/") {
+		return "", f.bad(p, "output %q is outside the repository", p.Value)
+	}
+	rel := path.Join(dir, p.Value)
+	if why := unsafePath(rel); why != "" || rel == "." || within(rel, ".dvc") {
+		return "", f.bad(p, "output %q is outside the repository or not data (%s)", p.Value, orDefault(why, "the repository itself"))
+	}
+	return rel, nil
+}
+
+// source is the file that has the hashes.
+func (f *dvcFile) source() string {
+	if f.stage == "" {
+		return f.rel
+	}
+	return strings.TrimSuffix(f.rel, ".yaml") + ".lock"
+}
+
+// at is how the caller names a .dvc file or stage, as dvc does: x.dvc, train,
+// sub/dvc.yaml:train.
+func (f *dvcFile) at(r *Repo) string {
+	rel := r.show(f.rel)
+	switch {
+	case f.stage == "":
+		return rel
+	case rel == "dvc.yaml":
+		return f.stage
+	}
+	return rel + ":" + f.stage
 }
 
 func firstAlias(n *yaml.Node) *yaml.Node {
@@ -185,7 +248,7 @@ type content struct {
 }
 
 func (c content) fields() [][2]string {
-	out := [][2]string{{"md5", string(c.oid)}}
+	out := [][2]string{{"md5", c.oid.String()}}
 	if c.size >= 0 {
 		out = append(out, [2]string{"size", strconv.FormatInt(c.size, 10)})
 	}
@@ -194,6 +257,9 @@ func (c content) fields() [][2]string {
 	}
 	if c.exec {
 		out = append(out, [2]string{"isexec", "true"})
+	}
+	if c.oid.legacy() {
+		return out
 	}
 	return append(out, [2]string{"hash", "md5"})
 }
@@ -285,7 +351,7 @@ func (o *out) patch(c content) ([]byte, error) {
 		return nil, fmt.Errorf("dvc: %s would not be readable after the change: %w", o.file.rel, err)
 	}
 	for _, n := range f.outs {
-		if n.path == o.path && n.oid == c.oid && n.size == c.size && n.nfiles == c.nfiles && n.exec == c.exec && !n.legacy {
+		if n.path == o.path && n.oid == c.oid && n.size == c.size && n.nfiles == c.nfiles && n.exec == c.exec && n.legacy == c.oid.legacy() {
 			return text, nil
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"regexp"
 
 	"github.com/mlops-integration/mlops"
 )
@@ -18,6 +19,9 @@ func tmpName() string {
 	_, _ = rand.Read(id[:])
 	return "." + base64.RawURLEncoding.EncodeToString(id[:]) + ".tmp"
 }
+
+// leftover matches the names that tmpName gives.
+var leftover = regexp.MustCompile(`^\.[A-Za-z0-9_-]{22}\.tmp$`)
 
 // parentsAreDirs refuses a path below which, or on whose way, lies something
 // other than a directory: a symlink there would lead a write elsewhere.

@@ -1,10 +1,8 @@
 package dvc_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
-	"fmt"
 	"io/fs"
 	"math/rand/v2"
 	"os"
@@ -68,23 +66,6 @@ func (w *world) git(dir string, args ...string) string {
 	out, err := cmd.CombinedOutput()
 	require.NoError(w.t, err, "git %v: %s", args, out)
 	return string(out)
-}
-
-// try runs the real dvc.
-func (w *world) try(dir string, args ...string) (string, error) {
-	w.t.Helper()
-	if w.bin == "" {
-		w.bin = realDVC(w.t)
-	}
-	cmd := exec.Command(w.bin, args...)
-	cmd.Dir = dir
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		err = fmt.Errorf("dvc %v: %w: %s", args, err, stderr.String())
-	}
-	return string(out), err
 }
 
 func (w *world) dvc(dir string, args ...string) string {

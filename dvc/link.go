@@ -2,15 +2,11 @@ package dvc
 
 import (
 	"context"
-	"crypto/md5"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path"
-	"path/filepath"
 	"strings"
 	"syscall"
 
@@ -19,10 +15,14 @@ import (
 
 // place puts an object's content at rel in the workspace, by the first link
 // type that works. What was there is replaced in one step. The directory must
-// exist.
-func (c *cache) place(ctx context.Context, root *os.Root, rootDir, rel string, o oid, exec bool) error {
-	tmp := path.Join(path.Dir(rel), tmpName())
-	abs := filepath.Join(rootDir, filepath.FromSlash(tmp))
+// exist. It is made in .dvc/tmp: a file left there by a killed program is no
+// data, as it would be beside rel.
+func (r *Repo) place(ctx context.Context, root *os.Root, c *cache, rel string, o oid, exec bool) error {
+	tmp := path.Join(".dvc/tmp", tmpName())
+	if c.tmpAway.Load() {
+		tmp = path.Join(path.Dir(rel), tmpName())
+	}
+	abs := r.abs(tmp)
 	src := c.path(o)
 	var last error
 	for _, kind := range c.links {
@@ -37,7 +37,7 @@ func (c *cache) place(ctx context.Context, root *os.Root, rootDir, rel string, o
 			}
 		case "hardlink":
 			// dvc makes empty files anew: a file has at most 65,000 links.
-			if o == emptyFile {
+			if o.as(false) == emptyFile {
 				err = c.copyOut(ctx, root, tmp, o)
 			} else {
 				err = os.Link(src, abs)
@@ -60,8 +60,21 @@ func (c *cache) place(ctx context.Context, root *os.Root, rootDir, rel string, o
 				err = root.Chmod(tmp, fi.Mode().Perm()|0o100)
 			}
 		}
+		var made stamp
+		if err == nil {
+			made, err = statPath(abs, true)
+		}
 		if err == nil {
 			err = root.Rename(tmp, rel)
+		}
+		if errors.Is(err, syscall.EXDEV) && !c.tmpAway.Swap(true) {
+			_ = root.Remove(tmp)
+			return r.place(ctx, root, c, rel, o, exec)
+		}
+		if err == nil {
+			if now, e := statPath(r.abs(rel), true); e == nil && now.ino == made.ino && now.size == made.size && now.mtime == made.mtime {
+				r.state().keepPlaced(rel, o, now)
+			}
 		}
 		if err != nil || kind == "hardlink" { // renaming a link onto its own file leaves both
 			_ = root.Remove(tmp)
@@ -99,12 +112,12 @@ func (c *cache) copyOut(ctx context.Context, root *os.Root, tmp string, o oid) (
 	if err != nil {
 		return err
 	}
-	h := md5.New()
-	_, err = copyContext(ctx, io.MultiWriter(f, h), in)
+	h := o.newHash()
+	_, err = copyHash(ctx, f, in, h)
 	if e := f.Close(); err == nil {
 		err = e
 	}
-	if got := hex.EncodeToString(h.Sum(nil)); err == nil && got != o.md5() {
+	if got := sumHex(h); err == nil && got != o.md5() {
 		err = fail(mlops.ErrInvalid, "object %s in the cache is damaged (md5 %s); remove %s and fetch again", o, got, c.path(o))
 	}
 	if err != nil {
@@ -123,5 +136,5 @@ func (c *cache) linked(abs string, o oid) bool {
 	if err != nil || err2 != nil {
 		return false
 	}
-	return c.links[0] == "hardlink" && (os.SameFile(a, b) || o == emptyFile && a.Size() == 0)
+	return c.links[0] == "hardlink" && (os.SameFile(a, b) || o.as(false) == emptyFile && a.Size() == 0)
 }

@@ -42,7 +42,13 @@ func (r *Repo) lock(ctx context.Context) (unlock func(), err error) {
 		_ = f.Close()
 		return nil, err
 	}
-	return func() { _ = f.Close() }, nil
+	s := &state{r: r, new: map[string]*known{}, scanned: map[string]bool{}}
+	r.current.Store(s)
+	return func() {
+		r.current.Store(nil)
+		s.save()
+		_ = f.Close()
+	}, nil
 }
 
 // flock opens path and takes its lock, asking again every 50 ms until wait is

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/mlops-integration/mlops"
@@ -29,6 +30,8 @@ type Repo struct {
 
 	jobs        int
 	lockTimeout time.Duration
+
+	current atomic.Pointer[state] // of the call that holds the lock
 }
 
 // Option is an option of [Open] and [Init].
@@ -71,7 +74,7 @@ func Init(dir string, opts ...Option) (*Repo, error) {
 		return nil, err
 	}
 	if _, err := os.Lstat(filepath.Join(root, ".dvc")); err == nil {
-		return nil, fail(mlops.ErrAlreadyExists, "%s", filepath.Join(root, ".dvc"))
+		return nil, fail(mlops.ErrAlreadyExists, "%s exists already", filepath.Join(root, ".dvc"))
 	}
 	r := newRepo(root, root, opts)
 	if r.gitRoot == "" {
@@ -103,7 +106,7 @@ func Init(dir string, opts ...Option) (*Repo, error) {
 	}
 	if err := os.Rename(dir, filepath.Join(root, ".dvc")); err != nil {
 		if errors.Is(err, fs.ErrExist) {
-			return nil, fail(mlops.ErrAlreadyExists, "%s", filepath.Join(root, ".dvc"))
+			return nil, fail(mlops.ErrAlreadyExists, "%s exists already", filepath.Join(root, ".dvc"))
 		}
 		return nil, err
 	}

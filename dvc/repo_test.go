@@ -68,9 +68,6 @@ func TestRemotesAreReadAndWritten(t *testing.T) {
 	require.NoError(t, err)
 	_, err = r.Push(bg(t), dvc.PushOptions{Remote: "p"})
 	require.ErrorIs(t, err, mlops.ErrUnsupported)
-	write(t, dir, map[string]string{"dvc.yaml": "stages: {}\n"})
-	_, err = r.Push(bg(t), dvc.PushOptions{})
-	require.ErrorIs(t, err, mlops.ErrUnsupported, "outputs of stages are not left out silently")
 }
 
 func TestLinkTypesAreHonoured(t *testing.T) {

@@ -171,6 +171,12 @@ func TestCheckoutLosesNothingWithoutForce(t *testing.T) {
 		require.Equal(t, "1", read(t, dir, "a"))
 		require.NoFileExists(t, filepath.Join(dir, "d/copy"))
 	})
+	t.Run("what a killed checkout left is removed", func(t *testing.T) {
+		write(t, dir, map[string]string{"d/.P_-6fVG5-GTmEiHuOYnXpA.tmp": "half"})
+		_, err := r.Checkout(bg(t), dvc.CheckoutOptions{})
+		require.NoError(t, err)
+		require.NoFileExists(t, filepath.Join(dir, "d/.P_-6fVG5-GTmEiHuOYnXpA.tmp"))
+	})
 	t.Run("ignored file in the way", func(t *testing.T) {
 		require.NoError(t, os.Remove(filepath.Join(dir, "d/x")))
 		write(t, dir, map[string]string{".dvcignore": "/d/x\n", "d/x": "private"})

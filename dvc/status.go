@@ -12,16 +12,16 @@ import (
 
 // The states of data, in dvc's words.
 const (
-	Modified   = "modified"     // workspace differs from the .dvc file
+	Modified   = "modified"     // workspace differs from the .dvc file, or there is no hash yet
 	Deleted    = "deleted"      // not in the workspace; with Cloud: in the remote, not in the cache
-	New        = "new"          // no hash yet; with Cloud: in the cache, not in the remote
+	New        = "new"          // with Cloud: in the cache, not in the remote
 	NotInCache = "not in cache" // the cache lacks the data, or a part of it
 	Missing    = "missing"      // with Cloud: neither in the cache nor in the remote
 )
 
-// Change is tracked data that is not as its .dvc file says.
+// Change is tracked data that is not as its .dvc file or dvc.lock says.
 type Change struct {
-	DVCFile string // "" with Cloud
+	DVCFile string // or stage: x.dvc, train, sub/dvc.yaml:train; "" with Cloud
 	Path    string
 	State   string // one of the constants
 }
@@ -67,8 +67,8 @@ type StatusOptions struct {
 }
 
 // Status compares the workspace with the .dvc files, or the cache with a
-// remote. It hashes every tracked file: a change that keeps size and time is
-// seen, and a big repository takes the time that reading it takes.
+// remote. It reads the files that changed since their hash was last taken, by us
+// or by dvc; a change that keeps size and mtime is seen by its ctime.
 func (r *Repo) Status(ctx context.Context, o StatusOptions) (Status, error) {
 	unlock, err := r.lock(ctx)
 	if err != nil {
@@ -83,19 +83,20 @@ func (r *Repo) Status(ctx context.Context, o StatusOptions) (Status, error) {
 		return r.cloudStatus(ctx, c, outs, o.Remote)
 	}
 	var s Status
-	for _, out := range outs {
-		state, err := r.state(ctx, c, out)
+	// dvc tells the state of the whole output to whom names parts of it.
+	for _, out := range slices.CompactFunc(outs, func(a, b *out) bool { return a.path == b.path }) {
+		state, err := r.stateOf(ctx, c, out)
 		if err != nil {
 			return Status{}, err
 		}
 		if state != "" {
-			s.Changes = append(s.Changes, Change{r.show(out.file.rel), r.show(out.path), state})
+			s.Changes = append(s.Changes, Change{out.file.at(r), r.show(out.path), state})
 		}
 	}
 	return s, nil
 }
 
-func (r *Repo) state(ctx context.Context, c *cache, o *out) (string, error) {
+func (r *Repo) stateOf(ctx context.Context, c *cache, o *out) (string, error) {
 	if o.oid != "" && o.cache {
 		ok, err := c.has(ctx, o.oid, -1)
 		if err != nil {
@@ -118,14 +119,12 @@ func (r *Repo) state(ctx context.Context, c *cache, o *out) (string, error) {
 			return NotInCache, nil
 		}
 	}
-	have, isDir, exists, err := r.scan(ctx, newDVCIgnore(r), o.path)
+	have, isDir, exists, err := r.scan(ctx, newDVCIgnore(r), o.path, o.legacy)
 	switch {
 	case err != nil:
 		return "", err
 	case !exists:
 		return Deleted, nil
-	case o.oid == "":
-		return New, nil
 	}
 	now := have[""].oid
 	if isDir {
@@ -136,7 +135,7 @@ func (r *Repo) state(ctx context.Context, c *cache, o *out) (string, error) {
 		t.sort()
 		_, now = t.hash()
 	}
-	if now != o.oid {
+	if now.as(o.legacy) != o.oid {
 		return Modified, nil
 	}
 	return "", nil
@@ -157,7 +156,7 @@ func (r *Repo) cloudStatus(ctx context.Context, c *cache, outs []*out, name stri
 			if err != nil && !errors.Is(err, ErrNotCached) {
 				return s, err
 			}
-			for _, e := range t {
+			for _, e := range t.below(o.part) {
 				ns = append(ns, need{e.oid, o.path + "/" + e.path})
 			}
 		}

@@ -2,6 +2,7 @@ package dvc
 
 import (
 	"context"
+	"crypto/md5"
 	"errors"
 	"fmt"
 	"io"
@@ -69,7 +70,8 @@ type need struct {
 type bundle struct {
 	out   *out
 	files []need
-	dir   oid // "" for a file
+	rest  []need // the directory's other files, when only a part is moved
+	dir   oid    // "" for a file
 }
 
 // open opens the remotes of outputs: the one asked for, or their own.
@@ -193,7 +195,8 @@ func absent(ctx context.Context, s remote.Store, ns []need) ([]need, error) {
 }
 
 // Push uploads what the remote lacks: files first, a directory's listing after
-// all of its files. Each object is hashed on its way.
+// all of its files. Each object is hashed on its way. When targets name a part
+// of a directory, the listing goes with the part that makes it whole.
 //
 // Objects that neither the cache nor the remote has are an error that matches
 // [ErrNotCached] and names them; the rest is pushed all the same, without the
@@ -225,7 +228,12 @@ func (r *Repo) Push(ctx context.Context, o PushOptions) (Transfer, error) {
 		} else if t, err := c.tree(out.oid); err == nil {
 			b.dir = out.oid
 			for _, e := range t {
-				b.files = append(b.files, need{e.oid, out.path + "/" + e.path})
+				n := need{e.oid, out.path + "/" + e.path}
+				if out.part == "" || within(e.path, out.part) {
+					b.files = append(b.files, n)
+				} else {
+					b.rest = append(b.rest, n)
+				}
 			}
 		} else if !errors.Is(err, ErrNotCached) {
 			return m.t, fmt.Errorf("dvc: %s: %w", r.show(out.path), err)
@@ -284,13 +292,33 @@ func (r *Repo) pushTo(ctx context.Context, c *cache, store remote.Store, bs []bu
 			return 0, err
 		}
 		defer f.Close()
-		return fi.Size(), store.Put(ctx, n.oid.key(), io.NewSectionReader(f, 0, fi.Size()), n.oid.md5())
+		body := io.NewSectionReader(f, 0, fi.Size())
+		sum := n.oid.md5()
+		if n.oid.legacy() { // the name is not the md5 of the bytes
+			if sum, err = bytesMD5(ctx, n.oid, body); err != nil {
+				return 0, err
+			}
+		}
+		return fi.Size(), store.Put(ctx, n.oid.key(), body, sum)
 	}
 	for id := range m.each(ctx, send, put) {
 		bad[id] = true
 	}
+	var rest []need
 	for _, b := range bs {
-		if b.dir != "" && !slices.ContainsFunc(b.files, func(n need) bool { return bad[n.oid] }) {
+		rest = append(rest, b.rest...)
+	}
+	if len(rest) > 0 { // dvc takes a listing that is there as a sign that all files are
+		gone, err := absent(ctx, store, unique(rest))
+		if err != nil {
+			return err
+		}
+		for _, n := range gone {
+			bad[n.oid] = true
+		}
+	}
+	for _, b := range bs {
+		if b.dir != "" && !slices.ContainsFunc(b.rest, func(n need) bool { return bad[n.oid] }) && !slices.ContainsFunc(b.files, func(n need) bool { return bad[n.oid] }) {
 			dirs = append(dirs, need{b.dir, b.out.path})
 		}
 	}
@@ -302,6 +330,19 @@ func (r *Repo) pushTo(ctx context.Context, c *cache, store remote.Store, bs []bu
 	m.p.Total += len(todo)
 	m.each(ctx, todo, put)
 	return nil
+}
+
+// bytesMD5 checks an object of dvc 2.x and returns the md5 of its bytes.
+func bytesMD5(ctx context.Context, o oid, body *io.SectionReader) (string, error) {
+	h, named := md5.New(), o.newHash()
+	if _, err := copyHash(ctx, h, body, named); err != nil {
+		return "", err
+	}
+	if got := sumHex(named); got != o.md5() {
+		return "", fail(mlops.ErrInvalid, "object %s in the cache is damaged (its hash is %s)", o, got)
+	}
+	_, err := body.Seek(0, io.SeekStart)
+	return sumHex(h), err
 }
 
 // notCached names objects that are nowhere.
@@ -333,7 +374,7 @@ func (r *Repo) begin(ctx context.Context, targets []string, writing bool) ([]*ou
 	}
 	rels := make([]string, len(outs))
 	for i, o := range outs {
-		rels[i] = o.path
+		rels[i] = o.whole()
 	}
 	return outs, c, r.claims(ctx, writing, rels)
 }
@@ -432,7 +473,7 @@ func (r *Repo) fetch(ctx context.Context, c *cache, outs []*out, o FetchOptions)
 		if err != nil {
 			return nil, m.t, fmt.Errorf("dvc: %s: %w", r.show(out.path), err)
 		}
-		trees[out] = t
+		trees[out] = t.below(out.part)
 	}
 	for out, t := range trees { // the files in directories
 		ns := make([]need, len(t))

@@ -7,32 +7,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"regexp"
 	"slices"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/mlops-integration/mlops"
 )
-
-// oid is the name of an object: an md5 in hex, followed by ".dir" for the
-// listing of a directory.
-type oid string
-
-var validOID = regexp.MustCompile(`^[0-9a-f]{32}(?:\.dir)?$`)
-
-func parseOID(s string) (oid, error) {
-	if !validOID.MatchString(s) {
-		return "", fail(mlops.ErrInvalid, "%q is not an md5", s)
-	}
-	return oid(s), nil
-}
-
-func (o oid) isDir() bool { return strings.HasSuffix(string(o), ".dir") }
-func (o oid) md5() string { return strings.TrimSuffix(string(o), ".dir") }
-
-// key is where the object lies in a cache and in a remote.
-func (o oid) key() string { return "files/md5/" + string(o[:2]) + "/" + string(o[2:]) }
 
 // treeEntry is a file in the listing of a directory.
 type treeEntry struct {
@@ -56,7 +36,7 @@ func (t tree) encode() []byte {
 			b.WriteString(", ")
 		}
 		b.WriteString(`{"md5": "`)
-		b.WriteString(string(e.oid))
+		b.WriteString(e.oid.String())
 		b.WriteString(`", "relpath": `)
 		pyQuote(&b, e.path)
 		b.WriteByte('}')
@@ -106,7 +86,8 @@ func (t tree) sort() {
 	slices.SortFunc(t, func(a, b treeEntry) int { return strings.Compare(a.path, b.path) })
 }
 
-// hash returns the listing's bytes and the directory's name as an object.
+// hash returns the listing's bytes and the directory's name as an object of
+// dvc 3.x.
 func (t tree) hash() ([]byte, oid) {
 	data := t.encode()
 	sum := md5.Sum(data)
@@ -173,6 +154,20 @@ func decodeTree(data []byte) (tree, error) {
 		}
 	}
 	return t, nil
+}
+
+// below returns the entries of one file or directory in the listing; "" is all.
+func (t tree) below(part string) tree {
+	if part == "" {
+		return t
+	}
+	var out tree
+	for _, e := range t {
+		if within(e.path, part) {
+			out = append(out, e)
+		}
+	}
+	return out
 }
 
 // unsafePath says why a path from a listing or a .dvc file must not be

@@ -36,7 +36,7 @@ func (r *Repo) Version(ctx context.Context, name string) (Version, error) {
 	if o == nil {
 		return Version{}, fail(mlops.ErrNotFound, "%s is not tracked", name)
 	}
-	v := Version{Path: r.show(rel), Hash: string(o.oid), SizeBytes: o.size, Remote: o.remote}
+	v := Version{Path: r.show(rel), Hash: o.oid.String(), SizeBytes: o.size, Remote: o.remote}
 	if o.path != rel {
 		if err := r.partVersion(&v, o, strings.TrimPrefix(rel, o.path+"/")); err != nil {
 			return Version{}, err
@@ -50,7 +50,7 @@ func (r *Repo) Version(ctx context.Context, name string) (Version, error) {
 	if r.gitRoot == "" {
 		return v, nil
 	}
-	if text, err := r.git(ctx, "cat-file", "blob", "HEAD:./"+o.file.rel); err == nil && bytes.Equal(text, o.file.text) {
+	if text, err := r.git(ctx, "cat-file", "blob", "HEAD:./"+o.file.source()); err == nil && bytes.Equal(text, o.file.text) {
 		rev, err := r.git(ctx, "rev-parse", "HEAD")
 		if err != nil {
 			return Version{}, err
@@ -77,7 +77,7 @@ func (r *Repo) partVersion(v *Version, o *out, inner string) error {
 	var below tree
 	for _, e := range t {
 		if e.path == inner {
-			v.Hash, v.SizeBytes = string(e.oid), -1
+			v.Hash, v.SizeBytes = e.oid.String(), -1
 			if fi, err := os.Stat(c.path(e.oid)); err == nil {
 				v.SizeBytes = fi.Size()
 			}
@@ -91,6 +91,6 @@ func (r *Repo) partVersion(v *Version, o *out, inner string) error {
 		return fail(mlops.ErrNotFound, "%s is not in the listing of %s", v.Path, r.show(o.path))
 	}
 	_, id := below.hash()
-	v.Hash, v.SizeBytes = string(id), -1
+	v.Hash, v.SizeBytes = id.String(), -1
 	return nil
 }

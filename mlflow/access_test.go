@@ -11,6 +11,7 @@ import (
 
 func TestUsersAreMadePermittedAndDeleted(t *testing.T) {
 	s, c := connect(t)
+	since(t, s, "3.17", "users and permissions as they are there")
 	ctx := t.Context()
 	name := s.Name("user")
 	const password, second = "correct horse battery", "staple battery horse"
@@ -66,6 +67,7 @@ func TestUsersAreMadePermittedAndDeleted(t *testing.T) {
 
 func TestRolesGiveUsersTheirGrants(t *testing.T) {
 	s, c := connect(t)
+	since(t, s, "3.17", "roles")
 	ctx := t.Context()
 	name, roleName := s.Name("user"), s.Name("role")
 	_, err := c.CreateUser(ctx, name, "correct horse battery")

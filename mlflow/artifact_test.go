@@ -99,6 +99,7 @@ func TestImagesOfStepsAreThoseOfPython(t *testing.T) {
 		t.Skip("needs a server and Python; names hold the time, so that it is not recorded")
 	}
 	s, c := connect(t)
+	since(t, s, "3.0", "images named with plus signs")
 	run, _ := startRun(t, s, c)
 	ctx := t.Context()
 	require.NoError(t, run.LogImageAt(ctx, 3, "val/dogs", picture(512, 256, 255)))
@@ -132,6 +133,7 @@ print(sorted(form(f.path)[7:] for f in c.list_artifacts(run.info.run_id, "images
 
 func TestPlainFilesAreAModelThatComesBack(t *testing.T) {
 	s, c := connect(t)
+	since(t, s, "3.0", "logged models")
 	run, _ := startRun(t, s, c)
 	ctx, dir, name := t.Context(), t.TempDir(), s.Name("adapter")
 	write(t, dir, "weights/adapter.bin", "weights")

@@ -42,6 +42,9 @@ func needsServer(t testing.TB) {
 	if !cassette.Live() {
 		t.Skip("not live: this needs an MLflow of its own to kill (make test)")
 	}
+	if testing.Short() {
+		t.Skip("starts an MLflow of its own, which a short run does not")
+	}
 }
 
 // newServer prepares a server on a free port; Start starts it.

@@ -34,6 +34,7 @@ import (
 //	MLFLOW_HTTP_REQUEST_BACKOFF_JITTER      checked only: waits are random in any case
 //	MLFLOW_HTTP_REQUEST_TIMEOUT             Timeout, in seconds
 //	MLFLOW_EXPERIMENT_NAME, …_ID, RUN_ID    Target
+//	MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING    Target.NoSampling
 //	those of [ArtifactOptionsFromEnv]       Artifacts
 //
 // Credentials in the URL win over username and password, and these, when both
@@ -52,6 +53,7 @@ import (
 // MLFLOW_TRACKING_AUTH, which sign requests by Python code; the Options are
 // whole all the same, for a program that signs in [Options.HTTP].
 func OptionsFromEnv() (Options, error) {
+	const sampling = "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING"
 	var e env
 	opt := Options{
 		URL:         os.Getenv("MLFLOW_TRACKING_URI"),
@@ -65,6 +67,7 @@ func OptionsFromEnv() (Options, error) {
 		Timeout: time.Duration(e.number("MLFLOW_HTTP_REQUEST_TIMEOUT", 1, 1<<30)) * time.Second,
 		Target: Target{
 			RunID: os.Getenv("MLFLOW_RUN_ID"), ExperimentID: os.Getenv("MLFLOW_EXPERIMENT_ID"), Experiment: os.Getenv("MLFLOW_EXPERIMENT_NAME"),
+			NoSampling: os.Getenv(sampling) != "" && !e.yes(sampling),
 		},
 	}
 	if n := e.number("MLFLOW_HTTP_REQUEST_MAX_RETRIES", 0, 10); n >= 0 {
@@ -253,9 +256,10 @@ func unsupported(op, format string, args ...any) error {
 
 // Target is where a program shall log that was started to log somewhere.
 type Target struct {
-	RunID        string // a run to go on with
+	RunID        string // a run that the first StartRun goes on with
 	Experiment   string // by name; made if there is none
 	ExperimentID string
+	NoSampling   bool // of the machine: MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING is set, and not to true
 }
 
 // Target returns what [Options.Target] said.
@@ -266,7 +270,8 @@ func (c *Client) Target() Target { return c.target }
 // a name or ID it is MLflow's "Default", which has the ID 0.
 //
 // The error matches [mlops.ErrInvalid] if name and ID are of two experiments,
-// and [mlops.ErrNotFound] if there is none with the ID.
+// [mlops.ErrNotFound] if there is none with the ID, and [mlops.ErrConflict] if
+// the one with the name is deleted.
 //
 // MLflow REST: GET /api/2.0/mlflow/experiments/get-by-name, POST
 // /api/2.0/mlflow/experiments/create, GET /api/2.0/mlflow/experiments/get
@@ -279,20 +284,11 @@ func (c *Client) TargetExperiment(ctx context.Context) (string, error) {
 		e, err := c.Experiment(ctx, t.ExperimentID)
 		return e.ID, err
 	}
-	for range 2 {
-		e, err := c.ExperimentByName(ctx, t.Experiment)
-		switch {
-		case err == nil && t.ExperimentID != "" && t.ExperimentID != e.ID:
-			return "", invalid("TargetExperiment", "experiment %q has the ID %s, not %s: drop MLFLOW_EXPERIMENT_NAME or MLFLOW_EXPERIMENT_ID", t.Experiment, e.ID, t.ExperimentID)
-		case !errors.Is(err, mlops.ErrNotFound):
-			return e.ID, err
-		}
-		id, err := c.CreateExperiment(ctx, t.Experiment, ExperimentOptions{})
-		if !errors.Is(err, mlops.ErrAlreadyExists) { // somebody was quicker
-			return id, err
-		}
+	e, err := c.EnsureExperiment(ctx, t.Experiment, ExperimentOptions{})
+	if err == nil && t.ExperimentID != "" && t.ExperimentID != e.ID {
+		return "", invalid("TargetExperiment", "experiment %q has the ID %s, not %s: drop MLFLOW_EXPERIMENT_NAME or MLFLOW_EXPERIMENT_ID", t.Experiment, e.ID, t.ExperimentID)
 	}
-	return "", &mlops.Error{Kind: mlops.ErrConflict, Service: "mlflow", Op: "TargetExperiment", Message: fmt.Sprintf("experiment %q comes and goes", t.Experiment)}
+	return e.ID, err
 }
 
 // loginName is the name that Python's getpass.getuser gives.

@@ -114,7 +114,7 @@ func TestEachVariableBecomesAnOption(t *testing.T) {
 		"MLFLOW_TRACKING_URI": "http://a", "MLFLOW_REGISTRY_URI": "http://b", "MLFLOW_WORKSPACE": " team ",
 		"MLFLOW_TRACKING_INSECURE_TLS": "TRUE", "MLFLOW_TRACKING_SERVER_CERT_PATH": "/s", "MLFLOW_TRACKING_CLIENT_CERT_PATH": "/c",
 		"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "7", "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "2", "MLFLOW_HTTP_REQUEST_BACKOFF_JITTER": "1.5", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
-		"MLFLOW_EXPERIMENT_NAME": "e", "MLFLOW_EXPERIMENT_ID": "7", "MLFLOW_RUN_ID": "r",
+		"MLFLOW_EXPERIMENT_NAME": "e", "MLFLOW_EXPERIMENT_ID": "7", "MLFLOW_RUN_ID": "r", "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING": "false",
 		"MLFLOW_TRACKING_AWS_SIGV4": "false",
 	} {
 		t.Setenv(k, v)
@@ -123,7 +123,7 @@ func TestEachVariableBecomesAnOption(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, Options{
 		URL: "http://a", RegistryURL: "http://b", Workspace: "team", TLS: TLS{Insecure: true, ServerCert: "/s", ClientCert: "/c"},
-		Tries: 8, Backoff: 2 * time.Second, Timeout: 30 * time.Second, Target: Target{RunID: "r", Experiment: "e", ExperimentID: "7"},
+		Tries: 8, Backoff: 2 * time.Second, Timeout: 30 * time.Second, Target: Target{RunID: "r", Experiment: "e", ExperimentID: "7", NoSampling: true},
 	}, opt)
 	t.Setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
 	t.Setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0")

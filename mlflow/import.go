@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"slices"
 
 	"github.com/mlops-integration/mlops/internal/spool"
 )
@@ -119,29 +118,6 @@ func (c *Client) Import(ctx context.Context, from FileStore, opt ImportOptions) 
 	return out, nil
 }
 
-// DeletedRun returns a deleted run by its UID, which [Client.RunInfo] does not
-// find; by its ID it does.
-//
-// MLflow REST: POST /api/2.0/mlflow/runs/search
-func (c *Client) DeletedRun(ctx context.Context, uid string) (RunInfo, error) {
-	if !isUID(uid) {
-		return RunInfo{}, gone("DeletedRun", "there is no deleted run %s", uid)
-	}
-	var experiments []string
-	for e, err := range c.Experiments(ctx, ExperimentQuery{View: All}) {
-		if err != nil {
-			return RunInfo{}, err
-		}
-		experiments = append(experiments, e.ID)
-	}
-	for part := range slices.Chunk(experiments, 500) {
-		for r, err := range c.Runs(ctx, RunQuery{Experiments: part, Filter: "tags.`" + uidTag + "` = '" + uid + "'", View: Deleted}) {
-			return r, err
-		}
-	}
-	return RunInfo{}, gone("DeletedRun", "there is no deleted run %s", uid)
-}
-
 // importUID is the client-made ID of an imported run: its old ID, if that
 // looks like one.
 func importUID(old string) string {
@@ -155,9 +131,6 @@ func importUID(old string) string {
 // importRun brings one run over and notes in done what it did.
 func (c *Client) importRun(ctx context.Context, from FileStore, r storedRun, experiment string, theirs map[string]string, dry bool, done *Imported) {
 	there, err := c.RunInfo(ctx, importUID(r.ID))
-	if isNotFound(err) {
-		there, err = c.DeletedRun(ctx, importUID(r.ID)) // somebody did not want it
-	}
 	switch {
 	case err == nil && (there.UID == "" || there.Deleted || there.Tags[importedTag] != ""):
 		done.RunID, done.Outcome = there.ID, ImportPresent

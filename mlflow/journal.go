@@ -94,10 +94,22 @@ type openRuns struct {
 	mu          sync.Mutex
 	senders     map[*sender]struct{}
 	experiments map[string]string // ID by name, of those that were seen
+	resumed     bool              // the run of the client's target is taken
 
 	adopt        sync.Once // what earlier programs left
 	adopting     sync.WaitGroup
 	stopAdopting context.CancelFunc
+}
+
+// take is true once, if t names a run.
+func (o *openRuns) take(t Target) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if t.RunID == "" || o.resumed {
+		return false
+	}
+	o.resumed = true
+	return true
 }
 
 func (o *openRuns) add(s *sender) {

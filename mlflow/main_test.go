@@ -42,6 +42,9 @@ func AtEnd(end func()) { atEnd = append(atEnd, end) }
 
 // wholeSuite reports whether no flag leaves tests out.
 func wholeSuite() bool {
+	if testing.Short() {
+		return false
+	}
 	for _, f := range []string{"test.run", "test.skip", "test.list", "test.fuzz", "test.bench"} {
 		if flag.Lookup(f).Value.String() != "" {
 			return false

@@ -248,6 +248,7 @@ func TestAModelFromGoIsServedByMLflow(t *testing.T) {
 		t.Skip("starts a scoring server, and is not recorded")
 	}
 	s, c := connect(t)
+	since(t, s, "3.0", "a scoring server that goes with the FastAPI of its lock")
 	run, _ := startRun(t, s, c)
 	ctx, dir, name := t.Context(), t.TempDir(), s.Name("served")
 	write(t, dir, "model.py", echoModel)
@@ -271,9 +272,11 @@ func TestAModelFromGoIsServedByMLflow(t *testing.T) {
 	defer out.Close()
 	cmd.Stdout, cmd.Stderr = out, out
 	require.NoError(t, cmd.Start())
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
 	defer func() {
 		_ = cmd.Cancel()
-		_ = cmd.Wait()
+		<-ended
 	}()
 	ask := func() (string, error) {
 		req, err := http.NewRequestWithContext(ctx, "POST", "http://127.0.0.1:"+port+"/invocations", strings.NewReader(`{"inputs": [3, 4]}`))
@@ -297,7 +300,13 @@ func TestAModelFromGoIsServedByMLflow(t *testing.T) {
 			require.JSONEq(t, `{"predictions": [6, 8]}`, got)
 			return
 		}
-		<-tick.C
+		select {
+		case <-tick.C:
+		case err := <-ended:
+			ended <- err
+			b, _ := os.ReadFile(log)
+			t.Fatalf("the scoring server ended: %v\n%s", err, b)
+		}
 	}
 	b, _ := os.ReadFile(log)
 	t.Fatalf("the scoring server does not answer: %s", b)

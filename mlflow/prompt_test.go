@@ -13,6 +13,7 @@ import (
 
 func TestPromptsAreReadAndWrittenAsPythonDoes(t *testing.T) {
 	s, c := connect(t)
+	since(t, s, "3.0", "mlflow.genai")
 	ctx := t.Context()
 	name, other, exp := s.Name("greeting"), s.Name("model"), s.Name("exp")
 	id, err := c.CreateExperiment(ctx, exp, ExperimentOptions{})

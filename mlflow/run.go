@@ -23,6 +23,7 @@ type RunOptions struct {
 	Tags        map[string]string
 	Parent      string // the run, by ID or UID, that this one is nested in
 	KeepStatus  bool   // ResumeRun leaves a run that has ended as it is; what is logged is added all the same
+	New         bool   // StartRun begins a run even if Options.Target names one
 
 	Sampler     Sampler       // system metrics; nil: none
 	SampleEvery time.Duration // 0: 10 s; never below 1 s
@@ -75,6 +76,10 @@ type Run struct {
 // that got lost does not lead to a second run: each run carries its UID as the
 // tag "mlops.run_uid".
 //
+// If [Options.Target] names a run, as MLFLOW_RUN_ID does, the client's first
+// StartRun is a [Client.ResumeRun] of it, as Python's start_run is; a nested run
+// and one with opt.New are not.
+//
 // The tags mlflow.user, mlflow.source.name and mlflow.source.type are set as
 // Python sets them, unless given.
 //
@@ -83,6 +88,9 @@ func (c *Client) StartRun(ctx context.Context, experiment Experiment, opt RunOpt
 	const op = "StartRun"
 	if err := ctx.Err(); err != nil {
 		return nil, context.Cause(ctx)
+	}
+	if !opt.New && opt.Parent == "" && c.runs.take(c.target) {
+		return c.ResumeRun(ctx, c.target.RunID, opt)
 	}
 	ref := experimentRef{ID: experiment.ID, Name: experiment.Name, Location: experiment.ArtifactLocation, Tags: experiment.Tags}
 	if ref.ID == "" && ref.Name == "" {

@@ -24,7 +24,7 @@ func since(t *testing.T, s *cassette.Session, release, calls string) {
 	v, err := c.Version(t.Context())
 	require.NoError(t, err)
 	if older(v, release) {
-		t.Skipf("MLflow %s does not have %s; they came with %s", v, calls, release)
+		t.Skipf("MLflow %s does not have %s; that came with %s", v, calls, release)
 	}
 }
 

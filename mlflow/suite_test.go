@@ -256,6 +256,32 @@ func TestARefusedRecordDoesNotTakeTheOthersWithIt(t *testing.T) {
 	require.Equal(t, "yes", info.Tags["kept"])
 }
 
+func TestTheFirstStartRunGoesOnWithTheRunThatIsNamed(t *testing.T) {
+	s, c := connect(t)
+	outer, exp := startRun(t, s, c)
+	ctx := t.Context()
+	id, err := outer.ID(ctx)
+	require.NoError(t, err)
+	inner := clientOf(t, s, s.HTTP)
+	inner.target = Target{RunID: id, ExperimentID: exp}
+	begun := func(o RunOptions) string {
+		t.Helper()
+		run, err := inner.StartRun(ctx, Experiment{ID: exp}, o)
+		require.NoError(t, err)
+		defer func() { require.NoError(t, run.End(ctx, nil)) }()
+		got, err := run.ID(ctx)
+		require.NoError(t, err)
+		return got
+	}
+	require.NotEqual(t, id, begun(RunOptions{New: true, Tags: plain}))
+	require.NotEqual(t, id, begun(RunOptions{Parent: id, Tags: plain}))
+	require.Equal(t, id, begun(RunOptions{Tags: map[string]string{"inner": "yes"}}))
+	require.NotEqual(t, id, begun(RunOptions{Tags: plain}), "as in Python, the second is a run of its own")
+	info, err := c.RunInfo(ctx, id)
+	require.NoError(t, err)
+	require.Equal(t, "yes", info.Tags["inner"])
+}
+
 func TestARunIsResumedEndedAndNested(t *testing.T) {
 	s, c := connect(t)
 	run, exp := startRun(t, s, c)

@@ -22,7 +22,8 @@ func is(t *testing.T, err, kind error) {
 }
 
 func TestTheServerTellsHowItIsSetUp(t *testing.T) {
-	_, c := connect(t)
+	s, c := connect(t)
+	since(t, s, "3.17", "a call that tells how it is set up")
 	ctx := t.Context()
 	require.NoError(t, c.Health(ctx))
 	info, err := c.ServerInfo(ctx)
@@ -34,6 +35,7 @@ func TestTheServerTellsHowItIsSetUp(t *testing.T) {
 
 func TestDoReachesWhatHasNoMethod(t *testing.T) {
 	s, c := connect(t)
+	since(t, s, "3.17", "all the calls that are asked here")
 	ctx := t.Context()
 	run, exp := startRun(t, s, c)
 	id, _ := run.ID(ctx)
@@ -81,6 +83,7 @@ func TestDoReachesWhatHasNoMethod(t *testing.T) {
 
 func TestExperimentsAreRenamedAndTellTheirDatasets(t *testing.T) {
 	s, c := connect(t)
+	since(t, s, "3.17", "tags of experiments that can be deleted")
 	ctx := t.Context()
 	run, exp := startRun(t, s, c)
 	require.NoError(t, run.LogInputs(ctx, DatasetInput{Name: "wine", Digest: "abc", SourceType: "dvc", Source: "{}", Context: "training"}))
@@ -106,6 +109,7 @@ func TestExperimentsAreRenamedAndTellTheirDatasets(t *testing.T) {
 
 func TestOneThingIsWrittenToARunThatHasEnded(t *testing.T) {
 	s, c := connect(t)
+	since(t, s, "3.0", "outputs, nor the same NaN twice")
 	ctx := t.Context()
 	run, _ := startRun(t, s, c)
 	id, _ := run.ID(ctx)
@@ -188,6 +192,7 @@ func TestHistoriesOfSeveralRunsAreReadWhole(t *testing.T) {
 
 func TestLoggedModelsAreMadeSearchedAndDeleted(t *testing.T) {
 	s, c := connect(t)
+	since(t, s, "3.0", "logged models")
 	ctx := t.Context()
 	run, exp := startRun(t, s, c)
 	id, _ := run.ID(ctx)
@@ -325,6 +330,7 @@ func TestAModelWhoseRenamingGotNoAnswerIsNotRenamedTwice(t *testing.T) {
 
 func TestEvaluationDatasetsKeepTheirRecords(t *testing.T) {
 	s, c := connect(t)
+	since(t, s, "3.17", "evaluation data sets as they are there")
 	ctx := t.Context()
 	exp, err := c.CreateExperiment(ctx, s.Name("exp"), ExperimentOptions{})
 	require.NoError(t, err)
@@ -396,6 +402,7 @@ func TestEvaluationDatasetsKeepTheirRecords(t *testing.T) {
 
 func TestScorersHaveVersionsAndOnlineSettings(t *testing.T) {
 	s, c := connect(t)
+	since(t, s, "3.17", "scorers as they are there")
 	ctx := t.Context()
 	exp, err := c.CreateExperiment(ctx, s.Name("exp"), ExperimentOptions{})
 	require.NoError(t, err)

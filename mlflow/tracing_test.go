@@ -16,6 +16,7 @@ import (
 func traced(t *testing.T) (c *Client, exp string, spans []Span, python func(script string, args ...string) string) {
 	t.Helper()
 	s, c := connect(t)
+	since(t, s, "3.17", "spans and assessments as they are there")
 	exp, err := c.CreateExperiment(t.Context(), s.Name("exp"), ExperimentOptions{})
 	require.NoError(t, err)
 	id := "tr-" + c.newUID()
@@ -80,6 +81,7 @@ print(len(t.data.spans), r.name, r.span_type, r.inputs, r.outputs, r.attributes[
 
 func TestTracesAreBegunEndedTaggedSearchedAndDeleted(t *testing.T) {
 	s, c := connect(t)
+	since(t, s, "3.17", "traces as they are there")
 	ctx := t.Context()
 	run, exp := startRun(t, s, c)
 	runID, _ := run.ID(ctx)

@@ -13,10 +13,13 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"io/fs"
+	"iter"
 	"regexp"
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/mlops-integration/mlops"
 )
@@ -33,8 +36,53 @@ type Store interface {
 
 	// Put stores body under key, whole or not at all. The bytes must have the
 	// given md5 (32 hex digits); if they do not, nothing is stored and the
-	// error matches [mlops.ErrInvalid]. An existing object is replaced.
+	// error matches [mlops.ErrInvalid]. An existing object is replaced. The
+	// body is read from its start whatever was read of it before, more than
+	// once if it has to be.
 	Put(ctx context.Context, key string, body *io.SectionReader, md5 string) error
+}
+
+// Object is what a remote holds under a key.
+type Object struct {
+	Key       string
+	SizeBytes int64
+}
+
+// Lister is a [Store] that can tell what it holds. HTTP servers cannot.
+type Lister interface {
+	// List yields the objects whose keys begin with prefix, which is empty or
+	// ends with "/", in no particular order.
+	List(ctx context.Context, prefix string) iter.Seq2[Object, error]
+}
+
+// Remover is a [Store] that can delete.
+type Remover interface {
+	// Remove deletes an object. One that is not there is no error.
+	Remove(ctx context.Context, key string) error
+}
+
+// Upload is an upload that was begun and neither finished nor taken back: the
+// program that began it was killed, or is still at work.
+type Upload struct {
+	Key   string // of the object it was to become; "" when the remote does not tell
+	ID    string // the remote's name for it
+	Began time.Time
+}
+
+// Uploads is a [Store] that keeps parts of unfinished uploads, which cost
+// space. They are never taken for objects.
+type Uploads interface {
+	Unfinished(ctx context.Context) iter.Seq2[Upload, error]
+	Discard(ctx context.Context, u Upload) error
+}
+
+// CheckKey refuses a key that could lead out of a remote. Drivers call it
+// before they make a path of a key. The error matches [mlops.ErrInvalid].
+func CheckKey(key string) error {
+	if !fs.ValidPath(key) || key == "." || strings.ContainsAny(key, "\\\x00") {
+		return fmt.Errorf("dvc: remote key %q: %w", key, mlops.ErrInvalid)
+	}
+	return nil
 }
 
 // Config is one remote of the DVC configuration.
@@ -42,7 +90,14 @@ type Config struct {
 	Name    string
 	URL     string            // as DVC resolves it: a directory's absolute path, or scheme://…
 	Options map[string]string // all keys of the section but url; may hold secrets
+	Limit   *Limit            // of bytes per second; nil is none
 }
+
+// String leaves out the options, and the URL, which may hold a password.
+func (c Config) String() string { return fmt.Sprintf("remote %q", c.Name) }
+
+// GoString is String.
+func (c Config) GoString() string { return c.String() }
 
 // Opener opens the remote that c describes. It makes no request that could
 // change something.

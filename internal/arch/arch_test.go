@@ -33,7 +33,7 @@ var may = map[string][]string{
 	"rayserve":           {".", "internal/transport"},
 	"evidently":          {".", "internal/transport"},
 	"applesilicon":       {"."},
-	"client":             {".", "internal/stackfile", "mlflow", "mlflow/s3store", "dvc", "dvc/remote", "dvc/remote/local", "airflow", "rayserve", "evidently", "applesilicon"},
+	"client":             {".", "internal/stackfile", "mlflow", "mlflow/s3store", "dvc", "dvc/remote", "dvc/remote/local", "dvc/remote/s3", "airflow", "rayserve", "evidently", "applesilicon"},
 	"compose":            {".", "internal/stackfile", "mlflow", "airflow", "rayserve", "evidently"},
 	"agent":              {".", "client", "mlflow", "applesilicon"},
 	"gateway":            {".", "client"},
@@ -51,6 +51,7 @@ var only = map[string][]string{
 	"github.com/spf13/viper":                {"client", "cli"},
 	"github.com/aws/aws-sdk-go-v2":          {"dvc/remote", "mlflow/s3store"},
 	"github.com/fergusstrange":              {"compose"},
+	"modernc.org/sqlite":                    {"dvc"},
 }
 
 type imported struct{ pkg, file, path string }

@@ -18,8 +18,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"iter"
 	"net/url"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -42,13 +44,14 @@ func open(_ context.Context, c remote.Config) (remote.Store, error) {
 	if !filepath.IsAbs(dir) {
 		return nil, fmt.Errorf("dvc: remote %q: %q is not an absolute path: %w", c.Name, dir, mlops.ErrInvalid)
 	}
-	return &Store{dir: filepath.Clean(dir)}, nil
+	return &Store{dir: filepath.Clean(dir), limit: c.Limit}, nil
 }
 
 // Store is a remote in a directory.
 type Store struct {
-	dir  string
-	made sync.Map // directories known to exist
+	dir   string
+	limit *remote.Limit
+	made  sync.Map // directories known to exist
 }
 
 // New returns the remote in dir, an absolute path. The directory is created
@@ -56,8 +59,8 @@ type Store struct {
 func New(dir string) *Store { return &Store{dir: dir} }
 
 func (s *Store) path(key string) (string, error) {
-	if !filepath.IsLocal(filepath.FromSlash(key)) {
-		return "", fmt.Errorf("dvc: remote key %q: %w", key, mlops.ErrInvalid)
+	if err := remote.CheckKey(key); err != nil {
+		return "", err
 	}
 	return filepath.Join(s.dir, filepath.FromSlash(key)), nil
 }
@@ -86,9 +89,12 @@ func (s *Store) Missing(ctx context.Context, keys []string) ([]string, error) {
 }
 
 // Get opens an object.
-func (s *Store) Get(_ context.Context, key string) (io.ReadCloser, error) {
+func (s *Store) Get(ctx context.Context, key string) (io.ReadCloser, error) {
 	p, err := s.path(key)
 	if err != nil {
+		return nil, err
+	}
+	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
 	f, err := os.Open(p)
@@ -98,7 +104,15 @@ func (s *Store) Get(_ context.Context, key string) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, err
 	}
+	if s.limit != nil {
+		return limited{s.limit.Reader(ctx, f), f}, nil
+	}
 	return f, nil
+}
+
+type limited struct {
+	io.Reader
+	io.Closer
 }
 
 // Put copies body to a temporary file beside the object, checks its md5 and
@@ -129,7 +143,7 @@ func (s *Store) Put(ctx context.Context, key string, body *io.SectionReader, sum
 		}
 	}()
 	h := md5.New()
-	if _, err := io.Copy(io.MultiWriter(f, h), contextReader{ctx, body}); err != nil {
+	if _, err := io.Copy(io.MultiWriter(f, h), contextReader{ctx, s.limit.Reader(ctx, io.NewSectionReader(body, 0, body.Size()))}); err != nil {
 		return err
 	}
 	if got := hex.EncodeToString(h.Sum(nil)); got != sum {
@@ -142,6 +156,104 @@ func (s *Store) Put(ctx context.Context, key string, body *io.SectionReader, sum
 		return err
 	}
 	return os.Rename(tmp, p)
+}
+
+// isTemp tells the names of files that Put, or dvc, has not finished.
+func isTemp(name string) bool { return strings.HasPrefix(name, ".") && strings.HasSuffix(name, ".tmp") }
+
+// walk visits the files below prefix.
+func (s *Store) walk(ctx context.Context, prefix string, visit func(p string, d fs.DirEntry) error) error {
+	err := filepath.WalkDir(filepath.Join(s.dir, filepath.FromSlash(prefix)), func(p string, d fs.DirEntry, err error) error {
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		return visit(p, d)
+	})
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // nothing was put yet, or a file went away meanwhile
+	}
+	return err
+}
+
+// List walks the directory.
+func (s *Store) List(ctx context.Context, prefix string) iter.Seq2[remote.Object, error] {
+	return func(yield func(remote.Object, error) bool) {
+		if prefix != "" {
+			if err := remote.CheckKey(strings.TrimSuffix(prefix, "/")); err != nil {
+				yield(remote.Object{}, err)
+				return
+			}
+		}
+		err := s.walk(ctx, prefix, func(p string, d fs.DirEntry) error {
+			if isTemp(d.Name()) {
+				return nil
+			}
+			fi, err := d.Info()
+			if err != nil {
+				return err
+			}
+			rel, err := filepath.Rel(s.dir, p)
+			if err == nil && !yield(remote.Object{Key: filepath.ToSlash(rel), SizeBytes: fi.Size()}, nil) {
+				return errStop
+			}
+			return err
+		})
+		if err != nil && err != errStop {
+			yield(remote.Object{}, err)
+		}
+	}
+}
+
+var errStop = errors.New("enough")
+
+// Remove deletes an object.
+func (s *Store) Remove(ctx context.Context, key string) error {
+	p, err := s.path(key)
+	if err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := os.Remove(p); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// Unfinished lists the temporary files that a killed program left behind, dvc
+// included, and those of programs that are at work.
+func (s *Store) Unfinished(ctx context.Context) iter.Seq2[remote.Upload, error] {
+	return func(yield func(remote.Upload, error) bool) {
+		err := s.walk(ctx, "", func(p string, d fs.DirEntry) error {
+			if !isTemp(d.Name()) {
+				return nil
+			}
+			fi, err := d.Info()
+			if err != nil {
+				return err
+			}
+			rel, err := filepath.Rel(s.dir, p)
+			if err == nil && !yield(remote.Upload{ID: filepath.ToSlash(rel), Began: fi.ModTime()}, nil) {
+				return errStop
+			}
+			return err
+		})
+		if err != nil && err != errStop {
+			yield(remote.Upload{}, err)
+		}
+	}
+}
+
+// Discard deletes a temporary file.
+func (s *Store) Discard(ctx context.Context, u remote.Upload) error {
+	if !isTemp(path.Base(u.ID)) {
+		return fmt.Errorf("dvc: %q is not an unfinished upload: %w", u.ID, mlops.ErrInvalid)
+	}
+	return s.Remove(ctx, u.ID)
 }
 
 type contextReader struct {

@@ -1,11 +1,6 @@
 package local_test
 
 import (
-	"bytes"
-	"context"
-	"crypto/md5"
-	"encoding/hex"
-	"io"
 	"os"
 	"path/filepath"
 	"testing"
@@ -15,83 +10,45 @@ import (
 	"github.com/mlops-integration/mlops"
 	"github.com/mlops-integration/mlops/dvc/remote"
 	"github.com/mlops-integration/mlops/dvc/remote/local"
+	"github.com/mlops-integration/mlops/dvc/remote/remotetest"
 )
 
-func section(text string) (*io.SectionReader, string) {
-	sum := md5.Sum([]byte(text))
-	return io.NewSectionReader(bytes.NewReader([]byte(text)), 0, int64(len(text))), hex.EncodeToString(sum[:])
+func TestADirectoryConformsAsRemote(t *testing.T) {
+	remotetest.Conformance(t, func(t *testing.T) remote.Store { return local.New(filepath.Join(t.TempDir(), "remote")) })
 }
 
-// files are all files below dir.
-func files(t *testing.T, dir string) []string {
-	t.Helper()
-	var out []string
-	require.NoError(t, filepath.WalkDir(dir, func(p string, d os.DirEntry, err error) error {
-		if err == nil && !d.IsDir() {
-			out = append(out, p)
-		}
-		return err
-	}))
-	return out
-}
-
-func TestAnObjectComesBackAsItWasPut(t *testing.T) {
+func TestObjectsAreReadOnlyBeforeTheyHaveTheirName(t *testing.T) {
 	dir := t.TempDir()
-	s := local.New(dir)
-	const key = "files/md5/ab/cdef"
-	missing, err := s.Missing(t.Context(), []string{key})
-	require.NoError(t, err)
-	require.Equal(t, []string{key}, missing)
-	_, err = s.Get(t.Context(), key)
-	require.ErrorIs(t, err, mlops.ErrNotFound)
-
-	for range 2 { // the second replaces the first, read-only as that is
-		body, sum := section("hello")
-		require.NoError(t, s.Put(t.Context(), key, body, sum))
-	}
-	info, err := os.Stat(filepath.Join(dir, key))
+	body, sum := remotetest.Body(1, 10)
+	require.NoError(t, local.New(dir).Put(t.Context(), "files/md5/ab/cdef", body, sum))
+	info, err := os.Stat(filepath.Join(dir, "files/md5/ab/cdef"))
 	require.NoError(t, err)
 	require.Equal(t, os.FileMode(0o444), info.Mode(), "DVC trusts objects of this mode only")
-	r, err := s.Get(t.Context(), key)
-	require.NoError(t, err)
-	got, err := io.ReadAll(r)
-	require.NoError(t, err)
-	require.NoError(t, r.Close())
-	require.Equal(t, "hello", string(got))
-	missing, err = s.Missing(t.Context(), []string{key, "files/md5/00/00"})
-	require.NoError(t, err)
-	require.Equal(t, []string{"files/md5/00/00"}, missing)
 }
 
-func TestABadObjectLeavesNothing(t *testing.T) {
+func TestWhatAKilledProgramLeftIsFoundAndDiscarded(t *testing.T) {
 	dir := t.TempDir()
 	s := local.New(dir)
-	body, _ := section("hello")
-	_, other := section("other")
-	require.ErrorIs(t, s.Put(t.Context(), "files/md5/ab/cdef", body, other), mlops.ErrInvalid)
-	require.Empty(t, files(t, dir))
-
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	body, sum := section("hello")
-	require.ErrorIs(t, s.Put(ctx, "files/md5/ab/cdef", body, sum), context.Canceled)
-	require.Empty(t, files(t, dir))
-	_, err := s.Missing(ctx, []string{"a"})
-	require.ErrorIs(t, err, context.Canceled)
-}
-
-func TestNoKeyLeadsOutOfTheRemote(t *testing.T) {
-	dir := t.TempDir()
-	s := local.New(filepath.Join(dir, "remote"))
-	for _, key := range []string{"../x", "/etc/hostname", "a/../../x", ""} {
-		body, sum := section("x")
-		require.ErrorIs(t, s.Put(t.Context(), key, body, sum), mlops.ErrInvalid, key)
-		_, err := s.Get(t.Context(), key)
-		require.ErrorIs(t, err, mlops.ErrInvalid, key)
-		_, err = s.Missing(t.Context(), []string{key})
-		require.ErrorIs(t, err, mlops.ErrInvalid, key)
+	body, sum := remotetest.Body(1, 10)
+	require.NoError(t, s.Put(t.Context(), "files/md5/ab/cdef", body, sum))
+	left := filepath.Join(dir, "files/md5/ab/.0123456789abcdefghijkl.tmp")
+	require.NoError(t, os.WriteFile(left, []byte("half"), 0o600))
+	for o, err := range s.List(t.Context(), "") {
+		require.NoError(t, err)
+		require.Equal(t, "files/md5/ab/cdef", o.Key)
 	}
-	require.Empty(t, files(t, dir))
+	var found []remote.Upload
+	for u, err := range s.Unfinished(t.Context()) {
+		require.NoError(t, err)
+		found = append(found, u)
+	}
+	require.Len(t, found, 1)
+	require.Equal(t, "files/md5/ab/.0123456789abcdefghijkl.tmp", found[0].ID)
+	require.False(t, found[0].Began.IsZero())
+	require.NoError(t, s.Discard(t.Context(), found[0]))
+	require.NoFileExists(t, left)
+	require.ErrorIs(t, s.Discard(t.Context(), remote.Upload{ID: "files/md5/ab/cdef"}), mlops.ErrInvalid)
+	require.FileExists(t, filepath.Join(dir, "files/md5/ab/cdef"))
 }
 
 func TestADirectoryIsNoObject(t *testing.T) {
@@ -106,7 +63,7 @@ func TestTheDriverOpensFolders(t *testing.T) {
 	dir := t.TempDir()
 	s, err := remote.Open(t.Context(), remote.Config{Name: "r", URL: dir})
 	require.NoError(t, err)
-	body, sum := section("x")
+	body, sum := remotetest.Body(1, 1)
 	require.NoError(t, s.Put(t.Context(), "k", body, sum))
 	require.FileExists(t, filepath.Join(dir, "k"))
 	_, err = remote.Open(t.Context(), remote.Config{Name: "r", URL: "relative"})

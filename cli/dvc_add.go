@@ -1,0 +1,77 @@
+package cli
+
+import (
+	"github.com/urfave/cli/v2"
+
+	"github.com/mlops-integration/mlops/dvc"
+)
+
+func dvcInitVerb(e *env, name string) *cli.Command {
+	return &cli.Command{
+		Name:  name,
+		Usage: "Make the folder a DVC repository, as dvc init does",
+		Description: `   git init && mlopsctl ` + verb(name) + `
+
+   Within a project it also points the repository at the project's remote, in
+   .dvc/config.local.`,
+		Action: func(c *cli.Context) error {
+			d, err := e.data(c)
+			if err != nil {
+				return err
+			}
+			return d.Init(c.Context)
+		},
+	}
+}
+
+func dvcAddVerb(e *env, name string) *cli.Command {
+	return &cli.Command{
+		Name:      name,
+		Usage:     "Track files or directories, as dvc add does",
+		ArgsUsage: "<path>...",
+		Description: `   mlopsctl ` + verb(name) + ` data/train.parquet
+   git add data/train.parquet.dvc data/.gitignore`,
+		Flags: []cli.Flag{globFlag()},
+		Action: e.inRepo(func(c *cli.Context, r *dvc.Repo) error {
+			paths, err := operands(c)
+			if err != nil {
+				return err
+			}
+			out, err := r.Add(c.Context, paths...)
+			if err != nil {
+				return err
+			}
+			return e.outputs(out)
+		}),
+	}
+}
+
+// verb is how a verb of dvc is called in full.
+func verb(name string) string {
+	if len(name) > 4 && name[:4] == "dvc-" {
+		return name
+	}
+	return "dvc " + name
+}
+
+// outputs prints data that is tracked now.
+func (e *env) outputs(out []dvc.Output) error {
+	type outJSON struct {
+		Path      string `json:"path"`
+		DVCFile   string `json:"dvc_file"`
+		Hash      string `json:"md5"`
+		SizeBytes int64  `json:"size"`
+		Files     int    `json:"nfiles,omitempty"`
+	}
+	t := newTable("PATH", "MD5", "SIZE", "FILES")
+	var docs []outJSON
+	for _, o := range out {
+		size := sizeText(o.SizeBytes)
+		if o.SizeBytes < 0 {
+			size = "" // dvc drops it when a part of a directory is exchanged
+		}
+		t.row(o.Path, o.Hash, size, o.Files)
+		docs = append(docs, outJSON{o.Path, o.DVCFile, o.Hash, o.SizeBytes, o.Files})
+	}
+	return e.table(t, docs)
+}

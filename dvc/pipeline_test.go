@@ -1,0 +1,127 @@
+package dvc
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/mlops-integration/mlops"
+)
+
+func lockOf(outs ...string) string {
+	text := "schema: '2.0'\nstages:\n"
+	for _, o := range outs {
+		stage, p, _ := strings.Cut(o, "=")
+		text += "  " + stage + ":\n    cmd: x\n    outs:\n    - path: " + p + "\n      hash: md5\n      md5: " + strings.Repeat("a", 32) + "\n"
+	}
+	return text
+}
+
+func TestOutputsOfStagesHaveTheFlagsOfTheirDVCYAML(t *testing.T) {
+	for _, tt := range []struct{ name, yaml, lock, want string }{
+		{"no lock", "stages: {a: {cmd: x, outs: [o]}}", "", "a:s/o none"},
+		{"not in dvc.yaml", "stages: {a: {cmd: x}}", lockOf("a=o"), ""},
+		{"wdir", "stages: {a: {cmd: x, wdir: .., outs: [o]}}", lockOf("a=o"), "a:o"},
+		{"flags", "stages: {a: {cmd: x, outs: [{o: {cache: false}}]}}", lockOf("a=o"), "a:s/o uncached"},
+		{"metric", "stages: {a: {cmd: x, metrics: [{o: {push: false}}]}}", lockOf("a=o"), "a:s/o unpushed"},
+		{"plots", "stages: {a: {cmd: x, plots: [{o: [{x: a, remote: r}, {x: b}]}]}}", lockOf("a=o"), "a:s/o @r"},
+		{"outside, only watched", "stages: {a: {cmd: x, outs: [{s3://b/o: {cache: false}}, {/abs: {cache: false}}]}}", lockOf("a=s3://b/o"), ""},
+		{"a template", "stages: {a: {cmd: x, outs: ['${x}.bin']}}", lockOf("a=big.bin"), "a:s/big.bin"},
+		{"a template that is not locked", "stages: {a: {cmd: x, outs: ['${x}.bin']}}", "", ""},
+		{"a template beside names", "stages: {a: {cmd: x, outs: [{o: {cache: false}}, '${x}']}}", lockOf("a=o"), "a:s/o uncached"},
+		{"foreach", "stages: {a: {foreach: [1, b], do: {cmd: x, outs: ['o-${item}']}}}", lockOf("a@1=o-1", "a@b=o-b", "a@gone=o-gone"), "a@1:s/o-1 a@b:s/o-b"},
+		{"foreach of a mapping", "stages: {a: {foreach: {k: {v: 1}}, do: {cmd: x, outs: ['o-${key}']}}}", lockOf("a@k=o-k", "a@l=o-l"), "a@k:s/o-k"},
+		{"foreach of mappings", "stages: {a: {foreach: [{v: 1}, {v: 2}], do: {cmd: x, outs: ['o-${item.v}']}}}", lockOf("a@0=o-1", "a@1=o-2", "a@2=o-3"), "a@0:s/o-1 a@1:s/o-2"},
+		{"foreach of a template", "stages: {a: {foreach: '${l}', do: {cmd: x, outs: ['o-${item}']}}}", lockOf("a@z=o-z"), "a@z:s/o-z"},
+		{"matrix", "stages: {a: {matrix: {m: [1]}, cmd: x, outs: ['o-${item.m}']}}", lockOf("a@1=o-1"), "a@1:s/o-1"},
+		{"anchors", "x: &x [o]\nstages: {a: {cmd: x, outs: *x}}", lockOf("a=o"), "a:s/o"},
+		{"2.x", "stages: {a: {cmd: x, outs: [o]}}", strings.ReplaceAll(lockOf("a=o"), "      hash: md5\n", ""), "a:s/o legacy"},
+		{"twice in one stage", "stages: {a: {cmd: x, outs: [o], metrics: [o]}}", lockOf("a=o"), "a:s/o"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			files, err := parsePipeline("s/dvc.yaml", []byte(tt.yaml), []byte(tt.lock))
+			require.NoError(t, err)
+			var got []string
+			for _, f := range files {
+				for _, o := range f.outs {
+					s := f.stage + ":" + o.path
+					for _, flag := range []struct {
+						is   bool
+						name string
+					}{{o.oid == "", " none"}, {!o.cache, " uncached"}, {!o.push, " unpushed"}, {o.remote != "", " @" + o.remote}, {o.oid.legacy(), " legacy"}} {
+						if flag.is {
+							s += flag.name
+						}
+					}
+					got = append(got, s)
+				}
+			}
+			require.Equal(t, tt.want, strings.Join(got, " "))
+		})
+	}
+}
+
+func TestUnsafePipelinesAreRefused(t *testing.T) {
+	const outs = "stages: {a: {cmd: x, outs: [o]}}"
+	for _, tt := range []struct {
+		name, yaml, lock string
+		kind             error
+	}{
+		{"out above the repository", "stages: {a: {cmd: x, outs: [../../o]}}", "", mlops.ErrInvalid},
+		{"absolute out", "stages: {a: {cmd: x, outs: [/o]}}", "", mlops.ErrInvalid},
+		{"git's folder", "stages: {a: {cmd: x, wdir: .., outs: [.git/hooks/x]}}", "", mlops.ErrInvalid},
+		{"a template that became a path out", "stages: {a: {cmd: x, outs: ['${x}']}}", lockOf("a=../../o"), mlops.ErrInvalid},
+		{"wdir is a template", "stages: {a: {cmd: x, wdir: '${x}', outs: [o]}}", "", mlops.ErrUnsupported},
+		{"hash", outs, strings.ReplaceAll(lockOf("a=o"), "aaaa", "../"), mlops.ErrInvalid},
+		{"lock with an alias", outs, "schema: '2.0'\nx: &x 1\ny: *x\n", mlops.ErrInvalid},
+		{"lock of an unknown schema", outs, "schema: '3.0'\n", mlops.ErrUnsupported},
+		{"lock of no schema", outs, "a: {cmd: x}\n", mlops.ErrUnsupported},
+		{"key twice in lock", outs, "schema: '2.0'\nschema: '2.0'\n", mlops.ErrInvalid},
+		{"not yaml", "stages: [", "", mlops.ErrInvalid},
+		{"flag of another type", "stages: {a: {cmd: x, outs: [{o: {cache: maybe}}]}}", "", mlops.ErrInvalid},
+		{"output of another type", "stages: {a: {cmd: x, outs: [[o]]}}", "", mlops.ErrInvalid},
+		{"anchors without end", "a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b]\nd: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c]\ne: &e [*d,*d,*d,*d,*d,*d,*d,*d,*d]\nstages: {a: {cmd: x, outs: [*e,*e,*e,*e,*e,*e,*e,*e]}}", "", mlops.ErrInvalid},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := parsePipeline("s/dvc.yaml", []byte(tt.yaml), []byte(tt.lock))
+			require.ErrorIs(t, err, tt.kind)
+		})
+	}
+}
+
+func TestTwoTemplatesWithOtherFlagsAreNotGuessedAt(t *testing.T) {
+	files, err := parsePipeline("dvc.yaml", []byte("stages: {a: {cmd: x, outs: ['${x}.bin', {'${y}.bin': {push: false}}]}}"), []byte(lockOf("a=big.bin")))
+	require.NoError(t, err)
+	require.NotEmpty(t, files[0].outs[0].odd)
+}
+
+// Measured with dvc 3.67.1: dvc_data.hashfile.hash.file_md5(name="md5-dos2unix").
+func TestHashesOf2xFoldLineEndsAsDVC2Did(t *testing.T) {
+	mib := strings.Repeat("a", dos2unixChunk-1)
+	for _, tt := range []struct{ name, text, want string }{
+		{"empty", "", "d41d8cd98f00b204e9800998ecf8427e"},
+		{"text", "a\r\nb\r\n", plainMD5("a\nb\n")},
+		{"a lone CR", "a\rb", plainMD5("a\rb")},
+		{"zero byte", "a\r\n\x00", plainMD5("a\r\n\x00")},
+		{"zero byte beyond the first 512", strings.Repeat("a", 512) + "\r\n\x00", plainMD5(strings.Repeat("a", 512) + "\n\x00")},
+		{"three of ten are not text", "aaaaa\r\n\xff\xff\xff", plainMD5("aaaaa\n\xff\xff\xff")},
+		{"more than three", "aaaa\r\n\xff\xff\xff", plainMD5("aaaa\r\n\xff\xff\xff")},
+		{"across a MiB", mib + "\r\nb\r\n", plainMD5(mib + "\r\nb\n")},
+		{"a MiB that is not text", mib + "a" + "\x00\r\n", plainMD5(mib + "a\x00\r\n")},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			h := newHash(true)
+			for i := 0; i < len(tt.text); i += 1000 {
+				_, _ = h.Write([]byte(tt.text[i:min(i+1000, len(tt.text))]))
+			}
+			require.Equal(t, tt.want, sumHex(h))
+		})
+	}
+}
+
+func plainMD5(s string) string {
+	h := newHash(false)
+	_, _ = h.Write([]byte(s))
+	return sumHex(h)
+}

@@ -1,0 +1,216 @@
+package dvc
+
+import (
+	"context"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/mlops-integration/mlops"
+)
+
+// AddRemoteOptions are options of [Repo.AddRemote].
+type AddRemoteOptions struct {
+	Default bool   // make it core.remote
+	Local   bool   // write .dvc/config.local, which git ignores, instead of .dvc/config
+	Level   string // another level's file; "" is the repository's
+	Force   bool   // change the URL of an existing remote
+}
+
+// AddRemote writes a remote into the configuration, with the bytes that dvc
+// remote add writes into a configuration of its own making. Other lines of
+// the file, comments too, stay as they are. Names are folded to lower case.
+//
+// A relative url is a directory relative to the directory given to [Open]. A
+// URL with a password is refused for .dvc/config, which is committed.
+//
+// The error matches [mlops.ErrAlreadyExists] if the file has such a remote and
+// Force is not set.
+func (r *Repo) AddRemote(ctx context.Context, name, url string, o AddRemoteOptions) error {
+	name = strings.ToLower(name)
+	if err := checkRemoteName(name); err != nil {
+		return err
+	}
+	if url == "" || strings.ContainsAny(url, "\r\n\x00") {
+		return fail(mlops.ErrInvalid, "remote url %q", redact(url))
+	}
+	at := orDefault(o.Level, LevelRepo)
+	if o.Local {
+		at = LevelLocal
+	}
+	if redact(url) != url && at == LevelRepo {
+		return fail(mlops.ErrInvalid, "remote url with a password would be committed; use Local, or a url without it")
+	}
+	return r.edit(ctx, at, func(l level, data []byte, ini []iniSection) ([]byte, error) {
+		if !o.Force && slices.ContainsFunc(ini, func(s iniSection) bool { return sectionName(s.name) == remoteSection(name) }) {
+			return nil, fail(mlops.ErrAlreadyExists, "there is a remote %q already", name)
+		}
+		stored, err := r.storedPath(url, filepath.Dir(l.file))
+		if err != nil {
+			return nil, err
+		}
+		data = setINI(data, ini, remoteSection(name), "url", stored)
+		if !o.Default {
+			return data, nil
+		}
+		if ini, err = parseINI(data); err != nil {
+			return nil, err
+		}
+		return setINI(data, ini, "core", "remote", name), nil
+	})
+}
+
+// ModifyRemote sets an option of a configured remote at a level, "" being the
+// repository's; see [Repo.Set].
+//
+// The error matches [mlops.ErrNotFound] if there is no such remote.
+func (r *Repo) ModifyRemote(ctx context.Context, name, option, val, at string) error {
+	if err := r.needRemote(name); err != nil {
+		return err
+	}
+	return r.Set(ctx, "remote."+name+"."+option, val, at)
+}
+
+// SetDefaultRemote makes a configured remote core.remote at a level, "" being
+// the repository's; an empty name takes core.remote away there.
+//
+// The error matches [mlops.ErrNotFound] if there is no such remote.
+func (r *Repo) SetDefaultRemote(ctx context.Context, name, at string) error {
+	if name == "" {
+		return r.Unset(ctx, "core.remote", at)
+	}
+	if err := r.needRemote(name); err != nil {
+		return err
+	}
+	return r.Set(ctx, "core.remote", name, at)
+}
+
+// RemoveRemote takes a remote out of a level's file, "" being the repository's,
+// and core.remote from there and from the stronger levels where it names it.
+// What a stronger level adds to the remote (a secret, mostly) goes with it,
+// unless it has a URL of its own: dvc would refuse a remote without one.
+//
+// The error matches [mlops.ErrNotFound] if that level has no such remote.
+func (r *Repo) RemoveRemote(ctx context.Context, name, at string) error {
+	name, at = strings.ToLower(name), orDefault(at, LevelRepo)
+	err := r.edit(ctx, at, func(l level, data []byte, ini []iniSection) ([]byte, error) {
+		data, ok := removeSectionINI(data, ini, remoteSection(name))
+		if !ok {
+			return nil, noRemoteAt(name, l)
+		}
+		return data, nil
+	})
+	if err != nil {
+		return err
+	}
+	err = r.editAbove(ctx, at, func(_ level, data []byte, ini []iniSection) ([]byte, error) {
+		for _, s := range ini {
+			if sectionName(s.name) == remoteSection(name) && !s.has("url") {
+				data, _ = removeSectionINI(data, ini, remoteSection(name))
+				break
+			}
+		}
+		return data, nil
+	})
+	if err != nil {
+		return err
+	}
+	return r.replaceDefault(ctx, name, "", at)
+}
+
+// RenameRemote gives a remote of a level, "" being the repository's, another
+// name, and core.remote with it, there and at the stronger levels. What those
+// add to the remote is renamed, too.
+//
+// The error matches [mlops.ErrNotFound] if that level has no such remote, and
+// [mlops.ErrAlreadyExists] if the new name is taken.
+func (r *Repo) RenameRemote(ctx context.Context, from, to, at string) error {
+	from, to, at = strings.ToLower(from), strings.ToLower(to), orDefault(at, LevelRepo)
+	if err := checkRemoteName(to); err != nil {
+		return err
+	}
+	c, err := r.config()
+	if err != nil {
+		return err
+	}
+	if _, taken := c.sections[remoteSection(to)]; taken {
+		return fail(mlops.ErrAlreadyExists, "there is a remote %q already", to)
+	}
+	err = r.edit(ctx, at, func(l level, data []byte, ini []iniSection) ([]byte, error) {
+		data, ok := renameSectionINI(data, ini, remoteSection(from), remoteSection(to))
+		if !ok {
+			return nil, noRemoteAt(from, l)
+		}
+		return data, nil
+	})
+	if err != nil {
+		return err
+	}
+	err = r.editAbove(ctx, at, func(_ level, data []byte, ini []iniSection) ([]byte, error) {
+		data, _ = renameSectionINI(data, ini, remoteSection(from), remoteSection(to))
+		return data, nil
+	})
+	if err != nil {
+		return err
+	}
+	return r.replaceDefault(ctx, from, to, at)
+}
+
+// editAbove changes the files of all levels stronger than at.
+func (r *Repo) editAbove(ctx context.Context, at string, change func(l level, data []byte, ini []iniSection) ([]byte, error)) error {
+	levels := r.levels()
+	i := slices.IndexFunc(levels, func(l level) bool { return l.name == at })
+	for _, l := range levels[i+1:] {
+		if err := r.edit(ctx, l.name, change); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// replaceDefault changes core.remote where it is from, at a level and at all
+// that are stronger; to "" takes it away.
+func (r *Repo) replaceDefault(ctx context.Context, from, to, at string) error {
+	levels := r.levels()
+	first := slices.IndexFunc(levels, func(l level) bool { return l.name == at })
+	for _, l := range levels[first:] {
+		s, err := r.Setting("core.remote", l.name)
+		if err != nil || !strings.EqualFold(s.Value, from) {
+			continue
+		}
+		if to == "" {
+			err = r.Unset(ctx, "core.remote", l.name)
+		} else {
+			err = r.Set(ctx, "core.remote", to, l.name)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *Repo) needRemote(name string) error {
+	c, err := r.config()
+	if err != nil {
+		return err
+	}
+	if _, ok := c.sections[remoteSection(strings.ToLower(name))]; !ok {
+		return fail(mlops.ErrNotFound, "remote %q is not configured; run: mlopsctl dvc remote add %s <url>", name, name)
+	}
+	return nil
+}
+
+func remoteSection(name string) string { return `remote "` + name + `"` }
+
+func noRemoteAt(name string, l level) error {
+	return fail(mlops.ErrNotFound, "remote %q is not in %s", name, l.file)
+}
+
+// checkRemoteName refuses names that the configuration's syntax cannot hold.
+func checkRemoteName(name string) error {
+	if name == "" || strings.ContainsAny(name, "\"'[]#\r\n\x00") || strings.TrimSpace(name) != name {
+		return fail(mlops.ErrInvalid, "remote name %q", name)
+	}
+	return nil
+}

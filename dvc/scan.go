@@ -1,0 +1,119 @@
+package dvc
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"path"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// found is workspace content of an output, by path relative to it; "" is the
+// output itself when it is a file.
+type found map[string]foundFile
+
+type foundFile struct {
+	oid   oid // "" for what has no content that could be in the cache
+	link  bool
+	stamp stamp // of what the link points to, if it has content
+}
+
+// scan names the content that lies at a path in the workspace, by the kind of
+// hash that its output has. ok is false when nothing does. Under the lock, what
+// is known is not read.
+func (r *Repo) scan(ctx context.Context, di *ignoreFiles, rel string, legacy bool) (have found, isDir, ok bool, err error) {
+	own, err := statPath(r.abs(rel), false)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+		return nil, false, false, nil
+	}
+	if err != nil {
+		return nil, false, false, err
+	}
+	st, link := own, own.mode&fs.ModeSymlink != 0
+	if link {
+		st, err = statPath(r.abs(rel), true)
+	}
+	isDir = err == nil && st.mode.IsDir()
+	if err != nil || link && isDir || !isDir && !st.mode.IsRegular() {
+		return found{"": {"", link, own}}, false, true, nil // not content that we could have put there
+	}
+	if di.ignored(rel, isDir) {
+		return nil, false, false, nil
+	}
+	files := []dataFile{{"", link, st}}
+	if isDir {
+		if files, err = r.walkData(di, rel); err != nil {
+			return nil, true, true, err
+		}
+	}
+	names, err := r.hashFiles(ctx, rel, files, legacy)
+	if err != nil {
+		return nil, isDir, true, err
+	}
+	have = make(found, len(files))
+	for i, f := range files {
+		have[f.path] = foundFile{names[i], f.link, f.stamp}
+	}
+	return have, isDir, true, nil
+}
+
+// hashFiles names the contents of files below dir, as [Repo.walkData] lists
+// them. Under the lock, what is known is not read.
+func (r *Repo) hashFiles(ctx context.Context, dir string, files []dataFile, legacy bool) ([]oid, error) {
+	names := r.state().recall(ctx, dir, files, legacy)
+	return names, r.parallel(ctx, len(files), func(ctx context.Context, i int) error {
+		if names[i] != "" {
+			return nil
+		}
+		h, err := r.hashFile(ctx, path.Join(dir, files[i].path), legacy)
+		names[i] = h.oid
+		return err
+	})
+}
+
+// hashFile reads a workspace file and names its content, which is known from
+// then on.
+func (r *Repo) hashFile(ctx context.Context, rel string, legacy bool) (hashed, error) {
+	since := time.Now()
+	f, _, err := openRegular(r.abs(rel))
+	if err != nil {
+		return hashed{}, err
+	}
+	defer f.Close()
+	before, err := statFile(f)
+	if err != nil {
+		return hashed{}, err
+	}
+	sum, n, err := hashReader(ctx, f, newHash(legacy))
+	if err != nil {
+		return hashed{}, err
+	}
+	h := hashed{oid: oid(sum).as(legacy), size: n, mode: before.mode}
+	if after, err := statFile(f); err == nil && after == before {
+		r.state().keep(rel, h.oid, after, since)
+	}
+	return h, nil
+}
+
+// parallel calls do for 0 to n-1, as many at once as the repository's jobs, and
+// returns the first error.
+func (r *Repo) parallel(ctx context.Context, n int, do func(ctx context.Context, i int) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range min(r.jobs, n) {
+		wg.Go(func() {
+			for i := int(next.Add(1)) - 1; i < n && ctx.Err() == nil; i = int(next.Add(1)) - 1 {
+				if err := do(ctx, i); err != nil {
+					cancel(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	return context.Cause(ctx)
+}

@@ -1,0 +1,230 @@
+package dvc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/mlops-integration/mlops"
+)
+
+// The levels of the configuration, the weakest first.
+const (
+	LevelSystem = "system"
+	LevelGlobal = "global"
+	LevelRepo   = "repo"  // .dvc/config, which is committed
+	LevelLocal  = "local" // .dvc/config.local, which git ignores
+)
+
+// Setting is one option of the configuration.
+type Setting struct {
+	Name  string // core.remote, remote.store.url
+	Value string // of a path: absolute; of a secret: [redacted]
+	Level string
+	File  string // absolute
+}
+
+// Settings lists the options of one level, or of all levels when at is "", in
+// the order of the files. The stronger level comes later.
+func (r *Repo) Settings(at string) ([]Setting, error) {
+	levels, err := r.levelsAt(at)
+	if err != nil {
+		return nil, err
+	}
+	var out []Setting
+	for _, l := range levels {
+		ini, _, err := l.read()
+		if err != nil {
+			return nil, err
+		}
+		for _, s := range ini {
+			section := sectionName(s.name)
+			for _, k := range s.keys {
+				option := strings.ToLower(k.name)
+				v := value{items: k.items, level: l.name, dir: filepath.Dir(l.file)}
+				out = append(out, Setting{optionName(section, option), v.public(section, option), l.name, l.file})
+			}
+		}
+	}
+	return out, nil
+}
+
+// Setting returns the option called name (core.remote, remote.store.url) as it
+// holds, or as one level has it.
+//
+// The error matches [mlops.ErrNotFound] if it is not set.
+func (r *Repo) Setting(name, at string) (Setting, error) {
+	if _, _, err := splitOption(name); err != nil {
+		return Setting{}, err
+	}
+	all, err := r.Settings(at)
+	if err != nil {
+		return Setting{}, err
+	}
+	for _, s := range slices.Backward(all) {
+		if strings.EqualFold(s.Name, name) {
+			return s, nil
+		}
+	}
+	return Setting{}, fail(mlops.ErrNotFound, "option %s is not set", name)
+}
+
+// Set gives an option a value, in the bytes that dvc config and dvc remote
+// modify write; other lines, comments too, stay. at is a level, "" the
+// repository's. A relative path is relative to the directory given to [Open].
+//
+// The error matches [mlops.ErrInvalid] for an option or a value that dvc would
+// refuse, and for a secret at the level that is committed.
+func (r *Repo) Set(ctx context.Context, name, val, at string) error {
+	section, option, err := splitOption(name)
+	if err != nil {
+		return err
+	}
+	if section == "core" && option == "remote" {
+		val = strings.ToLower(val)
+	}
+	if err := checkOption(section, option, val); err != nil {
+		return err
+	}
+	at = orDefault(at, LevelRepo)
+	if at == LevelRepo && hasSecret(section, option, val) {
+		return fail(mlops.ErrInvalid, "%s holds a secret, and .dvc/config is committed; set it at the local level (--local)", name)
+	}
+	return r.edit(ctx, at, func(l level, data []byte, ini []iniSection) ([]byte, error) {
+		if kind, _ := optionKind(section, option); kind == isPath {
+			if val, err = r.storedPath(val, filepath.Dir(l.file)); err != nil {
+				return nil, err
+			}
+		}
+		return setINI(data, ini, section, option, val), nil
+	})
+}
+
+// Unset takes an option away from a level, "" being the repository's.
+//
+// The error matches [mlops.ErrNotFound] if the level does not set it.
+func (r *Repo) Unset(ctx context.Context, name, at string) error {
+	section, option, err := splitOption(name)
+	if err != nil {
+		return err
+	}
+	return r.edit(ctx, orDefault(at, LevelRepo), func(l level, data []byte, ini []iniSection) ([]byte, error) {
+		data, ok := unsetINI(data, ini, section, option)
+		if !ok {
+			return nil, fail(mlops.ErrNotFound, "option %s is not set in %s", name, l.file)
+		}
+		return data, nil
+	})
+}
+
+// public is a value that may be printed.
+func (v value) public(section, option string) string {
+	kind, _ := optionKind(section, option)
+	switch text := v.text(); {
+	case kind == isSecret:
+		return mlops.Redacted
+	case kind == isPath:
+		return redact(v.resolve())
+	default:
+		return redact(text)
+	}
+}
+
+// storedPath is how a path given by the caller stands in a file of dir.
+func (r *Repo) storedPath(p, dir string) (string, error) {
+	if urlScheme.MatchString(p) || filepath.IsAbs(p) || p == "~" || strings.HasPrefix(p, "~/") {
+		return p, nil
+	}
+	rel, err := filepath.Rel(dir, filepath.Join(r.base, p))
+	return filepath.ToSlash(rel), err
+}
+
+// splitOption takes a name apart: core.remote, remote.store.url.
+func splitOption(name string) (section, option string, err error) {
+	bad := fail(mlops.ErrInvalid, "option %q; want section.option or remote.name.option", name)
+	parts := strings.Split(strings.ToLower(name), ".")
+	switch {
+	case slices.Contains(parts, ""):
+		return "", "", bad
+	case len(parts) == 2:
+		return parts[0], parts[1], nil
+	case len(parts) == 3 && (parts[0] == "remote" || parts[0] == "db"):
+		if err := checkRemoteName(parts[1]); err != nil {
+			return "", "", err
+		}
+		return parts[0] + ` "` + parts[1] + `"`, parts[2], nil
+	}
+	return "", "", bad
+}
+
+// levelsAt returns the level called name, or all of them for "".
+func (r *Repo) levelsAt(name string) ([]level, error) {
+	all := r.levels()
+	if name == "" {
+		return all, nil
+	}
+	for _, l := range all {
+		if l.name == name {
+			return []level{l}, nil
+		}
+	}
+	return nil, fail(mlops.ErrInvalid, "there is no configuration level %q", name)
+}
+
+// read parses the level's file; a missing file has no sections.
+func (l level) read() ([]iniSection, []byte, error) {
+	data, err := os.ReadFile(l.file)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) && l.name == LevelSystem {
+		return nil, nil, nil
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	ini, err := parseINI(data)
+	if err != nil {
+		err = fmt.Errorf("dvc: %s: %w", l.file, err)
+	}
+	return ini, data, err
+}
+
+// edit changes the file of one level, under the repository's lock.
+func (r *Repo) edit(ctx context.Context, at string, change func(l level, data []byte, ini []iniSection) ([]byte, error)) error {
+	levels, err := r.levelsAt(at)
+	if err != nil {
+		return err
+	}
+	unlock, err := r.lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	return levels[0].edit(change)
+}
+
+func (l level) edit(change func(l level, data []byte, ini []iniSection) ([]byte, error)) error {
+	ini, data, err := l.read()
+	if err != nil {
+		return err
+	}
+	changed, err := change(l, data, ini)
+	if err != nil || string(changed) == string(data) {
+		return err
+	}
+	if _, err := parseINI(changed); err != nil {
+		return fmt.Errorf("dvc: %s would not be readable after the change: %w", l.file, err)
+	}
+	if err := os.MkdirAll(filepath.Dir(l.file), 0o777); err != nil {
+		return err
+	}
+	root, err := os.OpenRoot(filepath.Dir(l.file))
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	return writeFile(root, filepath.Base(l.file), changed)
+}

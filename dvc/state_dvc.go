@@ -1,0 +1,320 @@
+package dvc
+
+import (
+	"context"
+	"crypto/md5"
+	"database/sql"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"math/big"
+	"net/url"
+	"os"
+	"os/user"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"golang.org/x/sys/unix"
+	_ "modernc.org/sqlite" // dvc's database is SQLite
+)
+
+// dvcState is the database in which dvc remembers hashes of this repository:
+// rows of (absolute path, JSON) in a table of Python's diskcache. With its rows
+// read and written here, dvc does not hash again what we hashed, and we do not
+// what dvc hashed.
+//
+// Source: dvc/repo/__init__.py (site_cache_dir), dvc_data/hashfile/state.py and
+// cache.py, diskcache/core.py.
+type dvcState struct{ db *sql.DB }
+
+// dvcRow is the JSON of a row.
+type dvcRow struct {
+	Version  int               `json:"version"`
+	Checksum string            `json:"checksum"`
+	Size     int64             `json:"size"`
+	Hash     map[string]string `json:"hash_info"`
+}
+
+// checksum is what dvc compares a file's stat with. It lacks the ctime, and its
+// mtime is a float with steps of about 240 ns.
+func (s stamp) checksum() string {
+	return tokenize(fmt.Sprintf("([%d, %s, %d],)", s.ino, pyFloat(s.mtime), s.size))
+}
+
+// tokenize is the number that an md5 in hex is. Source: fsspec/utils.py.
+func tokenize(text string) string {
+	sum := md5.Sum([]byte(text))
+	return new(big.Int).SetBytes(sum[:]).String()
+}
+
+// pyFloat prints a time in ns as Python prints st_mtime, a float in seconds.
+func pyFloat(ns int64) string {
+	sec := ns / 1e9
+	if ns%1e9 < 0 {
+		sec--
+	}
+	// The conversion keeps a compiler from fusing the two roundings into one.
+	s := strconv.FormatFloat(float64(sec)+float64(1e-9*float64(ns-sec*1e9)), 'f', -1, 64)
+	if !strings.Contains(s, ".") {
+		s += ".0"
+	}
+	return s
+}
+
+// pyString prints a text as Python's repr does. ok is false for what Python
+// would print as escapes, which paths hardly have.
+func pyString(s string) (repr string, ok bool) {
+	if !utf8.ValidString(s) || strings.ContainsFunc(s, func(c rune) bool { return !unicode.IsPrint(c) }) {
+		return "", false
+	}
+	quote := "'"
+	if strings.Contains(s, "'") && !strings.Contains(s, `"`) {
+		quote = `"`
+	}
+	s = strings.ReplaceAll(s, `\`, `\\`)
+	return quote + strings.ReplaceAll(s, quote, `\`+quote) + quote, true
+}
+
+// dvcStateDir is the folder of this repository in dvc's site cache, as dvc
+// names it; "" if it cannot be known.
+func (r *Repo) dvcStateDir() string {
+	site := os.Getenv("DVC_SITE_CACHE_DIR")
+	if site == "" {
+		if cfg, err := r.config(); err == nil {
+			if v, ok := cfg.get("core", "site_cache_dir"); ok {
+				site = v.resolve()
+			}
+		}
+	}
+	if site == "" {
+		site = "/var/tmp/dvc"
+		if runtime.GOOS == "darwin" {
+			site = "/Library/Caches/dvc"
+		}
+	}
+	var born unix.Stat_t
+	btime := r.abs(".dvc/tmp/btime")
+	if f, err := os.OpenFile(btime, os.O_WRONLY|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, 0o666); err == nil {
+		_ = f.Close() // dvc makes it where it is missing
+	}
+	root, ok := pyString(r.root)
+	if unix.Lstat(btime, &born) != nil || !ok {
+		return ""
+	}
+	name := ""
+	for _, v := range []string{"LOGNAME", "USER", "LNAME", "USERNAME"} {
+		if name = os.Getenv(v); name != "" {
+			break
+		}
+	}
+	if name == "" {
+		u, err := user.Current()
+		if err != nil {
+			return ""
+		}
+		name = u.Username
+	}
+	who, ok := pyString(name)
+	if !ok {
+		return ""
+	}
+	token := md5.Sum(fmt.Appendf(nil, "(%s, None, %s, %s, 3, 0)", root, pyFloat(born.Mtim.Nano()), who))
+	return filepath.Join(site, "repo", hex.EncodeToString(token[:]))
+}
+
+// askDVC returns what dvc knows of files, given by path from the root.
+func (r *Repo) askDVC(ctx context.Context, files map[string]stamp) map[string]oid {
+	d, err := r.openDVCState(false)
+	if err != nil {
+		return nil
+	}
+	defer d.close()
+	known, _ := d.find(ctx, r.root, files, time.Now())
+	return known
+}
+
+// tellDVC writes what was learned into dvc's database.
+func (r *Repo) tellDVC(all []learned) {
+	d, err := r.openDVCState(true)
+	if err != nil {
+		return
+	}
+	defer d.close()
+	_ = d.tell(r.root, all)
+}
+
+// openDVCState opens dvc's database; with create it makes it as dvc would. It
+// is left alone when it belongs to somebody else: the folder above is open to
+// all users of the machine.
+func (r *Repo) openDVCState(create bool) (*dvcState, error) {
+	dir := r.dvcStateDir()
+	if dir == "" {
+		return nil, fs.ErrNotExist
+	}
+	if create {
+		if err := os.MkdirAll(filepath.Dir(dir), 0o777); err != nil {
+			return nil, err
+		}
+		_ = os.Chmod(filepath.Dir(dir), 0o777) // as dvc makes it
+		if err := os.MkdirAll(filepath.Join(dir, "hashes", "local"), 0o755); err != nil {
+			return nil, err
+		}
+	}
+	var st unix.Stat_t
+	if err := unix.Lstat(dir, &st); err != nil {
+		return nil, err
+	}
+	if uint32(st.Mode)&unix.S_IFMT != unix.S_IFDIR || int(st.Uid) != os.Geteuid() {
+		return nil, fs.ErrPermission
+	}
+	file := filepath.Join(dir, "hashes", "local", "cache.db")
+	_, err := os.Lstat(file)
+	if err != nil && !create {
+		return nil, err
+	}
+	dsn := url.URL{Scheme: "file", OmitHost: true, Path: file, RawQuery: url.Values{"_pragma": {
+		"busy_timeout(1000)", "auto_vacuum(1)", "journal_mode(WAL)", "synchronous(1)",
+	}}.Encode()}
+	db, err := sql.Open("sqlite", dsn.String())
+	if err != nil {
+		return nil, err
+	}
+	db.SetMaxOpenConns(1)
+	d := &dvcState{db}
+	if create {
+		err = d.makeTables()
+	}
+	if err != nil {
+		_ = d.close()
+		return nil, err
+	}
+	return d, nil
+}
+
+func (d *dvcState) close() error { return d.db.Close() }
+
+// makeTables makes what diskcache makes, unless it is there.
+func (d *dvcState) makeTables() error {
+	tx, err := d.db.Begin()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback() }()
+	for _, s := range dvcTables {
+		if _, err := tx.Exec(s); err != nil {
+			return err
+		}
+	}
+	return tx.Commit()
+}
+
+var dvcTables = []string{
+	`CREATE TABLE IF NOT EXISTS Settings ( key TEXT NOT NULL UNIQUE, value)`,
+	`INSERT OR IGNORE INTO Settings VALUES ('count', 0), ('size', 0), ('hits', 0), ('misses', 0), ('statistics', 0),
+		('tag_index', 0), ('eviction_policy', 'least-recently-stored'), ('size_limit', 1073741824), ('cull_limit', 0),
+		('sqlite_auto_vacuum', 1), ('sqlite_cache_size', 8192), ('sqlite_journal_mode', 'wal'),
+		('sqlite_mmap_size', 67108864), ('sqlite_synchronous', 1), ('disk_min_file_size', 32768), ('disk_pickle_protocol', 4)`,
+	`CREATE TABLE IF NOT EXISTS Cache ( rowid INTEGER PRIMARY KEY, key BLOB, raw INTEGER, store_time REAL, expire_time REAL,` +
+		` access_time REAL, access_count INTEGER DEFAULT 0, tag BLOB, size INTEGER DEFAULT 0, mode INTEGER DEFAULT 0, filename TEXT, value BLOB)`,
+	`CREATE UNIQUE INDEX IF NOT EXISTS Cache_key_raw ON Cache(key, raw)`,
+	`CREATE INDEX IF NOT EXISTS Cache_expire_time ON Cache (expire_time)`,
+	`CREATE INDEX IF NOT EXISTS Cache_store_time ON Cache (store_time)`,
+	`CREATE TRIGGER IF NOT EXISTS Settings_count_insert AFTER INSERT ON Cache FOR EACH ROW BEGIN UPDATE Settings SET value = value + 1 WHERE key = "count"; END`,
+	`CREATE TRIGGER IF NOT EXISTS Settings_count_delete AFTER DELETE ON Cache FOR EACH ROW BEGIN UPDATE Settings SET value = value - 1 WHERE key = "count"; END`,
+	`CREATE TRIGGER IF NOT EXISTS Settings_size_insert AFTER INSERT ON Cache FOR EACH ROW BEGIN UPDATE Settings SET value = value + NEW.size WHERE key = "size"; END`,
+	`CREATE TRIGGER IF NOT EXISTS Settings_size_update AFTER UPDATE ON Cache FOR EACH ROW BEGIN UPDATE Settings SET value = value + NEW.size - OLD.size WHERE key = "size"; END`,
+	`CREATE TRIGGER IF NOT EXISTS Settings_size_delete AFTER DELETE ON Cache FOR EACH ROW BEGIN UPDATE Settings SET value = value - OLD.size WHERE key = "size"; END`,
+}
+
+// find returns the hashes that dvc knows of files, where they are safe.
+func (d *dvcState) find(ctx context.Context, root string, files map[string]stamp, now time.Time) (map[string]oid, error) {
+	found := map[string]oid{}
+	query := func(keys []any) error {
+		rows, err := d.db.QueryContext(ctx, "SELECT key, value FROM Cache WHERE raw = 1 AND key IN (?"+strings.Repeat(", ?", len(keys)-1)+")", keys...)
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var key, value string
+			if err := rows.Scan(&key, &value); err != nil {
+				return err
+			}
+			rel := strings.TrimPrefix(key, root+"/")
+			if o := trusted(value, files[rel], now); o != "" {
+				found[rel] = o
+			}
+		}
+		return rows.Err()
+	}
+	keys := make([]any, 0, len(files))
+	for rel := range files {
+		keys = append(keys, root+"/"+rel)
+	}
+	for part := range slices.Chunk(keys, 500) {
+		if err := query(part); err != nil {
+			return found, err
+		}
+	}
+	return found, nil
+}
+
+// trusted returns the hash of dvc's row if it holds for the file with stamp s.
+// dvc does not look at the ctime: a row is safe only where the ctime tells that
+// nobody set the mtime back, and where both are old.
+func trusted(row string, s stamp, now time.Time) oid {
+	var v dvcRow
+	if json.Unmarshal([]byte(row), &v) != nil || v.Version != 1 || v.Checksum != s.checksum() {
+		return ""
+	}
+	if !s.settled(now) || s.ctime-s.mtime > int64(racy) && !(s.links > 1 && s.mode == 0o444) {
+		return ""
+	}
+	for _, legacy := range []bool{false, true} {
+		if o, err := parseOID(v.Hash[hashName(legacy)]); err == nil && !o.isDir() {
+			return o.as(legacy)
+		}
+	}
+	return ""
+}
+
+// hashName is dvc's name for a kind of hash.
+func hashName(legacy bool) string {
+	if legacy {
+		return "md5-dos2unix"
+	}
+	return "md5"
+}
+
+// tell writes rows for what was learned, in one transaction.
+func (d *dvcState) tell(root string, all []learned) error {
+	tx, err := d.db.Begin()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback() }()
+	st, err := tx.Prepare("INSERT INTO Cache(key, raw, store_time, expire_time, access_time, tag, mode, filename, value)" +
+		" VALUES (?, 1, 0, null, 0, null, 1, null, ?) ON CONFLICT(key, raw) DO UPDATE SET value = excluded.value")
+	if err != nil {
+		return err
+	}
+	defer st.Close()
+	for _, l := range all {
+		key := root + "/" + l.rel
+		if !utf8.ValidString(key) {
+			continue
+		}
+		row := fmt.Sprintf(`{"version":1,"checksum":"%s","size":%d,"hash_info":{"%s":"%s"}}`, l.checksum(), l.size, hashName(l.oid.legacy()), l.oid)
+		if _, err := st.Exec(key, row); err != nil {
+			return err
+		}
+	}
+	return tx.Commit()
+}

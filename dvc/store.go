@@ -1,0 +1,263 @@
+package dvc
+
+import (
+	"context"
+	"crypto/md5"
+	"errors"
+	"hash"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/mlops-integration/mlops"
+)
+
+// smallFile is what is read at once.
+const smallFile = 1 << 20
+
+var buffers = sync.Pool{New: func() any { b := make([]byte, smallFile); return &b }}
+
+// hashed is a file as it was when it was read.
+type hashed struct {
+	oid  oid
+	size int64
+	mode fs.FileMode
+}
+
+// store reads a workspace file once: the bytes that are hashed are the bytes
+// that enter the cache. hint is the name the file had last time, to save a copy
+// when it has not changed.
+func (r *Repo) store(ctx context.Context, c *cache, rel string, hint oid) (hashed, error) {
+	since := time.Now()
+	f, _, err := openRegular(r.abs(rel))
+	if err != nil {
+		return hashed{}, err
+	}
+	defer f.Close()
+	before, err := statFile(f)
+	if err != nil {
+		return hashed{}, err
+	}
+	h := hashed{mode: before.mode}
+	switch {
+	case c.adopts(before) && isFile(r.abs(rel)):
+		var now stamp
+		if h.oid, now, err = c.adopt(ctx, f, r.abs(rel), before); err == nil && h.oid != "" {
+			h.size = before.size
+			r.state().keepPlaced(rel, h.oid, now)
+			return h, nil
+		}
+		if err == nil {
+			_, err = f.Seek(0, io.SeekStart)
+		}
+	case hint != "" && before.size >= smallFile:
+		h.oid, h.size, err = c.unchanged(ctx, f, before.size, hint)
+	}
+	if err == nil && h.oid == "" {
+		if before.size < smallFile {
+			h.oid, h.size, err = c.storeSmall(ctx, f)
+		} else {
+			h.oid, h.size, err = c.storeBig(ctx, f)
+		}
+	}
+	if err != nil {
+		return h, err
+	}
+	if after, err := statFile(f); err == nil && after == before {
+		r.state().keep(rel, h.oid, after, since)
+	}
+	return h, nil
+}
+
+// storeSmall hashes before it writes: what the cache has is not written again.
+func (c *cache) storeSmall(ctx context.Context, f *os.File) (oid, int64, error) {
+	buf := buffers.Get().(*[]byte)
+	defer buffers.Put(buf)
+	n, err := io.ReadFull(f, *buf)
+	if err == nil {
+		return "", 0, fail(mlops.ErrConflict, "%s grows while it is read", f.Name())
+	}
+	if err != io.EOF && err != io.ErrUnexpectedEOF {
+		return "", 0, err
+	}
+	h := md5.New()
+	_, _ = h.Write((*buf)[:n])
+	o := oid(sumHex(h))
+	return o, int64(n), c.put(ctx, o, (*buf)[:n])
+}
+
+// unchanged hashes a file that may be the object hint, and rewinds it if it is not.
+func (c *cache) unchanged(ctx context.Context, f *os.File, size int64, hint oid) (oid, int64, error) {
+	if ok, err := c.has(ctx, hint, size); !ok || err != nil {
+		return "", 0, err
+	}
+	sum, n, err := hashReader(ctx, f, md5.New())
+	if err == nil && sum == hint.md5() {
+		return hint, n, nil
+	}
+	if err == nil {
+		_, err = f.Seek(0, io.SeekStart)
+	}
+	return "", 0, err
+}
+
+// storeBig writes while it hashes, and gives the object its name at the end.
+func (c *cache) storeBig(ctx context.Context, f *os.File) (oid, int64, error) {
+	dir := filepath.Join(c.dir, "files", "md5")
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		return "", 0, err
+	}
+	tmp, cloned, err := c.clone(f.Name(), dir)
+	if err != nil {
+		return "", 0, err
+	}
+	h, n := md5.New(), int64(0)
+	if cloned {
+		n, err = copyHash(ctx, nil, tmp, h) // a clone does not change under us
+	} else {
+		n, err = copyHash(ctx, tmp, f, h)
+	}
+	o := oid(sumHex(h))
+	have := false
+	if err == nil {
+		have, err = c.has(ctx, o, n)
+	}
+	if err == nil && !have {
+		if _, err = c.mkdir(o); err == nil {
+			err = c.commit(tmp, o, false)
+		}
+	}
+	if err != nil || have {
+		discard(tmp)
+	}
+	return o, n, err
+}
+
+// clone makes a temporary file in dir that shares the blocks of path, or an
+// empty one where that cannot be done or is not wanted.
+func (c *cache) clone(path, dir string) (tmp *os.File, cloned bool, err error) {
+	if slices.Contains(c.links, "reflink") && !c.noClone.Load() {
+		name := filepath.Join(dir, tmpName())
+		if err := clonePath(path, name); err == nil {
+			tmp, err := os.OpenFile(name, os.O_RDWR, 0)
+			return tmp, true, err
+		}
+		c.noClone.Store(true)
+	}
+	tmp, err = c.temp(dir)
+	return tmp, false, err
+}
+
+// adopts tells whether a workspace file may become the object itself: links are
+// wanted, and no other name has the file. dvc makes empty files anew.
+func (c *cache) adopts(s stamp) bool {
+	return (c.links[0] == "hardlink" || c.links[0] == "symlink") && s.links == 1 && s.size > 0
+}
+
+func isFile(path string) bool {
+	st, err := statPath(path, false)
+	return err == nil && st.mode.IsRegular()
+}
+
+// adopt makes the workspace file an object, by a link, when the cache lacks it.
+// It is write-protected first, and must be after that as it was before it was
+// read. No name and no error means that it must be copied.
+func (c *cache) adopt(ctx context.Context, f *os.File, path string, before stamp) (oid, stamp, error) {
+	h := md5.New()
+	if _, err := copyHash(ctx, nil, f, h); err != nil {
+		return "", stamp{}, err
+	}
+	o := oid(sumHex(h))
+	if ok, err := c.has(ctx, o, before.size); ok || err != nil {
+		return "", stamp{}, err
+	}
+	dir, err := c.mkdir(o)
+	if err != nil {
+		return "", stamp{}, err
+	}
+	if f.Chmod(0o444) != nil {
+		return "", stamp{}, nil // not ours
+	}
+	tmp := filepath.Join(dir, tmpName())
+	if os.Link(path, tmp) != nil {
+		return "", stamp{}, errors.Join(f.Chmod(before.mode.Perm())) // another file system
+	}
+	now, err := statPath(tmp, false)
+	if err == nil && (now.ino != before.ino || now.size != before.size || now.mtime != before.mtime) {
+		err = fail(mlops.ErrConflict, "%s changes while it is added", path)
+	}
+	if err == nil {
+		err = os.Rename(tmp, c.path(o))
+	}
+	if err != nil {
+		_ = os.Remove(tmp)
+		_ = f.Chmod(before.mode.Perm())
+		return "", stamp{}, err
+	}
+	now, err = statPath(path, false)
+	return o, now, err
+}
+
+func hashReader(ctx context.Context, r io.Reader, h hash.Hash) (string, int64, error) {
+	n, err := copyHash(ctx, nil, r, h)
+	return sumHex(h), n, err
+}
+
+// copyHash copies r to w, if there is one, and into h, until the end or until
+// ctx is done. Beyond a first block, it hashes beside reading and writing.
+func copyHash(ctx context.Context, w io.Writer, r io.Reader, h hash.Hash) (int64, error) {
+	var n int64
+	step := func() (buf *[]byte, m int, err error) {
+		buf = buffers.Get().(*[]byte)
+		for m < len(*buf) && err == nil {
+			if err = ctx.Err(); err == nil {
+				var k int
+				k, err = r.Read((*buf)[m:])
+				m += k
+			}
+		}
+		if m > 0 && w != nil {
+			if _, e := w.Write((*buf)[:m]); e != nil {
+				err = e
+			}
+		}
+		n += int64(m)
+		return buf, m, err
+	}
+	end := func(err error) (int64, error) {
+		if err == io.EOF {
+			err = nil
+		}
+		return n, err
+	}
+	buf, m, err := step()
+	if err != nil {
+		_, _ = h.Write((*buf)[:m])
+		buffers.Put(buf)
+		return end(err)
+	}
+	type block struct {
+		buf *[]byte
+		m   int
+	}
+	blocks, done := make(chan block, 2), make(chan struct{})
+	go func() {
+		defer close(done)
+		for b := range blocks {
+			_, _ = h.Write((*b.buf)[:b.m])
+			buffers.Put(b.buf)
+		}
+	}()
+	blocks <- block{buf, m}
+	for err == nil {
+		buf, m, err = step()
+		blocks <- block{buf, m}
+	}
+	close(blocks)
+	<-done
+	return end(err)
+}

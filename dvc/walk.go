@@ -1,0 +1,120 @@
+package dvc
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/mlops-integration/mlops"
+)
+
+// dataFile is a file found in the workspace.
+type dataFile struct {
+	path  string // relative to the directory, or "" for a single file
+	link  bool   // a symlink to the file
+	stamp stamp  // of the file, or of what the link points to
+}
+
+// walker lists the files of a tracked directory, many directories at once.
+type walker struct {
+	r   *Repo
+	rel string
+	g   errgroup.Group
+
+	mu  sync.Mutex
+	di  *ignoreFiles
+	out []dataFile
+}
+
+// walkData lists the files of a tracked directory as dvc does: symlinks to
+// files count, symlinks to directories are passed over, ignored names too.
+func (r *Repo) walkData(di *ignoreFiles, rel string) ([]dataFile, error) {
+	w := &walker{r: r, rel: rel, di: di}
+	w.g.SetLimit(r.jobs)
+	err := w.dir("")
+	if e := w.g.Wait(); err == nil {
+		err = e
+	}
+	if err == nil {
+		err = di.err
+	}
+	return w.out, err
+}
+
+// dir lists a directory and those below it, the latter beside it while there
+// are workers free.
+func (w *walker) dir(dir string) error {
+	at := path.Join(w.rel, dir)
+	d, err := os.Open(w.r.abs(at))
+	if err != nil {
+		return err
+	}
+	files, dirs, err := w.list(d, dir)
+	_ = d.Close()
+	if err != nil {
+		return err
+	}
+	w.mu.Lock()
+	w.out = append(w.out, files...)
+	w.mu.Unlock()
+	for _, sub := range dirs {
+		if w.g.TryGo(func() error { return w.dir(sub) }) {
+			continue
+		}
+		if err := w.dir(sub); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *walker) list(d *os.File, dir string) (files []dataFile, dirs []string, err error) {
+	names, err := d.Readdirnames(-1)
+	if err != nil {
+		return nil, nil, err
+	}
+	at := path.Join(w.rel, dir)
+	if dir != "" && slices.Contains(names, ".dvc") {
+		return nil, nil, fail(mlops.ErrInvalid, "%s is a DVC repository of its own", at)
+	}
+	w.mu.Lock()
+	ignore := w.di.in(at)
+	w.mu.Unlock()
+	prefix := dir
+	if dir != "" {
+		prefix += "/"
+	}
+	files = make([]dataFile, 0, len(names))
+	for _, name := range names {
+		st, err := statAt(int(d.Fd()), name, false)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // gone since
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+		link := st.mode&fs.ModeSymlink != 0
+		if link {
+			st, err = statAt(int(d.Fd()), name, true)
+		}
+		if ignored, _ := ignore.decide(at+"/"+name, err == nil && st.mode.IsDir()); ignored {
+			continue
+		}
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			return nil, nil, fail(mlops.ErrNotFound, "%s/%s is a symlink to nothing", at, name)
+		case err != nil:
+			return nil, nil, err
+		case !st.mode.IsDir():
+			files = append(files, dataFile{prefix + name, link, st})
+		case !link:
+			dirs = append(dirs, prefix+name)
+		}
+	}
+	return files, dirs, nil
+}
