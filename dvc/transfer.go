@@ -229,7 +229,7 @@ func (c *counted) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// unique sorts needs by object and keeps one of each.
+// unique sorts needs by object and keeps one of each. It writes over ns.
 func unique(ns []need) []need {
 	slices.SortFunc(ns, func(a, b need) int {
 		return cmp.Or(strings.Compare(string(a.oid), string(b.oid)), strings.Compare(a.path(), b.path()))
