@@ -285,8 +285,8 @@ func (r *Repo) hashInto(ctx context.Context, c *cache, a *addition) error {
 			a.tree[i] = treeEntry{a.files[i].path, h.oid}
 		}
 		a.tree.sort()
-		data, id := a.tree.hash()
-		if err := c.put(ctx, id, data); err != nil {
+		id, err := c.putTree(ctx, a.tree)
+		if err != nil {
 			return err
 		}
 		a.content = content{oid: id, size: size.Load(), nfiles: int64(len(got))}
@@ -320,7 +320,7 @@ func (r *Repo) hashInto(ctx context.Context, c *cache, a *addition) error {
 	}
 	whole.sort()
 	data, id := whole.hash()
-	if _, err := decodeTree(data); err != nil {
+	if _, err := decodeTree(string(data)); err != nil {
 		return err
 	}
 	if err := c.put(ctx, id, data); err != nil {

@@ -2,8 +2,6 @@ package dvc
 
 import (
 	"context"
-	"crypto/md5"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -192,20 +190,15 @@ func (c *cache) tree(o oid) (tree, error) {
 		return nil, err
 	}
 	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxTree+1))
+	fi, err := f.Stat()
 	if err != nil {
 		return nil, err
 	}
-	if sum := md5.Sum(data); hex.EncodeToString(sum[:]) != o.md5() {
-		return nil, fail(mlops.ErrInvalid, "directory listing %s in the cache is damaged; remove %s", o, c.path(o))
+	t, err := readTree(f, fi.Size(), o)
+	if err != nil {
+		return nil, fmt.Errorf("dvc: %s: %w", c.path(o), err)
 	}
-	t, err := decodeTree(data)
-	if o.legacy() {
-		for i := range t {
-			t[i].oid = t[i].oid.as(true)
-		}
-	}
-	return t, err
+	return t, nil
 }
 
 // openRegular opens a file for reading, following symlinks, and refuses what

@@ -335,6 +335,10 @@ func (o *out) patch(c content) ([]byte, error) {
 		add.WriteString(strings.Repeat(" ", indent) + field(f[0], f[1], indent) + "\n")
 	}
 	if add.Len() > 0 {
+		// dvc takes blank lines and comments to belong to what is before them.
+		for end < len(lines) && (strings.TrimSpace(lines[end]) == "" || strings.HasPrefix(strings.TrimSpace(lines[end]), "#")) {
+			end++
+		}
 		lines = slices.Insert(lines, end, add.String())
 	}
 	slices.SortFunc(edits, func(a, b edit) int { return b.line - a.line })

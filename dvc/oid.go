@@ -5,7 +5,6 @@ import (
 	"crypto/md5"
 	"encoding/hex"
 	"hash"
-	"regexp"
 	"strings"
 
 	"github.com/mlops-integration/mlops"
@@ -19,10 +18,13 @@ type oid string
 
 const legacyMark = "2:"
 
-var validOID = regexp.MustCompile(`^[0-9a-f]{32}(?:\.dir)?$`)
-
 func parseOID(s string) (oid, error) {
-	if !validOID.MatchString(s) {
+	digits := strings.TrimSuffix(s, ".dir")
+	ok := len(digits) == 32
+	for _, c := range []byte(digits) {
+		ok = ok && ('0' <= c && c <= '9' || 'a' <= c && c <= 'f')
+	}
+	if !ok {
 		return "", fail(mlops.ErrInvalid, "%q is not an md5", s)
 	}
 	return oid(s), nil

@@ -173,15 +173,7 @@ func (f *FS) farTree(n *treeNode) (tree, error) {
 		return nil, err
 	}
 	defer body.Close()
-	data, err := io.ReadAll(io.LimitReader(&verified{r: body, h: n.oid.newHash(), oid: n.oid}, maxTree+1))
-	if err != nil {
-		return nil, err
-	}
-	t, err := decodeTree(data)
-	for i := range t {
-		t[i].oid = t[i].oid.as(n.oid.legacy())
-	}
-	return t, err
+	return readTree(body, -1, n.oid)
 }
 
 // far opens an object in the remote of its output.

@@ -90,6 +90,25 @@ func TestUnsafePipelinesAreRefused(t *testing.T) {
 	}
 }
 
+func FuzzPipeline(f *testing.F) {
+	f.Add("stages: {a: {cmd: x, outs: [o, {p: {cache: false}}]}}", lockOf("a=o"))
+	f.Add("stages: {a: {foreach: [1], do: {cmd: x, plots: [{'${item}': [{x: y}]}]}}}", lockOf("a@1=1"))
+	f.Add("a: &a [x]\nstages: {a: {wdir: .., outs: *a, metrics: 3}}", "schema: '2.0'")
+	f.Fuzz(func(t *testing.T, text, lock string) {
+		files, err := parsePipeline("s/dvc.yaml", []byte(text), []byte(lock))
+		if err != nil {
+			return
+		}
+		for _, d := range files {
+			for _, o := range d.outs {
+				if why := unsafePath(o.path); why != "" {
+					t.Fatalf("output %q %s", o.path, why)
+				}
+			}
+		}
+	})
+}
+
 func TestTwoTemplatesWithOtherFlagsAreNotGuessedAt(t *testing.T) {
 	files, err := parsePipeline("dvc.yaml", []byte("stages: {a: {cmd: x, outs: ['${x}.bin', {'${y}.bin': {push: false}}]}}"), []byte(lockOf("a=big.bin")))
 	require.NoError(t, err)

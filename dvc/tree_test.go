@@ -1,6 +1,7 @@
 package dvc
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -19,17 +20,24 @@ func FuzzTree(f *testing.F) {
 	f.Add([]byte(`[{"md5": "c81e728d9d4c2f636f067f89cc14862c", "relpath": "a-b"}]`))
 	f.Add([]byte(`[{"md5": "c81e728d9d4c2f636f067f89cc14862c", "relpath": "../x", "size": 3}]`))
 	f.Add([]byte(`[]`))
+	f.Add([]byte(`[{"md5": "c81e728d9d4c2f636f067f89cc14862c", "relpath": "new\nline\u00e9\"\\"}, {"md5": "c81e728d9d4c2f636f067f89cc14862c", "relpath": "b"}]`))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		tr, err := decodeTree(data)
+		tr, err := decodeTree(string(data))
 		if err != nil {
 			return
+		}
+		if plain, ok := parseListing(string(data)); ok {
+			slow, err := parseJSONListing(string(data))
+			if err != nil || !slices.Equal(plain, slow) {
+				t.Fatalf("read as %v in one way and as %v in the other: %v", plain, slow, err)
+			}
 		}
 		for _, e := range tr {
 			if why := unsafePath(e.path); why != "" {
 				t.Fatalf("%q %s", e.path, why)
 			}
 		}
-		again, err := decodeTree(tr.encode())
+		again, err := decodeTree(string(tr.encode()))
 		if err != nil || len(again) != len(tr) {
 			t.Fatalf("what was read cannot be written and read: %v", err)
 		}
