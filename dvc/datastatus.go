@@ -203,19 +203,19 @@ func (r *Repo) notInRemote(ctx context.Context, ix *index, s side, name string) 
 			outs = append(outs, o)
 		}
 	}
-	stores, _, err := r.open(ctx, name, outs)
+	stores, err := r.open(ctx, &mover{}, name, outs)
 	if err != nil {
 		return nil, err
 	}
 	byStore := map[remote.Store][]need{}
 	for p, i := range s.items {
 		if o := ix.owner(p); i.oid != "" && stores[o] != nil {
-			byStore[stores[o]] = append(byStore[stores[o]], need{i.oid, i.show(r)})
+			byStore[stores[o]] = append(byStore[stores[o]], need{oid: i.oid, out: i.show(r)})
 		}
 	}
 	var out []string
 	for store, ns := range byStore {
-		gone, err := absent(ctx, store, unique(ns))
+		gone, err := absent(ctx, store, unique(slices.Clone(ns)))
 		if err != nil {
 			return nil, err
 		}
@@ -225,7 +225,7 @@ func (r *Repo) notInRemote(ctx context.Context, ix *index, s side, name string) 
 		}
 		for _, n := range ns {
 			if lacks[n.oid] {
-				out = append(out, n.path)
+				out = append(out, n.path())
 			}
 		}
 	}
