@@ -116,9 +116,10 @@ func (r *Repo) GC(ctx context.Context, o GCOptions) (GC, error) {
 			g.Cache = append(g.Cache, obj.garbage())
 		}
 	}
-	var far remote.Store
+	m := &mover{report: o.Progress}
+	var far *place
 	if o.Cloud {
-		if far, g.Remote, err = r.remoteGarbage(ctx, o.Remote, used); err != nil {
+		if far, g.Remote, err = r.remoteGarbage(ctx, m, o.Remote, used); err != nil {
 			return g, err
 		}
 	}
@@ -131,7 +132,6 @@ func (r *Repo) GC(ctx context.Context, o GCOptions) (GC, error) {
 	if g.Emptied, err = c.emptyTrash(ctx, cmp.Or(o.Grace, DefaultGrace)); err != nil {
 		return g, err
 	}
-	m := newMover(r, 0, o.Progress)
 	return g, m.remove(ctx, far, g.Remote)
 }
 
@@ -195,15 +195,14 @@ func (r *Repo) listing(ctx context.Context, c *cache, o *out) (tree, error) {
 	if !errors.Is(err, ErrNotCached) {
 		return t, err
 	}
-	cfg, e := r.remoteConfig(o.remote)
-	if e != nil {
-		return nil, err // as good as no remote: the listing is nowhere
+	far, e := r.openPlace(ctx, &mover{}, o.remote)
+	if errors.Is(e, mlops.ErrNotFound) {
+		return nil, err // no remote: the listing is nowhere
 	}
-	store, e := remote.Open(ctx, cfg)
 	if e != nil {
 		return nil, errors.Join(err, e)
 	}
-	body, e := store.Get(ctx, o.oid.key())
+	body, e := far.Get(ctx, o.oid.key())
 	if e != nil {
 		return nil, errors.Join(err, e)
 	}
@@ -329,18 +328,14 @@ func (c *cache) objects() ([]object, error) {
 }
 
 // remoteGarbage lists what a remote holds that is not used.
-func (r *Repo) remoteGarbage(ctx context.Context, name string, used map[oid]bool) (remote.Store, []Garbage, error) {
-	cfg, err := r.remoteConfig(name)
+func (r *Repo) remoteGarbage(ctx context.Context, m *mover, name string, used map[oid]bool) (*place, []Garbage, error) {
+	far, err := r.openPlace(ctx, m, name)
 	if err != nil {
 		return nil, nil, err
 	}
-	store, err := remote.Open(ctx, cfg)
-	if err != nil {
-		return nil, nil, err
-	}
-	lister, lists := store.(remote.Lister)
-	if _, removes := store.(remote.Remover); !lists || !removes {
-		return nil, nil, fail(mlops.ErrUnsupported, "remote %q: its driver cannot list and delete", cfg.Name)
+	lister, lists := far.Store.(remote.Lister)
+	if _, removes := far.Store.(remote.Remover); !lists || !removes {
+		return nil, nil, fail(mlops.ErrUnsupported, "remote %q: its driver cannot list and delete", far.name)
 	}
 	var out []Garbage
 	for obj, err := range lister.List(ctx, "") {
@@ -360,7 +355,7 @@ func (r *Repo) remoteGarbage(ctx context.Context, name string, used map[oid]bool
 		}
 		return strings.Compare(a.Hash, b.Hash)
 	})
-	return store, out, nil
+	return far, out, nil
 }
 
 // keyOID is the object that a remote keeps under a key, "" for other things.
@@ -377,24 +372,24 @@ func keyOID(key string) oid {
 	return id.as(!modern)
 }
 
-// remove deletes objects from a remote.
-func (m *mover) remove(ctx context.Context, store remote.Store, all []Garbage) error {
+// remove deletes objects from a remote, listings before the rest.
+func (m *mover) remove(ctx context.Context, far *place, all []Garbage) error {
 	split := slices.IndexFunc(all, func(g Garbage) bool { return !oid(g.Hash).isDir() })
 	if split < 0 {
 		split = len(all)
 	}
-	m.p.Total = len(all)
+	m.expect(len(all), 0)
 	for _, part := range [][]Garbage{all[:split], all[split:]} {
 		needs := make([]need, len(part))
 		for i, g := range part {
-			needs[i] = need{oid(g.Hash).as(g.Kind != "md5"), g.Hash}
+			needs[i] = need{oid: oid(g.Hash).as(g.Kind != "md5"), out: g.Hash}
 		}
-		m.each(ctx, needs, func(ctx context.Context, n need) (int64, error) {
-			return 0, store.(remote.Remover).Remove(ctx, n.oid.key())
+		if len(needs) == 0 || len(m.errs) > 0 {
+			continue
+		}
+		m.each(ctx, far, needs, func(ctx context.Context, n need, _ func(int64)) (int64, error) {
+			return 0, far.Store.(remote.Remover).Remove(ctx, n.oid.key())
 		})
-		if len(m.errs) > 0 {
-			break
-		}
 	}
 	return errors.Join(m.errs...)
 }

@@ -1,6 +1,7 @@
 package dvc
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -12,7 +13,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/mlops-integration/mlops"
-	"github.com/mlops-integration/mlops/dvc/remote"
 )
 
 // VerifyOptions are options of [Repo.Verify].
@@ -57,16 +57,16 @@ func (r *Repo) Verify(ctx context.Context, o VerifyOptions) (Verified, error) {
 	if err != nil {
 		return Verified{}, err
 	}
-	v := &verifier{r: r, m: newMover(r, o.Jobs, o.Progress)}
-	data, lacking := v.users(c, outs)
-	v.data = data
-	v.m.p.Total = len(all)
+	v := &verifier{r: r, m: &mover{jobs: o.Jobs, report: o.Progress}}
+	var lacking []need
+	v.data, lacking = v.users(c, outs)
 	byOID := make(map[oid]object, len(all))
 	needs := make([]need, len(all))
 	for i, obj := range all {
-		byOID[obj.oid], needs[i] = obj, need{obj.oid, obj.path}
+		byOID[obj.oid], needs[i] = obj, need{oid: obj.oid, out: obj.path}
 	}
-	err = v.each(ctx, "cache", needs, func(ctx context.Context, n need) (io.ReadCloser, error) {
+	near := &place{name: "cache", jobs: cmp.Or(o.Jobs, r.jobs)}
+	err = v.each(ctx, near, needs, func(ctx context.Context, n need) (io.ReadCloser, error) {
 		f, _, err := openRegular(byOID[n.oid].path)
 		return f, err
 	})
@@ -109,7 +109,7 @@ func (v *verifier) users(c *cache, outs []*out) (map[oid][]string, []need) {
 		}
 		t, err := c.tree(o.oid)
 		if err != nil {
-			lacking = append(lacking, need{o.oid, o.path})
+			lacking = append(lacking, need{oid: o.oid, out: o.path})
 			continue
 		}
 		for _, e := range t {
@@ -120,9 +120,10 @@ func (v *verifier) users(c *cache, outs []*out) (map[oid][]string, []need) {
 }
 
 // each reads objects and keeps what is wrong with them.
-func (v *verifier) each(ctx context.Context, where string, needs []need, open func(context.Context, need) (io.ReadCloser, error)) error {
+func (v *verifier) each(ctx context.Context, p *place, needs []need, open func(context.Context, need) (io.ReadCloser, error)) error {
 	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(v.m.jobs)
+	g.SetLimit(p.jobs)
+	v.m.expect(len(needs), 0)
 	for _, n := range needs {
 		if gctx.Err() != nil {
 			break
@@ -143,7 +144,7 @@ func (v *verifier) each(ctx context.Context, where string, needs []need, open fu
 			switch {
 			case errors.Is(err, fs.ErrNotExist), errors.Is(err, mlops.ErrNotFound):
 				reason = "missing"
-			case err != nil && where != "cache":
+			case err != nil && p.Store != nil:
 				return err // the remote is away: that says nothing of the object
 			case err != nil:
 				reason = err.Error()
@@ -153,14 +154,11 @@ func (v *verifier) each(ctx context.Context, where string, needs []need, open fu
 			v.v.Objects++
 			v.v.SizeBytes += size
 			if reason != "" {
-				v.v.Damaged = append(v.v.Damaged, Damage{n.oid.String(), where, reason, v.data[n.oid]})
+				v.v.Damaged = append(v.v.Damaged, Damage{n.oid.String(), p.name, reason, v.data[n.oid]})
 			}
-			v.m.p.Done++
-			v.m.p.DoneBytes += size
-			v.m.p.Path = n.path
-			if v.m.report != nil {
-				v.m.report(v.m.p)
-			}
+			v.m.mu.Lock()
+			defer v.m.mu.Unlock()
+			v.m.told(n, 1, size)
 			return nil
 		})
 	}
@@ -170,36 +168,28 @@ func (v *verifier) each(ctx context.Context, where string, needs []need, open fu
 // remotes reads what outputs need of their remotes.
 func (v *verifier) remotes(ctx context.Context, c *cache, outs []*out, name string) error {
 	outs = slices.DeleteFunc(slices.Clone(outs), func(o *out) bool { return !o.push || !o.cache || o.oid == "" || o.file.repoDeps })
-	stores, _, err := v.r.open(ctx, name, outs)
+	places, err := v.r.open(ctx, v.m, name, outs)
 	if err != nil {
 		return err
 	}
-	byStore := map[remote.Store][]need{}
-	names := map[remote.Store]string{}
+	byPlace := map[*place][]need{}
 	for _, o := range outs {
-		ns := []need{{o.oid, o.path}}
-		if o.oid.isDir() {
-			t, err := c.tree(o.oid)
-			if err != nil {
-				return err
-			}
-			for _, e := range t {
-				ns = append(ns, need{e.oid, o.path + "/" + e.path})
-			}
+		p := places[o]
+		byPlace[p] = append(byPlace[p], need{oid: o.oid, out: o.path})
+		if !o.oid.isDir() {
+			continue
 		}
-		byStore[stores[o]] = append(byStore[stores[o]], ns...)
-		cfg, err := v.r.remoteConfig(orDefault(o.remote, name))
+		t, err := c.tree(o.oid)
 		if err != nil {
 			return err
 		}
-		names[stores[o]] = cfg.Name
+		for _, e := range t {
+			byPlace[p] = append(byPlace[p], need{e.oid, o.path, e.path})
+		}
 	}
-	for store, ns := range byStore {
-		ns = unique(ns)
-		v.m.p.Total += len(ns)
-		if err := v.each(ctx, names[store], ns, func(ctx context.Context, n need) (io.ReadCloser, error) {
-			return store.Get(ctx, n.oid.key())
-		}); err != nil {
+	for p, ns := range byPlace {
+		err := v.each(ctx, p, unique(ns), func(ctx context.Context, n need) (io.ReadCloser, error) { return p.Get(ctx, n.oid.key()) })
+		if err != nil {
 			return err
 		}
 	}
