@@ -8,6 +8,7 @@ import (
 	"github.com/mlops-integration/mlops"
 	"github.com/mlops-integration/mlops/dvc"
 	_ "github.com/mlops-integration/mlops/dvc/remote/local" // the remote of a local stack
+	_ "github.com/mlops-integration/mlops/dvc/remote/s3"
 )
 
 // remoteName is the DVC remote that the project's registration adds.

@@ -67,8 +67,9 @@ func (r *Repo) place(ctx context.Context, root *os.Root, c *cache, rel string, o
 		if err == nil {
 			err = root.Rename(tmp, rel)
 		}
-		if errors.Is(err, syscall.EXDEV) && !c.tmpAway.Swap(true) {
+		if errors.Is(err, syscall.EXDEV) && path.Dir(tmp) == ".dvc/tmp" {
 			_ = root.Remove(tmp)
+			c.tmpAway.Store(true)
 			return r.place(ctx, root, c, rel, o, exec)
 		}
 		if err == nil {

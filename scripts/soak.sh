@@ -6,6 +6,8 @@
 #   COLD=5     cold starts, each followed by a DAG run that must succeed
 #   KILLS=20   kill -9 of a random server, which must come back on its ports
 #   FUZZ=10m   time for each fuzz target
+#   TREES=500  random trees through dvc and ours, in rounds of ten; a round's
+#              seeds are its number and a digit, and failing ones are named
 #   CLIENT_KILLS=200 SERVER_KILLS=50 LOST_RUNS=100
 #              kill -9 of a logging program, of the server under one, and runs
 #              whose answers get lost; in rounds of ten, the seed is the round's
@@ -78,6 +80,15 @@ client_kills() { crash TestNoAcknowledgedRecordDiesWithItsProgram MLOPS_CLIENT_K
 server_kills() { crash TestAServerMayDieUnderALivingProgram MLOPS_SERVER_KILLS; }
 lost_answers() { crash TestALostAnswerDoublesNothing MLOPS_LOST_RUNS; }
 journal_kills() { MLOPS_SOAK_KILLS="${JOURNAL_KILLS:-200}" go test -count=1 -timeout 60m -run 'Kill' ./internal/spool; }
+# Random trees through dvc and through ours, ten a round; dvc is the one of the home.
+trees() {
+	local round
+	round=$(cat "$at/trees.round" 2>/dev/null || echo 0)
+	echo $((round + 1)) >"$at/trees.round"
+	MLOPS_LIVE=1 MLOPS_TREES=10 MLOPS_SEED="$round" go test -count=1 -timeout 60m -run '^TestLiveTreesComeOutAsDVCs$' ./dvc
+}
+part trees $((${TREES:-500} / 10)) trees
+
 part client-kills $((${CLIENT_KILLS:-200} / 10)) client_kills
 part journal-kills 1 journal_kills
 part server-kills $((${SERVER_KILLS:-50} / 10)) server_kills

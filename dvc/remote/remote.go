@@ -90,7 +90,14 @@ type Config struct {
 	Name    string
 	URL     string            // as DVC resolves it: a directory's absolute path, or scheme://…
 	Options map[string]string // all keys of the section but url; may hold secrets
+	Limit   *Limit            // of bytes per second; nil is none
 }
+
+// String leaves out the options, and the URL, which may hold a password.
+func (c Config) String() string { return fmt.Sprintf("remote %q", c.Name) }
+
+// GoString is String.
+func (c Config) GoString() string { return c.String() }
 
 // Opener opens the remote that c describes. It makes no request that could
 // change something.

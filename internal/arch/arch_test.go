@@ -33,7 +33,7 @@ var may = map[string][]string{
 	"rayserve":           {".", "internal/transport"},
 	"evidently":          {".", "internal/transport"},
 	"applesilicon":       {"."},
-	"client":             {".", "internal/stackfile", "mlflow", "mlflow/s3store", "dvc", "dvc/remote", "dvc/remote/local", "airflow", "rayserve", "evidently", "applesilicon"},
+	"client":             {".", "internal/stackfile", "mlflow", "mlflow/s3store", "dvc", "dvc/remote", "dvc/remote/local", "dvc/remote/s3", "airflow", "rayserve", "evidently", "applesilicon"},
 	"compose":            {".", "internal/stackfile", "mlflow", "airflow", "rayserve", "evidently"},
 	"agent":              {".", "client", "mlflow", "applesilicon"},
 	"gateway":            {".", "client"},

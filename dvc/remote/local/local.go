@@ -44,13 +44,14 @@ func open(_ context.Context, c remote.Config) (remote.Store, error) {
 	if !filepath.IsAbs(dir) {
 		return nil, fmt.Errorf("dvc: remote %q: %q is not an absolute path: %w", c.Name, dir, mlops.ErrInvalid)
 	}
-	return &Store{dir: filepath.Clean(dir)}, nil
+	return &Store{dir: filepath.Clean(dir), limit: c.Limit}, nil
 }
 
 // Store is a remote in a directory.
 type Store struct {
-	dir  string
-	made sync.Map // directories known to exist
+	dir   string
+	limit *remote.Limit
+	made  sync.Map // directories known to exist
 }
 
 // New returns the remote in dir, an absolute path. The directory is created
@@ -103,7 +104,15 @@ func (s *Store) Get(ctx context.Context, key string) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, err
 	}
+	if s.limit != nil {
+		return limited{s.limit.Reader(ctx, f), f}, nil
+	}
 	return f, nil
+}
+
+type limited struct {
+	io.Reader
+	io.Closer
 }
 
 // Put copies body to a temporary file beside the object, checks its md5 and
@@ -134,7 +143,7 @@ func (s *Store) Put(ctx context.Context, key string, body *io.SectionReader, sum
 		}
 	}()
 	h := md5.New()
-	if _, err := io.Copy(io.MultiWriter(f, h), contextReader{ctx, io.NewSectionReader(body, 0, body.Size())}); err != nil {
+	if _, err := io.Copy(io.MultiWriter(f, h), contextReader{ctx, s.limit.Reader(ctx, io.NewSectionReader(body, 0, body.Size()))}); err != nil {
 		return err
 	}
 	if got := hex.EncodeToString(h.Sum(nil)); got != sum {
