@@ -370,6 +370,7 @@ func (r *Repo) relink(ctx context.Context, root *os.Root, c *cache, a *addition)
 	for _, e := range a.tree {
 		byPath[e.path] = e.oid
 	}
+	var todo []placement
 	all := c.links[0] == "hardlink" || c.links[0] == "symlink"
 	for _, f := range a.files {
 		if !f.link && !all {
@@ -382,12 +383,9 @@ func (r *Repo) relink(ctx context.Context, root *os.Root, c *cache, a *addition)
 			continue // one file of a directory: linked at the next checkout
 		}
 		at := path.Join(a.rel, f.path)
-		if c.linked(r.abs(at), id) {
-			continue
-		}
-		if err := r.place(ctx, root, c, at, id, a.content.exec && !a.isDir); err != nil {
-			return err
+		if !c.linked(r.abs(at), id) {
+			todo = append(todo, placement{at, id, a.content.exec && !a.isDir, &foundFile{id, f.link, f.stamp}})
 		}
 	}
-	return nil
+	return r.placeAll(ctx, root, c, todo)
 }
