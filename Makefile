@@ -1,6 +1,7 @@
 # make demo    the whole main job on real servers, from nothing
 # make test    installs and starts what it needs, runs everything
 # make check   quick, no servers
+# make test-docker   the stack in containers, on an engine that it makes
 # make soak    the long counts: kills, random trees, fuzz
 
 MLOPS_TEST_HOME ?= $(HOME)/.mlops-test
@@ -8,7 +9,7 @@ STATICCHECK     := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 PACKAGES        := ./...
 VERSION         := $(shell git describe --tags --always --dirty 2>/dev/null)
 
-.PHONY: build demo check lint test live soak clean
+.PHONY: build demo check lint test live test-docker docker-smoke soak clean
 
 build:
 	go build -trimpath -ldflags "-s -w" -o bin/mlopsctl ./cmd/mlopsctl
@@ -31,6 +32,14 @@ test: check build
 # the live suites alone
 live: build
 	MLOPS_HOME="$(MLOPS_TEST_HOME)" ./scripts/live.sh
+
+# the stack in containers; compose/ci/engine.sh says where the engine comes from
+test-docker: build
+	MLOPS_HOME="$(MLOPS_TEST_HOME)" ./scripts/docker.sh
+
+# of that, PostgreSQL, S3 and MLflow
+docker-smoke: build
+	MLOPS_HOME="$(MLOPS_TEST_HOME)" ./scripts/docker.sh TestDockerSmoke
 
 soak: build
 	MLOPS_HOME="$(MLOPS_TEST_HOME)" ./scripts/soak.sh

@@ -37,6 +37,7 @@ type env struct {
 	quiet   bool
 	debug   bool
 	homeDir string
+	runtime string // of the stack: --runtime, where a command has it
 
 	log *slog.Logger // pass it to the library: requests and retries, with --debug
 

@@ -13,6 +13,7 @@ func commands(e *env) []*cli.Command {
 		statusCommand(e),
 		logsCommand(e),
 		doctorCommand(e),
+		destroyCommand(e),
 		registerCommand(e),
 		projectsCommand(e),
 		runCommand(e),

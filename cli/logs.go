@@ -18,6 +18,7 @@ func logsCommand(e *env) *cli.Command {
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "follow", Aliases: []string{"f"}, Usage: "go on until interrupted"},
 			&cli.DurationFlag{Name: "since", Usage: "only what is younger than `duration`"},
+			e.runtimeFlag(),
 			&cli.IntFlag{Name: "tail", Aliases: []string{"n"}, Value: 100, Usage: "`lines` of each service to begin with"},
 		},
 		Action: func(c *cli.Context) error {
@@ -36,7 +37,7 @@ func doctorCommand(e *env) *cli.Command {
 	return &cli.Command{
 		Name:  "doctor",
 		Usage: "Find what keeps the stack from working, each with its cure",
-		Flags: appleDoctorFlags(),
+		Flags: append(appleDoctorFlags(), e.runtimeFlag()),
 		Action: func(c *cli.Context) error {
 			if c.Bool("apple") {
 				return e.doctorApple(c)

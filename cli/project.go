@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"strings"
 
@@ -58,7 +59,7 @@ func (e *env) stack(p *progress) (*compose.Stack, error) {
 	if err != nil {
 		return nil, err
 	}
-	return compose.New(compose.Options{Home: home, Progress: func(ev compose.Event) {
+	return compose.New(compose.Options{Home: home, Runtime: cmp.Or(e.runtime, e.getenv("MLOPS_RUNTIME")), Progress: func(ev compose.Event) {
 		p.keep("%-22s %-10s %s", ev.Service, ev.State, ev.Message)
 	}})
 }

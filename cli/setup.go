@@ -13,9 +13,12 @@ func setupCommand(e *env) *cli.Command {
 		ArgsUsage: "[environment...]",
 		Description: `   mlopsctl setup              the servers of the stack
    mlopsctl setup train dvc    also environments for training and the real dvc
+   mlopsctl setup --runtime docker
+                               the images of the stack in containers
 
    Each environment is made from a hashed lock. What is there already and
    matches its lock is left alone, so setup may be repeated and interrupted.`,
+		Flags: []cli.Flag{e.runtimeFlag()},
 		Action: func(c *cli.Context) error {
 			p := e.progress()
 			defer p.done()

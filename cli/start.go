@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"strconv"
 	"strings"
 	"time"
 
@@ -14,14 +15,34 @@ func startFlags() []cli.Flag {
 		&cli.DurationFlag{Name: "wait-timeout", Value: 10 * time.Minute, Usage: "give up after `duration`"},
 		&cli.BoolFlag{Name: "keep-on-failure", Usage: "leave running what did start"},
 		&cli.BoolFlag{Name: "light", Usage: "MLflow alone, on SQLite"},
+		&cli.StringFlag{Name: "scale", Usage: "containers of a `service`: ray-worker=2,airflow-worker=2"},
 	}
 }
 
-func startOptions(c *cli.Context) compose.StartOptions {
-	return compose.StartOptions{
+// runtimeFlag says where the servers run; the choice is remembered.
+func (e *env) runtimeFlag() cli.Flag {
+	return &cli.StringFlag{Name: "runtime", Destination: &e.runtime, DefaultText: "MLOPS_RUNTIME, else as last time", Usage: "`process` or docker"}
+}
+
+func startOptions(c *cli.Context) (compose.StartOptions, error) {
+	opt := compose.StartOptions{
 		Services: c.Args().Slice(), WaitTimeout: c.Duration("wait-timeout"),
 		KeepOnFailure: c.Bool("keep-on-failure"), Light: c.Bool("light"),
 	}
+	if c.String("scale") == "" {
+		return opt, nil
+	}
+	opt.Scale = map[string]int{}
+	list, err := pairs(strings.Split(c.String("scale"), ","), "service")
+	if err != nil {
+		return opt, err
+	}
+	for _, p := range list {
+		if opt.Scale[p[0]], err = strconv.Atoi(p[1]); err != nil {
+			return opt, usagef("--scale %s=%s: want a number", p[0], p[1])
+		}
+	}
+	return opt, nil
 }
 
 func startCommand(e *env) *cli.Command {
@@ -32,8 +53,10 @@ func startCommand(e *env) *cli.Command {
 		Description: `   mlopsctl start                 all servers
    mlopsctl start mlflow          one, with what it needs
    mlopsctl start --light         MLflow alone, on SQLite
-   mlopsctl start --dry-run       what would be done`,
-		Flags: append(startFlags(), &cli.BoolFlag{Name: "dry-run", Usage: "print the plan and do nothing"}),
+   mlopsctl start --dry-run       what would be done
+   mlopsctl start --runtime docker --scale airflow-worker=2
+                                  in containers; from then on all commands mean those`,
+		Flags: append(startFlags(), e.runtimeFlag(), &cli.BoolFlag{Name: "dry-run", Usage: "print the plan and do nothing"}),
 		Action: func(c *cli.Context) error {
 			p := e.progress()
 			defer p.done()
@@ -41,8 +64,12 @@ func startCommand(e *env) *cli.Command {
 			if err != nil {
 				return err
 			}
+			opt, err := startOptions(c)
+			if err != nil {
+				return err
+			}
 			if c.Bool("dry-run") {
-				plan, err := s.Plan(c.Context, startOptions(c))
+				plan, err := s.Plan(c.Context, opt)
 				if err != nil {
 					return err
 				}
@@ -52,7 +79,7 @@ func startCommand(e *env) *cli.Command {
 				}
 				return e.table(t, plan)
 			}
-			st, err := s.Start(c.Context, startOptions(c))
+			st, err := s.Start(c.Context, opt)
 			p.done()
 			if err != nil {
 				return err
@@ -67,6 +94,7 @@ func stopCommand(e *env) *cli.Command {
 		Name:      "stop",
 		Usage:     "Stop the stack, or single services",
 		ArgsUsage: "[service...]",
+		Flags:     []cli.Flag{e.runtimeFlag()},
 		Action: func(c *cli.Context) error {
 			p := e.progress()
 			defer p.done()
@@ -84,7 +112,7 @@ func restartCommand(e *env) *cli.Command {
 		Name:      "restart",
 		Usage:     "Stop and start the stack, or single services",
 		ArgsUsage: "[service...]",
-		Flags:     startFlags(),
+		Flags:     append(startFlags(), e.runtimeFlag()),
 		Action: func(c *cli.Context) error {
 			p := e.progress()
 			defer p.done()
@@ -92,12 +120,39 @@ func restartCommand(e *env) *cli.Command {
 			if err != nil {
 				return err
 			}
-			st, err := s.Restart(c.Context, startOptions(c))
+			opt, err := startOptions(c)
+			if err != nil {
+				return err
+			}
+			st, err := s.Restart(c.Context, opt)
 			p.done()
 			if err != nil {
 				return err
 			}
 			return e.printStatus(st)
+		},
+	}
+}
+
+func destroyCommand(e *env) *cli.Command {
+	return &cli.Command{
+		Name:  "destroy",
+		Usage: "Remove the containers of the stack with all their data",
+		Description: `   mlopsctl destroy --yes    containers, networks, volumes, images; what other stacks use stays
+
+   mlopsctl stop keeps all of it.`,
+		Flags: []cli.Flag{e.runtimeFlag(), &cli.BoolFlag{Name: "yes", Usage: "I know that the data is lost"}},
+		Action: func(c *cli.Context) error {
+			p := e.progress()
+			defer p.done()
+			s, err := e.stack(p)
+			if err != nil {
+				return err
+			}
+			if !c.Bool("yes") {
+				return usagef("this deletes the databases, artifacts and logs of the stack; say --yes")
+			}
+			return s.Destroy(c.Context)
 		},
 	}
 }
@@ -124,7 +179,7 @@ func statusCommand(e *env) *cli.Command {
 		Usage: "Tell how the stack is",
 		Description: `   mlopsctl status                     exit code 0 healthy, 11 degraded, 12 stopped
    eval "$(mlopsctl status --env)"     let this shell and its Python programs use the stack`,
-		Flags: []cli.Flag{&cli.BoolFlag{Name: "env", Usage: "print variables for a shell, credentials included"}},
+		Flags: []cli.Flag{e.runtimeFlag(), &cli.BoolFlag{Name: "env", Usage: "print variables for a shell, credentials included"}},
 		Action: func(c *cli.Context) error {
 			s, err := e.stack(&progress{w: e.stderr, quiet: true})
 			if err != nil {

@@ -46,6 +46,12 @@ const (
 // finding what helps. It changes nothing. The error is only for a Doctor that
 // could not look.
 func (s *Stack) Doctor(ctx context.Context) ([]Finding, error) {
+	if d, err := s.containers(); d != nil || err != nil {
+		if err != nil {
+			return nil, err
+		}
+		return d.doctor(ctx)
+	}
 	st, err := s.Status(ctx)
 	if err != nil {
 		return nil, err

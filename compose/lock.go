@@ -25,6 +25,10 @@ var servers = []string{"mlflow", "airflow", "ray", "evidently"}
 // onRequest are environments for programs that run beside the servers.
 var onRequest = []string{"train", "dvc", "mlflow2"}
 
+// supplements are what the images of the Docker runtime install beside the lock
+// whose name theirs begins with.
+var supplements = []string{"mlflow-s3", "airflow-celery"}
+
 // environments lists all that have a lock.
 func environments() []string { return slices.Concat(servers, onRequest) }
 

@@ -10,7 +10,7 @@ import (
 
 func TestLocksNameNoIndexAndHashEveryFile(t *testing.T) {
 	address := regexp.MustCompile(`(?i)://|--index|--extra-index|--find-links|--trusted-host`)
-	for _, venv := range append(environments(), "uv") {
+	for _, venv := range append(environments(), append(supplements, "uv")...) {
 		text, sum, err := lockText(venv)
 		require.NoError(t, err)
 		require.Len(t, sum, 64)

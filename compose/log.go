@@ -33,6 +33,12 @@ type LogOptions struct {
 // begins with the service's name. Servers of a stopped stack have logs, too.
 // With Follow it returns nil when ctx ends.
 func (s *Stack) Logs(ctx context.Context, w io.Writer, opt LogOptions) error {
+	if d, err := s.containers(); d != nil || err != nil {
+		if err != nil {
+			return err
+		}
+		return d.logs(ctx, w, opt)
+	}
 	names, err := s.logNames(opt.Services)
 	if err != nil {
 		return err

@@ -45,7 +45,7 @@ func plan(desired []service, observed Status) Plan {
 			if o.PID == 0 {
 				step.Reason = string(o.State)
 			}
-			if observed.Supervisor.PID == 0 {
+			if observed.Runtime != DockerRuntime && observed.Supervisor.PID == 0 { // the engine watches containers
 				step.Action, step.Reason = "adopt", fmt.Sprintf("runs as pid %d and nobody watches it", o.PID)
 			}
 		case Unhealthy:

@@ -26,9 +26,23 @@ type SetupOptions struct {
 // there already is left alone, so that a Setup that was interrupted goes on
 // where it stood. It tells its progress to [Options.Progress].
 //
+// In the Docker runtime it builds and pulls the images instead; environments
+// that are named are made on this machine all the same.
+//
 // The error matches [mlops.ErrUnsupported] if there is no Python and none can
 // be fetched.
 func (s *Stack) Setup(ctx context.Context, opt SetupOptions) error {
+	if len(opt.Environments) == 0 {
+		if err := s.settle(ctx); err != nil {
+			return err
+		}
+		if d, err := s.containers(); d != nil || err != nil {
+			if err != nil {
+				return err
+			}
+			return d.setup(ctx, d.dockerServices())
+		}
+	}
 	names := slices.Clone(opt.Environments)
 	if len(names) == 0 {
 		names = slices.Clone(servers)

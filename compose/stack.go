@@ -16,6 +16,7 @@ import (
 type Options struct {
 	Home     string      // servers, data and state; empty means MLOPS_HOME, else ~/.mlops
 	Command  string      // the mlopsctl that runs the supervisor and that tasks call; empty means this program
+	Runtime  string      // ProcessRuntime or DockerRuntime; empty means the one this home had last, at first ProcessRuntime
 	Progress func(Event) // is told what happens while a call waits; may be nil
 }
 
@@ -24,6 +25,7 @@ type Options struct {
 type Stack struct {
 	home     string
 	command  string
+	runtime  string // as asked for
 	progress func(Event)
 	timing   timing
 	catalog  func(light bool) []service // nil: the real one
@@ -89,7 +91,11 @@ type StartOptions struct {
 	Services      []string      // names or groups, with what they depend on; none means all
 	WaitTimeout   time.Duration // how long all of it may take; 0 means 10 minutes
 	KeepOnFailure bool          // leave running what was started although something failed
-	Light         bool          // MLflow alone, on SQLite
+	Light         bool          // MLflow alone, on SQLite; process runtime only
+
+	// Scale is how many containers of "airflow-worker" and "ray-worker" there
+	// shall be; it is remembered. Docker runtime only.
+	Scale map[string]int
 }
 
 // StopOptions say what to stop. The zero value is everything.
@@ -99,7 +105,7 @@ type StopOptions struct {
 
 // Status is the stack at one moment.
 type Status struct {
-	Runtime    string           `json:"runtime"` // "process"
+	Runtime    string           `json:"runtime"` // "process" or "docker"
 	Home       string           `json:"home"`
 	State      State            `json:"state"`
 	Light      bool             `json:"light,omitempty"`
@@ -150,7 +156,7 @@ func (e *StartError) Unwrap() error { return mlops.ErrUnavailable }
 
 // New returns the stack of a home. It starts nothing and makes no folder.
 func New(opt Options) (*Stack, error) {
-	s := &Stack{home: opt.Home, command: opt.Command, progress: opt.Progress, timing: defaultTiming}
+	s := &Stack{home: opt.Home, command: opt.Command, runtime: opt.Runtime, progress: opt.Progress, timing: defaultTiming}
 	var err error
 	if s.home == "" {
 		if s.home, err = mlops.Home(); err != nil {
@@ -182,6 +188,18 @@ func (s *Stack) tell(e Event) {
 // If something does not become ready, or ctx ends, what this call started is
 // stopped again, unless KeepOnFailure; the error is a [*StartError] then.
 func (s *Stack) Start(ctx context.Context, opt StartOptions) (Status, error) {
+	if err := s.settle(ctx); err != nil {
+		return Status{}, err
+	}
+	if d, err := s.containers(); d != nil || err != nil {
+		if err != nil {
+			return Status{}, err
+		}
+		return d.start(ctx, opt)
+	}
+	if len(opt.Scale) > 0 {
+		return Status{}, &mlops.Error{Kind: mlops.ErrUnsupported, Service: "compose", Op: "start", Message: "only the Docker runtime has several containers of a service"}
+	}
 	want, err := s.resolve(s.recipes(opt.Light), opt.Services, true)
 	if err != nil {
 		return Status{}, err
@@ -227,6 +245,12 @@ func (s *Stack) ensureAll(ctx context.Context, want []service) error {
 // Stop ends what is wanted to end, dependents first, and waits until no
 // process of it is left. Nothing running is no error.
 func (s *Stack) Stop(ctx context.Context, opt StopOptions) error {
+	if d, err := s.containers(); d != nil || err != nil {
+		if err != nil {
+			return err
+		}
+		return d.stop(ctx, opt)
+	}
 	if _, err := s.resolve(s.recipes(false), opt.Services, false); err != nil {
 		return err
 	}
@@ -272,8 +296,14 @@ func (s *Stack) Restart(ctx context.Context, opt StartOptions) (Status, error) {
 }
 
 // Status asks the supervisor how the services are. Without a supervisor it
-// looks for their processes itself.
+// looks for their processes itself. Of containers it asks the engine.
 func (s *Stack) Status(ctx context.Context) (Status, error) {
+	if d, err := s.containers(); d != nil || err != nil {
+		if err != nil {
+			return Status{}, err
+		}
+		return d.status(ctx)
+	}
 	a, err := s.ask(ctx, request{Op: "status"}, false)
 	if errors.Is(err, errNoSupervisor) || errors.Is(err, errHungUp) {
 		return s.statusAlone()
@@ -284,9 +314,32 @@ func (s *Stack) Status(ctx context.Context) (Status, error) {
 	return a.Status, a.err()
 }
 
+// Destroy removes what the containers of this stack leave when they stop: them,
+// their networks, their volumes with all data in them, and the images that no
+// other stack uses. The process runtime has everything in its home folder, and
+// nothing to destroy: the error matches [mlops.ErrUnsupported].
+func (s *Stack) Destroy(ctx context.Context) error {
+	d, err := s.containers()
+	if err != nil {
+		return err
+	}
+	if d == nil {
+		return &mlops.Error{Kind: mlops.ErrUnsupported, Service: "compose", Op: "destroy", Message: "the process runtime keeps all it has in " + s.home + "; stop it and delete that folder"}
+	}
+	return d.destroy(ctx)
+}
+
 // Plan returns what Start would do now. It changes nothing.
 func (s *Stack) Plan(ctx context.Context, opt StartOptions) (Plan, error) {
-	want, err := s.resolve(s.recipes(opt.Light), opt.Services, true)
+	all := s.recipes(opt.Light)
+	d, err := s.containers()
+	if err != nil {
+		return Plan{}, err
+	}
+	if d != nil {
+		all = d.dockerServices()
+	}
+	want, err := s.resolve(all, opt.Services, true)
 	if err != nil {
 		return Plan{}, err
 	}

@@ -248,6 +248,7 @@ type ignoreFiles struct {
 	strip bool   // dvc strips its lines on both sides
 	base  patterns
 	read  map[string]patterns // by slash directory
+	texts map[string][]byte   // of a revision, by directory: they take the place of files
 	err   error               // the first file that could not be read
 }
 
@@ -260,9 +261,15 @@ func (f *ignoreFiles) in(dir string) patterns {
 	if dir != "" {
 		ps = f.in(parent(dir))
 	}
-	own, err := readPatterns(filepath.Join(f.root, filepath.FromSlash(dir), f.name), dir, f.strip)
-	if err != nil && f.err == nil {
-		f.err = err
+	var own patterns
+	if f.texts != nil {
+		own = parsePatterns(f.texts[dir], dir, f.strip)
+	} else {
+		var err error
+		own, err = readPatterns(filepath.Join(f.root, filepath.FromSlash(dir), f.name), dir, f.strip)
+		if err != nil && f.err == nil {
+			f.err = err
+		}
 	}
 	if len(own) > 0 {
 		ps = append(slices.Clip(ps), own...)
@@ -305,8 +312,12 @@ func readPatterns(file, dir string, strip bool) (patterns, error) {
 		}
 		return nil, fmt.Errorf("dvc: %w", err)
 	}
+	return parsePatterns(data, dir, strip), nil
+}
+
+func parsePatterns(text []byte, dir string, strip bool) patterns {
 	var ps patterns
-	for line := range strings.Lines(string(data)) {
+	for line := range strings.Lines(string(text)) {
 		line = strings.TrimSuffix(line, "\n")
 		if strip {
 			line = strings.TrimSpace(line)
@@ -315,7 +326,7 @@ func readPatterns(file, dir string, strip bool) (patterns, error) {
 			ps = append(ps, p)
 		}
 	}
-	return ps, nil
+	return ps
 }
 
 // newDVCIgnore evaluates .dvcignore files from the root of the repository.

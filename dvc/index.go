@@ -77,21 +77,28 @@ func (ix *index) read(r *Repo, rel string) error {
 	if err != nil {
 		return err
 	}
-	var files []*dvcFile
+	var lock []byte
+	if !strings.HasSuffix(rel, ".dvc") {
+		lock, err = r.readSmall(strings.TrimSuffix(rel, ".yaml") + ".lock")
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return ix.parse(rel, text, lock)
+}
+
+// parse adds a .dvc file, or the stages of a dvc.yaml with its dvc.lock's text.
+func (ix *index) parse(rel string, text, lock []byte) error {
 	if strings.HasSuffix(rel, ".dvc") {
 		f, err := parseDVCFile(rel, text)
 		if err != nil {
 			return err
 		}
-		files = append(files, f)
-	} else {
-		lock, err := r.readSmall(strings.TrimSuffix(rel, ".yaml") + ".lock")
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-		if files, err = parsePipeline(rel, text, lock); err != nil {
-			return err
-		}
+		return ix.add([]*dvcFile{f})
+	}
+	files, err := parsePipeline(rel, text, lock)
+	if err != nil {
+		return err
 	}
 	return ix.add(files)
 }

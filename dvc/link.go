@@ -133,8 +133,9 @@ func (p *placer) place(ctx context.Context, t placement) error {
 		err = unix.Renameat(int(in.Fd()), tmp, int(p.dir.Fd()), name)
 	}
 	switch {
-	case errors.Is(err, syscall.EXDEV) && !p.c.tmpAway.Swap(true):
+	case errors.Is(err, syscall.EXDEV) && in == p.tmp:
 		gone()
+		p.c.tmpAway.Store(true)
 		return p.place(ctx, t)
 	case err != nil:
 		gone()

@@ -144,20 +144,20 @@ func (r *Repo) stateOf(ctx context.Context, c *cache, o *out) (string, error) {
 func (r *Repo) cloudStatus(ctx context.Context, c *cache, outs []*out, name string) (Status, error) {
 	s := Status{Cloud: true}
 	outs = slices.DeleteFunc(outs, func(o *out) bool { return !o.push || !o.cache || o.oid == "" || o.file.repoDeps })
-	stores, _, err := r.open(ctx, name, outs)
+	stores, err := r.open(ctx, &mover{}, name, outs)
 	if err != nil {
 		return s, err
 	}
 	byStore := map[remote.Store][]need{}
 	for _, o := range outs {
-		ns := []need{{o.oid, o.path}}
+		ns := []need{{oid: o.oid, out: o.path}}
 		if o.oid.isDir() {
 			t, err := c.tree(o.oid)
 			if err != nil && !errors.Is(err, ErrNotCached) {
 				return s, err
 			}
 			for _, e := range t.below(o.part) {
-				ns = append(ns, need{e.oid, o.path + "/" + e.path})
+				ns = append(ns, need{e.oid, o.path, e.path})
 			}
 		}
 		byStore[stores[o]] = append(byStore[stores[o]], ns...)
@@ -187,7 +187,7 @@ func (r *Repo) cloudStatus(ctx context.Context, c *cache, outs []*out, name stri
 				state = Deleted
 			}
 			if state != "" {
-				s.Changes = append(s.Changes, Change{"", r.show(n.path), state})
+				s.Changes = append(s.Changes, Change{"", r.show(n.path()), state})
 			}
 		}
 	}

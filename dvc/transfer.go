@@ -1,9 +1,8 @@
 package dvc
 
 import (
+	"cmp"
 	"context"
-	"crypto/md5"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -12,21 +11,21 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/mlops-integration/mlops"
 	"github.com/mlops-integration/mlops/dvc/remote"
 )
 
-// Progress tells how far a transfer is.
+// Progress tells how far a transfer is. Both totals grow while directories are
+// looked into.
 type Progress struct {
-	Done, Total int    // objects
-	DoneBytes   int64  // moved so far
-	Path        string // the data that was moved last
+	Done, Total           int    // objects
+	DoneBytes, TotalBytes int64  // TotalBytes is 0 when it is not known
+	Path                  string // the data that was moved last
 }
 
 // Transfer is what a Push, Fetch or Pull did.
 type Transfer struct {
 	Remote    string // name; the first one if outputs name remotes of their own
-	Objects   int    // moved: files and directory listings
+	Objects   int    // moved: files, directory listings, records of the run cache
 	SizeBytes int64  // moved
 	Present   int    // objects that were there already
 
@@ -37,9 +36,16 @@ type Transfer struct {
 // PushOptions are options of [Repo.Push].
 type PushOptions struct {
 	Remote   string         // name; "" is the default remote. An output's own remote wins, as in dvc
-	Targets  []string       // data or .dvc files; none means all
-	Jobs     int            // uploads at once; 0 is the default
-	Progress func(Progress) // called after each object, one call at a time
+	Targets  []string       // data, .dvc files or stages; none means all
+	Jobs     int            // uploads at once; 0 is the remote's "jobs" option, else the default
+	Rate     int64          // bytes per second to or from each remote; 0 is no limit
+	RunCache bool           // the records of what stages made of what, too
+	Progress func(Progress) // called after each object and within large ones, one call at a time
+
+	// CheckChildren looks for each file also where the remote has the listing
+	// of its directory. Without it a listing that is there stands for its files,
+	// as in dvc: it is uploaded after them.
+	CheckChildren bool
 }
 
 // FetchOptions are options of [Repo.Fetch].
@@ -47,6 +53,8 @@ type FetchOptions struct {
 	Remote   string
 	Targets  []string
 	Jobs     int
+	Rate     int64
+	RunCache bool
 	Progress func(Progress)
 }
 
@@ -55,6 +63,8 @@ type PullOptions struct {
 	Remote   string
 	Targets  []string
 	Jobs     int
+	Rate     int64
+	RunCache bool
 	Progress func(Progress)
 	Force    bool // replace and delete workspace files whose content is not in the cache
 }
@@ -62,43 +72,70 @@ type PullOptions struct {
 // need is an object that an output needs.
 type need struct {
 	oid  oid
-	path string // of the data, from the root
+	out  string // path of the output, from the root
+	file string // within the output; "" for itself
 }
 
-// bundle is what one output needs: its files, and the listing that must only
-// be seen when they are all there.
-type bundle struct {
-	out   *out
-	files []need
-	rest  []need // the directory's other files, when only a part is moved
-	dir   oid    // "" for a file
+// path is that of the data, from the root.
+func (n need) path() string {
+	if n.file == "" {
+		return n.out
+	}
+	return n.out + "/" + n.file
+}
+
+// place is an open remote.
+type place struct {
+	remote.Store
+	name string
+	jobs int
 }
 
 // open opens the remotes of outputs: the one asked for, or their own.
-func (r *Repo) open(ctx context.Context, name string, outs []*out) (map[*out]remote.Store, string, error) {
-	stores := map[string]remote.Store{}
-	byOut := map[*out]remote.Store{}
-	first := ""
+func (r *Repo) open(ctx context.Context, m *mover, name string, outs []*out) (map[*out]*place, error) {
+	places := map[string]*place{}
+	byOut := map[*out]*place{}
 	for _, o := range outs {
 		which := orDefault(o.remote, name)
-		if stores[which] == nil {
-			cfg, err := r.remoteConfig(which)
+		if places[which] == nil {
+			p, err := r.openPlace(ctx, m, which)
 			if err != nil {
-				return nil, "", err
+				return nil, err
 			}
-			if stores[which], err = remote.Open(ctx, cfg); err != nil {
-				return nil, "", err
-			}
-			first = orDefault(first, cfg.Name)
+			places[which] = p
+			m.t.Remote = orDefault(m.t.Remote, p.name)
 		}
-		byOut[o] = stores[which]
+		byOut[o] = places[which]
 	}
-	return byOut, first, nil
+	return byOut, nil
 }
 
-// mover counts a transfer and limits how much of it runs at once.
+// openPlace opens one remote; "" is the default remote.
+func (r *Repo) openPlace(ctx context.Context, m *mover, name string) (*place, error) {
+	cfg, err := r.remoteConfig(name)
+	if err != nil {
+		return nil, err
+	}
+	cfg.Limit = remote.NewLimit(m.rate)
+	def := 16
+	if remote.Scheme(cfg.URL) == "" {
+		def = max(4, r.jobs)
+	}
+	jobs, err := cfg.Int("jobs", def)
+	if err != nil {
+		return nil, err
+	}
+	if m.jobs > 0 {
+		jobs = m.jobs
+	}
+	s, err := remote.Open(ctx, cfg)
+	return &place{s, cfg.Name, jobs}, err
+}
+
+// mover counts a transfer.
 type mover struct {
-	jobs   int
+	jobs   int // 0: the remote's
+	rate   int64
 	report func(Progress)
 
 	mu   sync.Mutex
@@ -107,19 +144,21 @@ type mover struct {
 	errs []error
 }
 
-func newMover(r *Repo, jobs int, report func(Progress)) *mover {
-	if jobs <= 0 {
-		jobs = max(4, r.jobs)
-	}
-	return &mover{jobs: jobs, report: report}
+// expect adds to what is to be moved.
+func (m *mover) expect(objects int, bytes int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.p.Total += objects
+	m.p.TotalBytes += bytes
 }
 
-// each runs move for all needs. One object's error does not stop the others;
-// the first errors are kept, and the objects that failed returned.
-func (m *mover) each(ctx context.Context, needs []need, move func(context.Context, need) (int64, error)) map[oid]bool {
+// each runs move for all needs, which tells by moved what arrives before its
+// end. One object's error does not stop the others; the first errors are kept,
+// and the objects that failed returned.
+func (m *mover) each(ctx context.Context, p *place, needs []need, move func(ctx context.Context, n need, moved func(int64)) (int64, error)) map[oid]bool {
 	failed := map[oid]bool{}
 	var g errgroup.Group
-	g.SetLimit(m.jobs)
+	g.SetLimit(p.jobs)
 	for _, n := range needs {
 		if ctx.Err() != nil {
 			m.mu.Lock()
@@ -128,22 +167,26 @@ func (m *mover) each(ctx context.Context, needs []need, move func(context.Contex
 			continue
 		}
 		g.Go(func() error {
-			size, err := move(ctx, n)
+			var early int64
+			size, err := move(ctx, n, func(bytes int64) {
+				m.mu.Lock()
+				defer m.mu.Unlock()
+				early += bytes
+				m.told(n, 0, bytes)
+			})
 			m.mu.Lock()
 			defer m.mu.Unlock()
 			if err != nil {
 				failed[n.oid] = true
-				m.fail(fmt.Errorf("dvc: %s: %w", n.path, err))
+				m.p.DoneBytes -= early
+				if ctx.Err() == nil {
+					m.fail(fmt.Errorf("dvc: %s: %w", n.path(), err))
+				}
 				return nil
 			}
 			m.t.Objects++
 			m.t.SizeBytes += size
-			m.p.Done++
-			m.p.DoneBytes += size
-			m.p.Path = n.path
-			if m.report != nil {
-				m.report(m.p)
-			}
+			m.told(n, 1, size-early)
 			return nil
 		})
 	}
@@ -154,6 +197,15 @@ func (m *mover) each(ctx context.Context, needs []need, move func(context.Contex
 	return failed
 }
 
+func (m *mover) told(n need, objects int, bytes int64) {
+	m.p.Done += objects
+	m.p.DoneBytes += bytes
+	m.p.Path = n.path()
+	if m.report != nil {
+		m.report(m.p)
+	}
+}
+
 // fail keeps an error; of very many alike the first twenty tell enough.
 func (m *mover) fail(err error) {
 	if len(m.errs) < 20 {
@@ -161,201 +213,51 @@ func (m *mover) fail(err error) {
 	}
 }
 
-func unique(ns []need) []need {
-	seen := map[oid]bool{}
-	var out []need
-	for _, n := range ns {
-		if !seen[n.oid] {
-			seen[n.oid] = true
-			out = append(out, n)
-		}
-	}
-	return out
+// counted tells what is read from r, in steps of a mebibyte.
+type counted struct {
+	r     io.Reader
+	moved func(int64)
+	n     int64
 }
 
-func keysOf(ns []need) []string {
-	keys := make([]string, len(ns))
-	for i, n := range ns {
-		keys[i] = n.oid.key()
+func (c *counted) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	if c.n += int64(n); c.n >= 1<<20 {
+		c.moved(c.n)
+		c.n = 0
 	}
-	return keys
+	return n, err
+}
+
+// unique sorts needs by object and keeps one of each. It writes over ns.
+func unique(ns []need) []need {
+	slices.SortFunc(ns, func(a, b need) int {
+		return cmp.Or(strings.Compare(string(a.oid), string(b.oid)), strings.Compare(a.path(), b.path()))
+	})
+	return slices.CompactFunc(ns, func(a, b need) bool { return a.oid == b.oid })
 }
 
 // absent returns the needs that a store does not have.
 func absent(ctx context.Context, s remote.Store, ns []need) ([]need, error) {
-	keys, err := s.Missing(ctx, keysOf(ns))
-	if err != nil {
+	keys := make([]string, len(ns))
+	for i, n := range ns {
+		keys[i] = n.oid.key()
+	}
+	gone, err := s.Missing(ctx, keys)
+	if err != nil || len(gone) == 0 {
 		return nil, err
 	}
-	set := make(map[string]bool, len(keys))
-	for _, k := range keys {
+	set := make(map[string]bool, len(gone))
+	for _, k := range gone {
 		set[k] = true
 	}
-	return slices.DeleteFunc(slices.Clone(ns), func(n need) bool { return !set[n.oid.key()] }), nil
-}
-
-// Push uploads what the remote lacks: files first, a directory's listing after
-// all of its files. Each object is hashed on its way. When targets name a part
-// of a directory, the listing goes with the part that makes it whole.
-//
-// Objects that neither the cache nor the remote has are an error that matches
-// [ErrNotCached] and names them; the rest is pushed all the same, without the
-// listings of directories that are not complete.
-func (r *Repo) Push(ctx context.Context, o PushOptions) (Transfer, error) {
-	unlock, err := r.lock(ctx)
-	if err != nil {
-		return Transfer{}, err
-	}
-	defer unlock()
-	outs, c, err := r.begin(ctx, o.Targets, false)
-	if err != nil {
-		return Transfer{}, err
-	}
-	outs = slices.DeleteFunc(outs, func(o *out) bool { return !o.push || !o.cache || o.oid == "" || o.file.repoDeps })
-	stores, name, err := r.open(ctx, o.Remote, outs)
-	if err != nil {
-		return Transfer{}, err
-	}
-	m := newMover(r, o.Jobs, o.Progress)
-	m.t.Remote = name
-
-	bundles := map[remote.Store][]bundle{}
-	var lost []need
-	for _, out := range outs {
-		b := bundle{out: out}
-		if !out.oid.isDir() {
-			b.files = []need{{out.oid, out.path}}
-		} else if t, err := c.tree(out.oid); err == nil {
-			b.dir = out.oid
-			for _, e := range t {
-				n := need{e.oid, out.path + "/" + e.path}
-				if out.part == "" || within(e.path, out.part) {
-					b.files = append(b.files, n)
-				} else {
-					b.rest = append(b.rest, n)
-				}
-			}
-		} else if !errors.Is(err, ErrNotCached) {
-			return m.t, fmt.Errorf("dvc: %s: %w", r.show(out.path), err)
-		} else if gone, err := absent(ctx, stores[out], []need{{out.oid, out.path}}); err != nil {
-			return m.t, err
-		} else if len(gone) > 0 {
-			lost = append(lost, gone...)
-			continue
-		} else {
-			m.t.Present++
-			continue
-		}
-		bundles[stores[out]] = append(bundles[stores[out]], b)
-	}
-	for store, bs := range bundles {
-		if err := r.pushTo(ctx, c, store, bs, m, &lost); err != nil {
-			return m.t, err
+	out := make([]need, 0, len(gone))
+	for i, n := range ns {
+		if set[keys[i]] {
+			out = append(out, n)
 		}
 	}
-	if len(lost) > 0 {
-		m.errs = append(m.errs, notCached(r, lost))
-	}
-	return m.t, errors.Join(m.errs...)
-}
-
-// pushTo uploads to one remote.
-func (r *Repo) pushTo(ctx context.Context, c *cache, store remote.Store, bs []bundle, m *mover, lost *[]need) error {
-	var files, dirs []need
-	for _, b := range bs {
-		files = append(files, b.files...)
-	}
-	files = unique(files)
-	todo, err := absent(ctx, store, files)
-	if err != nil {
-		return err
-	}
-	m.t.Present += len(files) - len(todo)
-	bad := map[oid]bool{}
-	var send []need
-	for _, n := range todo {
-		ok, err := c.has(ctx, n.oid, -1)
-		if err != nil {
-			return err
-		}
-		if !ok {
-			bad[n.oid] = true
-			*lost = append(*lost, n)
-			continue
-		}
-		send = append(send, n)
-	}
-	m.p.Total += len(send)
-	put := func(ctx context.Context, n need) (int64, error) {
-		f, fi, err := openRegular(c.path(n.oid))
-		if err != nil {
-			return 0, err
-		}
-		defer f.Close()
-		body := io.NewSectionReader(f, 0, fi.Size())
-		sum := n.oid.md5()
-		if n.oid.legacy() { // the name is not the md5 of the bytes
-			if sum, err = bytesMD5(ctx, n.oid, body); err != nil {
-				return 0, err
-			}
-		}
-		return fi.Size(), store.Put(ctx, n.oid.key(), body, sum)
-	}
-	for id := range m.each(ctx, send, put) {
-		bad[id] = true
-	}
-	var rest []need
-	for _, b := range bs {
-		rest = append(rest, b.rest...)
-	}
-	if len(rest) > 0 { // dvc takes a listing that is there as a sign that all files are
-		gone, err := absent(ctx, store, unique(rest))
-		if err != nil {
-			return err
-		}
-		for _, n := range gone {
-			bad[n.oid] = true
-		}
-	}
-	for _, b := range bs {
-		if b.dir != "" && !slices.ContainsFunc(b.rest, func(n need) bool { return bad[n.oid] }) && !slices.ContainsFunc(b.files, func(n need) bool { return bad[n.oid] }) {
-			dirs = append(dirs, need{b.dir, b.out.path})
-		}
-	}
-	dirs = unique(dirs)
-	if todo, err = absent(ctx, store, dirs); err != nil {
-		return err
-	}
-	m.t.Present += len(dirs) - len(todo)
-	m.p.Total += len(todo)
-	m.each(ctx, todo, put)
-	return nil
-}
-
-// bytesMD5 checks an object of dvc 2.x and returns the md5 of its bytes.
-func bytesMD5(ctx context.Context, o oid, body *io.SectionReader) (string, error) {
-	h, named := md5.New(), o.newHash()
-	if _, err := copyHash(ctx, h, body, named); err != nil {
-		return "", err
-	}
-	if got := sumHex(named); got != o.md5() {
-		return "", fail(mlops.ErrInvalid, "object %s in the cache is damaged (its hash is %s)", o, got)
-	}
-	_, err := body.Seek(0, io.SeekStart)
-	return sumHex(h), err
-}
-
-// notCached names objects that are nowhere.
-func notCached(r *Repo, lost []need) error {
-	var names []string
-	for _, n := range lost {
-		if len(names) == 10 {
-			names = append(names, fmt.Sprintf("and %d more", len(lost)-10))
-			break
-		}
-		names = append(names, fmt.Sprintf("%s (%s)", r.show(n.path), n.oid))
-	}
-	return fmt.Errorf("dvc: %d objects are neither in the cache nor in the remote: %s: %w", len(lost), strings.Join(names, ", "), ErrNotCached)
+	return out, nil
 }
 
 // begin does what Push, Fetch and Checkout begin with.
@@ -377,144 +279,6 @@ func (r *Repo) begin(ctx context.Context, targets []string, writing bool) ([]*ou
 		rels[i] = o.whole()
 	}
 	return outs, c, r.claims(ctx, writing, rels)
-}
-
-// Fetch downloads what the cache lacks and changes nothing in the workspace.
-// Bytes that are not what their name says do not enter the cache; the error
-// then matches [mlops.ErrInvalid]. Objects that the remote lacks are an error
-// that matches [mlops.ErrNotFound].
-func (r *Repo) Fetch(ctx context.Context, o FetchOptions) (Transfer, error) {
-	unlock, err := r.lock(ctx)
-	if err != nil {
-		return Transfer{}, err
-	}
-	defer unlock()
-	outs, c, err := r.begin(ctx, o.Targets, false)
-	if err != nil {
-		return Transfer{}, err
-	}
-	_, t, err := r.fetch(ctx, c, outs, o)
-	return t, err
-}
-
-// fetch returns the outputs that are complete in the cache.
-func (r *Repo) fetch(ctx context.Context, c *cache, outs []*out, o FetchOptions) ([]*out, Transfer, error) {
-	m := newMover(r, o.Jobs, o.Progress)
-	outs = slices.DeleteFunc(slices.Clone(outs), func(o *out) bool { return !o.cache || o.oid == "" })
-	missing := map[*out][]need{}
-	lacking := func(ns []need, out *out) error {
-		for _, n := range ns {
-			ok, err := c.has(ctx, n.oid, -1)
-			if err != nil {
-				return err
-			}
-			if ok {
-				m.t.Present++
-			} else {
-				missing[out] = append(missing[out], n)
-			}
-		}
-		return nil
-	}
-	bad := map[oid]bool{}
-	var stores map[*out]remote.Store
-	get := func() error {
-		var short []*out
-		for _, out := range outs {
-			if len(missing[out]) > 0 {
-				short = append(short, out)
-			}
-		}
-		if len(short) == 0 {
-			return nil
-		}
-		var err error
-		if stores, m.t.Remote, err = r.open(ctx, o.Remote, short); err != nil {
-			return err
-		}
-		byStore := map[remote.Store][]need{}
-		for _, out := range short {
-			if out.file.repoDeps {
-				return fail(mlops.ErrUnsupported, "%s is imported from another repository; use: dvc pull %s", out.path, out.file.rel)
-			}
-			byStore[stores[out]] = append(byStore[stores[out]], missing[out]...)
-		}
-		clear(missing)
-		for store, ns := range byStore {
-			ns = unique(ns)
-			m.p.Total += len(ns)
-			for id := range m.each(ctx, ns, func(ctx context.Context, n need) (int64, error) {
-				body, err := store.Get(ctx, n.oid.key())
-				if err != nil {
-					return 0, err
-				}
-				defer body.Close()
-				return c.receive(ctx, n.oid, body)
-			}) {
-				bad[id] = true
-			}
-		}
-		return nil
-	}
-	for _, out := range outs { // listings and single files
-		if err := lacking([]need{{out.oid, out.path}}, out); err != nil {
-			return nil, m.t, err
-		}
-	}
-	if err := get(); err != nil {
-		return nil, m.t, err
-	}
-	trees := map[*out]tree{}
-	for _, out := range outs {
-		if !out.oid.isDir() || bad[out.oid] {
-			continue
-		}
-		t, err := c.tree(out.oid)
-		if err != nil {
-			return nil, m.t, fmt.Errorf("dvc: %s: %w", r.show(out.path), err)
-		}
-		trees[out] = t.below(out.part)
-	}
-	for out, t := range trees { // the files in directories
-		ns := make([]need, len(t))
-		for i, e := range t {
-			ns[i] = need{e.oid, out.path + "/" + e.path}
-		}
-		if err := lacking(unique(ns), out); err != nil {
-			return nil, m.t, err
-		}
-	}
-	if err := get(); err != nil {
-		return nil, m.t, err
-	}
-	whole := slices.DeleteFunc(outs, func(o *out) bool {
-		return bad[o.oid] || slices.ContainsFunc(trees[o], func(e treeEntry) bool { return bad[e.oid] })
-	})
-	return whole, m.t, errors.Join(m.errs...)
-}
-
-// Pull fetches and then makes the workspace hold what the .dvc files say. What
-// could not be fetched whole stays as it is in the workspace, and is an error.
-//
-// Workspace files whose content is not in the cache are neither replaced nor
-// deleted without Force: the error then matches [mlops.ErrConflict], and the
-// workspace is unchanged.
-func (r *Repo) Pull(ctx context.Context, o PullOptions) (Transfer, error) {
-	unlock, err := r.lock(ctx)
-	if err != nil {
-		return Transfer{}, err
-	}
-	defer unlock()
-	outs, c, err := r.begin(ctx, o.Targets, true)
-	if err != nil {
-		return Transfer{}, err
-	}
-	whole, t, fetchErr := r.fetch(ctx, c, outs, FetchOptions{Remote: o.Remote, Targets: o.Targets, Jobs: o.Jobs, Progress: o.Progress})
-	if ctx.Err() != nil {
-		return t, fetchErr
-	}
-	err = r.checkout(ctx, c, whole, o.Force, &t)
-	return t, errors.Join(fetchErr, err)
 }
 
 // CheckoutOptions are options of [Repo.Checkout].

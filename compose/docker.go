@@ -1,0 +1,249 @@
+package compose
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/internal/stackfile"
+)
+
+// The runtimes of a stack.
+const (
+	ProcessRuntime = "process" // servers are processes of this machine
+	DockerRuntime  = "docker"  // servers are containers of a Docker engine
+)
+
+// docker is the runtime of a stack in containers. The engine watches them and
+// starts them again; nothing of ours runs beside it. What is wanted is in
+// docker/compose.yaml; here is what mlopsctl has to know of it.
+type docker struct {
+	*Stack
+	record dockerRecord
+}
+
+// dockerRecord is home/run/docker.json: that this home's stack runs in
+// containers, and how.
+type dockerRecord struct {
+	Runtime string         `json:"runtime"`         // what the next command without --runtime means
+	Ports   map[string]int `json:"ports,omitempty"` // published on the loopback interface, by "service/name"
+	Scale   map[string]int `json:"scale,omitempty"` // containers of a service, where it is not one
+}
+
+func dockerRecordPath(home string) string { return filepath.Join(home, "run", "docker.json") }
+
+func readDockerRecord(home string) (dockerRecord, error) {
+	r := dockerRecord{Ports: map[string]int{}, Scale: map[string]int{}}
+	b, err := os.ReadFile(dockerRecordPath(home))
+	if errors.Is(err, fs.ErrNotExist) {
+		return r, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(b, &r)
+	}
+	if err != nil {
+		return r, fmt.Errorf("%s cannot be read (%w); delete it and name the runtime again: mlopsctl start --runtime docker", dockerRecordPath(home), err)
+	}
+	return r, nil
+}
+
+func (r dockerRecord) write(home string) error {
+	b, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return err
+	}
+	return replaceFile(dockerRecordPath(home), append(b, '\n'))
+}
+
+// containers returns the Docker runtime if this stack's is that, else nil.
+func (s *Stack) containers() (*docker, error) {
+	r, err := readDockerRecord(s.home)
+	if err != nil {
+		return nil, err
+	}
+	want := s.runtime
+	if want == "" {
+		want = r.Runtime
+	}
+	switch want {
+	case DockerRuntime:
+		return &docker{s, r}, nil
+	case "", ProcessRuntime:
+		return nil, nil
+	}
+	return nil, &mlops.Error{Kind: mlops.ErrInvalid, Service: "compose", Message: fmt.Sprintf("no runtime is called %q; there are process and docker", want)}
+}
+
+// settle remembers the runtime that is now asked for. It refuses to leave one
+// that still runs something: both would write the same stack file.
+func (s *Stack) settle(ctx context.Context) error {
+	r, err := readDockerRecord(s.home)
+	if err != nil {
+		return err
+	}
+	before := r.Runtime
+	if before == "" {
+		before = ProcessRuntime
+	}
+	if s.runtime == "" || s.runtime == before {
+		return nil
+	}
+	other := *s
+	other.runtime = before
+	if _, err := os.Stat(filepath.Join(s.home, "run")); err == nil {
+		st, err := other.Status(ctx)
+		if err != nil {
+			return err
+		}
+		if st.State != Stopped {
+			return &mlops.Error{Kind: mlops.ErrConflict, Service: "compose", Op: "start",
+				Message: fmt.Sprintf("the stack of %s runs with --runtime %s; run: mlopsctl stop", s.home, before)}
+		}
+	}
+	if err := makeHome(s.home); err != nil {
+		return err
+	}
+	r.Runtime = s.runtime
+	return r.write(s.home)
+}
+
+// name is the project under which the engine keeps this stack apart from all
+// others.
+func (d *docker) name() string {
+	sum := sha256.Sum256([]byte(d.home))
+	return "mlops-" + hex.EncodeToString(sum[:4])
+}
+
+// files is the folder that holds compose.yaml and the locks.
+func (d *docker) files() string { return filepath.Join(d.home, "docker") }
+
+// secrets is where the containers' copies of the secrets lie. The users inside
+// are others than ours, so those files may be read; their folder is ours alone.
+func (d *docker) secrets() string { return filepath.Join(d.home, "docker-secrets") }
+
+// dockerSecrets are the names of all that compose.yaml mounts.
+var dockerSecrets = []string{
+	"postgres", "s3", "redis", "mlflow", "mlflow-session",
+	"airflow", "airflow-fernet", "airflow-jwt", "airflow-session", "ray", "evidently",
+}
+
+// scalable are the services of which there may be several containers.
+var scalable = []string{"airflow-worker", "ray-worker"}
+
+// dockerServices lists what compose.yaml has, in an order in which it can be
+// started. What they answer is judged as in the process runtime, from outside.
+func (d *docker) dockerServices() []service {
+	m, r, e := mlflowService(false), rayService(), evidentlyService()
+	api := airflowServices()[0]
+	part := func(name, group string, after ...string) service {
+		return service{name: name, group: group, after: after}
+	}
+	s3 := part("s3", "")
+	s3.ports = []port{{name: "http", first: 7070}}
+	m = service{name: m.name, after: []string{"postgres", "s3"}, ports: m.ports, ready: m.ready, endpoints: m.endpoints}
+	e = service{name: e.name, ports: e.ports, ready: e.ready, endpoints: e.endpoints}
+	api = service{name: api.name, group: api.group, after: []string{"postgres", "redis"}, ports: api.ports, ready: api.ready, settled: api.settled, endpoints: api.endpoints}
+	head := service{name: "ray-head", group: "ray", after: []string{"mlflow"}, ports: r.ports[:2], ready: r.ready, settled: r.settled, endpoints: r.endpoints}
+	return []service{
+		part("postgres", ""), s3, part("redis", ""), m, e, api,
+		part("airflow-scheduler", "airflow", api.name), part("airflow-dag-processor", "airflow", api.name),
+		part("airflow-triggerer", "airflow", api.name), part("airflow-worker", "airflow", api.name),
+		head, part("ray-worker", "ray", head.name),
+	}
+}
+
+// portVariables are the variables of compose.yaml for published ports.
+var portVariables = map[string]string{
+	"s3/http": "MLOPS_PORT_S3", "mlflow/http": "MLOPS_PORT_MLFLOW", "evidently/http": "MLOPS_PORT_EVIDENTLY",
+	"airflow-api-server/http": "MLOPS_PORT_AIRFLOW", "ray-head/dashboard": "MLOPS_PORT_RAY", "ray-head/serve": "MLOPS_PORT_SERVE",
+}
+
+// site is what the recipes see: the published ports, the head of Ray under the
+// name that it has as a process.
+func (d *docker) site(log io.Writer) *site {
+	ports := maps.Clone(d.record.Ports)
+	for _, p := range []string{"dashboard", "serve"} {
+		ports["ray/"+p] = ports["ray-head/"+p]
+	}
+	return d.siteOf(ports, false, log)
+}
+
+// choosePorts gives each published port a number, for services that do not run.
+func (d *docker) choosePorts(seen Status) error {
+	all := d.dockerServices()
+	for _, v := range all {
+		if i := slices.IndexFunc(seen.Services, func(o ServiceStatus) bool { return o.Name == v.name }); i >= 0 && seen.Services[i].State != Stopped {
+			continue
+		}
+		for _, p := range v.ports {
+			key := v.name + "/" + p.name
+			taken := func(n int) bool {
+				for _, w := range all {
+					for _, q := range w.ports {
+						if k := w.name + "/" + q.name; k != key && (q.first == n || d.record.Ports[k] == n) {
+							return true
+						}
+					}
+				}
+				return false
+			}
+			p.late = false
+			n, why, err := choosePort(p, d.record.Ports[key], taken, portFree, holders)
+			if err != nil {
+				return fmt.Errorf("%s: %w", v.name, err)
+			}
+			if why != "" {
+				d.tell(Event{Service: v.name, State: Preparing, Message: why})
+			}
+			d.record.Ports[key] = n
+		}
+	}
+	return nil
+}
+
+// setScale takes over how many containers are wanted.
+func (d *docker) setScale(scale map[string]int) error {
+	for name, n := range scale {
+		if !slices.Contains(scalable, name) || n < 0 {
+			return &mlops.Error{Kind: mlops.ErrInvalid, Service: "compose", Op: "start",
+				Message: fmt.Sprintf("%s=%d: only %s may have several containers", name, n, strings.Join(scalable, " and "))}
+		}
+		d.record.Scale[name] = n
+	}
+	return nil
+}
+
+// publishStack writes the stack file: where the services are that are ready.
+func (d *docker) publishStack(st Status) error {
+	endpoints := map[string]stackfile.Endpoint{}
+	here := d.site(io.Discard)
+	for _, v := range d.dockerServices() {
+		for _, o := range st.Services {
+			if o.Name == v.name && o.State == Ready && v.endpoints != nil {
+				maps.Copy(endpoints, v.endpoints(here))
+			}
+		}
+	}
+	if len(endpoints) == 0 {
+		return stackfile.Remove(d.home)
+	}
+	return stackfile.Write(stackfile.Stack{
+		Runtime: DockerRuntime, Home: d.home, Endpoints: endpoints,
+		DVCRemote: filepath.Join(d.home, "data", "dvc-remote"),
+		DAGs:      dagsFolder(here),
+		Pythons:   pythons(d.home),
+		ServeDir:  serveDir(here),
+		Command:   d.command,
+	})
+}

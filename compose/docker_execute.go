@@ -1,0 +1,239 @@
+package compose
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/internal/stackfile"
+)
+
+// mostDeaths is how often a container may end while its start is waited for.
+const mostDeaths = 4
+
+// start carries out the plan: images that are missing, then one "compose up",
+// which keeps what runs as it is, and waits until all of it is ready.
+func (d *docker) start(ctx context.Context, opt StartOptions) (Status, error) {
+	if opt.Light {
+		return Status{}, &mlops.Error{Kind: mlops.ErrUnsupported, Service: "compose", Op: "start", Message: "--light is of the process runtime; in containers, name the services: mlopsctl start mlflow"}
+	}
+	want, err := d.resolve(d.dockerServices(), opt.Services, true)
+	if err != nil {
+		return Status{}, err
+	}
+	if err := d.setScale(opt.Scale); err != nil {
+		return Status{}, err
+	}
+	seen, _, err := d.observe(ctx)
+	if err != nil {
+		return Status{}, err
+	}
+	var names, fresh []string
+	for _, step := range plan(want, seen).Steps {
+		names = append(names, step.Service)
+		if step.Action != "keep" {
+			fresh = append(fresh, step.Service)
+		}
+		d.tell(Event{Service: step.Service, Message: joinNotes(step.Action, step.Reason)})
+	}
+	if err := makeHome(d.home); err != nil {
+		return Status{}, err
+	}
+	if err := d.choosePorts(seen); err != nil {
+		return Status{}, err
+	}
+	if err := d.record.write(d.home); err != nil {
+		return Status{}, err
+	}
+	if err := d.setup(ctx, want); err != nil {
+		return Status{}, err
+	}
+	if opt.WaitTimeout <= 0 {
+		opt.WaitTimeout = 10 * time.Minute
+	}
+	if err := d.up(ctx, names, opt.WaitTimeout); err != nil {
+		if !opt.KeepOnFailure && len(fresh) > 0 {
+			_, stopped := d.compose(context.WithoutCancel(ctx), nil, append([]string{"stop"}, fresh...)...)
+			err = errors.Join(err, stopped)
+		}
+		return Status{}, err
+	}
+	if err := d.confirm(ctx, want); err != nil {
+		return Status{}, err
+	}
+	st, err := d.status(ctx)
+	if err != nil {
+		return st, err
+	}
+	return st, d.publishStack(st)
+}
+
+// up starts the services and waits, as long as nothing dies again and again.
+func (d *docker) up(ctx context.Context, names []string, timeout time.Duration) error {
+	before := map[string]int{}
+	_, all, err := d.observe(ctx)
+	if err != nil {
+		return err
+	}
+	for _, c := range all {
+		before[c.ID] = c.RestartCount
+	}
+	args := []string{"up", "--detach", "--no-build", "--wait", "--wait-timeout", strconv.Itoa(int(timeout.Seconds()))}
+	for _, name := range scalable {
+		if n, ok := d.record.Scale[name]; ok && slices.Contains(names, name) {
+			args = append(args, "--scale", fmt.Sprintf("%s=%d", name, n))
+		}
+	}
+	work, cancel := context.WithCancelCause(ctx)
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		d.watch(work, cancel, names, before)
+	}()
+	_, err = d.compose(work, nil, slices.Concat(args, names)...)
+	cancel(nil)
+	<-watched
+	if err == nil || ctx.Err() != nil {
+		return errors.Join(err, ctx.Err())
+	}
+	if dying, ok := errors.AsType[*StartError](err); ok {
+		return dying
+	}
+	return d.blame(ctx, names, err)
+}
+
+// watch tells how the containers come up, and ends the start that cannot
+// succeed because one of them dies again and again.
+func (d *docker) watch(ctx context.Context, cancel context.CancelCauseFunc, names []string, before map[string]int) {
+	told := map[string]string{}
+	tick := time.NewTicker(d.timing.snapshot)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		st, all, err := d.observe(ctx)
+		if err != nil {
+			continue
+		}
+		for _, o := range st.Services {
+			if now := string(o.State) + o.Message; slices.Contains(names, o.Name) && told[o.Name] != now {
+				told[o.Name] = now
+				d.tell(Event{Service: o.Name, State: o.State, Message: o.Message})
+			}
+		}
+		for _, c := range all {
+			if slices.Contains(names, c.service()) && c.RestartCount-before[c.ID] >= mostDeaths {
+				_, why := c.state()
+				cancel(d.failure(ctx, c.service(), joinNotes("its container dies again and again", why)))
+				return
+			}
+		}
+	}
+}
+
+// blame finds the service that kept a start from succeeding.
+func (d *docker) blame(ctx context.Context, names []string, cause error) error {
+	st, _, err := d.observe(ctx)
+	if err != nil {
+		return errors.Join(cause, err)
+	}
+	for _, v := range d.dockerServices() {
+		for _, o := range st.Services {
+			if o.Name == v.name && slices.Contains(names, v.name) && o.State != Ready && o.State != Waiting {
+				return d.failure(ctx, v.name, joinNotes(string(o.State), joinNotes(o.Message, cause.Error())))
+			}
+		}
+	}
+	return cause
+}
+
+// failure is a start that failed because of one service, with its last words.
+func (d *docker) failure(ctx context.Context, service, reason string) error {
+	out, _ := d.compose(ctx, nil, "logs", "--no-color", "--no-log-prefix", "--tail", "30", service)
+	var log []string
+	if text := strings.TrimSpace(string(out)); text != "" {
+		log = strings.Split(text, "\n")
+	}
+	return &StartError{Service: service, Reason: reason, LogFile: "mlopsctl logs " + service, Log: log}
+}
+
+// confirm asks the servers from outside, as programs will: their own health
+// checks cannot see a wrong port. Then it gives back to Ray what it forgot.
+func (d *docker) confirm(ctx context.Context, want []service) error {
+	here := d.site(io.Discard)
+	for _, v := range want {
+		if v.ready != nil {
+			if err := v.ready(ctx, here); err != nil {
+				return d.failure(ctx, v.name, "its container is healthy, but from outside: "+err.Error())
+			}
+		}
+		if v.settled != nil {
+			if err := v.settled(ctx, here); err != nil {
+				return d.failure(ctx, v.name, "settling: "+err.Error())
+			}
+		}
+	}
+	return nil
+}
+
+// stop ends containers and keeps them, their volumes and what they logged.
+func (d *docker) stop(ctx context.Context, opt StopOptions) error {
+	want, err := d.resolve(d.dockerServices(), opt.Services, false)
+	if err != nil {
+		return err
+	}
+	if _, err := os.Stat(d.files()); errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	args := []string{"stop"}
+	for _, v := range want {
+		d.tell(Event{Service: v.name, State: Stopping})
+		args = append(args, v.name)
+	}
+	if _, err := d.compose(ctx, nil, args...); err != nil {
+		return err
+	}
+	st, _, err := d.observe(ctx)
+	if err != nil {
+		return err
+	}
+	return d.publishStack(st)
+}
+
+// destroy removes the containers, the networks and the volumes of this stack,
+// and the images that no other stack uses.
+func (d *docker) destroy(ctx context.Context) error {
+	if err := d.writeFiles(); err != nil {
+		return err
+	}
+	if _, err := d.compose(ctx, func(line string) { d.tell(Event{Message: line}) }, "down", "--volumes", "--remove-orphans"); err != nil {
+		return err
+	}
+	tags, err := d.tags()
+	if err != nil {
+		return err
+	}
+	for _, t := range targets {
+		if os.Getenv(imageVariables[t]) != "" || !d.has(ctx, tags[t]) {
+			continue
+		}
+		if _, err := d.docker(ctx, nil, "image", "rm", tags[t]); err != nil {
+			d.tell(Event{Service: t, Message: "kept " + tags[t] + ", another container uses it"})
+		}
+	}
+	var errs []error
+	for _, gone := range []string{d.files(), d.secrets(), dockerRecordPath(d.home)} {
+		errs = append(errs, os.RemoveAll(gone))
+	}
+	return errors.Join(append(errs, stackfile.Remove(d.home))...)
+}

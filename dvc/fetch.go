@@ -1,0 +1,170 @@
+package dvc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+
+	"github.com/mlops-integration/mlops"
+)
+
+// Fetch downloads what the cache lacks and changes nothing in the workspace.
+// Bytes that are not what their name says do not enter the cache; the error
+// then matches [mlops.ErrInvalid]. Objects that the remote lacks are an error
+// that matches [mlops.ErrNotFound].
+func (r *Repo) Fetch(ctx context.Context, o FetchOptions) (Transfer, error) {
+	unlock, err := r.lock(ctx)
+	if err != nil {
+		return Transfer{}, err
+	}
+	defer unlock()
+	outs, c, err := r.begin(ctx, o.Targets, false)
+	if err != nil {
+		return Transfer{}, err
+	}
+	_, t, err := r.fetch(ctx, c, outs, o)
+	return t, err
+}
+
+// fetching is a fetch under way.
+type fetching struct {
+	r      *Repo
+	c      *cache
+	m      *mover
+	remote string
+	bad    map[oid]bool // what did not arrive
+}
+
+// fetch returns the outputs that are complete in the cache.
+func (r *Repo) fetch(ctx context.Context, c *cache, outs []*out, o FetchOptions) ([]*out, Transfer, error) {
+	f := &fetching{r: r, c: c, m: &mover{jobs: o.Jobs, rate: o.Rate, report: o.Progress}, remote: o.Remote, bad: map[oid]bool{}}
+	m := f.m
+	if o.RunCache {
+		if err := r.fetchRuns(ctx, c, m, o.Remote); err != nil {
+			return nil, m.t, err
+		}
+	}
+	outs = slices.DeleteFunc(slices.Clone(outs), func(o *out) bool { return !o.cache || o.oid == "" })
+	tops := map[*out][]need{} // listings and single files
+	for _, out := range outs {
+		tops[out] = []need{{oid: out.oid, out: out.path}}
+	}
+	if err := f.get(ctx, outs, tops); err != nil {
+		return nil, m.t, err
+	}
+	trees, files := map[*out]tree{}, map[*out][]need{}
+	for _, out := range outs {
+		if !out.oid.isDir() || f.bad[out.oid] {
+			continue
+		}
+		t, err := c.tree(out.oid)
+		if err != nil {
+			return nil, m.t, fmt.Errorf("dvc: %s: %w", r.show(out.path), err)
+		}
+		t = t.below(out.part)
+		ns := make([]need, len(t))
+		for i, e := range t {
+			ns[i] = need{e.oid, out.path, e.path}
+		}
+		trees[out], files[out] = t, unique(ns)
+	}
+	if err := f.get(ctx, outs, files); err != nil {
+		return nil, m.t, err
+	}
+	whole := slices.DeleteFunc(outs, func(o *out) bool {
+		return f.bad[o.oid] || slices.ContainsFunc(trees[o], func(e treeEntry) bool { return f.bad[e.oid] })
+	})
+	return whole, m.t, errors.Join(m.errs...)
+}
+
+// get downloads of what outputs need the objects that the cache lacks.
+func (f *fetching) get(ctx context.Context, outs []*out, needs map[*out][]need) error {
+	missing := map[*out][]need{}
+	var short []*out
+	var bytes int64
+	for _, out := range outs {
+		var there int64
+		for _, n := range needs[out] {
+			ok, err := f.c.has(ctx, n.oid, -1)
+			if err != nil {
+				return err
+			}
+			if !ok {
+				missing[out] = append(missing[out], n)
+				continue
+			}
+			f.m.t.Present++
+			if f.m.report != nil {
+				if fi, err := os.Stat(f.c.path(n.oid)); err == nil {
+					there += fi.Size()
+				}
+			}
+		}
+		if len(missing[out]) == 0 {
+			continue
+		}
+		short = append(short, out)
+		if out.file.repoDeps {
+			return fail(mlops.ErrUnsupported, "%s is imported from another repository; use: dvc pull %s", out.path, out.file.rel)
+		}
+		if listing := out.oid.isDir() && needs[out][0].oid == out.oid; !listing && out.part == "" {
+			bytes += max(0, out.size-there)
+		}
+	}
+	if len(short) == 0 {
+		return nil
+	}
+	places, err := f.r.open(ctx, f.m, f.remote, short)
+	if err != nil {
+		return err
+	}
+	byPlace := map[*place][]need{}
+	for _, out := range short {
+		byPlace[places[out]] = append(byPlace[places[out]], missing[out]...)
+	}
+	f.m.expect(0, bytes)
+	for at, ns := range byPlace {
+		ns = unique(ns)
+		f.m.expect(len(ns), 0)
+		for id := range f.m.each(ctx, at, ns, func(ctx context.Context, n need, moved func(int64)) (int64, error) {
+			body, err := at.Get(ctx, n.oid.key())
+			if errors.Is(err, mlops.ErrNotFound) {
+				return 0, fmt.Errorf("object %s is not in remote %q; push it from where it was added: %w", n.oid, at.name, err)
+			}
+			if err != nil {
+				return 0, err
+			}
+			defer body.Close()
+			return f.c.receive(ctx, n.oid, &counted{r: body, moved: moved})
+		}) {
+			f.bad[id] = true
+		}
+	}
+	return nil
+}
+
+// Pull fetches and then makes the workspace hold what the .dvc files say. What
+// could not be fetched whole stays as it is in the workspace, and is an error.
+//
+// Workspace files whose content is not in the cache are neither replaced nor
+// deleted without Force: the error then matches [mlops.ErrConflict], and the
+// workspace is unchanged.
+func (r *Repo) Pull(ctx context.Context, o PullOptions) (Transfer, error) {
+	unlock, err := r.lock(ctx)
+	if err != nil {
+		return Transfer{}, err
+	}
+	defer unlock()
+	outs, c, err := r.begin(ctx, o.Targets, true)
+	if err != nil {
+		return Transfer{}, err
+	}
+	whole, t, fetchErr := r.fetch(ctx, c, outs, FetchOptions{Remote: o.Remote, Targets: o.Targets, Jobs: o.Jobs, Rate: o.Rate, RunCache: o.RunCache, Progress: o.Progress})
+	if ctx.Err() != nil {
+		return t, fetchErr
+	}
+	err = r.checkout(ctx, c, whole, o.Force, &t)
+	return t, errors.Join(fetchErr, err)
+}
