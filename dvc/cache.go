@@ -16,6 +16,8 @@ import (
 	"sync/atomic"
 	"syscall"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/mlops-integration/mlops"
 )
 
@@ -124,7 +126,7 @@ func (c *cache) commit(f *os.File, o oid, durable bool) error {
 	if err := f.Close(); err != nil {
 		return err
 	}
-	return os.Rename(f.Name(), c.path(o))
+	return unix.Rename(f.Name(), c.path(o)) // os.Rename looks at the target first
 }
 
 // discard removes a temporary file that was not committed.
