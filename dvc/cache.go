@@ -173,10 +173,7 @@ func (c *cache) receive(ctx context.Context, o oid, r io.Reader) (int64, error) 
 		}
 	}
 	if err == nil && o.isDir() { // a listing that nobody may use does not enter the cache
-		data := make([]byte, min(n, maxTree+1))
-		if _, err = f.ReadAt(data, 0); err == nil {
-			_, err = decodeTree(data)
-		}
+		_, err = readTree(io.NewSectionReader(f, 0, n), n, o)
 	}
 	if err == nil {
 		err = c.commit(f, o, o.isDir())
