@@ -63,7 +63,10 @@ func (r *Repo) config() (*config, error) {
 				c.sections[name] = map[string]value{}
 			}
 			for _, k := range s.keys {
-				c.sections[name][strings.ToLower(k.name)] = value{items: k.items, level: l.name, dir: filepath.Dir(l.file)}
+				key := strings.ToLower(k.name)
+				if r.foreign.allows(l.name, name, key) {
+					c.sections[name][key] = value{items: k.items, level: l.name, dir: r.foreign.dir(l.file)}
+				}
 			}
 		}
 	}
@@ -213,7 +216,11 @@ func (r *Repo) remoteConfig(name string) (remote.Config, error) {
 		}
 		name = def.Name
 	}
-	return c.remote(strings.ToLower(name), 0)
+	rc, err := c.remote(strings.ToLower(name), 0)
+	if err == nil {
+		err = r.foreign.allowsURL(name, remote.Scheme(rc.URL) == "")
+	}
+	return rc, err
 }
 
 func (c *config) remote(name string, depth int) (remote.Config, error) {

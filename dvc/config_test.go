@@ -95,3 +95,41 @@ func TestARemoteIsAddedOnceAndNotWithAPassword(t *testing.T) {
 	require.Contains(t, string(text), "# ours\n")
 	require.NotContains(t, string(text), "hunter2")
 }
+
+func TestAnotherRepositoryDoesNotChooseOurCredentials(t *testing.T) {
+	const text = `[core]
+    remote = s
+    site_cache_dir = /elsewhere
+[cache]
+    dir = /elsewhere
+['remote "s"']
+    url = s3://theirs/x
+    endpointurl = http://127.0.0.1:9000
+    credentialpath = ../keys
+    configpath = ../keys
+    profile = production
+['remote "near"']
+    url = ../near
+`
+	r := configured(t, text)
+	global := filepath.Join(os.Getenv("DVC_GLOBAL_CONFIG_DIR"), "config")
+	require.NoError(t, os.MkdirAll(filepath.Dir(global), 0o755))
+	require.NoError(t, os.WriteFile(global, []byte("['remote \"s\"']\n    secret_access_key = ours\n"), 0o600))
+	r.foreign = &foreign{}
+	c, err := r.remoteConfig("")
+	require.NoError(t, err)
+	require.Equal(t, map[string]string{"endpointurl": "http://127.0.0.1:9000"}, c.Options)
+	_, err = r.remoteConfig("near")
+	require.ErrorIs(t, err, mlops.ErrForbidden)
+	cfg, err := r.config()
+	require.NoError(t, err)
+	require.Empty(t, cfg.sections["cache"])
+
+	r.foreign.trust = true
+	c, err = r.remoteConfig("")
+	require.NoError(t, err)
+	require.Equal(t, "production", c.Options["profile"])
+	require.Equal(t, "ours", c.Options["secret_access_key"])
+	_, err = r.remoteConfig("near")
+	require.NoError(t, err)
+}

@@ -36,6 +36,12 @@
 // directory, as the dvc command does; Open(projectDir) makes them relative to
 // the project, wherever the program runs. Returned paths use forward slashes.
 //
+// # Reading without a checkout
+//
+//	files, err := repo.FS(ctx, "v1.2")                   // an fs.FS of what was tracked then
+//	f, err := repo.Open(ctx, "data/train.csv", "v1.2")   // one file of it
+//	src, err := dvc.OpenSource(ctx, "https://example.com/team/data.git", dvc.SourceOptions{Rev: "main"})
+//
 // # Safety
 //
 // Where dvc trusts, this package checks. Fetched bytes are hashed before they

@@ -24,9 +24,10 @@ var ErrNotCached = errors.New("not in the cache")
 // Repo is a DVC repository. It is safe for concurrent use; calls that write
 // exclude each other, and other programs, through DVC's own lock.
 type Repo struct {
-	root    string // absolute, symlinks resolved: holds .dvc
-	base    string // absolute: what relative paths are relative to
-	gitRoot string // "" without git
+	root    string   // absolute, symlinks resolved: holds .dvc
+	base    string   // absolute: what relative paths are relative to
+	gitRoot string   // "" without git
+	foreign *foreign // nil for a repository of the user's own
 
 	jobs        int
 	lockTimeout time.Duration
