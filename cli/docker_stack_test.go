@@ -2,9 +2,6 @@ package cli_test
 
 import (
 	"fmt"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -32,8 +29,6 @@ func TestDockerStack(t *testing.T) {
 		{"forty tasks succeed although a Celery worker is killed", s.fortyTasks},
 		{"a model served on two nodes outlives the loss of one", s.twoNodes},
 		{"what is killed comes back with all it had", s.killEach},
-		{"a killed engine that is started again has everything", s.killEngine},
-		{"stop and start keep everything", s.stopStart},
 		{"destroy leaves nothing of ours and all of others", s.destroy},
 	})
 }
@@ -199,34 +194,5 @@ func (s *wholeSuite) killEach(t *testing.T) {
 		s.healthy(t)
 		t.Logf("%s: back after %.0f s", v.Name, time.Since(began).Seconds())
 	}
-	s.kept(t)
-}
-
-func (s *wholeSuite) killEngine(t *testing.T) {
-	home := os.Getenv("MLOPS_TEST_ENGINE_HOME")
-	if home == "" {
-		t.Skip("the engine is not one that compose/ci/engine.sh has made")
-	}
-	b, err := os.ReadFile(filepath.Join(home, "engine", "dockerd.pid"))
-	require.NoError(t, err)
-	pid, err := strconv.Atoi(strings.TrimSpace(string(b)))
-	require.NoError(t, err)
-	line, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cmdline")
-	require.NoError(t, err)
-	require.Contains(t, string(line), filepath.Join(home, "engine"), "process %d is not our engine", pid)
-	require.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
-	until(t, time.Minute, "the engine is gone", func() bool { return syscall.Kill(pid, 0) != nil })
-	cmd := exec.CommandContext(t.Context(), filepath.Join("..", "compose", "ci", "engine.sh"), "start")
-	cmd.Env = append(os.Environ(), "MLOPS_HOME="+home)
-	out, err := cmd.CombinedOutput()
-	require.NoError(t, err, string(out))
-	s.healthy(t)
-	s.kept(t)
-}
-
-func (s *wholeSuite) stopStart(t *testing.T) {
-	s.ctl(t, 0, "stop")
-	s.ctl(t, 12, "status")
-	s.ctl(t, 0, "start", "--wait-timeout", "15m")
 	s.kept(t)
 }
