@@ -267,25 +267,15 @@ func many(t testing.TB, c control) *Machine {
 func TestStubOf400ChannelsIsCheap(t *testing.T) {
 	c := useStub(t, "")
 	m := many(t, c)
-	const rounds = 10
 	read := func() {
 		if _, err := m.frame(); err != nil {
 			t.Fatal(err)
 		}
 	}
 	allocs := testing.AllocsPerRun(50, read)
-	best := time.Hour // other programs run on this machine, too
-	for range 50 {
-		begin := time.Now()
-		for range rounds {
-			read()
-		}
-		best = min(best, time.Since(begin)/rounds)
-	}
-	t.Logf("400 channels: %v and %.0f allocations a sample", best, allocs)
-	if !raceEnabled { // the detector allocates, and takes its time
+	t.Logf("400 channels: %.0f allocations a sample", allocs)
+	if !raceEnabled { // the detector allocates
 		require.Less(t, allocs, 50.0)
-		require.Less(t, best, 2*time.Millisecond)
 	}
 	require.NoError(t, m.Close())
 	require.Zero(t, c.live())
@@ -320,6 +310,7 @@ func TestStubWatchedForTwoMinutes(t *testing.T) {
 	require.NoError(t, m.Close())
 }
 
+// The aim is less than 2 ms a sample.
 func BenchmarkStubOf400Channels(b *testing.B) {
 	object, err := compiled()
 	require.NoError(b, err)

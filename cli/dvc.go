@@ -37,6 +37,8 @@ func dvcCommand(e *env) *cli.Command {
 			dvcDataVerb(e),
 			dvcDataStatusVerb(e, "data-status"),
 			dvcDiffVerb(e),
+			dvcGCVerb(e),
+			dvcVerifyVerb(e),
 			dvcRemoteVerb(e),
 			dvcConfigVerb(e),
 		},

@@ -33,8 +33,9 @@ type progressJSON struct {
 	Done           int     `json:"done"`  // objects
 	Total          int     `json:"total"` // grows while directories are looked into
 	Bytes          int64   `json:"bytes"`
+	TotalBytes     int64   `json:"total_bytes,omitempty"`
 	BytesPerSecond float64 `json:"bytes_per_second"`
-	SecondsLeft    float64 `json:"seconds_left"` // as far as the objects so far tell
+	SecondsLeft    float64 `json:"seconds_left"` // as far as what is done tells
 	Path           string  `json:"path,omitempty"`
 }
 
@@ -48,10 +49,13 @@ func (m *meter) report(p dvc.Progress) {
 		return
 	}
 	m.told = now
-	ev := progressJSON{Event: "progress", Verb: m.verb, Done: p.Done, Total: p.Total, Bytes: p.DoneBytes, Path: p.Path}
+	ev := progressJSON{Event: "progress", Verb: m.verb, Done: p.Done, Total: p.Total, Bytes: p.DoneBytes, TotalBytes: p.TotalBytes, Path: p.Path}
 	if took := now.Sub(m.begun).Seconds(); took > 0 {
 		ev.BytesPerSecond = float64(p.DoneBytes) / took
-		if p.Done > 0 {
+		switch {
+		case p.TotalBytes > 0 && p.DoneBytes > 0:
+			ev.SecondsLeft = took / float64(p.DoneBytes) * float64(max(0, p.TotalBytes-p.DoneBytes))
+		case p.Done > 0:
 			ev.SecondsLeft = took / float64(p.Done) * float64(p.Total-p.Done)
 		}
 	}

@@ -33,6 +33,8 @@ type addition struct {
 	old   tree // listing of out, for a part of it
 	files []dataFile
 
+	adopted []bool // of files: they are objects by now
+
 	tree    tree // new listing, when rel is a directory
 	content content
 }
@@ -260,6 +262,7 @@ func (r *Repo) hashInto(ctx context.Context, c *cache, a *addition) error {
 		}
 	}
 	got := make([]hashed, len(a.files))
+	a.adopted = make([]bool, len(a.files))
 	names := r.state().recall(ctx, a.rel, a.files, false)
 	var size atomic.Int64
 	err := r.parallel(ctx, len(a.files), func(ctx context.Context, i int) (err error) {
@@ -273,6 +276,7 @@ func (r *Repo) hashInto(ctx context.Context, c *cache, a *addition) error {
 		} else if err == nil {
 			got[i], err = r.store(ctx, c, path.Join(a.rel, f.path), hints[path.Join(inner, f.path)])
 		}
+		a.adopted[i] = got[i].adopted
 		size.Add(got[i].size)
 		return err
 	})
@@ -370,9 +374,10 @@ func (r *Repo) relink(ctx context.Context, root *os.Root, c *cache, a *addition)
 	for _, e := range a.tree {
 		byPath[e.path] = e.oid
 	}
+	var todo []placement
 	all := c.links[0] == "hardlink" || c.links[0] == "symlink"
-	for _, f := range a.files {
-		if !f.link && !all {
+	for i, f := range a.files {
+		if !f.link && !all || a.adopted[i] && c.links[0] == "hardlink" {
 			continue
 		}
 		id := a.content.oid
@@ -382,12 +387,9 @@ func (r *Repo) relink(ctx context.Context, root *os.Root, c *cache, a *addition)
 			continue // one file of a directory: linked at the next checkout
 		}
 		at := path.Join(a.rel, f.path)
-		if c.linked(r.abs(at), id) {
-			continue
-		}
-		if err := r.place(ctx, root, c, at, id, a.content.exec && !a.isDir); err != nil {
-			return err
+		if !c.linked(r.abs(at), id) {
+			todo = append(todo, placement{at, id, a.content.exec && !a.isDir, &foundFile{id, f.link, f.stamp}})
 		}
 	}
-	return nil
+	return r.placeAll(ctx, root, c, todo)
 }

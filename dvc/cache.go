@@ -16,6 +16,8 @@ import (
 	"sync/atomic"
 	"syscall"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/mlops-integration/mlops"
 )
 
@@ -45,7 +47,7 @@ func (r *Repo) cache() (*cache, error) {
 	}
 	if v, ok := cfg.get("cache", "type"); ok {
 		c.links = nil
-		for _, t := range v.items {
+		for t := range strings.SplitSeq(v.text(), ",") { // dvc writes a list, or a text with commas
 			t = strings.ToLower(strings.TrimSpace(t))
 			if !slices.Contains([]string{"reflink", "hardlink", "symlink", "copy"}, t) {
 				return nil, fail(mlops.ErrInvalid, "cache.type %q", t)
@@ -124,7 +126,7 @@ func (c *cache) commit(f *os.File, o oid, durable bool) error {
 	if err := f.Close(); err != nil {
 		return err
 	}
-	return os.Rename(f.Name(), c.path(o))
+	return unix.Rename(f.Name(), c.path(o)) // os.Rename looks at the target first
 }
 
 // discard removes a temporary file that was not committed.
@@ -170,6 +172,12 @@ func (c *cache) receive(ctx context.Context, o oid, r io.Reader) (int64, error) 
 	if err == nil {
 		if got := sumHex(h); got != o.md5() {
 			err = fail(mlops.ErrInvalid, "object %s came with md5 %s", o, got)
+		}
+	}
+	if err == nil && o.isDir() { // a listing that nobody may use does not enter the cache
+		data := make([]byte, min(n, maxTree+1))
+		if _, err = f.ReadAt(data, 0); err == nil {
+			_, err = decodeTree(data)
 		}
 	}
 	if err == nil {

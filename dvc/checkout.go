@@ -11,8 +11,6 @@ import (
 	"strings"
 	"syscall"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/mlops-integration/mlops"
 )
 
@@ -228,35 +226,19 @@ func (r *Repo) carryOut(ctx context.Context, root *os.Root, c *cache, p *plan) e
 			return err
 		}
 	}
+	todo := make([]placement, 0, len(p.create))
 	for _, e := range p.create {
 		at := path.Join(p.out.path, e.path)
 		if err := mkdir(path.Dir(at)); err != nil {
 			return err
 		}
-		if fi, err := root.Lstat(at); err == nil && fi.IsDir() {
-			if err := removeEmptyDirs(root, at); err != nil {
-				return err
-			}
+		t := placement{rel: at, oid: e.oid, exec: p.out.exec && e.path == ""}
+		if was, ok := p.was[e.path]; ok {
+			t.was = &was
 		}
+		todo = append(todo, t)
 	}
-	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(r.jobs)
-	for _, e := range p.create {
-		if gctx.Err() != nil {
-			break
-		}
-		g.Go(func() error {
-			at := path.Join(p.out.path, e.path)
-			if was, ok := p.was[e.path]; ok {
-				now, err := statPath(r.abs(at), was.link)
-				if err == nil && (was.stamp.ino != now.ino || was.stamp.mtime != now.mtime || was.stamp.size != now.size) {
-					return fail(mlops.ErrConflict, "%s changed meanwhile", r.show(at))
-				}
-			}
-			return r.place(gctx, root, c, at, e.oid, p.out.exec && e.path == "")
-		})
-	}
-	if err := g.Wait(); err != nil {
+	if err := r.placeAll(ctx, root, c, todo); err != nil {
 		return err
 	}
 	if p.chmod && len(p.create) == 0 && !c.linked(r.abs(p.out.path), p.out.oid) {

@@ -7,23 +7,154 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"slices"
 	"strings"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/mlops-integration/mlops"
 )
 
-// place puts an object's content at rel in the workspace, by the first link
-// type that works. What was there is replaced in one step. The directory must
-// exist. It is made in .dvc/tmp: a file left there by a killed program is no
-// data, as it would be beside rel.
-func (r *Repo) place(ctx context.Context, root *os.Root, c *cache, rel string, o oid, exec bool) error {
-	tmp := path.Join(".dvc/tmp", tmpName())
-	if c.tmpAway.Load() {
-		tmp = path.Join(path.Dir(rel), tmpName())
+// placement is an object that is to lie in the workspace.
+type placement struct {
+	rel  string // from the root; its directory exists
+	oid  oid
+	exec bool
+	was  *foundFile // what it replaces
+}
+
+// placeAll puts objects into the workspace. Each replaces what was there in one
+// step, if that is as it was found.
+func (r *Repo) placeAll(ctx context.Context, root *os.Root, c *cache, all []placement) error {
+	// Neighbours share the handle of their directory.
+	parts := slices.Collect(slices.Chunk(all, max(1, min(256, len(all)/(4*r.jobs)))))
+	return r.parallel(ctx, len(parts), func(ctx context.Context, i int) error {
+		p := &placer{r: r, c: c, root: root}
+		defer p.close()
+		for _, t := range parts[i] {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			if err := p.place(ctx, t); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// placer places one object after the other. It makes each in a folder of its
+// own in .dvc/tmp and moves it to its place: what a killed program leaves there
+// is no data, as it would be beside the data.
+type placer struct {
+	r    *Repo
+	c    *cache
+	root *os.Root
+
+	tmp    *os.File
+	tmpRel string
+	dir    *os.File // of the last placement
+	dirRel string
+}
+
+func (p *placer) close() {
+	if p.dir != nil {
+		_ = p.dir.Close()
 	}
-	abs := r.abs(tmp)
-	src := c.path(o)
+	if p.tmp != nil {
+		_ = p.tmp.Close()
+		_ = p.root.RemoveAll(p.tmpRel)
+	}
+}
+
+// enter opens the directory of a placement, and the folder for what is not
+// there yet.
+func (p *placer) enter(dir string) error {
+	if p.dir == nil || p.dirRel != dir {
+		d, err := p.root.Open(dir)
+		if err != nil {
+			return err
+		}
+		if p.dir != nil {
+			_ = p.dir.Close()
+		}
+		p.dir, p.dirRel = d, dir
+	}
+	if p.tmp != nil {
+		return nil
+	}
+	if err := p.root.MkdirAll(path.Dir(stateFile), 0o777); err != nil {
+		return err
+	}
+	p.tmpRel = path.Join(path.Dir(stateFile), tmpName())
+	err := p.root.Mkdir(p.tmpRel, 0o777)
+	if err == nil {
+		p.tmp, err = p.root.Open(p.tmpRel)
+	}
+	return err
+}
+
+func (p *placer) place(ctx context.Context, t placement) error {
+	fault := func(err error) error {
+		return &fs.PathError{Op: "place", Path: p.r.show(t.rel), Err: err}
+	}
+	if err := p.enter(path.Dir(t.rel)); err != nil {
+		return err
+	}
+	name := path.Base(t.rel)
+	switch now, err := statAt(int(p.dir.Fd()), name, t.was != nil && t.was.link && t.was.oid != ""); {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return fault(err)
+	case t.was != nil && now.mode.Type() == t.was.stamp.mode.Type():
+		if w := t.was.stamp; now.ino != w.ino || now.mtime != w.mtime || now.size != w.size {
+			return fail(mlops.ErrConflict, "%s changed meanwhile", p.r.show(t.rel))
+		}
+	case now.mode.IsDir():
+		if err := removeEmptyDirs(p.root, t.rel); err != nil {
+			return err
+		}
+	default:
+		return fail(mlops.ErrConflict, "%s appeared meanwhile", p.r.show(t.rel))
+	}
+	in, inRel := p.tmp, p.tmpRel
+	if p.c.tmpAway.Load() {
+		in, inRel = p.dir, p.dirRel
+	}
+	tmp := tmpName()
+	gone := func() { _ = unix.Unlinkat(int(in.Fd()), tmp, 0) }
+	if err := p.make(ctx, in, path.Join(inRel, tmp), t); err != nil {
+		gone()
+		return err
+	}
+	made, err := statAt(int(in.Fd()), tmp, true)
+	if err == nil {
+		err = unix.Renameat(int(in.Fd()), tmp, int(p.dir.Fd()), name)
+	}
+	switch {
+	case errors.Is(err, syscall.EXDEV) && in == p.tmp:
+		gone()
+		p.c.tmpAway.Store(true)
+		return p.place(ctx, t)
+	case err != nil:
+		gone()
+		return fault(err)
+	case made.links > 1:
+		gone() // renaming a link onto its own file leaves both
+	}
+	now, err := statAt(int(p.dir.Fd()), name, true)
+	if err == nil && now.ino == made.ino && now.size == made.size && now.mtime == made.mtime {
+		p.r.state().keepPlaced(t.rel, t.oid, now)
+	}
+	return nil
+}
+
+// make makes the file at tmp, in a directory that is open, by the first type of
+// link that works.
+func (p *placer) make(ctx context.Context, in *os.File, tmp string, t placement) error {
+	c, src := p.c, p.c.path(t.oid)
+	name := path.Base(tmp)
 	var last error
 	for _, kind := range c.links {
 		var err error
@@ -32,57 +163,37 @@ func (r *Repo) place(ctx context.Context, root *os.Root, c *cache, rel string, o
 			if c.noClone.Load() {
 				continue
 			}
-			if err = clonePath(src, abs); err != nil {
+			if err = clonePath(src, p.r.abs(tmp)); err != nil {
 				c.noClone.Store(true)
 			}
 		case "hardlink":
 			// dvc makes empty files anew: a file has at most 65,000 links.
-			if o.as(false) == emptyFile {
-				err = c.copyOut(ctx, root, tmp, o)
+			if t.oid.as(false) == emptyFile {
+				err = c.copyOut(ctx, in, name, t.oid)
 			} else {
-				err = os.Link(src, abs)
+				err = unix.Linkat(unix.AT_FDCWD, src, int(in.Fd()), name, 0)
 			}
 		case "symlink":
-			err = root.Symlink(src, tmp)
+			err = unix.Symlinkat(src, int(in.Fd()), name)
 		case "copy":
-			err = c.copyOut(ctx, root, tmp, o)
+			err = c.copyOut(ctx, in, name, t.oid)
 		}
 		if errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("dvc: %s for %s: %w", o, rel, ErrNotCached)
+			return fmt.Errorf("dvc: %s for %s: %w", t.oid, t.rel, ErrNotCached)
 		}
 		if kind != "copy" && linkRefused(err) {
 			last = err
 			continue
 		}
-		if err == nil && exec && (kind == "copy" || kind == "reflink") {
-			var fi fs.FileInfo
-			if fi, err = root.Lstat(tmp); err == nil {
-				err = root.Chmod(tmp, fi.Mode().Perm()|0o100)
+		if err == nil && t.exec && (kind == "copy" || kind == "reflink") {
+			var st stamp
+			if st, err = statAt(int(in.Fd()), name, false); err == nil {
+				err = unix.Fchmodat(int(in.Fd()), name, uint32(st.mode.Perm()|0o100), 0)
 			}
-		}
-		var made stamp
-		if err == nil {
-			made, err = statPath(abs, true)
-		}
-		if err == nil {
-			err = root.Rename(tmp, rel)
-		}
-		if errors.Is(err, syscall.EXDEV) && path.Dir(tmp) == ".dvc/tmp" {
-			_ = root.Remove(tmp)
-			c.tmpAway.Store(true)
-			return r.place(ctx, root, c, rel, o, exec)
-		}
-		if err == nil {
-			if now, e := statPath(r.abs(rel), true); e == nil && now.ino == made.ino && now.size == made.size && now.mtime == made.mtime {
-				r.state().keepPlaced(rel, o, now)
-			}
-		}
-		if err != nil || kind == "hardlink" { // renaming a link onto its own file leaves both
-			_ = root.Remove(tmp)
 		}
 		return err
 	}
-	return fail(mlops.ErrUnsupported, "%s: none of cache.type %s works here (%v)", rel, strings.Join(c.links, ","), last)
+	return fail(mlops.ErrUnsupported, "%s: none of cache.type %s works here (%v)", t.rel, strings.Join(c.links, ","), last)
 }
 
 const emptyFile = oid("d41d8cd98f00b204e9800998ecf8427e")
@@ -103,16 +214,17 @@ func linkRefused(err error) bool {
 
 // copyOut copies an object and checks it on the way: a poisoned cache does not
 // reach the workspace.
-func (c *cache) copyOut(ctx context.Context, root *os.Root, tmp string, o oid) (err error) {
+func (c *cache) copyOut(ctx context.Context, dir *os.File, name string, o oid) (err error) {
 	in, err := os.Open(c.path(o))
 	if err != nil {
 		return err
 	}
 	defer in.Close()
-	f, err := root.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+	fd, err := unix.Openat(int(dir.Fd()), name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC, 0o666)
 	if err != nil {
-		return err
+		return &fs.PathError{Op: "create", Path: name, Err: err}
 	}
+	f := os.NewFile(uintptr(fd), name)
 	h := o.newHash()
 	_, err = copyHash(ctx, f, in, h)
 	if e := f.Close(); err == nil {
@@ -120,9 +232,6 @@ func (c *cache) copyOut(ctx context.Context, root *os.Root, tmp string, o oid) (
 	}
 	if got := sumHex(h); err == nil && got != o.md5() {
 		err = fail(mlops.ErrInvalid, "object %s in the cache is damaged (md5 %s); remove %s and fetch again", o, got, c.path(o))
-	}
-	if err != nil {
-		_ = root.Remove(tmp)
 	}
 	return err
 }

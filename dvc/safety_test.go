@@ -29,45 +29,6 @@ func object(t testing.TB, dir, name, text string) {
 	require.NoError(t, os.WriteFile(p, []byte(text), 0o444))
 }
 
-func TestListingsThatLeaveTheirDirectoryAreRefusedBeforeTheFirstWrite(t *testing.T) {
-	w := newWorld(t)
-	h := md5hex("evil")
-	entry := func(p string) string { return `{"md5": "` + h + `", "relpath": "` + p + `"}` }
-	for _, tt := range []struct{ name, listing string }{
-		{"parent", entry("../x")},
-		{"outside the repository", entry("../../x")},
-		{"git hooks", entry("../.git/hooks/x")},
-		{"git inside", entry(".git/hooks/x")},
-		{"git in other case", entry("a/.GIT/config")},
-		{"absolute", entry("/tmp/x")},
-		{"empty", entry("")},
-		{"file and directory", entry("a") + ", " + entry("a/b")},
-		{"dot", entry("./q")},
-		{"two slashes", entry("w//e")},
-		{"slash at the end", entry("w/")},
-		{"twice", entry("a") + ", " + entry("a")},
-		{"zero byte", entry(`a\u0000b`)},
-		{"hash with a path", `{"md5": "../../../etc/passwd", "relpath": "a"}`},
-		{"no hash", `{"relpath": "a"}`},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			dir, r := w.repo()
-			rem := w.dir()
-			listing := "[" + entry("aa-first") + ", " + tt.listing + "]"
-			id := md5hex(listing) + ".dir"
-			object(t, rem, id, listing)
-			object(t, rem, h, "evil")
-			write(t, dir, map[string]string{"d.dvc": "outs:\n- md5: " + id + "\n  size: 4\n  nfiles: 1\n  hash: md5\n  path: d\n"})
-			require.NoError(t, r.AddRemote(bg(t), "r", rem, dvc.AddRemoteOptions{Default: true}))
-			_, err := r.Pull(bg(t), dvc.PullOptions{Force: true})
-			require.ErrorIs(t, err, mlops.ErrInvalid)
-			require.NoDirExists(t, filepath.Join(dir, "d"), "nothing is written")
-			require.NoFileExists(t, filepath.Join(dir, "x"))
-			require.NoFileExists(t, filepath.Join(dir, ".git/hooks/x"))
-		})
-	}
-}
-
 func TestPullVerifiesWhatItGets(t *testing.T) {
 	w := newWorld(t)
 	dir, r := w.repo()
@@ -208,20 +169,6 @@ func TestCheckoutLosesNothingWithoutForce(t *testing.T) {
 		require.Equal(t, "1", read(t, dir, "a"))
 		require.Equal(t, "y", read(t, dir, "d/y"))
 	})
-}
-
-func TestOutputsBehindSymlinksAreRefused(t *testing.T) {
-	w := newWorld(t)
-	dir, r := w.repo()
-	out := w.dir()
-	write(t, dir, map[string]string{"a": "1"})
-	_, err := r.Add(bg(t), "a")
-	require.NoError(t, err)
-	require.NoError(t, os.Symlink(out, filepath.Join(dir, "link")))
-	write(t, dir, map[string]string{"b.dvc": "outs:\n- md5: " + md5hex("1") + "\n  hash: md5\n  path: link/b\n"})
-	_, err = r.Checkout(bg(t), dvc.CheckoutOptions{Force: true})
-	require.ErrorIs(t, err, mlops.ErrInvalid)
-	require.NoFileExists(t, filepath.Join(out, "b"))
 }
 
 func TestAddRefuses(t *testing.T) {

@@ -300,19 +300,20 @@ func (d *dvcState) tell(root string, all []learned) error {
 		return err
 	}
 	defer func() { _ = tx.Rollback() }()
-	st, err := tx.Prepare("INSERT INTO Cache(key, raw, store_time, expire_time, access_time, tag, mode, filename, value)" +
-		" VALUES (?, 1, 0, null, 0, null, 1, null, ?) ON CONFLICT(key, raw) DO UPDATE SET value = excluded.value")
-	if err != nil {
+	insert := func(args []any) error {
+		_, err := tx.Exec("INSERT INTO Cache(key, raw, store_time, expire_time, access_time, tag, mode, filename, value) VALUES "+
+			strings.Repeat("(?, 1, 0, null, 0, null, 1, null, ?), ", len(args)/2-1)+"(?, 1, 0, null, 0, null, 1, null, ?)"+
+			" ON CONFLICT(key, raw) DO UPDATE SET value = excluded.value", args...)
 		return err
 	}
-	defer st.Close()
+	args := make([]any, 0, 2*len(all))
 	for _, l := range all {
-		key := root + "/" + l.rel
-		if !utf8.ValidString(key) {
-			continue
+		if key := root + "/" + l.rel; utf8.ValidString(key) {
+			args = append(args, key, fmt.Sprintf(`{"version":1,"checksum":"%s","size":%d,"hash_info":{"%s":"%s"}}`, l.checksum(), l.size, hashName(l.oid.legacy()), l.oid))
 		}
-		row := fmt.Sprintf(`{"version":1,"checksum":"%s","size":%d,"hash_info":{"%s":"%s"}}`, l.checksum(), l.size, hashName(l.oid.legacy()), l.oid)
-		if _, err := st.Exec(key, row); err != nil {
+	}
+	for rows := range slices.Chunk(args, 2*100) {
+		if err := insert(rows); err != nil {
 			return err
 		}
 	}

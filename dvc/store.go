@@ -13,6 +13,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/mlops-integration/mlops"
 )
 
@@ -26,6 +28,8 @@ type hashed struct {
 	oid  oid
 	size int64
 	mode fs.FileMode
+
+	adopted bool // it is the object itself now, by a hardlink
 }
 
 // store reads a workspace file once: the bytes that are hashed are the bytes
@@ -47,7 +51,7 @@ func (r *Repo) store(ctx context.Context, c *cache, rel string, hint oid) (hashe
 	case c.adopts(before) && isFile(r.abs(rel)):
 		var now stamp
 		if h.oid, now, err = c.adopt(ctx, f, r.abs(rel), before); err == nil && h.oid != "" {
-			h.size = before.size
+			h.size, h.adopted = before.size, true
 			r.state().keepPlaced(rel, h.oid, now)
 			return h, nil
 		}
@@ -175,31 +179,39 @@ func (c *cache) adopt(ctx context.Context, f *os.File, path string, before stamp
 	if ok, err := c.has(ctx, o, before.size); ok || err != nil {
 		return "", stamp{}, err
 	}
-	dir, err := c.mkdir(o)
-	if err != nil {
+	if _, err := c.mkdir(o); err != nil {
 		return "", stamp{}, err
 	}
 	if f.Chmod(0o444) != nil {
 		return "", stamp{}, nil // not ours
 	}
-	tmp := filepath.Join(dir, tmpName())
-	if os.Link(path, tmp) != nil {
-		return "", stamp{}, errors.Join(f.Chmod(before.mode.Perm())) // another file system
+	undo := func(err error) (oid, stamp, error) {
+		return "", stamp{}, errors.Join(err, f.Chmod(before.mode.Perm()))
 	}
-	now, err := statPath(tmp, false)
-	if err == nil && (now.ino != before.ino || now.size != before.size || now.mtime != before.mtime) {
-		err = fail(mlops.ErrConflict, "%s changes while it is added", path)
+	as := func() error { // it was
+		now, err := statFile(f)
+		if err == nil && (now.ino != before.ino || now.size != before.size || now.mtime != before.mtime) {
+			err = fail(mlops.ErrConflict, "%s changes while it is added", path)
+		}
+		return err
 	}
+	if err := as(); err != nil {
+		return undo(err)
+	}
+	if unix.Link(path, c.path(o)) != nil {
+		return undo(nil) // another file system, or there by now
+	}
+	made, err := statPath(c.path(o), false)
 	if err == nil {
-		err = os.Rename(tmp, c.path(o))
+		err = as()
+	}
+	if err == nil && made.ino != before.ino {
+		err = fail(mlops.ErrConflict, "%s was replaced while it was added", path)
 	}
 	if err != nil {
-		_ = os.Remove(tmp)
-		_ = f.Chmod(before.mode.Perm())
-		return "", stamp{}, err
+		return undo(errors.Join(err, os.Remove(c.path(o))))
 	}
-	now, err = statPath(path, false)
-	return o, now, err
+	return o, made, nil
 }
 
 func hashReader(ctx context.Context, r io.Reader, h hash.Hash) (string, int64, error) {

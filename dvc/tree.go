@@ -170,6 +170,8 @@ func (t tree) below(part string) tree {
 	return out
 }
 
+const maxPath = 4096 // bytes: no system opens a longer one
+
 // unsafePath says why a path from a listing or a .dvc file must not be
 // written, or "".
 func unsafePath(p string) string {
@@ -182,6 +184,8 @@ func unsafePath(p string) string {
 		return "is not UTF-8"
 	case p[0] == '/':
 		return "is absolute"
+	case len(p) > maxPath:
+		return "is longer than 4096 bytes"
 	}
 	parts := strings.Split(p, "/")
 	for i, part := range parts {

@@ -1,0 +1,395 @@
+package dvc
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/remote"
+)
+
+// GCOptions are options of [Repo.GC]. One of the first seven says what is kept;
+// what the workspace's .dvc files need is always kept.
+type GCOptions struct {
+	Workspace      bool
+	Revs           []string // git revisions
+	AllBranches    bool     // the tips of local branches
+	AllTags        bool
+	AllCommits     bool      // of all refs, remote branches, stashes and experiments too
+	AllExperiments bool      // refs/exps
+	Since          time.Time // commits of that day and later
+
+	Num      int      // with Revs and AllBranches, that many commits of each, 0 is 1
+	Projects []string // folders of other repositories that share the cache, or the remote
+	Cloud    bool     // collect in a remote, too
+	Remote   string   // its name; "" is the default remote
+
+	Yes      bool          // act; otherwise only tell
+	Grace    time.Duration // how long the trash keeps what it got; 0 is [DefaultGrace]
+	Progress func(Progress)
+}
+
+// DefaultGrace is how long the trash keeps objects.
+const DefaultGrace = 7 * 24 * time.Hour
+
+// GC is what a garbage collection did or, without Yes, would do.
+type GC struct {
+	Cache   []Garbage
+	Remote  []Garbage
+	Trash   string // the folder in the cache that got the objects; "" without Yes, and when there are none
+	Emptied Trash  // what was older than the grace period, and is deleted now
+}
+
+// Garbage is an object that nothing in the scope needs.
+type Garbage struct {
+	Hash      string // as .dvc files give it
+	Kind      string // md5, or md5-dos2unix of dvc 2.x
+	SizeBytes int64
+}
+
+// GC finds the objects in the cache, and with Cloud in a remote, that nothing in
+// the scope needs: objects of dvc 3.x and of dvc 2.x each by their own names.
+// With Yes it moves them into a trash in the cache's folder, where
+// [Repo.RestoreTrash] finds them; what has been there longer than Grace is
+// deleted. Objects in a remote are deleted at once, listings of directories
+// first.
+//
+// A directory's listing that the cache lacks is fetched from its remote. If it
+// is not there either, what it names is not known: the error then matches
+// [ErrNotCached] and nothing is done. A cache outside of .dvc may serve other
+// repositories, and is left alone (an error matching [mlops.ErrConflict]) until
+// Projects names them; the repository itself, if there are none.
+func (r *Repo) GC(ctx context.Context, o GCOptions) (GC, error) {
+	if !o.scoped() {
+		return GC{}, fail(mlops.ErrInvalid, "gc needs a scope that says what to keep: workspace, revisions, branches, tags, commits, experiments or a date")
+	}
+	if o.Num > 1 && len(o.Revs) == 0 && !o.AllBranches {
+		return GC{}, fail(mlops.ErrInvalid, "gc: a number of commits goes with revisions or branches")
+	}
+	c, err := r.cache()
+	if err != nil {
+		return GC{}, err
+	}
+	if !within(c.dir, filepath.Join(r.root, ".dvc")) && len(o.Projects) == 0 {
+		return GC{}, fail(mlops.ErrConflict, "the cache %s is outside of %s and may serve other repositories; name them (--projects), or this one alone if there are none", c.dir, filepath.Join(r.root, ".dvc"))
+	}
+	repos := []*Repo{r}
+	for _, dir := range o.Projects {
+		if !filepath.IsAbs(dir) {
+			dir = filepath.Join(r.base, dir)
+		}
+		p, err := Open(dir, LockTimeout(r.lockTimeout))
+		if err != nil {
+			return GC{}, err
+		}
+		if !slices.ContainsFunc(repos, func(q *Repo) bool { return q.root == p.root }) {
+			repos = append(repos, p)
+		}
+	}
+	used := map[oid]bool{}
+	for _, p := range repos {
+		unlock, err := p.lock(ctx)
+		if err != nil {
+			return GC{}, err
+		}
+		defer unlock()
+		if err := p.keep(ctx, c, o, used); err != nil {
+			return GC{}, fmt.Errorf("dvc: gc keeps all of %s: %w", p.root, err)
+		}
+	}
+	var g GC
+	all, err := c.objects()
+	if err != nil {
+		return g, err
+	}
+	for _, obj := range all {
+		if !used[obj.oid] {
+			g.Cache = append(g.Cache, obj.garbage())
+		}
+	}
+	m := &mover{report: o.Progress}
+	var far *place
+	if o.Cloud {
+		if far, g.Remote, err = r.remoteGarbage(ctx, m, o.Remote, used); err != nil {
+			return g, err
+		}
+	}
+	if !o.Yes {
+		return g, nil
+	}
+	if g.Trash, err = c.trash(ctx, all, used); err != nil {
+		return g, err
+	}
+	if g.Emptied, err = c.emptyTrash(ctx, cmp.Or(o.Grace, DefaultGrace)); err != nil {
+		return g, err
+	}
+	return g, m.remove(ctx, far, g.Remote)
+}
+
+func (o GCOptions) scoped() bool {
+	return o.Workspace || o.AllBranches || o.AllTags || o.AllCommits || o.AllExperiments || len(o.Revs) > 0 || !o.Since.IsZero()
+}
+
+// keep adds what the scope needs.
+func (r *Repo) keep(ctx context.Context, c *cache, o GCOptions, used map[oid]bool) error {
+	ix, err := r.index()
+	if err != nil {
+		return err
+	}
+	if err := r.keepIndex(ctx, c, ix, used); err != nil {
+		return err
+	}
+	revs, err := r.scope(ctx, o)
+	if err != nil {
+		return err
+	}
+	h := r.history()
+	for _, rev := range revs {
+		ix, err := h.index(ctx, rev)
+		if err == nil {
+			err = r.keepIndex(ctx, c, ix, used)
+		}
+		if err != nil {
+			return fmt.Errorf("revision %.12s: %w", rev, err)
+		}
+	}
+	return nil
+}
+
+func (r *Repo) keepIndex(ctx context.Context, c *cache, ix *index, used map[oid]bool) error {
+	for _, f := range ix.files {
+		for _, o := range f.outs {
+			switch {
+			case o.odd != "":
+				return fail(mlops.ErrUnsupported, "%s in %s %s: what it needs is not known", o.path, f.rel, o.odd)
+			case o.oid == "" || !o.cache || used[o.oid]:
+				continue
+			}
+			if o.oid.isDir() {
+				t, err := r.listing(ctx, c, o)
+				if err != nil {
+					return fmt.Errorf("%s of %s: %w", o.path, f.rel, err)
+				}
+				for _, e := range t {
+					used[e.oid] = true
+				}
+			}
+			used[o.oid] = true
+		}
+	}
+	return nil
+}
+
+// listing loads a directory's listing, from the remote if the cache lacks it.
+func (r *Repo) listing(ctx context.Context, c *cache, o *out) (tree, error) {
+	t, err := c.tree(o.oid)
+	if !errors.Is(err, ErrNotCached) {
+		return t, err
+	}
+	far, e := r.openPlace(ctx, &mover{}, o.remote)
+	if errors.Is(e, mlops.ErrNotFound) {
+		return nil, err // no remote: the listing is nowhere
+	}
+	if e != nil {
+		return nil, errors.Join(err, e)
+	}
+	body, e := far.Get(ctx, o.oid.key())
+	if e != nil {
+		return nil, errors.Join(err, e)
+	}
+	defer body.Close()
+	if _, err := c.receive(ctx, o.oid, body); err != nil {
+		return nil, err
+	}
+	return c.tree(o.oid)
+}
+
+// scope lists the commits whose data is kept.
+func (r *Repo) scope(ctx context.Context, o GCOptions) ([]string, error) {
+	var out []string
+	git := func(args ...string) error {
+		text, err := r.git(ctx, args...)
+		out = append(out, strings.Fields(string(text))...)
+		return err
+	}
+	last := []string{"rev-list", "--first-parent", "-n", strconv.Itoa(max(1, o.Num))}
+	for _, rev := range o.Revs {
+		commit, err := r.commit(ctx, rev)
+		if err != nil {
+			return nil, err
+		}
+		if err := git(append(last, commit)...); err != nil {
+			return nil, err
+		}
+	}
+	if !o.AllBranches && !o.AllTags && !o.AllCommits && !o.AllExperiments && o.Since.IsZero() {
+		return out, nil
+	}
+	if r.gitRoot == "" {
+		return nil, fail(mlops.ErrUnsupported, "%s is not in a git repository, so it has no commits", r.root)
+	}
+	for _, s := range []struct {
+		wanted bool
+		refs   string
+		args   []string
+	}{{o.AllBranches, "refs/heads", last}, {o.AllTags, "refs/tags", []string{"rev-list", "-n", "1"}}, {o.AllExperiments, "refs/exps", []string{"rev-list", "-n", "1"}}} {
+		if !s.wanted {
+			continue
+		}
+		text, err := r.git(ctx, "for-each-ref", "--format=%(refname)", s.refs)
+		if err != nil {
+			return nil, err
+		}
+		for _, ref := range strings.Fields(string(text)) {
+			commit, err := r.commit(ctx, ref)
+			if errors.Is(err, mlops.ErrNotFound) {
+				continue // a tag of something else
+			}
+			if err == nil {
+				err = git(append(s.args, commit)...)
+			}
+			if err != nil {
+				return nil, err
+			}
+		}
+	}
+	if o.AllCommits {
+		if err := git("rev-list", "--all"); err != nil {
+			return nil, err
+		}
+	}
+	if !o.Since.IsZero() {
+		if err := git("rev-list", "--all", "--since="+o.Since.Format("2006-01-02T00:00:00")); err != nil {
+			return nil, err
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out), nil
+}
+
+// object is one in the cache.
+type object struct {
+	oid  oid
+	path string // absolute
+	size int64
+}
+
+func (o object) garbage() Garbage {
+	return Garbage{o.oid.String(), hashName(o.oid.legacy()), o.size}
+}
+
+// objects lists what the cache holds under names of objects, in dvc 3.x's place
+// and in dvc 2.x's. Temporary files, run caches and the trash are none.
+func (c *cache) objects() ([]object, error) {
+	var out []object
+	for _, legacy := range []bool{false, true} {
+		base := c.dir
+		if !legacy {
+			base = filepath.Join(c.dir, "files", "md5")
+		}
+		dirs, err := os.ReadDir(base)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		for _, d := range dirs {
+			if len(d.Name()) != 2 || !d.IsDir() {
+				continue
+			}
+			files, err := os.ReadDir(filepath.Join(base, d.Name()))
+			if err != nil {
+				return nil, err
+			}
+			for _, f := range files {
+				id, err := parseOID(d.Name() + f.Name())
+				if err != nil || !f.Type().IsRegular() {
+					continue
+				}
+				fi, err := f.Info()
+				if err != nil {
+					return nil, err
+				}
+				out = append(out, object{id.as(legacy), filepath.Join(base, d.Name(), f.Name()), fi.Size()})
+			}
+		}
+	}
+	return out, nil
+}
+
+// remoteGarbage lists what a remote holds that is not used.
+func (r *Repo) remoteGarbage(ctx context.Context, m *mover, name string, used map[oid]bool) (*place, []Garbage, error) {
+	far, err := r.openPlace(ctx, m, name)
+	if err != nil {
+		return nil, nil, err
+	}
+	lister, lists := far.Store.(remote.Lister)
+	if _, removes := far.Store.(remote.Remover); !lists || !removes {
+		return nil, nil, fail(mlops.ErrUnsupported, "remote %q: its driver cannot list and delete", far.name)
+	}
+	var out []Garbage
+	for obj, err := range lister.List(ctx, "") {
+		if err != nil {
+			return nil, nil, err
+		}
+		if id := keyOID(obj.Key); id != "" && !used[id] {
+			out = append(out, Garbage{id.String(), hashName(id.legacy()), obj.SizeBytes})
+		}
+	}
+	slices.SortFunc(out, func(a, b Garbage) int { // listings first: one that is there has its files
+		if x, y := oid(a.Hash).isDir(), oid(b.Hash).isDir(); x != y {
+			if x {
+				return -1
+			}
+			return 1
+		}
+		return strings.Compare(a.Hash, b.Hash)
+	})
+	return far, out, nil
+}
+
+// keyOID is the object that a remote keeps under a key, "" for other things.
+func keyOID(key string) oid {
+	rest, modern := strings.CutPrefix(key, "files/md5/")
+	head, tail, ok := strings.Cut(rest, "/")
+	if !ok || len(head) != 2 {
+		return ""
+	}
+	id, err := parseOID(head + tail)
+	if err != nil {
+		return ""
+	}
+	return id.as(!modern)
+}
+
+// remove deletes objects from a remote, listings before the rest.
+func (m *mover) remove(ctx context.Context, far *place, all []Garbage) error {
+	split := slices.IndexFunc(all, func(g Garbage) bool { return !oid(g.Hash).isDir() })
+	if split < 0 {
+		split = len(all)
+	}
+	m.expect(len(all), 0)
+	for _, part := range [][]Garbage{all[:split], all[split:]} {
+		needs := make([]need, len(part))
+		for i, g := range part {
+			needs[i] = need{oid: oid(g.Hash).as(g.Kind != "md5"), out: g.Hash}
+		}
+		if len(needs) == 0 || len(m.errs) > 0 {
+			continue
+		}
+		m.each(ctx, far, needs, func(ctx context.Context, n need, _ func(int64)) (int64, error) {
+			return 0, far.Store.(remote.Remover).Remove(ctx, n.oid.key())
+		})
+	}
+	return errors.Join(m.errs...)
+}

@@ -1,0 +1,186 @@
+package dvc
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// The trash is a folder in the cache's: trash/<time>-<random>/<object>. Names of
+// objects are whole there, so that dvc does not take them for objects, and those
+// of dvc 2.x have "2x-" before them.
+
+const trashTime = "20060102T150405Z"
+
+// Trash is how much the trash holds, or what was taken out of it.
+type Trash struct {
+	Objects   int
+	SizeBytes int64
+}
+
+func (c *cache) trashDir() string { return filepath.Join(c.dir, "trash") }
+
+func trashName(o oid) string {
+	if o.legacy() {
+		return "2x-" + o.String()
+	}
+	return o.String()
+}
+
+func trashOID(name string) (oid, bool) {
+	rest, legacy := strings.CutPrefix(name, "2x-")
+	id, err := parseOID(rest)
+	return id.as(legacy), err == nil
+}
+
+// trash moves the objects that are not used into a new batch and returns its
+// folder. Listings go first: one that stays has its files.
+func (c *cache) trash(ctx context.Context, all []object, used map[oid]bool) (string, error) {
+	dir := ""
+	for _, listings := range []bool{true, false} {
+		for _, o := range all {
+			if used[o.oid] || o.oid.isDir() != listings {
+				continue
+			}
+			if err := ctx.Err(); err != nil {
+				return dir, err
+			}
+			if dir == "" {
+				dir = filepath.Join(c.trashDir(), time.Now().UTC().Format(trashTime)+"-"+tmpName()[1:9])
+				if err := os.MkdirAll(dir, 0o777); err != nil {
+					return "", err
+				}
+			}
+			if err := os.Rename(o.path, filepath.Join(dir, trashName(o.oid))); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return dir, err
+			}
+		}
+	}
+	return dir, nil
+}
+
+// batches lists the trash's folders with the time when they were filled.
+func (c *cache) batches() (map[string]time.Time, error) {
+	entries, err := os.ReadDir(c.trashDir())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]time.Time{}
+	for _, e := range entries {
+		stamp, _, _ := strings.Cut(e.Name(), "-")
+		if at, err := time.Parse(trashTime, stamp); err == nil && e.IsDir() {
+			out[filepath.Join(c.trashDir(), e.Name())] = at
+		}
+	}
+	return out, nil
+}
+
+// emptyTrash deletes the batches that are older than grace.
+func (c *cache) emptyTrash(ctx context.Context, grace time.Duration) (Trash, error) {
+	return c.eachTrashed(ctx, time.Now().Add(-grace), func(p string, _ oid) error {
+		return os.Remove(p)
+	})
+}
+
+// eachTrashed calls do for each object in batches that were filled before a
+// time, and removes folders that are empty then.
+func (c *cache) eachTrashed(ctx context.Context, before time.Time, do func(p string, o oid) error) (Trash, error) {
+	var t Trash
+	batches, err := c.batches()
+	if err != nil {
+		return t, err
+	}
+	for dir, at := range batches {
+		if at.After(before) {
+			continue
+		}
+		files, err := os.ReadDir(dir)
+		if err != nil {
+			return t, err
+		}
+		for _, f := range files {
+			if err := ctx.Err(); err != nil {
+				return t, err
+			}
+			id, ok := trashOID(f.Name())
+			if !ok || !f.Type().IsRegular() {
+				continue
+			}
+			fi, err := f.Info()
+			if err != nil {
+				return t, err
+			}
+			if err := do(filepath.Join(dir, f.Name()), id); err != nil {
+				return t, err
+			}
+			t.Objects++
+			t.SizeBytes += fi.Size()
+		}
+		_ = os.Remove(dir) // stays while it holds something
+	}
+	_ = os.Remove(c.trashDir())
+	return t, nil
+}
+
+// EmptyTrash deletes what [Repo.GC] moved into the trash longer than grace ago;
+// 0 deletes all of it.
+func (r *Repo) EmptyTrash(ctx context.Context, grace time.Duration) (Trash, error) {
+	c, unlock, err := r.lockedCache(ctx)
+	if err != nil {
+		return Trash{}, err
+	}
+	defer unlock()
+	return c.emptyTrash(ctx, grace)
+}
+
+// RestoreTrash puts everything in the trash back into the cache. An object that
+// the cache has again stays as the cache has it.
+func (r *Repo) RestoreTrash(ctx context.Context) (Trash, error) {
+	c, unlock, err := r.lockedCache(ctx)
+	if err != nil {
+		return Trash{}, err
+	}
+	defer unlock()
+	return c.eachTrashed(ctx, time.Now().Add(time.Hour), func(p string, o oid) error {
+		ok, err := c.has(ctx, o, -1)
+		if err != nil {
+			return err
+		}
+		if ok {
+			return os.Remove(p)
+		}
+		if _, err := c.mkdir(o); err != nil {
+			return err
+		}
+		return os.Rename(p, c.path(o))
+	})
+}
+
+// TrashSize tells how much the trash holds.
+func (r *Repo) TrashSize(ctx context.Context) (Trash, error) {
+	c, err := r.cache()
+	if err != nil {
+		return Trash{}, err
+	}
+	return c.eachTrashed(ctx, time.Now().Add(time.Hour), func(string, oid) error { return nil })
+}
+
+func (r *Repo) lockedCache(ctx context.Context) (*cache, func(), error) {
+	unlock, err := r.lock(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	c, err := r.cache()
+	if err != nil {
+		unlock()
+		return nil, nil, err
+	}
+	return c, unlock, nil
+}

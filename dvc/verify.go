@@ -1,0 +1,197 @@
+package dvc
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"slices"
+	"strings"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/mlops-integration/mlops"
+)
+
+// VerifyOptions are options of [Repo.Verify].
+type VerifyOptions struct {
+	Cloud    bool   // read a remote, too: all that the .dvc files need of it
+	Remote   string // its name; implies Cloud. "" is the default remote, and outputs' own win
+	Jobs     int    // objects at once; 0 is the default
+	Progress func(Progress)
+}
+
+// Verified is what [Repo.Verify] read.
+type Verified struct {
+	Objects   int
+	SizeBytes int64
+	Damaged   []Damage // by hash
+}
+
+// OK tells whether nothing is damaged.
+func (v Verified) OK() bool { return len(v.Damaged) == 0 }
+
+// Damage is an object that is not what its name says.
+type Damage struct {
+	Hash   string
+	Where  string   // "cache", or the remote's name
+	Reason string   // "content has md5 …", "missing", or why it could not be read
+	Data   []string // what needs it, by the .dvc files here; empty if nothing does
+}
+
+// Verify reads every object in the cache and compares it with its name. What is
+// trusted otherwise (mode 0444) is read, too. It changes nothing.
+func (r *Repo) Verify(ctx context.Context, o VerifyOptions) (Verified, error) {
+	unlock, err := r.lock(ctx)
+	if err != nil {
+		return Verified{}, err
+	}
+	defer unlock()
+	outs, c, err := r.begin(ctx, nil, false)
+	if err != nil {
+		return Verified{}, err
+	}
+	all, err := c.objects()
+	if err != nil {
+		return Verified{}, err
+	}
+	v := &verifier{r: r, m: &mover{jobs: o.Jobs, report: o.Progress}}
+	var lacking []need
+	v.data, lacking = v.users(c, outs)
+	byOID := make(map[oid]object, len(all))
+	needs := make([]need, len(all))
+	for i, obj := range all {
+		byOID[obj.oid], needs[i] = obj, need{oid: obj.oid, out: obj.path}
+	}
+	near := &place{name: "cache", jobs: cmp.Or(o.Jobs, r.jobs)}
+	err = v.each(ctx, near, needs, func(ctx context.Context, n need) (io.ReadCloser, error) {
+		f, _, err := openRegular(byOID[n.oid].path)
+		return f, err
+	})
+	if err != nil {
+		return v.v, err
+	}
+	if o.Cloud || o.Remote != "" {
+		if len(lacking) > 0 {
+			return v.v, notCached(r, lacking)
+		}
+		if err := v.remotes(ctx, c, outs, o.Remote); err != nil {
+			return v.v, err
+		}
+	}
+	slices.SortFunc(v.v.Damaged, func(a, b Damage) int { return strings.Compare(a.Hash+a.Where, b.Hash+b.Where) })
+	return v.v, nil
+}
+
+type verifier struct {
+	r    *Repo
+	m    *mover
+	data map[oid][]string
+
+	mu sync.Mutex
+	v  Verified
+}
+
+// users tells for each object what needs it, and which listings are not there
+// to tell.
+func (v *verifier) users(c *cache, outs []*out) (map[oid][]string, []need) {
+	data := map[oid][]string{}
+	var lacking []need
+	for _, o := range outs {
+		if !o.cache || o.oid == "" {
+			continue
+		}
+		data[o.oid] = append(data[o.oid], v.r.show(o.path))
+		if !o.oid.isDir() {
+			continue
+		}
+		t, err := c.tree(o.oid)
+		if err != nil {
+			lacking = append(lacking, need{oid: o.oid, out: o.path})
+			continue
+		}
+		for _, e := range t {
+			data[e.oid] = append(data[e.oid], v.r.show(o.path+"/"+e.path))
+		}
+	}
+	return data, lacking
+}
+
+// each reads objects and keeps what is wrong with them.
+func (v *verifier) each(ctx context.Context, p *place, needs []need, open func(context.Context, need) (io.ReadCloser, error)) error {
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(p.jobs)
+	v.m.expect(len(needs), 0)
+	for _, n := range needs {
+		if gctx.Err() != nil {
+			break
+		}
+		g.Go(func() error {
+			size, reason := int64(0), ""
+			body, err := open(gctx, n)
+			if err == nil {
+				var sum string
+				if sum, size, err = hashReader(gctx, body, n.oid.newHash()); err == nil && sum != n.oid.md5() {
+					reason = "content has md5 " + sum
+				}
+				_ = body.Close()
+			}
+			if gctx.Err() != nil {
+				return gctx.Err()
+			}
+			switch {
+			case errors.Is(err, fs.ErrNotExist), errors.Is(err, mlops.ErrNotFound):
+				reason = "missing"
+			case err != nil && p.Store != nil:
+				return err // the remote is away: that says nothing of the object
+			case err != nil:
+				reason = err.Error()
+			}
+			v.mu.Lock()
+			defer v.mu.Unlock()
+			v.v.Objects++
+			v.v.SizeBytes += size
+			if reason != "" {
+				v.v.Damaged = append(v.v.Damaged, Damage{n.oid.String(), p.name, reason, v.data[n.oid]})
+			}
+			v.m.mu.Lock()
+			defer v.m.mu.Unlock()
+			v.m.told(n, 1, size)
+			return nil
+		})
+	}
+	return errors.Join(g.Wait(), ctx.Err())
+}
+
+// remotes reads what outputs need of their remotes.
+func (v *verifier) remotes(ctx context.Context, c *cache, outs []*out, name string) error {
+	outs = slices.DeleteFunc(slices.Clone(outs), func(o *out) bool { return !o.push || !o.cache || o.oid == "" || o.file.repoDeps })
+	places, err := v.r.open(ctx, v.m, name, outs)
+	if err != nil {
+		return err
+	}
+	byPlace := map[*place][]need{}
+	for _, o := range outs {
+		p := places[o]
+		byPlace[p] = append(byPlace[p], need{oid: o.oid, out: o.path})
+		if !o.oid.isDir() {
+			continue
+		}
+		t, err := c.tree(o.oid)
+		if err != nil {
+			return err
+		}
+		for _, e := range t {
+			byPlace[p] = append(byPlace[p], need{e.oid, o.path, e.path})
+		}
+	}
+	for p, ns := range byPlace {
+		err := v.each(ctx, p, unique(ns), func(ctx context.Context, n need) (io.ReadCloser, error) { return p.Get(ctx, n.oid.key()) })
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
