@@ -39,7 +39,7 @@ var may = map[string][]string{
 	"agent":              {".", "client", "mlflow", "applesilicon"},
 	"gateway":            {".", "client"},
 	"dashboard":          {".", "client"},
-	"cli":                {".", "client", "compose", "agent", "gateway", "dashboard", "internal/stackfile", "mlflow", "dvc", "dvc/remote/http", "dvc/remote/ssh", "airflow", "rayserve", "evidently", "applesilicon"},
+	"cli":                {".", "client", "compose", "agent", "gateway", "dashboard", "internal/stackfile", "mlflow", "dvc", "dvc/remote/azure", "dvc/remote/gcs", "dvc/remote/http", "dvc/remote/ssh", "airflow", "rayserve", "evidently", "applesilicon"},
 	"cmd/mlopsctl":       {"cli"},
 }
 
@@ -52,6 +52,8 @@ var only = map[string][]string{
 	"github.com/spf13/viper":                {"client", "cli"},
 	"github.com/aws/aws-sdk-go-v2":          {"dvc/remote", "mlflow/s3store"},
 	"github.com/fergusstrange":              {"compose"},
+	"cloud.google.com/go":                   {"dvc/remote/gcs"},
+	"github.com/Azure/azure-sdk-for-go":     {"dvc/remote/azure"},
 	"github.com/pkg/sftp":                   {"dvc/remote/ssh"},
 	"golang.org/x/crypto":                   {"dvc/remote/ssh"},
 	"modernc.org/sqlite":                    {"dvc"},
@@ -192,9 +194,9 @@ func TestAProgramLinksTheDriversItNamesAndNoOthers(t *testing.T) {
 	require.Empty(t, weighs(deps("dvc", "dvc/remote/s3")), "dvc with S3 alone")
 	require.Empty(t, weighs(deps("dvc", "dvc/remote/local", "dvc/remote/s3", "dvc/remote/http")))
 	require.Empty(t, weighs(deps("client")), "the front door")
-	require.NotEmpty(t, weighs(deps("dvc/remote/ssh")), "the test finds what is there")
+	require.NotEmpty(t, weighs(deps("dvc/remote/gcs")), "the test finds what is there")
 	all := deps("cmd/mlopsctl")
-	for _, driver := range []string{"local", "s3", "http", "ssh"} {
+	for _, driver := range []string{"local", "s3", "http", "ssh", "gcs", "azure"} {
 		require.Contains(t, all, module+"/dvc/remote/"+driver, "mlopsctl links all")
 	}
 }
