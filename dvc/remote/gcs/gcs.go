@@ -7,6 +7,8 @@
 // no object and changes nothing here) and jobs. Without credentialpath the
 // credentials are the application's default ones.
 //
+// It is not linked into mlopsctl, see cli/remotes.go.
+//
 // Every object is sent with its md5, which the store checks. An upload that is
 // broken off leaves nothing.
 //
