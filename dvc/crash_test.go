@@ -2,11 +2,14 @@ package dvc_test
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"io/fs"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -23,7 +26,7 @@ func TestMain(m *testing.M) {
 	if op == "" {
 		os.Exit(m.Run())
 	}
-	r, err := dvc.Open(dir)
+	r, err := dvc.Open(dir, dvc.LockTimeout(time.Minute))
 	if err == nil {
 		err = operate(context.Background(), r, op)
 	}
@@ -38,6 +41,8 @@ func operate(ctx context.Context, r *dvc.Repo, op string) error {
 	switch op {
 	case "add":
 		_, err = r.Add(ctx, "d")
+	case "checkout":
+		_, err = r.Checkout(ctx, dvc.CheckoutOptions{})
 	case "push":
 		_, err = r.Push(ctx, dvc.PushOptions{})
 	case "pull":
@@ -70,58 +75,197 @@ func whole(t *testing.T, store string, children bool) {
 	})
 }
 
+// number is a count that a variable may raise.
+func number(t *testing.T, name string, or int) int {
+	t.Helper()
+	v := os.Getenv(name)
+	if v == "" {
+		return or
+	}
+	n, err := strconv.Atoi(v)
+	require.NoError(t, err, name)
+	return n
+}
+
+// killer runs operations in processes of their own and kills some of them, each
+// at a random moment of the time that it took before.
+type killer struct {
+	t      *testing.T
+	self   string
+	rnd    *rand.Rand
+	took   map[string]time.Duration
+	killed int
+}
+
+// run runs an operation; with kill it is a race whether it ends by itself.
+func (k *killer) run(dir, op string, kill bool) {
+	k.t.Helper()
+	cmd := exec.Command(k.self)
+	cmd.Env = append(os.Environ(), "DVC_TEST_OP="+op, "DVC_TEST_DIR="+dir)
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	begin := time.Now()
+	require.NoError(k.t, cmd.Start())
+	if kill {
+		span := max(k.took[op], 20*time.Millisecond)
+		timer := time.AfterFunc(time.Duration(k.rnd.Int64N(int64(span))), func() { _ = cmd.Process.Kill() })
+		defer timer.Stop()
+	}
+	err := cmd.Wait()
+	switch {
+	case err == nil:
+		k.took[op] = time.Since(begin)
+	case kill && cmd.ProcessState.ExitCode() == -1:
+		k.killed++
+	default:
+		require.NoError(k.t, err, "%s: %s", op, stderr.String())
+	}
+}
+
+// holds checks that what lies in a tracked directory is whole, and nothing else
+// lies there; with all, that nothing is missing.
+func holds(t *testing.T, dir string, files map[string]string, all bool) {
+	t.Helper()
+	seen := 0
+	err := filepath.WalkDir(filepath.Join(dir, "d"), func(p string, d fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) || err == nil && d.IsDir() {
+			return nil
+		}
+		require.NoError(t, err)
+		rel, err := filepath.Rel(dir, p)
+		require.NoError(t, err)
+		text, ours := files[filepath.ToSlash(rel)]
+		require.True(t, ours, "%s was left in the data", rel)
+		require.True(t, text == read(t, p), "%s is torn or lost its content", rel)
+		seen++
+		return nil
+	})
+	require.NoError(t, err)
+	if all {
+		require.Equal(t, len(files), seen, "files are missing")
+	}
+}
+
 func TestKilledOperationsLeaveNothingTorn(t *testing.T) {
 	w := newWorld(t)
+	kills := number(t, "MLOPS_DVC_KILLS", 10)
+	seed := number(t, "MLOPS_SEED", 1)
 	self, err := os.Executable()
 	require.NoError(t, err)
-	rnd := rand.New(rand.NewPCG(3, 4))
-	files := map[string]string{"d/big": strings.Repeat("0123456789abcdef", 1<<18)}
-	for i := range 400 {
-		files["d/"+itoa(i)] = strings.Repeat(itoa(i), 500)
-	}
-	killed := 0
-	run := func(dir, op string, kill bool) error {
-		cmd := exec.Command(self)
-		cmd.Env = append(os.Environ(), "DVC_TEST_OP="+op, "DVC_TEST_DIR="+dir)
-		cmd.Stderr = os.Stderr
-		require.NoError(t, cmd.Start())
-		if kill {
-			timer := time.AfterFunc(time.Duration(2+rnd.IntN(120))*time.Millisecond, func() { _ = cmd.Process.Kill() })
-			defer timer.Stop()
-		}
-		err := cmd.Wait()
-		if err != nil {
-			killed++
-		}
-		return err
-	}
-	for range 3 {
-		dir, r := w.repo()
-		rem := w.dir()
-		write(t, dir, files)
-		require.NoError(t, r.AddRemote(bg(t), "r", rem, dvc.AddRemoteOptions{Default: true}))
-		for _, op := range []string{"add", "push"} {
-			for range 3 {
-				_ = run(dir, op, true)
-				whole(t, filepath.Join(dir, ".dvc/cache"), false)
-				whole(t, rem, true)
-			}
-			require.NoError(t, run(dir, op, false), "the next %s completes", op)
-		}
-		clone, cr := w.clone(dir)
-		for range 3 {
-			_ = run(clone, "pull", true)
-			whole(t, filepath.Join(clone, ".dvc/cache"), false)
-			for p, v := range files {
-				if b, err := os.ReadFile(filepath.Join(clone, p)); err == nil {
-					require.Equal(t, v, string(b), "a workspace file is whole or absent")
-				}
-			}
-		}
-		require.NoError(t, run(clone, "pull", false))
-		st, err := cr.Status(bg(t), dvc.StatusOptions{})
+	k := &killer{t: t, self: self, rnd: rand.New(rand.NewPCG(uint64(seed), 4)), took: map[string]time.Duration{}}
+	links := []string{"copy", "hardlink", "symlink"}[seed%3]
+	dir, r := w.cacheType(links)
+	rem := w.dir()
+	require.NoError(t, r.AddRemote(bg(t), "r", rem, dvc.AddRemoteOptions{Default: true}))
+	write(t, dir, map[string]string{"d/x": ""})
+	k.run(dir, "add", false)
+	clone, _ := w.clone(dir)
+	clean := func(dir string) {
+		t.Helper()
+		// Without what is remembered: the bytes are what the .dvc file says.
+		require.NoError(t, os.RemoveAll(filepath.Join(dir, ".dvc/tmp/mlops")))
+		require.NoError(t, os.RemoveAll(os.Getenv("DVC_SITE_CACHE_DIR")))
+		repo, err := dvc.Open(dir)
+		require.NoError(t, err)
+		st, err := repo.Status(bg(t), dvc.StatusOptions{})
 		require.NoError(t, err)
 		require.True(t, st.Clean(), "%v", st)
+		if os.Getenv("MLOPS_LIVE") == "1" {
+			w.dvc(dir, "status", "-q")
+		}
 	}
-	require.Positive(t, killed, "nothing was killed: the delays are too long for this machine")
+	for round := 0; k.killed < kills; round++ {
+		require.Less(t, round, 4*kills, "operations end before they are killed")
+		files := map[string]string{"d/big": strings.Repeat(itoa(round)+"123456789abcdef", 1<<17), "d/same": "same"}
+		for i := range 150 {
+			files["d/"+itoa(i%7)+"/"+itoa(i)] = strings.Repeat(itoa(round)+" "+itoa(i), 500)
+		}
+		require.NoError(t, os.RemoveAll(filepath.Join(dir, "d")))
+		write(t, dir, files)
+
+		k.run(dir, "add", true)
+		holds(t, dir, files, true)
+		whole(t, filepath.Join(dir, ".dvc/cache"), false)
+		k.run(dir, "add", false)
+		holds(t, dir, files, true)
+		clean(dir)
+
+		require.NoError(t, os.RemoveAll(filepath.Join(dir, "d")))
+		k.run(dir, "checkout", true)
+		holds(t, dir, files, false)
+		k.run(dir, "checkout", false)
+		holds(t, dir, files, true)
+		clean(dir)
+
+		k.run(dir, "push", true)
+		whole(t, rem, true)
+		k.run(dir, "push", false)
+
+		write(t, clone, map[string]string{"d.dvc": read(t, dir, "d.dvc")})
+		if round%2 == 1 {
+			require.NoError(t, os.RemoveAll(filepath.Join(clone, "d")))
+			k.run(clone, "pull", true)
+			holds(t, clone, files, false)
+		} else {
+			k.run(clone, "pull", true)
+		}
+		whole(t, filepath.Join(clone, ".dvc/cache"), false)
+		k.run(clone, "pull", false)
+		holds(t, clone, files, true)
+		clean(clone)
+	}
+	figure(t, fmt.Sprintf("kills of add, checkout, push and pull, seed %d, %s: %d", seed, links, k.killed))
+}
+
+// figure notes a count of a soak run.
+func figure(t *testing.T, line string) {
+	t.Helper()
+	t.Log(line)
+	file := os.Getenv("MLOPS_SOAK_FIGURES")
+	if file == "" {
+		return
+	}
+	f, err := os.OpenFile(file, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+	require.NoError(t, err)
+	defer f.Close()
+	_, err = f.WriteString(line + "\n")
+	require.NoError(t, err)
+}
+
+func TestLiveBothToolsAtOnceDamageNothing(t *testing.T) {
+	w := newWorld(t)
+	w.bin = realDVC(t)
+	self, err := os.Executable()
+	require.NoError(t, err)
+	dir, _ := w.repo()
+	k := &killer{t: t, self: self, took: map[string]time.Duration{}}
+	rounds, refused := number(t, "MLOPS_DVC_TOGETHER", 2), 0
+	for round := range rounds {
+		files := map[string]string{"d/same": "same"}
+		for i := range 100 {
+			files["d/"+itoa(i)] = strings.Repeat(itoa(round)+" "+itoa(i), 500)
+		}
+		write(t, dir, files)
+		theirs := make(chan error, 1)
+		go func() {
+			_, err := w.try(dir, "add", "-q", "d")
+			theirs <- err
+		}()
+		for done := false; !done; {
+			k.run(dir, "add", false)
+			select {
+			case err := <-theirs:
+				if done = true; err != nil { // we held the lock each time that it looked
+					require.ErrorContains(t, err, "lock")
+					refused++
+				}
+			default:
+			}
+		}
+		holds(t, dir, files, true)
+		whole(t, filepath.Join(dir, ".dvc/cache"), false)
+		w.dvc(dir, "status", "-q")
+		k.run(dir, "checkout", false)
+	}
+	figure(t, fmt.Sprintf("rounds of both tools at once: %d, dvc refused for the lock in %d", rounds, refused))
 }

@@ -2,12 +2,12 @@ package dvc
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -17,14 +17,14 @@ import (
 
 // lock takes the lock that dvc takes: flock on .dvc/tmp/lock. It waits
 // LockTimeout for another holder, then returns an error that matches
-// [mlops.ErrConflict].
+// [mlops.ErrConflict] and names it.
 func (r *Repo) lock(ctx context.Context) (unlock func(), err error) {
 	cfg, err := r.config()
 	if err != nil {
 		return nil, err
 	}
 	if cfg.boolean("core", "hardlink_lock") {
-		return nil, fail(mlops.ErrUnsupported, "core.hardlink_lock is set; its lock protocol is not spoken here")
+		return nil, fail(mlops.ErrUnsupported, "core.hardlink_lock is set, and that kind of lock is not spoken here; run: dvc config --unset core.hardlink_lock")
 	}
 	tmp := filepath.Join(r.root, ".dvc", "tmp")
 	if err := os.MkdirAll(tmp, 0o777); err != nil {
@@ -47,8 +47,28 @@ func (r *Repo) lock(ctx context.Context) (unlock func(), err error) {
 	return func() {
 		r.current.Store(nil)
 		s.save()
+		r.unclaim()
 		_ = f.Close()
 	}, nil
+}
+
+// nameOf tells what a process is, by its pid as a lock file has it.
+func nameOf(pid string) string {
+	if _, err := strconv.Atoi(pid); err != nil {
+		return "of unknown pid"
+	}
+	cmd, err := os.ReadFile(filepath.Join("/proc", pid, "cmdline"))
+	if err != nil {
+		cmd, _ = exec.Command("ps", "-o", "command=", "-p", pid).Output() // systems without /proc
+	}
+	name := []rune(strings.Join(strings.Fields(strings.ReplaceAll(string(cmd), "\x00", " ")), " "))
+	if len(name) == 0 {
+		return "pid " + pid
+	}
+	if len(name) > 100 {
+		name = append(name[:100], '…')
+	}
+	return "pid " + pid + ": " + string(name)
 }
 
 // flock opens path and takes its lock, asking again every 50 ms until wait is
@@ -72,7 +92,7 @@ func flock(ctx context.Context, path string, wait time.Duration) (*os.File, erro
 			holder := make([]byte, 32)
 			n, _ := f.ReadAt(holder, 0)
 			_ = f.Close()
-			return nil, fail(mlops.ErrConflict, "another program (pid %s) holds %s", strings.TrimSpace(string(holder[:n])), path)
+			return nil, fail(mlops.ErrConflict, "another program (%s) holds %s; wait for its end, or give a longer lock timeout", nameOf(strings.TrimSpace(string(holder[:n]))), path)
 		}
 		t := time.NewTimer(50 * time.Millisecond)
 		select {
@@ -83,63 +103,6 @@ func flock(ctx context.Context, path string, wait time.Duration) (*os.File, erro
 		case <-t.C:
 		}
 	}
-}
-
-// holder is one entry of dvc's rwlock file.
-type holder struct {
-	PID int    `json:"pid"`
-	Cmd string `json:"cmd"`
-}
-
-// claims checks dvc's .dvc/tmp/rwlock: which paths a running dvc repro reads
-// and writes although it has let go of the main lock. A live holder of an
-// overlapping path is an error that matches [mlops.ErrConflict].
-func (r *Repo) claims(ctx context.Context, writing bool, rels []string) error {
-	tmp := filepath.Join(r.root, ".dvc", "tmp")
-	file := filepath.Join(tmp, "rwlock")
-	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	f, err := flock(ctx, filepath.Join(tmp, "rwlock.lock"), r.lockTimeout)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	data, err := os.ReadFile(file)
-	if err != nil || len(data) == 0 {
-		return err
-	}
-	var held struct {
-		Write map[string]holder   `json:"write"`
-		Read  map[string][]holder `json:"read"`
-	}
-	if err := json.Unmarshal(data, &held); err != nil {
-		return fmt.Errorf("dvc: %s: %w: %w", file, mlops.ErrInvalid, err)
-	}
-	check := func(p string, h holder, verb string) error {
-		for _, rel := range rels {
-			abs := r.abs(rel)
-			if h.PID != os.Getpid() && (within(abs, p) || within(p, abs)) && alive(h.PID) {
-				return fail(mlops.ErrConflict, "%s is being %s by %q (pid %d)", r.show(rel), verb, h.Cmd, h.PID)
-			}
-		}
-		return nil
-	}
-	for p, h := range held.Write {
-		if err := check(p, h, "written"); err != nil {
-			return err
-		}
-	}
-	if writing {
-		for p, hs := range held.Read {
-			for _, h := range hs {
-				if err := check(p, h, "read"); err != nil {
-					return err
-				}
-			}
-		}
-	}
-	return nil
 }
 
 // within reports whether p is dir or lies below it.

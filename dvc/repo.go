@@ -32,7 +32,8 @@ type Repo struct {
 	jobs        int
 	lockTimeout time.Duration
 
-	current atomic.Pointer[state] // of the call that holds the lock
+	current atomic.Pointer[state]    // of the call that holds the lock
+	claimed atomic.Pointer[[]string] // what it writes to
 }
 
 // Option is an option of [Open] and [Init].

@@ -11,6 +11,9 @@
 #   CLIENT_KILLS=200 SERVER_KILLS=50 LOST_RUNS=100
 #              kill -9 of a logging program, of the server under one, and runs
 #              whose answers get lost; in rounds of ten, the seed is the round's
+#   DVC_KILLS=200 DVC_TOGETHER=100
+#              kill -9 of add, checkout, push and pull; rounds of dvc and ours in
+#              one repository at once. Both need dvc in the home.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 : "${MLOPS_HOME:?}"
@@ -67,15 +70,17 @@ mlopsctl demo >>"$at/demo.log" 2>&1
 part cold-starts "$COLD" cold
 part kills "$KILLS" kills
 
-# crash TEST VARIABLE: one round of ten, against an MLflow of its own. The round
-# is the seed; its figures go to the part's log.
+# crash TEST VARIABLE [PACKAGE]: one round of ten. The round is the seed; its
+# figures go to the part's log.
 crash() {
 	local seed
 	seed=$(($(cat "$at/$1.round" 2>/dev/null || echo 0) + 1))
 	echo "$seed" >"$at/$1.round"
 	env MLOPS_LIVE=1 MLOPS_SEED="$seed" "$2=10" MLOPS_SOAK_FIGURES="$at/figures" \
-		go test -count=1 -timeout 60m -run "^$1\$" ./mlflow
+		go test -count=1 -timeout 60m -run "^$1\$" "./${3:-mlflow}"
 }
+dvc_kills() { crash TestKilledOperationsLeaveNothingTorn MLOPS_DVC_KILLS dvc; }
+dvc_together() { crash TestLiveBothToolsAtOnceDamageNothing MLOPS_DVC_TOGETHER dvc; }
 client_kills() { crash TestNoAcknowledgedRecordDiesWithItsProgram MLOPS_CLIENT_KILLS; }
 server_kills() { crash TestAServerMayDieUnderALivingProgram MLOPS_SERVER_KILLS; }
 lost_answers() { crash TestALostAnswerDoublesNothing MLOPS_LOST_RUNS; }
@@ -89,6 +94,8 @@ trees() {
 }
 part trees $((${TREES:-500} / 10)) trees
 
+part dvc-kills $((${DVC_KILLS:-200} / 10)) dvc_kills
+part dvc-together $((${DVC_TOGETHER:-100} / 10)) dvc_together
 part client-kills $((${CLIENT_KILLS:-200} / 10)) client_kills
 part journal-kills 1 journal_kills
 part server-kills $((${SERVER_KILLS:-50} / 10)) server_kills
