@@ -28,11 +28,10 @@ import (
 // file that was never stored here is not known without a request, and is 0
 // until the file has been read.
 type FS struct {
-	ctx   context.Context
-	r     *Repo
-	c     *cache
-	top   *treeNode
-	files map[string]*treeNode
+	ctx context.Context
+	r   *Repo
+	c   *cache
+	top *treeNode
 
 	mu     sync.Mutex
 	stores map[string]remote.Store
