@@ -16,8 +16,8 @@ import (
 	"os/signal"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/client"
 	"github.com/mlops-integration/mlops/dvc"
-	_ "github.com/mlops-integration/mlops/dvc/remote/local"
 )
 
 func main() {
@@ -32,7 +32,11 @@ func main() {
 }
 
 func version(ctx context.Context, path string) error {
-	repo, err := dvc.Open(".")
+	data, err := client.DataIn(".") // client links the remotes; a program of its own may use dvc.Open
+	if err != nil {
+		return err
+	}
+	repo, err := data.Repo(ctx)
 	if err != nil {
 		return err
 	}
