@@ -37,10 +37,13 @@ func dvcCommand(e *env) *cli.Command {
 			dvcDataVerb(e),
 			dvcDataStatusVerb(e, "data-status"),
 			dvcDiffVerb(e),
+			dvcCommitVerb(e),
+			dvcListVerb(e),
 			dvcGCVerb(e),
 			dvcVerifyVerb(e),
 			dvcRemoteVerb(e),
 			dvcConfigVerb(e),
+			dvcDoctorVerb(e),
 		},
 	}
 }

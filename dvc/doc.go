@@ -42,6 +42,14 @@
 //	f, err := repo.Open(ctx, "data/train.csv", "v1.2")   // one file of it
 //	src, err := dvc.OpenSource(ctx, "https://example.com/team/data.git", dvc.SourceOptions{Rev: "main"})
 //
+// # Garbage
+//
+// [Repo.GC] only tells what could go unless Yes is set. It keeps what the
+// workspace and the revisions in its scope need, refuses when it cannot know
+// that, and moves the rest into a trash in the cache's folder: [Repo.RestoreTrash]
+// puts it back, and what has been there for a week is deleted by the next GC.
+// [Repo.Verify] reads what everybody else trusts.
+//
 // # Safety
 //
 // Where dvc trusts, this package checks. Fetched bytes are hashed before they

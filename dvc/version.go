@@ -3,6 +3,7 @@ package dvc
 import (
 	"bytes"
 	"context"
+	"net/url"
 	"os"
 	"strings"
 
@@ -15,6 +16,7 @@ type Version struct {
 	Hash        string // md5, for a directory with ".dir"
 	SizeBytes   int64  // -1 when not known
 	Remote      string // where it is pushed to; "" when no remote is configured
+	RemoteURL   string // its address or directory, without user and password
 	GitRevision string // the commit that is checked out; "" when its .dvc file differs from the one here
 }
 
@@ -47,6 +49,9 @@ func (r *Repo) Version(ctx context.Context, name string) (Version, error) {
 			v.Remote = def.Name
 		}
 	}
+	if cfg, err := r.remoteConfig(v.Remote); err == nil {
+		v.RemoteURL = anonymous(cfg.URL)
+	}
 	if r.gitRoot == "" {
 		return v, nil
 	}
@@ -58,6 +63,19 @@ func (r *Repo) Version(ctx context.Context, name string) (Version, error) {
 		v.GitRevision = strings.TrimSpace(string(rev))
 	}
 	return v, ctx.Err()
+}
+
+// anonymous takes user, password and signed queries out of a URL.
+func anonymous(s string) string {
+	if !urlScheme.MatchString(s) {
+		return s
+	}
+	u, err := url.Parse(s)
+	if err != nil {
+		return urlScheme.FindString(s) + mlops.Redacted
+	}
+	u.User, u.RawQuery, u.Fragment = nil, "", ""
+	return u.String()
 }
 
 // partVersion fills in what the listing says of a file or directory below an

@@ -1,0 +1,121 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/mlops-integration/mlops/dvc"
+)
+
+func dvcCommitVerb(e *env) *cli.Command {
+	return &cli.Command{
+		Name:        "commit",
+		Usage:       "Record what changed in tracked data",
+		ArgsUsage:   "[target...]",
+		Description: "   mlopsctl dvc commit -f data",
+		Flags:       []cli.Flag{forceFlag("record changes; without it they are only named")},
+		Action: e.inRepo(func(c *cli.Context, r *dvc.Repo) error {
+			out, err := r.Commit(c.Context, dvc.CommitOptions{Targets: c.Args().Slice(), Force: c.Bool("force")})
+			if err != nil {
+				return err
+			}
+			if len(out) == 0 && !e.json {
+				e.note("nothing to commit")
+				return nil
+			}
+			return e.outputs(out)
+		}),
+	}
+}
+
+func dvcListVerb(e *env) *cli.Command {
+	return &cli.Command{
+		Name: "list", Aliases: []string{"ls"},
+		Usage:     "List what git and DVC track in a repository, at a commit",
+		ArgsUsage: "<url> [path]",
+		Description: `   mlopsctl dvc list . data
+   mlopsctl dvc list -R --dvc-only --rev v1 https://example.com/project.git
+
+   Without --rev the commit is the one that is checked out.`,
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "recursive", Aliases: []string{"R"}, Usage: "list the files in directories"},
+			&cli.BoolFlag{Name: "dvc-only", Usage: "leave out what git tracks"},
+			&cli.StringFlag{Name: "rev", Usage: "git `commit`, branch or tag"},
+			&cli.BoolFlag{Name: "size", Usage: "show sizes"},
+			&cli.BoolFlag{Name: "show-hash", Usage: "show hashes"},
+		},
+		Action: func(c *cli.Context) (err error) {
+			src, err := dvc.OpenSource(c.Context, c.Args().Get(0), dvc.SourceOptions{Rev: c.String("rev")})
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, src.Close()) }()
+			all, err := src.List(c.Context, dvc.ListOptions{Path: c.Args().Get(1), Recursive: c.Bool("recursive"), DVCOnly: c.Bool("dvc-only")})
+			if err != nil {
+				return err
+			}
+			t := newTable()
+			for _, x := range all {
+				var cells []any
+				if c.Bool("size") {
+					size := ""
+					if x.SizeBytes != nil {
+						size = sizeText(*x.SizeBytes)
+					}
+					cells = append(cells, size)
+				}
+				if c.Bool("show-hash") {
+					hash := ""
+					if x.Hash != nil {
+						hash = *x.Hash
+					}
+					cells = append(cells, hash)
+				}
+				t.row(append(cells, x.Path)...)
+			}
+			return e.table(t, all)
+		},
+	}
+}
+
+func dvcDoctorVerb(e *env) *cli.Command {
+	return &cli.Command{
+		Name:  "doctor",
+		Usage: "Look at the health of the repository",
+		Description: `   mlopsctl dvc doctor
+   mlopsctl dvc doctor -r store
+
+   Exit code 1 if something should be done.`,
+		Flags: []cli.Flag{remoteFlag()},
+		Action: e.inRepo(func(c *cli.Context, r *dvc.Repo) error {
+			all, err := r.Doctor(c.Context, c.String("remote"))
+			if err != nil {
+				return err
+			}
+			type findingJSON struct {
+				Check string `json:"check"`
+				OK    bool   `json:"ok"`
+				Text  string `json:"text"`
+				Next  string `json:"next,omitempty"`
+			}
+			t := newTable("CHECK", "STATE", "FOUND", "NEXT")
+			var docs []findingJSON
+			wrong := 0
+			for _, f := range all {
+				state := good("ok")
+				if !f.OK {
+					state = bad("look")
+					wrong++
+				}
+				t.row(f.Check, state, f.Text, f.Next)
+				docs = append(docs, findingJSON(f))
+			}
+			if err := e.table(t, docs); err != nil || wrong == 0 {
+				return err
+			}
+			return withCode(exitFailed, fmt.Errorf("dvc: %d findings need a look", wrong))
+		}),
+	}
+}

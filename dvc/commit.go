@@ -1,0 +1,59 @@
+package dvc
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/mlops-integration/mlops"
+)
+
+// CommitOptions are options of [Repo.Commit].
+type CommitOptions struct {
+	Targets []string // data or .dvc files; none means all
+	Force   bool     // record what changed; without it a change is an error that names it
+}
+
+// Commit records the workspace's content of tracked data that has changed, in
+// the cache and in the .dvc files, as dvc commit does.
+//
+// The error matches [mlops.ErrConflict] without Force if something changed,
+// [mlops.ErrNotFound] if data is not in the workspace, and
+// [mlops.ErrUnsupported] for outputs of stages: dvc.lock is dvc's to write.
+func (r *Repo) Commit(ctx context.Context, o CommitOptions) ([]Output, error) {
+	s, err := r.Status(ctx, StatusOptions{Targets: o.Targets})
+	if err != nil {
+		return nil, err
+	}
+	ix, err := r.index()
+	if err != nil {
+		return nil, err
+	}
+	var paths []string
+	for _, c := range s.Changes {
+		rel, err := r.rel(c.Path)
+		if err != nil {
+			return nil, err
+		}
+		switch f := ix.outs[rel].file; {
+		case c.State == Deleted:
+			return nil, fail(mlops.ErrNotFound, "%s is not in the workspace; run: mlopsctl dvc checkout %s", c.Path, c.Path)
+		case f.stage != "":
+			return nil, fail(mlops.ErrUnsupported, "%s is an output of stage %s, and dvc.lock is written by dvc; run: dvc commit", c.Path, c.DVCFile)
+		case f.deps:
+			return nil, fail(mlops.ErrConflict, "%s is imported by %s; use: dvc update", c.Path, c.DVCFile)
+		}
+		paths = append(paths, c.Path)
+	}
+	if len(paths) == 0 {
+		return nil, nil
+	}
+	if !o.Force {
+		more := ""
+		if len(paths) > 1 {
+			more = fmt.Sprintf(" and %d more", len(paths)-1)
+		}
+		return nil, fail(mlops.ErrConflict, "%s%s changed; use force to record it (-f), or checkout to take it back", paths[0], more)
+	}
+	return r.Add(ctx, slices.Compact(paths)...)
+}

@@ -1,0 +1,247 @@
+package dvc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/remote"
+)
+
+// Finding is one thing that [Repo.Doctor] looked at.
+type Finding struct {
+	Check string // layout, links, lock, temp, trash, config, uploads
+	OK    bool
+	Text  string
+	Next  string // what to do; "" when nothing has to be done
+}
+
+// staleAfter is how old a temporary file is before nobody can be writing it.
+const staleAfter = 24 * time.Hour
+
+// Doctor looks at the health of the repository. It changes nothing but a file
+// that it makes and removes to see which links are possible. With a remote's
+// name ("" is the default one, if there is one) it asks that for uploads that
+// were never finished.
+func (r *Repo) Doctor(ctx context.Context, remoteName string) ([]Finding, error) {
+	d := &doctor{r: r, ctx: ctx}
+	c, err := r.cache()
+	if err != nil {
+		return nil, err
+	}
+	for _, check := range []func(*cache) error{d.layout, d.links, d.lock, d.temp, d.trash, d.config} {
+		if err := check(c); err != nil {
+			return d.all, err
+		}
+		if err := ctx.Err(); err != nil {
+			return d.all, err
+		}
+	}
+	return d.all, d.uploads(remoteName)
+}
+
+type doctor struct {
+	r   *Repo
+	ctx context.Context
+	all []Finding
+}
+
+func (d *doctor) good(check, format string, args ...any) {
+	d.all = append(d.all, Finding{check, true, fmt.Sprintf(format, args...), ""})
+}
+
+func (d *doctor) bad(check, next, format string, args ...any) {
+	d.all = append(d.all, Finding{check, false, fmt.Sprintf(format, args...), next})
+}
+
+func (d *doctor) layout(*cache) error {
+	ix, err := d.r.index()
+	if err != nil {
+		d.bad("layout", "repair the file", "%v", err)
+		return nil
+	}
+	old, odd := 0, 0
+	for _, o := range ix.outs {
+		switch {
+		case o.odd != "":
+			odd++
+		case o.legacy && o.oid != "":
+			old++
+		}
+	}
+	d.good("layout", "%d outputs, %d of them as dvc 2.x wrote them", len(ix.outs), old)
+	if odd > 0 {
+		d.bad("layout", "use dvc for them", "%d outputs are kept in ways that are not handled here", odd)
+	}
+	return nil
+}
+
+// links tries each link type from the cache to the workspace.
+func (d *doctor) links(c *cache) error {
+	if err := os.MkdirAll(c.dir, 0o777); err != nil {
+		return err
+	}
+	src, err := c.temp(c.dir)
+	if err != nil {
+		return err
+	}
+	defer discard(src)
+	var can []string
+	at := d.r.abs(tmpName())
+	for _, kind := range linkTypes {
+		switch kind {
+		case "reflink":
+			err = clonePath(src.Name(), at)
+		case "hardlink":
+			err = os.Link(src.Name(), at)
+		case "symlink":
+			err = os.Symlink(src.Name(), at)
+		default:
+			err = nil
+		}
+		if err == nil {
+			can = append(can, kind)
+		}
+		_ = os.Remove(at)
+	}
+	text := fmt.Sprintf("possible from the cache: %s; asked for: %s", strings.Join(can, ", "), strings.Join(c.links, ","))
+	if !slices.ContainsFunc(c.links, func(k string) bool { return slices.Contains(can, k) }) {
+		d.bad("links", "mlopsctl dvc config cache.type copy", "%s", text)
+		return nil
+	}
+	d.good("links", "%s", text)
+	return nil
+}
+
+func (d *doctor) lock(*cache) error {
+	f, err := flock(d.ctx, filepath.Join(d.r.root, ".dvc", "tmp", "lock"), 0)
+	switch {
+	case errors.Is(err, mlops.ErrConflict):
+		d.bad("lock", "wait for it", "%v", err)
+		return nil
+	case errors.Is(err, fs.ErrNotExist):
+		d.good("lock", "free")
+		return nil
+	case err != nil:
+		return err
+	}
+	d.good("lock", "free")
+	return f.Close()
+}
+
+var tempName = regexp.MustCompile(`^\.[A-Za-z0-9_-]{22}\.tmp$`)
+
+func (d *doctor) temp(c *cache) error {
+	n, size := 0, int64(0)
+	for _, dir := range []string{c.dir, filepath.Join(d.r.root, ".dvc", "tmp")} {
+		err := filepath.WalkDir(dir, func(p string, e fs.DirEntry, err error) error {
+			if errors.Is(err, fs.ErrNotExist) {
+				return nil
+			}
+			if err != nil || !e.Type().IsRegular() || !tempName.MatchString(e.Name()) {
+				return err
+			}
+			if fi, err := e.Info(); err == nil && time.Since(fi.ModTime()) > staleAfter {
+				n, size = n+1, size+fi.Size()
+			}
+			return d.ctx.Err()
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if n > 0 {
+		d.bad("temp", fmt.Sprintf("find %s -name '.*.tmp' -mtime +1 -delete", c.dir), "%d temporary files older than a day, %d bytes", n, size)
+		return nil
+	}
+	d.good("temp", "no temporary files are left over")
+	return nil
+}
+
+func (d *doctor) trash(*cache) error {
+	t, err := d.r.TrashSize(d.ctx)
+	if err != nil {
+		return err
+	}
+	d.good("trash", "%d objects, %d bytes", t.Objects, t.SizeBytes)
+	return nil
+}
+
+// config looks for secrets that are committed and for a cache that the committed
+// configuration puts elsewhere.
+func (d *doctor) config(c *cache) error {
+	ini, _, err := d.r.repoLevel().read()
+	if err != nil {
+		return err
+	}
+	risky := false
+	for _, s := range ini {
+		section := sectionName(s.name)
+		for _, k := range s.keys {
+			option := strings.ToLower(k.name)
+			name := optionName(section, option)
+			if hasSecret(section, option, value{items: k.items}.text()) {
+				risky = true
+				d.bad("config", "change the secret, and set it with --local", ".dvc/config is committed and holds the secret %s", name)
+			}
+			if name == "cache.dir" && !within(c.dir, d.r.root) {
+				risky = true
+				d.bad("config", "look whether that is meant; gc there needs --projects", ".dvc/config puts the cache outside of the repository, at %s", c.dir)
+			}
+		}
+	}
+	if !risky {
+		d.good("config", "no secret is committed")
+	}
+	return nil
+}
+
+func (r *Repo) repoLevel() level {
+	for _, l := range r.levels() {
+		if l.name == LevelRepo {
+			return l
+		}
+	}
+	return level{}
+}
+
+func (d *doctor) uploads(name string) error {
+	if name == "" {
+		if _, err := d.r.DefaultRemote(); errors.Is(err, mlops.ErrNotFound) {
+			return nil
+		}
+	}
+	far, err := d.r.openPlace(d.ctx, &mover{}, name)
+	if err != nil {
+		d.bad("uploads", "see the remote's configuration", "%v", err)
+		return nil
+	}
+	u, ok := far.Store.(remote.Uploads)
+	if !ok {
+		return nil
+	}
+	stale := 0
+	for up, err := range u.Unfinished(d.ctx) {
+		if err != nil {
+			d.bad("uploads", "see whether the remote is reachable", "%v", err)
+			return d.ctx.Err()
+		}
+		if time.Since(up.Began) > staleAfter {
+			stale++
+		}
+	}
+	if stale > 0 {
+		d.bad("uploads", "take them back in the bucket, or let a lifecycle rule do it", "remote %q keeps %d uploads that were begun more than a day ago and never finished", far.name, stale)
+		return nil
+	}
+	d.good("uploads", "remote %q keeps no unfinished uploads older than a day", far.name)
+	return nil
+}

@@ -1,0 +1,120 @@
+package dvc
+
+import (
+	"cmp"
+	"context"
+	"io/fs"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/mlops-integration/mlops"
+)
+
+// ListOptions are options of [Source.List].
+type ListOptions struct {
+	Path      string // below it; "" is the whole repository
+	Recursive bool   // files in all directories, and no directories
+	DVCOnly   bool   // leave out what git tracks
+}
+
+// ListEntry is what a repository holds at a path. Its JSON is dvc's.
+type ListEntry struct {
+	IsOut     bool    `json:"isout"` // tracked by a .dvc file or stage, or in what is
+	IsDir     bool    `json:"isdir"`
+	IsExec    bool    `json:"isexec"`
+	SizeBytes *int64  `json:"size"` // null where it is not known
+	Hash      *string `json:"md5"`  // null for what git tracks
+	Path      string  `json:"path"` // relative to ListOptions.Path
+}
+
+// List lists what git and DVC track at the source's revision, by path. Of a
+// tracked directory the listing is fetched, no data.
+//
+// The error matches [mlops.ErrNotFound] if there is nothing at the path.
+func (s *Source) List(ctx context.Context, o ListOptions) ([]ListEntry, error) {
+	at := path.Clean(orDefault(o.Path, "."))
+	if !fs.ValidPath(at) {
+		return nil, fail(mlops.ErrInvalid, "path %q of a repository", o.Path)
+	}
+	found := map[string]ListEntry{}
+	add := func(p string, e ListEntry) {
+		rel, below := p, true
+		if at != "." {
+			if p == at {
+				rel = path.Base(p)
+			} else if rel, below = strings.CutPrefix(p, at+"/"); !below {
+				return
+			}
+		}
+		if head, _, deep := strings.Cut(rel, "/"); deep && !o.Recursive {
+			rel = head
+			if _, known := found[rel]; known {
+				return
+			}
+			e = ListEntry{IsDir: true, IsOut: s.ix.owner(path.Join(at, head)) != nil}
+		}
+		e.Path = rel
+		found[rel] = e
+	}
+	if !o.DVCOnly {
+		text, err := s.r.git(ctx, "ls-tree", "-r", "-l", "-z", s.Rev)
+		if err != nil {
+			return nil, err
+		}
+		for line := range strings.SplitSeq(string(text), "\x00") {
+			info, p, ok := strings.Cut(line, "\t")
+			f := strings.Fields(info)
+			if !ok || len(f) != 4 {
+				continue
+			}
+			e := ListEntry{IsExec: f[0] == "100755"}
+			if n, err := strconv.ParseInt(f[3], 10, 64); err == nil {
+				e.SizeBytes = &n
+			}
+			add(p, e)
+		}
+	}
+	for p, out := range s.ix.outs {
+		if out.oid == "" || out.odd != "" || !out.cache || at != "." && !within(p, at) && !within(at, p) {
+			continue
+		}
+		if !out.oid.isDir() || !o.Recursive && !within(at, p) {
+			add(p, entryOf(out))
+			continue
+		}
+		err := fs.WalkDir(s.fs, p, func(file string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() {
+				return err
+			}
+			n, err := s.fs.find(file)
+			if err == nil {
+				id := n.oid.String()
+				add(file, ListEntry{IsOut: true, Hash: &id})
+			}
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	if len(found) == 0 && at != "." {
+		return nil, fail(mlops.ErrNotFound, "%s is not in the repository at %.12s", at, s.Rev)
+	}
+	out := make([]ListEntry, 0, len(found))
+	for _, e := range found {
+		out = append(out, e)
+	}
+	slices.SortFunc(out, func(a, b ListEntry) int { return cmp.Compare(a.Path, b.Path) })
+	return out, nil
+}
+
+func entryOf(o *out) ListEntry {
+	id := o.oid.String()
+	e := ListEntry{IsOut: true, IsDir: o.oid.isDir(), IsExec: o.exec, Hash: &id}
+	if o.size >= 0 {
+		e.SizeBytes = &o.size
+	}
+	return e
+}
