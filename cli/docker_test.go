@@ -114,11 +114,15 @@ func (s *dockerSuite) startMLflow(t *testing.T) {
 	}
 	require.Equal(t, compose.Stopped, s.service(t, "redis").State)
 	pid := s.service(t, "mlflow").PID
+	s.findProject(t)
+	s.ctl(t, 0, "start", "mlflow")
+	require.Equal(t, pid, s.service(t, "mlflow").PID, "what ran was started again")
+}
+
+func (s *dockerSuite) findProject(t *testing.T) {
 	out := s.engine(t, "ps", "--all", "--filter", "label=com.docker.compose.project.working_dir="+filepath.Join(s.home, "docker", "docker"),
 		"--format", `{{.Label "com.docker.compose.project"}}`)
 	s.project = strings.Fields(out)[0]
-	s.ctl(t, 0, "start", "mlflow")
-	require.Equal(t, pid, s.service(t, "mlflow").PID, "what ran was started again")
 }
 
 func (s *dockerSuite) logRun(t *testing.T) {

@@ -50,7 +50,9 @@ type Config struct {
 	ServeDir string
 
 	sources map[string]string
-	tool    mlflow.Options // what MLflow's own variables say
+
+	apart bool           // MLflow and Ray are of one stack, which has its own address for MLflow
+	tool  mlflow.Options // what MLflow's own variables say
 }
 
 // key describes one address of Config.
@@ -158,6 +160,8 @@ func load(s settings) (Config, string, error) {
 	}
 	if c.ServeDir == "" && sameOrigin(c.RayAddress, stack.Endpoints[stackfile.Ray].URL) {
 		c.ServeDir = stack.ServeDir
+		// Servers in containers know each other by other addresses than we do.
+		c.apart = stack.Runtime == "docker" && sameOrigin(c.MLflowURI, stack.Endpoints[stackfile.MLflow].URL)
 	}
 	if err := c.check(); err != nil {
 		return Config{}, "", err

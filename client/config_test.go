@@ -238,3 +238,16 @@ func TestUserInformationIsNotPublished(t *testing.T) {
 	require.Equal(t, "git@example.com:a/b", publicURL("git@example.com:a/b"))
 	require.Equal(t, "/a/b", publicURL("/a/b"))
 }
+
+func TestReplicasInContainersFindTheirMLflowThemselves(t *testing.T) {
+	home, dir := alone(t)
+	running(t, home)
+	require.False(t, open(t, home, dir).Config.apart)
+	s, err := stackfile.Read(home)
+	require.NoError(t, err)
+	s.Runtime = "docker"
+	require.NoError(t, stackfile.Write(s))
+	require.True(t, open(t, home, dir).Config.apart)
+	t.Setenv("MLFLOW_TRACKING_URI", "https://mlflow.example.com")
+	require.False(t, open(t, home, dir).Config.apart, "another MLflow has to be named to the replicas")
+}

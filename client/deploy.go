@@ -77,6 +77,9 @@ func (p *Project) Deploy(ctx context.Context, model string, o DeployOptions) (ra
 		Replicas: o.Replicas, NumCPUs: o.NumCPUs,
 		Metadata: map[string]string{metaProject: p.join("/"), metaModel: mv.Name, metaVersion: mv.Version, metaAlias: alias, metaRun: mv.RunID},
 	}
+	if p.Config.apart {
+		app.TrackingURI = "" // replicas have it from Ray's own environment
+	}
 	maps.DeleteFunc(app.Metadata, func(_, v string) bool { return v == "" })
 	return p.Serve.Deploy(ctx, app, rayserve.DeployOptions{NoWait: o.NoWait, Timeout: o.Timeout, OnState: o.OnState})
 }

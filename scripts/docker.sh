@@ -7,7 +7,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 : "${MLOPS_HOME:?}"
 if [ "${MLOPS_TEST_ENGINE:-}" != user ]; then
-	trap 'compose/ci/engine.sh stop' EXIT
+	engine=$MLOPS_HOME
+	trap 'MLOPS_HOME=$engine compose/ci/engine.sh stop' EXIT
 	trap 'exit 130' INT TERM
 	compose/ci/engine.sh start
 	eval "$(compose/ci/engine.sh env)"

@@ -96,6 +96,13 @@ part trees $((${TREES:-500} / 10)) trees
 
 part dvc-kills $((${DVC_KILLS:-200} / 10)) dvc_kills
 part dvc-together $((${DVC_TOGETHER:-100} / 10)) dvc_together
+dvc_s3_kills() {
+	local seed
+	seed=$(($(cat "$at/dvc-s3.round" 2>/dev/null || echo 0) + 1))
+	echo "$seed" >"$at/dvc-s3.round"
+	env MLOPS_LIVE=1 MLOPS_SEED="$seed" MLOPS_DVC_KILLS=10 go test -count=1 -timeout 60m -run '^TestKilledPushesAndPullsOnS3LeaveNothingTorn$' ./dvc
+}
+part dvc-s3-kills $((${DVC_S3_KILLS:-200} / 10)) dvc_s3_kills
 part client-kills $((${CLIENT_KILLS:-200} / 10)) client_kills
 part journal-kills 1 journal_kills
 part server-kills $((${SERVER_KILLS:-50} / 10)) server_kills

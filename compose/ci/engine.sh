@@ -178,6 +178,7 @@ env) variables ;;
 stop) stop ;;
 purge)
 	stop
+	umount "$root"/exec/netns/* 2>/dev/null || true
 	rm -rf "$root/data" "$root/exec" "$socket" "$pidfile"
 	;;
 *) die "usage: engine.sh start|env|stop|purge" ;;

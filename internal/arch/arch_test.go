@@ -6,6 +6,7 @@ import (
 	"go/token"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path"
 	"path/filepath"
 	"slices"
@@ -38,7 +39,7 @@ var may = map[string][]string{
 	"agent":              {".", "client", "mlflow", "applesilicon"},
 	"gateway":            {".", "client"},
 	"dashboard":          {".", "client"},
-	"cli":                {".", "client", "compose", "agent", "gateway", "dashboard", "internal/stackfile", "mlflow", "dvc", "airflow", "rayserve", "evidently", "applesilicon"},
+	"cli":                {".", "client", "compose", "agent", "gateway", "dashboard", "internal/stackfile", "mlflow", "dvc", "dvc/remote/azure", "dvc/remote/http", "dvc/remote/ssh", "airflow", "rayserve", "evidently", "applesilicon"},
 	"cmd/mlopsctl":       {"cli"},
 }
 
@@ -51,6 +52,10 @@ var only = map[string][]string{
 	"github.com/spf13/viper":                {"client", "cli"},
 	"github.com/aws/aws-sdk-go-v2":          {"dvc/remote", "mlflow/s3store"},
 	"github.com/fergusstrange":              {"compose"},
+	"cloud.google.com/go":                   {"dvc/remote/gcs"},
+	"github.com/Azure/azure-sdk-for-go":     {"dvc/remote/azure"},
+	"github.com/pkg/sftp":                   {"dvc/remote/ssh"},
+	"golang.org/x/crypto":                   {"dvc/remote/ssh"},
 	"modernc.org/sqlite":                    {"dvc"},
 }
 
@@ -162,6 +167,41 @@ func TestAPlantedImportIsFound(t *testing.T) {
 		"mlflow/b.go: github.com/hashicorp/go-retryablehttp belongs to internal/transport",
 		"common/a.go: package common has no row in the import table",
 	}, breaches(imports(t, root)))
+}
+
+// heavy are modules that only a program pays for which asked for their driver.
+var heavy = []string{"cloud.google.com/", "google.golang.org/", "github.com/Azure/", "github.com/pkg/sftp", "golang.org/x/crypto/ssh"}
+
+func TestAProgramLinksTheDriversItNamesAndNoOthers(t *testing.T) {
+	deps := func(pkgs ...string) []string {
+		for i := range pkgs {
+			pkgs[i] = module + "/" + pkgs[i]
+		}
+		cmd := exec.Command("go", append([]string{"list", "-deps"}, pkgs...)...)
+		cmd.Stderr = os.Stderr
+		out, err := cmd.Output()
+		require.NoError(t, err)
+		return strings.Fields(string(out))
+	}
+	weighs := func(all []string) (out []string) {
+		for _, p := range all {
+			if slices.ContainsFunc(heavy, func(h string) bool { return strings.HasPrefix(p, h) }) {
+				out = append(out, p)
+			}
+		}
+		return out
+	}
+	require.Empty(t, weighs(deps("dvc", "dvc/remote/s3")), "dvc with S3 alone")
+	require.Empty(t, weighs(deps("dvc", "dvc/remote/local", "dvc/remote/s3", "dvc/remote/http")))
+	require.Empty(t, weighs(deps("client")), "the front door")
+	require.NotEmpty(t, weighs(deps("dvc/remote/gcs")), "the test finds what is there")
+	all := deps("cmd/mlopsctl")
+	for _, driver := range []string{"local", "s3", "http", "ssh", "azure"} {
+		require.Contains(t, all, module+"/dvc/remote/"+driver, "mlopsctl links it")
+	}
+	for _, p := range all {
+		require.False(t, strings.HasPrefix(p, "google.golang.org/grpc"), "gRPC doubles the time that mlopsctl takes to start")
+	}
 }
 
 func TestFilesStayReadable(t *testing.T) {
