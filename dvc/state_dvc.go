@@ -306,14 +306,17 @@ func (d *dvcState) tell(root string, all []learned) error {
 			" ON CONFLICT(key, raw) DO UPDATE SET value = excluded.value", args...)
 		return err
 	}
-	args := make([]any, 0, 2*len(all))
-	for _, l := range all {
-		if key := root + "/" + l.rel; utf8.ValidString(key) {
-			args = append(args, key, fmt.Sprintf(`{"version":1,"checksum":"%s","size":%d,"hash_info":{"%s":"%s"}}`, l.checksum(), l.size, hashName(l.oid.legacy()), l.oid))
+	for part := range slices.Chunk(all, 100) {
+		args := make([]any, 0, 2*len(part))
+		for _, l := range part {
+			if key := root + "/" + l.rel; utf8.ValidString(key) {
+				args = append(args, key, fmt.Sprintf(`{"version":1,"checksum":"%s","size":%d,"hash_info":{"%s":"%s"}}`, l.checksum(), l.size, hashName(l.oid.legacy()), l.oid))
+			}
 		}
-	}
-	for rows := range slices.Chunk(args, 2*100) {
-		if err := insert(rows); err != nil {
+		if len(args) == 0 {
+			continue
+		}
+		if err := insert(args); err != nil {
 			return err
 		}
 	}
