@@ -31,7 +31,7 @@ scripts/mlflow2.sh
 # Bytes from outside, ten seconds for each reader of a journal and of answers;
 # make soak takes ten minutes for every fuzz target there is.
 for target in internal/spool:FuzzReader mlflow:FuzzReadRecords mlflow:FuzzDecodeError mlflow:FuzzParsePlace \
-	dvc:FuzzDVCFile dvc:FuzzTree dvc:FuzzConfig dvc:FuzzIgnorePattern dvc:FuzzPipeline dvc:FuzzYAMLValueIsReadBack; do
+	dvc:FuzzDVCFile dvc:FuzzTree dvc:FuzzConfig dvc:FuzzIgnorePattern dvc:FuzzPipeline dvc:FuzzYAMLValueIsReadBack dvc:FuzzRWLock dvc:FuzzState; do
 	go test -run '^$' -fuzz "^${target#*:}\$" -fuzztime 10s "./${target%:*}"
 done
 
