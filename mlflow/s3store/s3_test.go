@@ -249,8 +249,11 @@ func TestAProxyOnS3SignsForLargeFiles(t *testing.T) {
 	defer cancel(nil)
 	stop := errors.New("enough")
 	src.when(20<<20, func() { cancel(stop) })
+	w.when(0, nil)
 	require.ErrorIs(t, c.Upload(stopped, info.ID, source{bytes.NewReader(b), src}, "d/other.bin"), stop)
-	require.Empty(t, g.uploads(t))
+	// What the gateway keeps is not looked at: a part that is still being taken
+	// may outlive the end of its upload, as S3 says of itself.
+	require.Equal(t, 2, w.count("POST  200"), "the upload is begun and taken back")
 
 	// Through the server, which cannot begin in the middle here.
 	plain := connect(mlflow.ArtifactOptions{})
