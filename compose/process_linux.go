@@ -61,8 +61,14 @@ func parseStat(pid int, line string) (procInfo, error) {
 	if len(f) < 20 {
 		return procInfo{}, fmt.Errorf("/proc/%d/stat has %d fields", pid, len(f)+2)
 	}
-	i := procInfo{proc: proc{PID: pid}, zombie: f[0] == "Z" || f[0] == "X"}
-	var err error
+	threads, err := strconv.Atoi(f[17])
+	if err != nil {
+		return procInfo{}, err
+	}
+	// While other threads run, an ended first thread is no ended process: its
+	// files and ports are still open.
+	ended := (f[0] == "Z" || f[0] == "X") && threads <= 1
+	i := procInfo{proc: proc{PID: pid}, zombie: ended}
 	if i.parent, err = strconv.Atoi(f[1]); err != nil {
 		return procInfo{}, err
 	}

@@ -1,6 +1,7 @@
 package compose
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -12,6 +13,15 @@ func TestAProcessMayBeCalledAnything(t *testing.T) {
 	i, err := parseStat(42, line)
 	require.NoError(t, err)
 	require.Equal(t, procInfo{proc: proc{42, 12345}, parent: 7, session: 40, cpu: 2 * time.Second}, i)
+}
+
+func TestAnEndedFirstThreadIsNoEndedProcess(t *testing.T) {
+	for threads, ended := range map[int]bool{1: true, 0: true, 2: false, 7: false} {
+		line := fmt.Sprintf("42 (sh) Z 7 42 40 0 -1 4194560 1 2 3 4 150 50 0 0 20 0 %d 0 12345 100 200", threads)
+		i, err := parseStat(42, line)
+		require.NoError(t, err)
+		require.Equal(t, ended, i.zombie, "%d threads", threads)
+	}
 }
 
 func FuzzParseStat(f *testing.F) {
