@@ -26,7 +26,11 @@ const (
 	Serve     = "serve" // the HTTP address of deployed models
 	Evidently = "evidently"
 	Postgres  = "postgres"
+	S3        = "s3" // where Bucket is
 )
+
+// Bucket is what the stack's S3 server has from the beginning.
+const Bucket = "mlops"
 
 // Stack is a running stack as programs may use it.
 type Stack struct {
