@@ -145,7 +145,7 @@ func (c *cache) storeBig(ctx context.Context, f *os.File) (oid, int64, error) {
 // empty one where that cannot be done or is not wanted.
 func (c *cache) clone(path, dir string) (tmp *os.File, cloned bool, err error) {
 	if slices.Contains(c.links, "reflink") && !c.noClone.Load() {
-		name := filepath.Join(dir, tmpName())
+		name := filepath.Join(dir, c.tmpName())
 		if err := clonePath(path, name); err == nil {
 			tmp, err := os.OpenFile(name, os.O_RDWR, 0)
 			return tmp, true, err
