@@ -50,6 +50,7 @@ func (r *Repo) keep2x(ctx context.Context, c *cache, a *addition) (done bool, er
 		a.tree = t
 		err = c.put(ctx, now.oid, listing)
 	}
-	a.content = now
+	a.content, a.single = now, now.oid
+	a.adopted = make([]bool, len(a.files))
 	return true, err
 }
