@@ -275,7 +275,7 @@ func (r *Repo) hashInto(ctx context.Context, c *cache, a *addition) error {
 		if ok {
 			got[i] = hashed{oid: names[i], size: f.stamp.size, mode: f.stamp.mode}
 		} else if err == nil {
-			got[i], err = r.store(ctx, c, path.Join(a.rel, f.path), hints[path.Join(inner, f.path)])
+			got[i], err = r.store(ctx, c, path.Join(a.rel, f.path), f.link, hints[path.Join(inner, f.path)])
 		}
 		a.adopted[i] = got[i].adopted
 		size.Add(got[i].size)
