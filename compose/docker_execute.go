@@ -82,7 +82,7 @@ func (d *docker) up(ctx context.Context, names []string, timeout time.Duration) 
 	if err != nil {
 		return err
 	}
-	args := []string{"up", "--detach", "--no-build", "--wait"}
+	var args []string
 	for _, name := range scalable {
 		if n, ok := d.record.Scale[name]; ok && slices.Contains(names, name) {
 			args = append(args, "--scale", fmt.Sprintf("%s=%d", name, n))
@@ -99,7 +99,7 @@ func (d *docker) up(ctx context.Context, names []string, timeout time.Duration) 
 	until := time.Now().Add(timeout)
 	for last := before; ; {
 		left := max(1, int(time.Until(until).Round(time.Second).Seconds()))
-		_, err = d.compose(work, nil, slices.Concat(args, []string{"--wait-timeout", strconv.Itoa(left)}, names)...)
+		_, err = d.compose(work, nil, slices.Concat([]string{"up", "--detach", "--no-build", "--wait", "--wait-timeout", strconv.Itoa(left)}, args, names)...)
 		if err == nil || work.Err() != nil || time.Now().After(until) {
 			break
 		}

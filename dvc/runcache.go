@@ -79,16 +79,16 @@ func (r *Repo) pushRuns(ctx context.Context, c *cache, m *mover, name string) er
 	}
 	m.expect(len(todo), 0)
 	m.each(ctx, at, todo, func(ctx context.Context, n need, _ func(int64)) (int64, error) {
-		f, fi, err := openRegular(filepath.Join(c.dir, filepath.FromSlash(n.out)))
+		f, st, err := openRegular(filepath.Join(c.dir, filepath.FromSlash(n.out)))
 		if err != nil {
 			return 0, err
 		}
 		defer f.Close()
 		h := newHash(false)
-		if _, err := io.Copy(h, io.NewSectionReader(f, 0, fi.Size())); err != nil {
+		if _, err := io.Copy(h, io.NewSectionReader(f, 0, st.size)); err != nil {
 			return 0, err
 		}
-		return fi.Size(), at.Put(ctx, n.out, io.NewSectionReader(f, 0, fi.Size()), sumHex(h))
+		return st.size, at.Put(ctx, n.out, io.NewSectionReader(f, 0, st.size), sumHex(h))
 	})
 	return nil
 }
@@ -132,7 +132,7 @@ func (r *Repo) fetchRuns(ctx context.Context, c *cache, m *mover, name string) e
 		if err := os.MkdirAll(filepath.Dir(p), 0o777); err != nil {
 			return 0, err
 		}
-		tmp := filepath.Join(filepath.Dir(p), tmpName())
+		tmp := filepath.Join(filepath.Dir(p), c.tmpName())
 		if err := os.WriteFile(tmp, data, 0o644); err != nil {
 			_ = os.Remove(tmp)
 			return 0, err
