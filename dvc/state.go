@@ -123,6 +123,8 @@ type state struct {
 	telling bool              // a batch of it is on its way there
 	teller  sync.WaitGroup
 	dvc     *dvcState // opened by the first batch; nil if that failed
+
+	temps temps // of the call
 }
 
 // tellAt is how much is learned before dvc is told, beside the work.
