@@ -1,4 +1,4 @@
-# make demo    the whole main job on real servers, from nothing
+# make demo    the whole main job on real servers, from nothing; RUNTIME=docker: in containers
 # make test    installs and starts what it needs, runs everything
 # make check   quick, no servers
 # make test-docker   the stack in containers, on an engine that it makes
@@ -15,7 +15,7 @@ build:
 	go build -trimpath -ldflags "-s -w" -o bin/mlopsctl ./cmd/mlopsctl
 
 demo: build
-	./bin/mlopsctl demo
+	./bin/mlopsctl demo $(if $(RUNTIME),--runtime $(RUNTIME))
 
 lint:
 	@test -z "$$(gofmt -l .)" || { echo "gofmt these:"; gofmt -l .; exit 1; }

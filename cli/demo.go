@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,23 +27,27 @@ func demoCommand(e *env) *cli.Command {
    Airflow, logs to MLflow, registers the model, deploys it on Ray Serve, scores
    held-out rows over HTTP, and looks for drift with Evidently. The stack stays
    up; the demo may be run again.`,
-		Flags: []cli.Flag{&cli.StringFlag{Name: "scratch", Usage: "`folder` of the scratch project", DefaultText: "demo in the home folder"}},
+		Flags: []cli.Flag{e.runtimeFlag(), &cli.StringFlag{Name: "scratch", Usage: "`folder` of the scratch project", DefaultText: "demo in the home folder"}},
 		Action: func(c *cli.Context) error {
 			home, err := e.home()
 			if err != nil {
 				return err
 			}
 			dir := c.String("scratch")
-			if dir == "" {
-				dir = filepath.Join(home, "demo")
-			}
-			if dir, err = filepath.Abs(dir); err != nil {
-				return err
-			}
 			p := e.progress()
 			defer p.done()
 			s, err := e.stack(p)
 			if err != nil {
+				return err
+			}
+			if dir == "" {
+				below, err := s.Projects()
+				if err != nil {
+					return err
+				}
+				dir = filepath.Join(cmp.Or(below, home), "demo")
+			}
+			if dir, err = filepath.Abs(dir); err != nil {
 				return err
 			}
 			d := &demo{e: e, progress: p, stack: s, home: home, dir: dir}
@@ -176,7 +181,8 @@ func (d *demo) setUp(ctx context.Context) (demoResult, error) {
 	if err := d.stack.Setup(ctx, compose.SetupOptions{}); err != nil {
 		return demoResult{}, err
 	}
-	if err := d.stack.Setup(ctx, compose.SetupOptions{Environments: []string{"train"}}); err != nil {
+	// Here the data is prepared and drift is computed, wherever the servers are.
+	if err := d.stack.Setup(ctx, compose.SetupOptions{Environments: []string{"train", "evidently"}}); err != nil {
 		return demoResult{}, err
 	}
 	return demoResult{result: d.home}, nil

@@ -85,17 +85,21 @@ func (d *demo) register(ctx context.Context) (demoResult, error) {
 // declare writes the DAG: a task that fetches the code and the data of this
 // project, and one that trains within a tracked run.
 func (d *demo) declare(ctx context.Context) (demoResult, error) {
-	work := map[string]string{"PROJECT_DIR": d.dir, "TRAIN_PYTHON": d.python, "MODEL_NAME": demoModel}
+	at, err := d.stack.Workplace(d.dir)
+	if err != nil {
+		return demoResult{}, err
+	}
+	work := map[string]string{"PROJECT_DIR": at.Project, "WORK_DIR": at.Work, "TRAIN_PYTHON": at.Python, "MODEL_NAME": demoModel}
 	dag, err := d.project.DeclareDAG(ctx, airflow.DAGSpec{
 		ID: "train", Description: "pull the data, train, register the model",
 		Tasks: []airflow.TaskSpec{
 			{ID: "pull", Env: work, Timeout: 10 * time.Minute, Bash: `set -eu
-rm -rf "$PROJECT_DIR/out/$MLOPS_RUN_ID"
-git clone --quiet "$PROJECT_DIR" "$PROJECT_DIR/out/$MLOPS_RUN_ID"
-cd "$PROJECT_DIR/out/$MLOPS_RUN_ID"
+rm -rf "$WORK_DIR/$MLOPS_RUN_ID"
+git clone --quiet "$PROJECT_DIR" "$WORK_DIR/$MLOPS_RUN_ID"
+cd "$WORK_DIR/$MLOPS_RUN_ID"
 mlopsctl dvc-pull`},
 			{ID: "train", Env: work, After: []string{"pull"}, Timeout: 20 * time.Minute, Bash: `set -eu
-cd "$PROJECT_DIR/out/$MLOPS_RUN_ID"
+cd "$WORK_DIR/$MLOPS_RUN_ID"
 mlopsctl run exec --name "$MLOPS_RUN_ID" --tag "airflow.dag_run_id=$MLOPS_RUN_ID" -- sh train.sh`},
 		},
 	})

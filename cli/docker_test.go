@@ -60,7 +60,11 @@ func dockerSuiteOf(t *testing.T, variable string) *dockerSuite {
 		t.Fatal("MLOPS_HOME is not set: this test must not destroy a stack that somebody uses")
 	}
 	t.Setenv("MLOPS_RUNTIME", "")
-	return &dockerSuite{stackSuite: &stackSuite{home: home}}
+	s := &dockerSuite{stackSuite: &stackSuite{home: home}}
+	if _, err := os.Stat(filepath.Join(home, "run", "docker.json")); err == nil {
+		s.ctl(t, 0, "destroy", "--yes") // what a run left that was cut short
+	}
+	return s
 }
 
 func (s *dockerSuite) parts(t *testing.T, parts []part) {

@@ -13,6 +13,7 @@ func setupCommand(e *env) *cli.Command {
 		ArgsUsage: "[environment...]",
 		Description: `   mlopsctl setup              the servers of the stack
    mlopsctl setup train dvc    also environments for training and the real dvc
+   mlopsctl setup s3           the optional service s3, which start makes too
    mlopsctl setup --runtime docker
                                the images of the stack in containers
 

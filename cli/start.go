@@ -52,6 +52,7 @@ func startCommand(e *env) *cli.Command {
 		ArgsUsage: "[service...]",
 		Description: `   mlopsctl start                 all servers
    mlopsctl start mlflow          one, with what it needs
+   mlopsctl start s3              S3, too, until: mlopsctl stop s3
    mlopsctl start --light         MLflow alone, on SQLite
    mlopsctl start --dry-run       what would be done
    mlopsctl start --runtime docker --scale airflow-worker=2

@@ -51,6 +51,8 @@ type Config struct {
 
 	sources map[string]string
 
+	remote map[string]string // options of the stack's DVC remote
+
 	apart bool           // MLflow and Ray are of one stack, which has its own address for MLflow
 	tool  mlflow.Options // what MLflow's own variables say
 }
@@ -162,6 +164,9 @@ func load(s settings) (Config, string, error) {
 		c.ServeDir = stack.ServeDir
 		// Servers in containers know each other by other addresses than we do.
 		c.apart = stack.Runtime == "docker" && sameOrigin(c.MLflowURI, stack.Endpoints[stackfile.MLflow].URL)
+	}
+	if c.DVCRemote == stack.DVCRemote {
+		c.remote = stack.DVCOptions
 	}
 	if err := c.check(); err != nil {
 		return Config{}, "", err

@@ -3,7 +3,9 @@ package client
 import (
 	"context"
 	"errors"
+	"maps"
 	"path/filepath"
+	"slices"
 
 	"github.com/mlops-integration/mlops"
 	"github.com/mlops-integration/mlops/dvc"
@@ -18,9 +20,10 @@ const remoteName = "mlops"
 // holds the project's folder at their first use and give it the project's
 // remote, in .dvc/config.local, if it has no default remote of its own.
 type Data struct {
-	dir    string
-	remote string // the project's; empty: the repository's own configuration says it all
-	repo   once[*dvc.Repo]
+	dir     string
+	remote  string            // the project's; empty: the repository's own configuration says it all
+	options map[string]string // of the remote, beside its URL
+	repo    once[*dvc.Repo]
 }
 
 // DataIn is the DVC repository around dir, for whoever works without a
@@ -110,12 +113,31 @@ func (d *Data) ensureRemote(ctx context.Context, r *dvc.Repo) error {
 	}
 	now, err := r.DefaultRemote()
 	switch {
-	case err == nil && (now.Name != remoteName || now.URL == d.remote):
-		return nil
-	case err != nil && !errors.Is(err, mlops.ErrNotFound):
+	case errors.Is(err, mlops.ErrNotFound):
+	case err != nil:
 		return err
+	case now.Name != remoteName:
+		return nil
+	case now.URL != d.remote: // DVC refuses the options of one kind of remote with another
+		if err := r.RemoveRemote(ctx, remoteName, dvc.LevelLocal); err != nil {
+			return err
+		}
 	}
-	return r.AddRemote(ctx, remoteName, d.remote, dvc.AddRemoteOptions{Default: true, Local: true, Force: true})
+	if err != nil || now.URL != d.remote {
+		if err := r.AddRemote(ctx, remoteName, d.remote, dvc.AddRemoteOptions{Default: true, Local: true, Force: true}); err != nil {
+			return err
+		}
+	}
+	for _, option := range slices.Sorted(maps.Keys(d.options)) {
+		s, err := r.Setting("remote."+remoteName+"."+option, dvc.LevelLocal)
+		if err == nil && s.Value == d.options[option] {
+			continue
+		}
+		if err := r.ModifyRemote(ctx, remoteName, option, d.options[option], dvc.LevelLocal); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (d *Data) abs(paths []string) []string {

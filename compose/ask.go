@@ -182,6 +182,7 @@ func (s *Stack) stopAlone(ctx context.Context, opt StopOptions) error {
 		}
 		delete(st.Services, v.name)
 	}
+	st.Optional = slices.DeleteFunc(st.Optional, func(n string) bool { return slices.Contains(opt.Services, n) })
 	errs = append(errs, st.write(s.home))
 	if len(st.Services) == 0 {
 		errs = append(errs, stackfile.Remove(s.home))

@@ -11,7 +11,7 @@ import (
 const supervisorName = "supervisor"
 
 // recipes lists the services of the stack in an order in which they can be
-// started. The light stack is MLflow alone, with the agent.
+// started. The light stack is MLflow alone, with the agent; both have s3, on request.
 func (s *Stack) recipes(light bool) []service {
 	if s.catalog != nil {
 		return s.catalog(light)
@@ -23,6 +23,7 @@ func (s *Stack) recipes(light bool) []service {
 		all = append([]service{postgresService(), mlflowService(false)}, airflowServices()...)
 		all = append(all, rayService(), evidentlyService())
 	}
+	all = append(all, s3Service())
 	if s.command != "" { // a program that is not mlopsctl has no agent to start
 		all = append(all, agentService())
 	}
@@ -62,6 +63,15 @@ func (s *Stack) resolve(all []service, names []string, needs bool) ([]service, e
 	}
 	slices.Reverse(out)
 	return out, nil
+}
+
+// toStart is resolve for a start: no names mean all but the optional services,
+// of which kept are those that belong to the stack.
+func (s *Stack) toStart(all []service, names, kept []string) ([]service, error) {
+	if len(names) == 0 {
+		return slices.DeleteFunc(slices.Clone(all), func(v service) bool { return v.optional && !slices.Contains(kept, v.name) }), nil
+	}
+	return s.resolve(all, names, true)
 }
 
 // known lists the names that a user may say.

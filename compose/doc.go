@@ -1,5 +1,6 @@
 // Package compose sets up, starts, watches and stops the stack: real
-// PostgreSQL, MLflow, Airflow, Ray Serve and Evidently, without Docker.
+// PostgreSQL, MLflow, Airflow, Ray Serve and Evidently, and an S3 server on
+// request, without Docker.
 //
 //	package main
 //

@@ -39,6 +39,8 @@ type dockerRecord struct {
 	Runtime string         `json:"runtime"`         // what the next command without --runtime means
 	Ports   map[string]int `json:"ports,omitempty"` // published on the loopback interface, by "service/name"
 	Scale   map[string]int `json:"scale,omitempty"` // containers of a service, where it is not one
+
+	Projects string `json:"projects,omitempty"` // the folder whose projects Airflow's tasks see
 }
 
 func dockerRecordPath(home string) string { return filepath.Join(home, "run", "docker.json") }
@@ -240,10 +242,10 @@ func (d *docker) publishStack(st Status) error {
 	}
 	return stackfile.Write(stackfile.Stack{
 		Runtime: DockerRuntime, Home: d.home, Endpoints: endpoints,
-		DVCRemote: filepath.Join(d.home, "data", "dvc-remote"),
-		DAGs:      dagsFolder(here),
-		Pythons:   pythons(d.home),
-		ServeDir:  serveDir(here),
-		Command:   d.command,
+		DVCRemote: "s3://dvc", DVCOptions: d.dvcOptions(),
+		DAGs:     dagsFolder(here),
+		Pythons:  pythons(d.home),
+		ServeDir: serveDir(here),
+		Command:  d.command,
 	})
 }

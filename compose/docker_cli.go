@@ -31,6 +31,7 @@ func (d *docker) environ() ([]string, error) {
 		"MLOPS_STACK="+d.name(),
 		"MLOPS_SECRETS="+d.secrets(),
 		"MLOPS_DAGS="+dagsFolder(d.siteOf(nil, false, nil)),
+		"MLOPS_PROJECTS="+d.projects(),
 		"MLOPS_CPUS="+strconv.Itoa(min(2, runtime.NumCPU())),
 		"COMPOSE_PROGRESS=plain", "COMPOSE_ANSI=never", "COMPOSE_MENU=false",
 	)

@@ -49,6 +49,7 @@ func (d *docker) start(ctx context.Context, opt StartOptions) (Status, error) {
 	if err := d.choosePorts(seen); err != nil {
 		return Status{}, err
 	}
+	d.record.Projects = d.projects()
 	if err := d.record.write(d.home); err != nil {
 		return Status{}, err
 	}

@@ -140,11 +140,11 @@ func (d *docker) writeFiles() error {
 			return err
 		}
 	}
-	if err := os.MkdirAll(serveDir(here), 0o700); err != nil {
+	if err := errors.Join(os.MkdirAll(serveDir(here), 0o700), d.placeS3Login(here)); err != nil {
 		return err
 	}
 	dags := dagsFolder(here)
-	return errors.Join(os.MkdirAll(dags, 0o755), os.Chmod(dags, 0o755)) // Airflow's user inside is another
+	return errors.Join(d.makeProjects(), os.MkdirAll(dags, 0o755), os.Chmod(dags, 0o755)) // Airflow's user inside is another
 }
 
 // setup writes the files and builds and pulls the images that the services

@@ -59,7 +59,7 @@ func (s *Stack) Doctor(ctx context.Context) ([]Finding, error) {
 	var out []Finding
 	for _, check := range []func(context.Context, Status) []Finding{
 		s.checkPython, s.checkUV, s.checkPostgres, s.checkDisk, s.checkMemory,
-		s.checkEnvironments, s.checkState, s.checkServices, s.checkPorts, s.checkMLflow,
+		s.checkEnvironments, s.checkS3, s.checkState, s.checkServices, s.checkPorts, s.checkMLflow,
 	} {
 		if err := ctx.Err(); err != nil {
 			return out, err
@@ -165,6 +165,18 @@ func (s *Stack) checkEnvironments(context.Context, Status) []Finding {
 	return out
 }
 
+// checkS3 looks for the program of the service s3, if that belongs to the stack.
+func (s *Stack) checkS3(context.Context, Status) []Finding {
+	rec, err := readState(s.home)
+	if err != nil || !slices.Contains(rec.Optional, "s3") {
+		return nil
+	}
+	if _, err := os.Stat(gatewayProgram(s.home)); err != nil {
+		return []Finding{{"s3", Warn, "versitygw " + gatewayVersion + " is not here; start builds it", "mlopsctl setup s3"}}
+	}
+	return []Finding{{"s3", OK, "versitygw " + gatewayVersion, ""}}
+}
+
 // checkState looks for what a supervisor left that is not there any more.
 func (s *Stack) checkState(_ context.Context, st Status) []Finding {
 	_, noFile := stackfile.Read(s.home)
@@ -209,7 +221,7 @@ func (s *Stack) checkPorts(_ context.Context, st Status) []Finding {
 	}
 	for _, v := range s.recipes(st.Light) {
 		for _, p := range v.ports {
-			if running[p.first] || portFree(p.first) {
+			if v.optional || running[p.first] || portFree(p.first) {
 				continue
 			}
 			who := holders(p.first)

@@ -69,6 +69,13 @@ func (s *Stack) Env(context.Context) ([]Var, error) {
 		}
 		add("DO_NOT_TRACK", "1")
 	}
+	if e, ok := st.Endpoints[stackfile.S3]; ok {
+		add("AWS_ENDPOINT_URL_S3", e.URL)
+		add("AWS_REGION", gatewayRegion)
+		if err := login(e, "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"); err != nil {
+			return nil, err
+		}
+	}
 	add("MLOPS_DVC_REMOTE", st.DVCRemote)
 	return out, nil
 }

@@ -24,6 +24,7 @@ func TestEnvSpeaksTheUpstreamToolsOwnVariables(t *testing.T) {
 		stackfile.Ray:       {URL: "http://127.0.0.1:8265", SecretFile: secret("ray")},
 		stackfile.Serve:     {URL: "http://127.0.0.1:8001"},
 		stackfile.Evidently: {URL: "http://127.0.0.1:8000", SecretFile: secret("evidently")},
+		stackfile.S3:        {URL: "http://127.0.0.1:7070", Username: "mlops", SecretFile: secret("s3")},
 	}}
 	require.NoError(t, stackfile.Write(stack))
 	vars, err := s.Env(t.Context())
@@ -43,9 +44,10 @@ func TestEnvSpeaksTheUpstreamToolsOwnVariables(t *testing.T) {
 		"RAY_DASHBOARD_ADDRESS": "http://127.0.0.1:8265", "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": filepath.Join(s.home, "secrets", "ray"),
 		"MLOPS_SERVE_URL":     "http://127.0.0.1:8001",
 		"MLOPS_EVIDENTLY_URL": "http://127.0.0.1:8000", "MLOPS_EVIDENTLY_SECRET": "evidently-secret", "DO_NOT_TRACK": "1",
+		"AWS_ENDPOINT_URL_S3": "http://127.0.0.1:7070", "AWS_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "mlops", "AWS_SECRET_ACCESS_KEY": "s3-secret",
 		"MLOPS_DVC_REMOTE": "/remote",
 	}, got)
-	require.Equal(t, []string{"MLFLOW_TRACKING_PASSWORD", "MLOPS_AIRFLOW_PASSWORD", "MLOPS_EVIDENTLY_SECRET"}, secrets, "these a caller must not show")
+	require.Equal(t, []string{"MLFLOW_TRACKING_PASSWORD", "MLOPS_AIRFLOW_PASSWORD", "MLOPS_EVIDENTLY_SECRET", "AWS_SECRET_ACCESS_KEY"}, secrets, "these a caller must not show")
 
 	for name, e := range stack.Endpoints {
 		if name == stackfile.Ray || e.SecretFile == "" {

@@ -36,6 +36,8 @@ type fake struct {
 	Port  int
 	Mode  string // how it misbehaves
 	Real  bool   // not a fake: the recipe of that name
+
+	Optional bool // started by name only
 }
 
 var testTiming = timing{
@@ -133,7 +135,7 @@ func fakes(text string) func(bool) []service {
 
 func (f fake) recipe() service {
 	return service{
-		name: f.Name, group: "group-" + f.Name, after: f.After, grace: time.Second,
+		name: f.Name, group: "group-" + f.Name, after: f.After, optional: f.Optional, grace: time.Second,
 		ports: []port{{name: "http", first: f.Port}},
 		command: func(s *site) (command, error) {
 			return command{path: os.Args[0], env: []string{

@@ -72,7 +72,7 @@ func TestTheRealRecipesDependOnWhatThereIs(t *testing.T) {
 			}
 		}
 	}
-	light, err := s.resolve(s.recipes(true), nil, true)
+	light, err := s.toStart(s.recipes(true), nil, nil)
 	require.NoError(t, err)
 	require.Len(t, light, 1)
 	_, err = s.resolve(s.recipes(true), []string{"ray"}, true)

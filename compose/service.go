@@ -20,6 +20,10 @@ type service struct {
 	group string // "airflow": what a user may say to mean several services
 	after []string
 
+	// optional says that it is started only when it is named. Then it belongs
+	// to the stack, until it is named to stop.
+	optional bool
+
 	// ports it listens on; the first choice is kept if it is free.
 	ports []port
 

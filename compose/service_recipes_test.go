@@ -21,7 +21,7 @@ import (
 func lightSite(t *testing.T) *site {
 	t.Helper()
 	s := &site{home: t.TempDir(), light: true, log: t.Output(), ports: map[string]int{}}
-	for i, sv := range []service{mlflowService(true), evidentlyService(), rayService()} {
+	for i, sv := range []service{mlflowService(true), evidentlyService(), rayService(), s3Service()} {
 		for j, p := range sv.ports {
 			s.ports[sv.name+"/"+p.name] = 20000 + 100*i + j
 		}
@@ -31,7 +31,7 @@ func lightSite(t *testing.T) *site {
 
 func TestServersListenOnLoopbackAndTheirArgumentsHoldNoSecret(t *testing.T) {
 	s := lightSite(t)
-	for _, sv := range []service{mlflowService(true), evidentlyService(), rayService()} {
+	for _, sv := range []service{mlflowService(true), evidentlyService(), rayService(), s3Service()} {
 		require.NoError(t, sv.prepare(t.Context(), s), sv.name)
 		require.NoError(t, sv.prepare(t.Context(), s), "%s: prepare runs before every start", sv.name)
 		c, err := sv.command(s)
@@ -129,6 +129,12 @@ func TestAStrangerOnThePortIsNotReady(t *testing.T) {
 		{"a web page", "evidently/http", evidentlyReady, answer(200, `<html>`), "not JSON"},
 		{"an open Ray", "ray/dashboard", rayReady, answer(200, `{"ray_version":"`+version("ray", "ray")+`"}`), "that is not our Ray"},
 		{"another's Ray", "ray/dashboard", rayReady, answer(401, ""), "answered 401"},
+		{"an open S3", "s3/http", s3Ready, answer(200, ""), "that is not our S3"},
+		{"something else that refuses", "s3/http", s3Ready, answer(403, ""), "that is not our S3"},
+		{"another's S3", "s3/http", s3Ready, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Server", "VERSITYGW")
+			w.WriteHeader(403)
+		}), "answers 403 to our key"},
 		{"an older Airflow", "airflow-api-server/http", airflowReady, answer(200, `{"version":"3.0.0"}`), "was due"},
 		{"another's Airflow", "airflow-api-server/http", airflowReady, answer(200, `{"version":"`+version("airflow", "apache-airflow")+`"}`), "answers 200 to a login"},
 		{"an Airflow that is not well", "airflow-api-server/http", airflowWarm, answer(200, `{"status":"no"}`), `says "no"`},

@@ -15,8 +15,9 @@ import (
 // SetupOptions say what to install. The zero value is what all servers need.
 type SetupOptions struct {
 	// Environments by name: "mlflow", "airflow", "ray", "evidently", and on
-	// request "train" (scikit-learn for training scripts), "dvc"
-	// and "mlflow2" (a server of the 2.x line, for tests).
+	// request "train" (scikit-learn for training scripts), "dvc",
+	// "mlflow2" (a server of the 2.x line, for tests) and "s3", the optional
+	// service of that name.
 	// Empty means those of all servers.
 	Environments []string
 }
@@ -46,6 +47,15 @@ func (s *Stack) Setup(ctx context.Context, opt SetupOptions) error {
 	names := slices.Clone(opt.Environments)
 	if len(names) == 0 {
 		names = slices.Clone(servers)
+	}
+	if i := slices.Index(names, "s3"); i >= 0 {
+		if err := makeHome(s.home); err != nil {
+			return err
+		}
+		if err := s.ensureGateway(ctx); err != nil {
+			return err
+		}
+		names = slices.DeleteFunc(names, func(n string) bool { return n == "s3" })
 	}
 	in := installer{home: s.home, tell: s.tell}
 	if err := in.install(ctx, names); err != nil {

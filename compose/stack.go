@@ -88,7 +88,7 @@ type Event struct {
 
 // StartOptions say what to start. The zero value is everything.
 type StartOptions struct {
-	Services      []string      // names or groups, with what they depend on; none means all
+	Services      []string      // names or groups, with what they depend on; none means all but optional ones that were not started yet
 	WaitTimeout   time.Duration // how long all of it may take; 0 means 10 minutes
 	KeepOnFailure bool          // leave running what was started although something failed
 	Light         bool          // MLflow alone, on SQLite; process runtime only
@@ -200,7 +200,11 @@ func (s *Stack) Start(ctx context.Context, opt StartOptions) (Status, error) {
 	if len(opt.Scale) > 0 {
 		return Status{}, &mlops.Error{Kind: mlops.ErrUnsupported, Service: "compose", Op: "start", Message: "only the Docker runtime has several containers of a service"}
 	}
-	want, err := s.resolve(s.recipes(opt.Light), opt.Services, true)
+	before, err := readState(s.home)
+	if err != nil {
+		return Status{}, err
+	}
+	want, err := s.toStart(s.recipes(opt.Light), opt.Services, before.Optional)
 	if err != nil {
 		return Status{}, err
 	}
@@ -235,6 +239,11 @@ func (s *Stack) ensureAll(ctx context.Context, want []service) error {
 				return err
 			}
 		}
+		if v.name == "s3" {
+			if err := s.ensureGateway(ctx); err != nil {
+				return err
+			}
+		}
 	}
 	if len(venvs) == 0 {
 		return nil
@@ -243,7 +252,8 @@ func (s *Stack) ensureAll(ctx context.Context, want []service) error {
 }
 
 // Stop ends what is wanted to end, dependents first, and waits until no
-// process of it is left. Nothing running is no error.
+// process of it is left. Nothing running is no error. An optional service that
+// is named does not come back with the next Start of all.
 func (s *Stack) Stop(ctx context.Context, opt StopOptions) error {
 	if d, err := s.containers(); d != nil || err != nil {
 		if err != nil {
@@ -339,7 +349,11 @@ func (s *Stack) Plan(ctx context.Context, opt StartOptions) (Plan, error) {
 	if d != nil {
 		all = d.dockerServices()
 	}
-	want, err := s.resolve(all, opt.Services, true)
+	before, err := readState(s.home)
+	if err != nil {
+		return Plan{}, err
+	}
+	want, err := s.toStart(all, opt.Services, before.Optional)
 	if err != nil {
 		return Plan{}, err
 	}

@@ -26,6 +26,7 @@ type state struct {
 	Light    bool               `json:"light"`
 	Ports    map[string]int     `json:"ports"` // by "service/name"
 	Services map[string]*record `json:"services"`
+	Optional []string           `json:"optional,omitempty"` // services that belong to this stack because they were started by name
 }
 
 // record is one wanted service.

@@ -28,6 +28,7 @@ type supervisor struct {
 	order      []string // names of units, as the recipes list them
 	ports      map[string]int
 	light      bool
+	optional   []string      // names of optional services that belong to the stack
 	changed    chan struct{} // closed and replaced at every change
 	hearers    map[chan Event]bool
 	starting   context.CancelCauseFunc // ends the start that is under way
@@ -57,7 +58,7 @@ func (sup *supervisor) adopt() error {
 		return err
 	}
 	sup.mu.Lock()
-	sup.light = st.Light
+	sup.light, sup.optional = st.Light, st.Optional
 	maps.Copy(sup.ports, st.Ports)
 	sup.mu.Unlock()
 	for _, v := range sup.stack.recipes(st.Light) {
@@ -147,9 +148,10 @@ func (sup *supervisor) start(ctx context.Context, opt StartOptions) error {
 	}
 	sup.mu.Lock()
 	sup.light = opt.Light
+	kept := slices.Clone(sup.optional)
 	sup.mu.Unlock()
 	all := sup.stack.recipes(opt.Light)
-	want, err := sup.stack.resolve(all, opt.Services, true)
+	want, err := sup.stack.toStart(all, opt.Services, kept)
 	if err != nil {
 		return err
 	}
@@ -176,8 +178,16 @@ func (sup *supervisor) start(ctx context.Context, opt StartOptions) error {
 	sup.save()
 	err = sup.await(ctx, wanted, opt.WaitTimeout)
 	if err != nil && !opt.KeepOnFailure {
-		err = errors.Join(err, sup.remove(created))
+		return errors.Join(err, sup.remove(created))
 	}
+	sup.mu.Lock()
+	for _, v := range want {
+		if v.optional && !slices.Contains(sup.optional, v.name) {
+			sup.optional = append(sup.optional, v.name)
+		}
+	}
+	sup.mu.Unlock()
+	sup.save()
 	return err
 }
 
@@ -252,6 +262,7 @@ func (sup *supervisor) stop(opt StopOptions) error {
 		}
 	}
 	sup.mu.Lock()
+	sup.optional = slices.DeleteFunc(sup.optional, func(n string) bool { return slices.Contains(opt.Services, n) })
 	names = slices.DeleteFunc(names, func(n string) bool { return sup.units[n] == nil })
 	sup.mu.Unlock()
 	return sup.remove(names)
@@ -323,7 +334,7 @@ func (sup *supervisor) save() {
 	sup.saving.Lock()
 	defer sup.saving.Unlock()
 	sup.mu.Lock()
-	st := state{Version: stateVersion, Boot: bootID(), Light: sup.light, Ports: maps.Clone(sup.ports), Services: map[string]*record{}}
+	st := state{Version: stateVersion, Boot: bootID(), Light: sup.light, Ports: maps.Clone(sup.ports), Services: map[string]*record{}, Optional: slices.Clone(sup.optional)}
 	for n, u := range sup.units {
 		r := u.rec
 		r.Seen = slices.Clone(r.Seen)

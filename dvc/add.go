@@ -36,6 +36,7 @@ type addition struct {
 	adopted []bool // of files: they are objects by now
 
 	tree    tree // new listing, when rel is a directory
+	single  oid  // else its name
 	content content
 }
 
@@ -274,7 +275,7 @@ func (r *Repo) hashInto(ctx context.Context, c *cache, a *addition) error {
 		if ok {
 			got[i] = hashed{oid: names[i], size: f.stamp.size, mode: f.stamp.mode}
 		} else if err == nil {
-			got[i], err = r.store(ctx, c, path.Join(a.rel, f.path), hints[path.Join(inner, f.path)])
+			got[i], err = r.store(ctx, c, path.Join(a.rel, f.path), f.link, hints[path.Join(inner, f.path)])
 		}
 		a.adopted[i] = got[i].adopted
 		size.Add(got[i].size)
@@ -295,7 +296,8 @@ func (r *Repo) hashInto(ctx context.Context, c *cache, a *addition) error {
 		}
 		a.content = content{oid: id, size: size.Load(), nfiles: int64(len(got))}
 	} else {
-		a.content = content{oid: got[0].oid, size: got[0].size, nfiles: -1, exec: got[0].mode&0o111 != 0}
+		a.single = got[0].oid
+		a.content = content{oid: a.single, size: got[0].size, nfiles: -1, exec: got[0].mode&0o111 != 0}
 	}
 	if inner == "" {
 		return nil
@@ -380,11 +382,9 @@ func (r *Repo) relink(ctx context.Context, root *os.Root, c *cache, a *addition)
 		if !f.link && !all || a.adopted[i] && c.links[0] == "hardlink" {
 			continue
 		}
-		id := a.content.oid
+		id := a.single
 		if a.isDir {
 			id = byPath[f.path]
-		} else if a.out != nil && a.out.path != a.rel {
-			continue // one file of a directory: linked at the next checkout
 		}
 		at := path.Join(a.rel, f.path)
 		if !c.linked(r.abs(at), id) {

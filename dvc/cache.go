@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/internal/rawfile"
 )
 
 // cache is the local store of objects. Object names are checked before they
@@ -77,8 +78,8 @@ func (c *cache) mkdir(o oid) (string, error) {
 }
 
 // temp creates a temporary file in dir.
-func (c *cache) temp(dir string) (*os.File, error) {
-	return os.OpenFile(filepath.Join(dir, tmpName()), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o666)
+func (c *cache) temp(dir string) (*rawfile.File, error) {
+	return rawfile.Open(filepath.Join(dir, tmpName()), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o444)
 }
 
 // has tells whether the cache holds an object that can be trusted, as dvc
@@ -96,7 +97,7 @@ func (c *cache) has(ctx context.Context, o oid, size int64) (bool, error) {
 	case st.mode == 0o444:
 		return true, nil
 	}
-	f, err := os.Open(c.path(o))
+	f, err := rawfile.Open(c.path(o), os.O_RDONLY, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
@@ -112,9 +113,11 @@ func (c *cache) has(ctx context.Context, o oid, size int64) (bool, error) {
 }
 
 // commit gives a complete temporary file its mode and its name.
-func (c *cache) commit(f *os.File, o oid, durable bool) error {
-	if err := f.Chmod(0o444); err != nil {
-		return err
+func (c *cache) commit(f *rawfile.File, o oid, durable bool) error {
+	if st, err := statFile(f); err != nil || st.mode != 0o444 { // an umask took bits
+		if err := f.Chmod(0o444); err != nil {
+			return err
+		}
 	}
 	if durable {
 		if err := f.Sync(); err != nil {
@@ -128,7 +131,7 @@ func (c *cache) commit(f *os.File, o oid, durable bool) error {
 }
 
 // discard removes a temporary file that was not committed.
-func discard(f *os.File) {
+func discard(f *rawfile.File) {
 	_ = f.Close()
 	_ = os.Remove(f.Name())
 }
@@ -208,18 +211,18 @@ func (c *cache) tree(o oid) (tree, error) {
 
 // openRegular opens a file for reading, following symlinks, and refuses what
 // is not a regular file.
-func openRegular(path string) (*os.File, fs.FileInfo, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a pipe without a writer must not block
+func openRegular(path string) (*rawfile.File, stamp, error) {
+	f, err := rawfile.Open(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a pipe without a writer must not block
 	if err != nil {
-		return nil, nil, err
+		return nil, stamp{}, err
 	}
-	fi, err := f.Stat()
-	if err == nil && !fi.Mode().IsRegular() {
+	st, err := statFile(f)
+	if err == nil && !st.mode.IsRegular() {
 		err = fail(mlops.ErrInvalid, "%s is not a regular file", path)
 	}
 	if err != nil {
 		_ = f.Close()
-		return nil, nil, err
+		return nil, stamp{}, err
 	}
-	return f, fi, nil
+	return f, st, nil
 }

@@ -13,3 +13,8 @@ func clonePath(src, dst string) error {
 	}
 	return os.Chmod(dst, 0o644)
 }
+
+// renameNew is renameat that fails with EEXIST where something has the new name.
+func renameNew(from int, old string, to int, name string) error {
+	return unix.RenameatxNp(from, old, to, name, unix.RENAME_EXCL)
+}

@@ -25,3 +25,10 @@ func (r *Repo) DVCKnows(ctx context.Context, now time.Time, rels ...string) (map
 	}
 	return out, err
 }
+
+// Ignored tells what .dvcignore files say of a path.
+func (r *Repo) Ignored(rel string, isDir bool) (bool, error) {
+	di := newDVCIgnore(r)
+	ignored := di.ignored(rel, isDir)
+	return ignored, di.err
+}

@@ -7,23 +7,27 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/mlops-integration/mlops"
 )
 
-// pattern is one line of a .gitignore or .dvcignore.
+// pattern is one line of a .gitignore, or of a .dvcignore (see [parseDVCPattern]).
 type pattern struct {
 	glob     string
 	dir      string // of the file it stands in, "" for the root
 	negate   bool
 	dirOnly  bool
 	anchored bool // matches the path below dir; otherwise the name alone
+
+	re   *regexp.Regexp // of a .dvcignore: takes the place of glob
+	need string         // what re cannot match without
 }
 
 // parsePattern reads a line as git does. ok is false for blank lines and
-// comments. dvc strips lines on both sides first, which the caller does.
+// comments.
 func parsePattern(line, dir string) (p pattern, ok bool) {
 	line = strings.TrimSuffix(line, "\r")
 	if line == "" || line[0] == '#' {
@@ -57,6 +61,9 @@ func parsePattern(line, dir string) (p pattern, ok bool) {
 func (p pattern) match(rel string, isDir bool) bool {
 	if p.dirOnly && !isDir {
 		return false
+	}
+	if p.re != nil {
+		return strings.Contains(rel, p.need) && (p.re.MatchString(rel) || isDir && p.re.MatchString(rel+"/"))
 	}
 	if p.dir != "" {
 		var below bool
@@ -245,7 +252,7 @@ func class(name string, b byte) (in, known bool) {
 type ignoreFiles struct {
 	root  string // absolute
 	name  string // ".gitignore" or ".dvcignore"
-	strip bool   // dvc strips its lines on both sides
+	parse func(text []byte, dir string) (patterns, error)
 	base  patterns
 	read  map[string]patterns // by slash directory
 	texts map[string][]byte   // of a revision, by directory: they take the place of files
@@ -261,21 +268,32 @@ func (f *ignoreFiles) in(dir string) patterns {
 	if dir != "" {
 		ps = f.in(parent(dir))
 	}
-	var own patterns
-	if f.texts != nil {
-		own = parsePatterns(f.texts[dir], dir, f.strip)
-	} else {
-		var err error
-		own, err = readPatterns(filepath.Join(f.root, filepath.FromSlash(dir), f.name), dir, f.strip)
-		if err != nil && f.err == nil {
-			f.err = err
-		}
+	own, err := f.own(dir, ps)
+	if err != nil && f.err == nil {
+		f.err = err
 	}
 	if len(own) > 0 {
 		ps = append(slices.Clip(ps), own...)
+		if f.name == ".dvcignore" && ps.shut(dir) {
+			ps = patterns{everything}
+		}
 	}
 	f.read[dir] = ps
 	return ps
+}
+
+// own reads the ignore file of a directory. dvc does not read one that the
+// files above ignore.
+func (f *ignoreFiles) own(dir string, above patterns) (patterns, error) {
+	if f.texts != nil {
+		return f.parse(f.texts[dir], dir)
+	}
+	if f.name == ".dvcignore" {
+		if ignored, _ := above.decide(path.Join(dir, f.name), false); ignored {
+			return nil, nil
+		}
+	}
+	return readPatterns(filepath.Join(f.root, filepath.FromSlash(dir), f.name), dir, f.parse)
 }
 
 func parent(dir string) string {
@@ -301,7 +319,7 @@ func (f *ignoreFiles) ignored(rel string, isDir bool) bool {
 	return f.entry(rel, isDir)
 }
 
-func readPatterns(file, dir string, strip bool) (patterns, error) {
+func readPatterns(file, dir string, parse func([]byte, string) (patterns, error)) (patterns, error) {
 	data, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -312,31 +330,18 @@ func readPatterns(file, dir string, strip bool) (patterns, error) {
 		}
 		return nil, fmt.Errorf("dvc: %w", err)
 	}
-	return parsePatterns(data, dir, strip), nil
+	return parse(data, dir)
 }
 
-func parsePatterns(text []byte, dir string, strip bool) patterns {
+// parsePatterns reads a .gitignore.
+func parsePatterns(text []byte, dir string) (patterns, error) {
 	var ps patterns
-	for line := range strings.Lines(string(text)) {
-		line = strings.TrimSuffix(line, "\n")
-		if strip {
-			line = strings.TrimSpace(line)
-		}
-		if p, ok := parsePattern(line, dir); ok {
+	for line := range strings.Lines(strings.TrimPrefix(string(text), "\ufeff")) {
+		if p, ok := parsePattern(strings.TrimSuffix(line, "\n"), dir); ok {
 			ps = append(ps, p)
 		}
 	}
-	return ps
-}
-
-// newDVCIgnore evaluates .dvcignore files from the root of the repository.
-func newDVCIgnore(r *Repo) *ignoreFiles {
-	f := &ignoreFiles{root: r.root, name: ".dvcignore", strip: true, read: map[string]patterns{}}
-	for _, line := range []string{".hg/", ".git/", ".git", ".dvc/"} {
-		p, _ := parsePattern(line, "")
-		f.base = append(f.base, p)
-	}
-	return f
+	return ps, nil
 }
 
 // gitIgnore evaluates .gitignore files, info/exclude and the user's own file.
@@ -355,12 +360,12 @@ func newGitIgnore(r *Repo) (*gitIgnore, error) {
 		return nil, err
 	}
 	g := &gitIgnore{prefix: strings.TrimPrefix(filepath.ToSlash(rel)+"/", "./")}
-	g.files = &ignoreFiles{root: r.gitRoot, name: ".gitignore", read: map[string]patterns{}}
+	g.files = &ignoreFiles{root: r.gitRoot, name: ".gitignore", parse: parsePatterns, read: map[string]patterns{}}
 	for _, file := range []string{userExcludes(), filepath.Join(gitDir(r.gitRoot), "info", "exclude")} {
 		if file == "" {
 			continue
 		}
-		ps, err := readPatterns(file, "", false)
+		ps, err := readPatterns(file, "", parsePatterns)
 		if err != nil {
 			return nil, err
 		}

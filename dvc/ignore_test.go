@@ -1,6 +1,7 @@
 package dvc
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -8,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/mlops-integration/mlops"
 )
 
 func TestIgnoreRulesAreGits(t *testing.T) {
@@ -45,7 +48,7 @@ func TestIgnoreRulesAreGits(t *testing.T) {
 			for _, n := range strings.Split(got, "\x00") {
 				want[n] = true
 			}
-			f := &ignoreFiles{root: repo, name: ".gitignore", read: map[string]patterns{}}
+			f := &ignoreFiles{root: repo, name: ".gitignore", parse: parsePatterns, read: map[string]patterns{}}
 			for _, n := range names {
 				if have := f.ignored(n, false); have != want[n] {
 					t.Errorf("pattern %q, path %q: ignored is %v, git says %v", text, n, have, want[n])
@@ -95,6 +98,16 @@ func FuzzIgnorePattern(f *testing.F) {
 	f.Fuzz(func(t *testing.T, line, name string) {
 		if len(line) > 200 || len(name) > 200 {
 			return
+		}
+		if ps, err := parseDVCPatterns([]byte(line), ""); err == nil {
+			if file, _ := ps.decide(name, false); file {
+				if dir, matched := ps.decide(name, true); !dir && !matched {
+					t.Errorf("%q ignores the file %q and says nothing of the directory", line, name)
+				}
+			}
+			if _, err := parseDVCPatterns([]byte(line), "sub"); err != nil && !errors.Is(err, mlops.ErrInvalid) {
+				t.Errorf("%q in a directory: %v", line, err)
+			}
 		}
 		p, ok := parsePattern(line, "")
 		if !ok {

@@ -31,7 +31,7 @@ func (r *Repo) keep2x(ctx context.Context, c *cache, a *addition) (done bool, er
 		return false, nil
 	}
 	for _, e := range t {
-		f, fi, err := openRegular(r.abs(path.Join(a.rel, e.path)))
+		f, st, err := openRegular(r.abs(path.Join(a.rel, e.path)))
 		if err != nil {
 			return false, err
 		}
@@ -43,13 +43,14 @@ func (r *Repo) keep2x(ctx context.Context, c *cache, a *addition) (done bool, er
 		if err != nil {
 			return false, err
 		}
-		now.size += fi.Size()
-		now.exec = !a.isDir && fi.Mode()&0o111 != 0
+		now.size += st.size
+		now.exec = !a.isDir && st.mode&0o111 != 0
 	}
 	if a.isDir {
 		a.tree = t
 		err = c.put(ctx, now.oid, listing)
 	}
-	a.content = now
+	a.content, a.single = now, now.oid
+	a.adopted = make([]bool, len(a.files))
 	return true, err
 }

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/internal/rawfile"
 )
 
 // placement is an object that is to lie in the workspace.
@@ -103,20 +104,10 @@ func (p *placer) place(ctx context.Context, t placement) error {
 		return err
 	}
 	name := path.Base(t.rel)
-	switch now, err := statAt(int(p.dir.Fd()), name, t.was != nil && t.was.link && t.was.oid != ""); {
-	case errors.Is(err, fs.ErrNotExist):
-	case err != nil:
-		return fault(err)
-	case t.was != nil && now.mode.Type() == t.was.stamp.mode.Type():
-		if w := t.was.stamp; now.ino != w.ino || now.mtime != w.mtime || now.size != w.size {
-			return fail(mlops.ErrConflict, "%s changed meanwhile", p.r.show(t.rel))
-		}
-	case now.mode.IsDir():
-		if err := removeEmptyDirs(p.root, t.rel); err != nil {
+	if t.was != nil {
+		if err := p.clear(t, name); err != nil {
 			return err
 		}
-	default:
-		return fail(mlops.ErrConflict, "%s appeared meanwhile", p.r.show(t.rel))
 	}
 	in, inRel := p.tmp, p.tmpRel
 	if p.c.tmpAway.Load() {
@@ -124,13 +115,21 @@ func (p *placer) place(ctx context.Context, t placement) error {
 	}
 	tmp := tmpName()
 	gone := func() { _ = unix.Unlinkat(int(in.Fd()), tmp, 0) }
-	if err := p.make(ctx, in, path.Join(inRel, tmp), t); err != nil {
+	made, err := p.make(ctx, in, path.Join(inRel, tmp), t)
+	if err != nil {
 		gone()
 		return err
 	}
-	made, err := statAt(int(in.Fd()), tmp, true)
-	if err == nil {
-		err = unix.Renameat(int(in.Fd()), tmp, int(p.dir.Fd()), name)
+	move := func() error { return unix.Renameat(int(in.Fd()), tmp, int(p.dir.Fd()), name) }
+	if t.was != nil {
+		err = move()
+	} else if err = renameNew(int(in.Fd()), tmp, int(p.dir.Fd()), name); errors.Is(err, fs.ErrExist) || linkRefused(err) && !errors.Is(err, syscall.EXDEV) {
+		// Something is there, or the file system cannot tell in one step.
+		if err := p.clear(t, name); err != nil {
+			gone()
+			return err
+		}
+		err = move()
 	}
 	switch {
 	case errors.Is(err, syscall.EXDEV) && in == p.tmp:
@@ -150,13 +149,33 @@ func (p *placer) place(ctx context.Context, t placement) error {
 	return nil
 }
 
+// clear refuses a placement whose place is not as it was found, and removes
+// empty directories that stand there.
+func (p *placer) clear(t placement, name string) error {
+	switch now, err := statAt(int(p.dir.Fd()), name, t.was != nil && t.was.link && t.was.oid != ""); {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return &fs.PathError{Op: "place", Path: p.r.show(t.rel), Err: err}
+	case t.was != nil && now.mode.Type() == t.was.stamp.mode.Type():
+		if w := t.was.stamp; now.ino != w.ino || now.mtime != w.mtime || now.size != w.size {
+			return fail(mlops.ErrConflict, "%s changed meanwhile", p.r.show(t.rel))
+		}
+	case now.mode.IsDir():
+		return removeEmptyDirs(p.root, t.rel)
+	default:
+		return fail(mlops.ErrConflict, "%s appeared meanwhile", p.r.show(t.rel))
+	}
+	return nil
+}
+
 // make makes the file at tmp, in a directory that is open, by the first type of
 // link that works.
-func (p *placer) make(ctx context.Context, in *os.File, tmp string, t placement) error {
+func (p *placer) make(ctx context.Context, in *os.File, tmp string, t placement) (stamp, error) {
 	c, src := p.c, p.c.path(t.oid)
 	name := path.Base(tmp)
 	var last error
 	for _, kind := range c.links {
+		var made stamp
 		var err error
 		switch kind {
 		case "reflink":
@@ -169,31 +188,31 @@ func (p *placer) make(ctx context.Context, in *os.File, tmp string, t placement)
 		case "hardlink":
 			// dvc makes empty files anew: a file has at most 65,000 links.
 			if t.oid.as(false) == emptyFile {
-				err = c.copyOut(ctx, in, name, t.oid)
+				made, err = c.copyOut(ctx, in, name, t.oid)
 			} else {
 				err = unix.Linkat(unix.AT_FDCWD, src, int(in.Fd()), name, 0)
 			}
 		case "symlink":
 			err = unix.Symlinkat(src, int(in.Fd()), name)
 		case "copy":
-			err = c.copyOut(ctx, in, name, t.oid)
+			made, err = c.copyOut(ctx, in, name, t.oid)
 		}
 		if errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("dvc: %s for %s: %w", t.oid, t.rel, ErrNotCached)
+			return stamp{}, fmt.Errorf("dvc: %s for %s: %w", t.oid, t.rel, ErrNotCached)
 		}
 		if kind != "copy" && linkRefused(err) {
 			last = err
 			continue
 		}
-		if err == nil && t.exec && (kind == "copy" || kind == "reflink") {
-			var st stamp
-			if st, err = statAt(int(in.Fd()), name, false); err == nil {
-				err = unix.Fchmodat(int(in.Fd()), name, uint32(st.mode.Perm()|0o100), 0)
-			}
+		if err == nil && made.ino == 0 {
+			made, err = statAt(int(in.Fd()), name, true)
 		}
-		return err
+		if err == nil && t.exec && (kind == "copy" || kind == "reflink") {
+			err = unix.Fchmodat(int(in.Fd()), name, uint32(made.mode.Perm()|0o100), 0)
+		}
+		return made, err
 	}
-	return fail(mlops.ErrUnsupported, "%s: none of cache.type %s works here (%v)", t.rel, strings.Join(c.links, ","), last)
+	return stamp{}, fail(mlops.ErrUnsupported, "%s: none of cache.type %s works here (%v)", t.rel, strings.Join(c.links, ","), last)
 }
 
 const emptyFile = oid("d41d8cd98f00b204e9800998ecf8427e")
@@ -214,26 +233,27 @@ func linkRefused(err error) bool {
 
 // copyOut copies an object and checks it on the way: a poisoned cache does not
 // reach the workspace.
-func (c *cache) copyOut(ctx context.Context, dir *os.File, name string, o oid) (err error) {
-	in, err := os.Open(c.path(o))
+func (c *cache) copyOut(ctx context.Context, dir *os.File, name string, o oid) (made stamp, err error) {
+	in, err := rawfile.Open(c.path(o), os.O_RDONLY, 0)
 	if err != nil {
-		return err
+		return stamp{}, err
 	}
 	defer in.Close()
-	fd, err := unix.Openat(int(dir.Fd()), name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC, 0o666)
+	f, err := rawfile.OpenAt(int(dir.Fd()), name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
 	if err != nil {
-		return &fs.PathError{Op: "create", Path: name, Err: err}
+		return stamp{}, err
 	}
-	f := os.NewFile(uintptr(fd), name)
 	h := o.newHash()
-	_, err = copyHash(ctx, f, in, h)
+	if _, err = copyHash(ctx, f, in, h); err == nil {
+		made, err = statFile(f)
+	}
 	if e := f.Close(); err == nil {
 		err = e
 	}
 	if got := sumHex(h); err == nil && got != o.md5() {
 		err = fail(mlops.ErrInvalid, "object %s in the cache is damaged (md5 %s); remove %s and fetch again", o, got, c.path(o))
 	}
-	return err
+	return made, err
 }
 
 // linked tells whether a workspace file is the configured link to o already.

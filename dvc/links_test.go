@@ -98,3 +98,30 @@ func TestCheckoutLeavesNothingBehind(t *testing.T) {
 		require.Equal(t, "b", read(t, dir, "d/sub/b"))
 	}
 }
+
+func TestOneFileOfADirectoryIsLinkedToo(t *testing.T) {
+	w := newWorld(t)
+	dir, r := w.cacheType("symlink")
+	write(t, dir, map[string]string{"d/a": "a"})
+	_, err := r.Add(bg(t), "d")
+	require.NoError(t, err)
+	write(t, dir, map[string]string{"d/new": "new"})
+	_, err = r.Add(bg(t), "d/new")
+	require.NoError(t, err)
+	target, err := os.Readlink(filepath.Join(dir, "d/new"))
+	require.NoError(t, err)
+	require.Equal(t, objectOf(dir, "new"), target)
+}
+
+func TestAnUnchangedOutputOfDVC2IsLinkedByAdd(t *testing.T) {
+	w := newWorld(t)
+	dir, r := w.cacheType("hardlink")
+	write(t, dir, map[string]string{"one": "text", "one.dvc": "outs:\n- md5: " + md5hex("text") + "\n  size: 4\n  path: one\n"})
+	_, err := r.Add(bg(t), "one")
+	require.NoError(t, err)
+	a, err := os.Stat(filepath.Join(dir, "one"))
+	require.NoError(t, err)
+	b, err := os.Stat(filepath.Join(dir, ".dvc/cache", md5hex("text")[:2], md5hex("text")[2:]))
+	require.NoError(t, err)
+	require.True(t, os.SameFile(a, b))
+}

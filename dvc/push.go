@@ -197,19 +197,19 @@ func (p *pushing) send(ctx context.Context, at *place, ns []need) map[oid]bool {
 	}
 	p.m.expect(len(ns), bytes)
 	return p.m.each(ctx, at, ns, func(ctx context.Context, n need, moved func(int64)) (int64, error) {
-		f, fi, err := openRegular(p.c.path(n.oid))
+		f, st, err := openRegular(p.c.path(n.oid))
 		if err != nil {
 			return 0, err
 		}
 		defer f.Close()
-		body := io.NewSectionReader(f, 0, fi.Size())
+		body := io.NewSectionReader(f, 0, st.size)
 		sum := n.oid.md5()
 		if n.oid.legacy() { // the name is not the md5 of the bytes
 			if sum, err = bytesMD5(ctx, n.oid, body); err != nil {
 				return 0, err
 			}
 		}
-		return fi.Size(), at.Put(remote.WithMoved(ctx, moved), n.oid.key(), body, sum)
+		return st.size, at.Put(remote.WithMoved(ctx, moved), n.oid.key(), body, sum)
 	})
 }
 

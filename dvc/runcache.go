@@ -79,16 +79,16 @@ func (r *Repo) pushRuns(ctx context.Context, c *cache, m *mover, name string) er
 	}
 	m.expect(len(todo), 0)
 	m.each(ctx, at, todo, func(ctx context.Context, n need, _ func(int64)) (int64, error) {
-		f, fi, err := openRegular(filepath.Join(c.dir, filepath.FromSlash(n.out)))
+		f, st, err := openRegular(filepath.Join(c.dir, filepath.FromSlash(n.out)))
 		if err != nil {
 			return 0, err
 		}
 		defer f.Close()
 		h := newHash(false)
-		if _, err := io.Copy(h, io.NewSectionReader(f, 0, fi.Size())); err != nil {
+		if _, err := io.Copy(h, io.NewSectionReader(f, 0, st.size)); err != nil {
 			return 0, err
 		}
-		return fi.Size(), at.Put(ctx, n.out, io.NewSectionReader(f, 0, fi.Size()), sumHex(h))
+		return st.size, at.Put(ctx, n.out, io.NewSectionReader(f, 0, st.size), sumHex(h))
 	})
 	return nil
 }

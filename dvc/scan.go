@@ -78,16 +78,12 @@ func (r *Repo) hashFiles(ctx context.Context, dir string, files []dataFile, lega
 // then on.
 func (r *Repo) hashFile(ctx context.Context, rel string, legacy bool) (hashed, error) {
 	since := time.Now()
-	f, _, err := openRegular(r.abs(rel))
+	f, before, err := openRegular(r.abs(rel))
 	if err != nil {
 		return hashed{}, err
 	}
 	defer f.Close()
-	before, err := statFile(f)
-	if err != nil {
-		return hashed{}, err
-	}
-	sum, n, err := hashReader(ctx, f, newHash(legacy))
+	sum, n, err := digest(ctx, f, before.size, newHash(legacy))
 	if err != nil {
 		return hashed{}, err
 	}

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/mlops-integration/mlops/internal/rawfile"
 )
 
 // stamp is what stat tells of a file: if it is as it was, so is the content.
@@ -60,16 +62,12 @@ func statAt(dir int, name string, follow bool) (stamp, error) {
 	}
 }
 
-func statFile(f *os.File) (st stamp, err error) {
-	conn, err := f.SyscallConn()
-	if err != nil {
+func statFile(f *rawfile.File) (stamp, error) {
+	var sys unix.Stat_t
+	if err := f.Stat(&sys); err != nil {
 		return stamp{}, err
 	}
-	var sys unix.Stat_t
-	if e := conn.Control(func(fd uintptr) { err = unix.Fstat(int(fd), &sys) }); e != nil {
-		err = e
-	}
-	return newStamp(&sys), err
+	return newStamp(&sys), nil
 }
 
 // same tells whether a file that had stamp s has its content still. The device

@@ -300,23 +300,42 @@ func (d *dvcState) tell(root string, all []learned) error {
 		return err
 	}
 	defer func() { _ = tx.Rollback() }()
-	insert := func(args []any) error {
-		_, err := tx.Exec("INSERT INTO Cache(key, raw, store_time, expire_time, access_time, tag, mode, filename, value) VALUES "+
-			strings.Repeat("(?, 1, 0, null, 0, null, 1, null, ?), ", len(args)/2-1)+"(?, 1, 0, null, 0, null, 1, null, ?)"+
-			" ON CONFLICT(key, raw) DO UPDATE SET value = excluded.value", args...)
+	insert := func(rows int) (*sql.Stmt, error) {
+		return tx.Prepare("INSERT INTO Cache(key, raw, store_time, expire_time, access_time, tag, mode, filename, value) VALUES " +
+			strings.Repeat("(?, 1, 0, null, 0, null, 1, null, ?), ", rows-1) + "(?, 1, 0, null, 0, null, 1, null, ?)" +
+			" ON CONFLICT(key, raw) DO UPDATE SET value = excluded.value")
+	}
+	const many = 50
+	var full *sql.Stmt // for many rows
+	args := make([]any, 0, 2*many)
+	flush := func() (err error) {
+		s := full
+		if rows := len(args) / 2; rows == many && s == nil {
+			full, err = insert(many)
+			s = full
+		} else if rows < many {
+			s, err = insert(rows)
+		}
+		if err == nil {
+			_, err = s.Exec(args...)
+		}
+		args = args[:0]
 		return err
 	}
-	for part := range slices.Chunk(all, 100) {
-		args := make([]any, 0, 2*len(part))
-		for _, l := range part {
-			if key := root + "/" + l.rel; utf8.ValidString(key) {
-				args = append(args, key, fmt.Sprintf(`{"version":1,"checksum":"%s","size":%d,"hash_info":{"%s":"%s"}}`, l.checksum(), l.size, hashName(l.oid.legacy()), l.oid))
-			}
-		}
-		if len(args) == 0 {
+	for _, l := range all {
+		key := root + "/" + l.rel
+		if !utf8.ValidString(key) {
 			continue
 		}
-		if err := insert(args); err != nil {
+		args = append(args, key, fmt.Sprintf(`{"version":1,"checksum":"%s","size":%d,"hash_info":{"%s":"%s"}}`, l.checksum(), l.size, hashName(l.oid.legacy()), l.oid))
+		if len(args) == cap(args) {
+			if err := flush(); err != nil {
+				return err
+			}
+		}
+	}
+	if len(args) > 0 {
+		if err := flush(); err != nil {
 			return err
 		}
 	}

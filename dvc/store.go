@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/internal/rawfile"
 )
 
 // smallFile is what is read at once.
@@ -34,21 +35,17 @@ type hashed struct {
 
 // store reads a workspace file once: the bytes that are hashed are the bytes
 // that enter the cache. hint is the name the file had last time, to save a copy
-// when it has not changed.
-func (r *Repo) store(ctx context.Context, c *cache, rel string, hint oid) (hashed, error) {
+// when it has not changed. A link cannot become the object itself.
+func (r *Repo) store(ctx context.Context, c *cache, rel string, link bool, hint oid) (hashed, error) {
 	since := time.Now()
-	f, _, err := openRegular(r.abs(rel))
+	f, before, err := openRegular(r.abs(rel))
 	if err != nil {
 		return hashed{}, err
 	}
 	defer f.Close()
-	before, err := statFile(f)
-	if err != nil {
-		return hashed{}, err
-	}
 	h := hashed{mode: before.mode}
 	switch {
-	case c.adopts(before) && isFile(r.abs(rel)):
+	case !link && c.adopts(before):
 		var now stamp
 		if h.oid, now, err = c.adopt(ctx, f, r.abs(rel), before); err == nil && h.oid != "" {
 			h.size, h.adopted = before.size, true
@@ -63,7 +60,7 @@ func (r *Repo) store(ctx context.Context, c *cache, rel string, hint oid) (hashe
 	}
 	if err == nil && h.oid == "" {
 		if before.size < smallFile {
-			h.oid, h.size, err = c.storeSmall(ctx, f)
+			h.oid, h.size, err = c.storeSmall(ctx, f, before.size)
 		} else {
 			h.oid, h.size, err = c.storeBig(ctx, f)
 		}
@@ -78,14 +75,11 @@ func (r *Repo) store(ctx context.Context, c *cache, rel string, hint oid) (hashe
 }
 
 // storeSmall hashes before it writes: what the cache has is not written again.
-func (c *cache) storeSmall(ctx context.Context, f *os.File) (oid, int64, error) {
+func (c *cache) storeSmall(ctx context.Context, f *rawfile.File, size int64) (oid, int64, error) {
 	buf := buffers.Get().(*[]byte)
 	defer buffers.Put(buf)
-	n, err := io.ReadFull(f, *buf)
-	if err == nil {
-		return "", 0, fail(mlops.ErrConflict, "%s grows while it is read", f.Name())
-	}
-	if err != io.EOF && err != io.ErrUnexpectedEOF {
+	n, err := fill(f, *buf, size)
+	if err != nil {
 		return "", 0, err
 	}
 	h := md5.New()
@@ -94,8 +88,37 @@ func (c *cache) storeSmall(ctx context.Context, f *os.File) (oid, int64, error) 
 	return o, int64(n), c.put(ctx, o, (*buf)[:n])
 }
 
+// fill reads a file of less than smallFile into buf. When it has read size
+// bytes, and there was room for more, it does not ask again: who wants to know
+// whether the file grew looks at its stamp.
+func fill(f *rawfile.File, buf []byte, size int64) (n int, err error) {
+	for n < len(buf) {
+		k, err := f.Read(buf[n:])
+		n += k
+		if err == io.EOF || err == nil && int64(n) == size {
+			return n, nil
+		}
+		if err != nil {
+			return n, err
+		}
+	}
+	return n, fail(mlops.ErrConflict, "%s grows while it is read", f.Name())
+}
+
+// digest hashes a file of the given size.
+func digest(ctx context.Context, f *rawfile.File, size int64, h hash.Hash) (string, int64, error) {
+	if size >= smallFile {
+		return hashReader(ctx, f, h)
+	}
+	buf := buffers.Get().(*[]byte)
+	defer buffers.Put(buf)
+	n, err := fill(f, *buf, size)
+	_, _ = h.Write((*buf)[:n])
+	return sumHex(h), int64(n), err
+}
+
 // unchanged hashes a file that may be the object hint, and rewinds it if it is not.
-func (c *cache) unchanged(ctx context.Context, f *os.File, size int64, hint oid) (oid, int64, error) {
+func (c *cache) unchanged(ctx context.Context, f *rawfile.File, size int64, hint oid) (oid, int64, error) {
 	if ok, err := c.has(ctx, hint, size); !ok || err != nil {
 		return "", 0, err
 	}
@@ -110,7 +133,7 @@ func (c *cache) unchanged(ctx context.Context, f *os.File, size int64, hint oid)
 }
 
 // storeBig writes while it hashes, and gives the object its name at the end.
-func (c *cache) storeBig(ctx context.Context, f *os.File) (oid, int64, error) {
+func (c *cache) storeBig(ctx context.Context, f *rawfile.File) (oid, int64, error) {
 	dir := filepath.Join(c.dir, "files", "md5")
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return "", 0, err
@@ -163,11 +186,11 @@ func (c *cache) settle(ctx context.Context, tmp *os.File, o oid, n int64, err er
 
 // clone makes a temporary file in dir that shares the blocks of path, or an
 // empty one where that cannot be done or is not wanted.
-func (c *cache) clone(path, dir string) (tmp *os.File, cloned bool, err error) {
+func (c *cache) clone(path, dir string) (tmp *rawfile.File, cloned bool, err error) {
 	if slices.Contains(c.links, "reflink") && !c.noClone.Load() {
 		name := filepath.Join(dir, tmpName())
 		if err := clonePath(path, name); err == nil {
-			tmp, err := os.OpenFile(name, os.O_RDWR, 0)
+			tmp, err := rawfile.Open(name, os.O_RDWR, 0)
 			return tmp, true, err
 		}
 		c.noClone.Store(true)
@@ -182,20 +205,15 @@ func (c *cache) adopts(s stamp) bool {
 	return (c.links[0] == "hardlink" || c.links[0] == "symlink") && s.links == 1 && s.size > 0
 }
 
-func isFile(path string) bool {
-	st, err := statPath(path, false)
-	return err == nil && st.mode.IsRegular()
-}
-
 // adopt makes the workspace file an object, by a link, when the cache lacks it.
 // It is write-protected first, and must be after that as it was before it was
 // read. No name and no error means that it must be copied.
-func (c *cache) adopt(ctx context.Context, f *os.File, path string, before stamp) (oid, stamp, error) {
-	h := md5.New()
-	if _, err := copyHash(ctx, nil, f, h); err != nil {
+func (c *cache) adopt(ctx context.Context, f *rawfile.File, path string, before stamp) (oid, stamp, error) {
+	sum, _, err := digest(ctx, f, before.size, md5.New())
+	if err != nil {
 		return "", stamp{}, err
 	}
-	o := oid(sumHex(h))
+	o := oid(sum)
 	if ok, err := c.has(ctx, o, before.size); ok || err != nil {
 		return "", stamp{}, err
 	}
@@ -208,24 +226,21 @@ func (c *cache) adopt(ctx context.Context, f *os.File, path string, before stamp
 	undo := func(err error) (oid, stamp, error) {
 		return "", stamp{}, errors.Join(err, f.Chmod(before.mode.Perm()))
 	}
-	as := func() error { // it was
+	as := func() (stamp, error) { // it was
 		now, err := statFile(f)
-		if err == nil && (now.ino != before.ino || now.size != before.size || now.mtime != before.mtime) {
+		if err == nil && (now.size != before.size || now.mtime != before.mtime) {
 			err = fail(mlops.ErrConflict, "%s changes while it is added", path)
 		}
-		return err
+		return now, err
 	}
-	if err := as(); err != nil {
+	if _, err := as(); err != nil {
 		return undo(err)
 	}
 	if unix.Link(path, c.path(o)) != nil {
 		return undo(nil) // another file system, or there by now
 	}
-	made, err := statPath(c.path(o), false)
-	if err == nil {
-		err = as()
-	}
-	if err == nil && made.ino != before.ino {
+	made, err := as()
+	if err == nil && made.links < 2 { // the name is another file's by now
 		err = fail(mlops.ErrConflict, "%s was replaced while it was added", path)
 	}
 	if err != nil {

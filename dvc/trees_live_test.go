@@ -94,10 +94,8 @@ func (f *forest) link(to, rel string) {
 	})
 }
 
-// grow fills a directory. Its name has no line break: dvc's patterns do not
-// match below one, where git's and ours do.
+// grow fills a directory.
 func (f *forest) grow(rel string, depth int) {
-	rel = strings.ReplaceAll(rel, "\n", "nl")
 	f.each(func(dir string) error { return os.MkdirAll(filepath.Join(dir, rel), 0o755) })
 	for range f.rnd.IntN(8) {
 		sub := path.Join(rel, f.name())
@@ -175,7 +173,6 @@ func (f *forest) sow() (targets []string) {
 		rel := path.Join(at, f.name())
 		switch f.rnd.IntN(3) {
 		case 0:
-			rel = strings.ReplaceAll(rel, "\n", "nl")
 			f.grow(rel, 0)
 		case 1:
 			f.file(rel)

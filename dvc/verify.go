@@ -68,7 +68,10 @@ func (r *Repo) Verify(ctx context.Context, o VerifyOptions) (Verified, error) {
 	near := &place{name: "cache", jobs: cmp.Or(o.Jobs, r.jobs)}
 	err = v.each(ctx, near, needs, func(ctx context.Context, n need) (io.ReadCloser, error) {
 		f, _, err := openRegular(byOID[n.oid].path)
-		return f, err
+		if err != nil {
+			return nil, err
+		}
+		return f, nil
 	})
 	if err != nil {
 		return v.v, err

@@ -2,7 +2,8 @@
 # Runs the suites of the stack in containers, or the one that is named, on an
 # engine that compose/ci/engine.sh makes under MLOPS_HOME. With
 # MLOPS_TEST_ENGINE=user they run on the engine that docker reaches by itself;
-# they remove only what they made.
+# they remove only what they made. However they end, the engine that was made
+# is stopped, and with it all its containers.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 : "${MLOPS_HOME:?}"

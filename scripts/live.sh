@@ -17,7 +17,7 @@ trap stop EXIT
 trap 'exit 130' INT TERM
 
 "$ctl" setup
-"$ctl" setup train dvc mlflow2
+"$ctl" setup train dvc mlflow2 s3
 "$ctl" start
 "$ctl" status
 

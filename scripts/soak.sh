@@ -65,6 +65,7 @@ kills() {
 
 bad=0
 mlopsctl setup
+mlopsctl setup dvc s3 # what the suites below run
 mlopsctl start
 mlopsctl demo >>"$at/demo.log" 2>&1
 part cold-starts "$COLD" cold

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Makes what compose.yaml needs beside itself, once: the secrets, which nobody
-# but you can reach, the folder of DAGs, and mlopsctl for Airflow's tasks.
+# but you can reach, the folders of DAGs and of projects, and mlopsctl for
+# Airflow's tasks.
 set -eu
 cd "$(dirname "$0")"
 umask 077
@@ -10,7 +11,7 @@ for name in $(sed -n 's|^  \([a-z0-9-]*\): { file: "${MLOPS_SECRETS.*|\1|p' comp
 	chmod 444 "secrets/$name" # the folder keeps others out; the containers' users have to read it
 done
 umask 022
-mkdir -p dags
+mkdir -p dags projects
 if [ ! -x bin/mlopsctl ]; then
 	if command -v mlopsctl >/dev/null; then
 		cp "$(command -v mlopsctl)" bin/mlopsctl

@@ -23,12 +23,13 @@ const module = "github.com/mlops-integration/mlops"
 var may = map[string][]string{
 	".":                  {},
 	"internal/transport": {"."},
+	"internal/rawfile":   {},
 	"internal/spool":     {"."},
 	"internal/stackfile": {"."},
 	"internal/cassette":  {".", "internal/stackfile"}, // imported by tests only
 	"mlflow":             {".", "internal/transport", "internal/spool"},
 	"mlflow/s3store":     {".", "mlflow"},
-	"dvc":                {".", "dvc/remote"},
+	"dvc":                {".", "internal/rawfile", "dvc/remote"},
 	"dvc/remote":         {"."},
 	"airflow":            {".", "internal/transport"},
 	"rayserve":           {".", "internal/transport"},
@@ -133,7 +134,7 @@ func rowOf(pkg string) ([]string, bool) {
 		return append(may["cli"], "."), true // whatever a user may import
 	}
 	if strings.HasPrefix(pkg, "dvc/remote/") {
-		return []string{".", "dvc/remote"}, true
+		return []string{".", "internal/rawfile", "dvc/remote"}, true
 	}
 	if pkg == "rayserve/bentoml" {
 		return []string{".", "rayserve", "internal/transport"}, true

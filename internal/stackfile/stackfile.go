@@ -26,19 +26,26 @@ const (
 	Serve     = "serve" // the HTTP address of deployed models
 	Evidently = "evidently"
 	Postgres  = "postgres"
+	S3        = "s3" // where Bucket is
 )
+
+// Bucket is what the stack's S3 server has from the beginning.
+const Bucket = "mlops"
 
 // Stack is a running stack as programs may use it.
 type Stack struct {
 	Version   int                 `json:"version"`
-	Runtime   string              `json:"runtime"`     // "process" or "docker"
-	Home      string              `json:"home"`        // the MLOPS_HOME it was started with
-	Endpoints map[string]Endpoint `json:"endpoints"`   // by the names above
-	DVCRemote string              `json:"dvc_remote"`  // under which each project has its remote: a folder or "s3://bucket/prefix"
-	DAGs      string              `json:"dags_folder"` // where Airflow looks for DAG files
-	Pythons   map[string]string   `json:"pythons"`     // interpreter of each environment: "evidently", "train", …
-	ServeDir  string              `json:"serve_dir"`   // where the desired Serve configuration is kept
-	Command   string              `json:"command"`     // the mlopsctl that DAG tasks call
+	Runtime   string              `json:"runtime"`    // "process" or "docker"
+	Home      string              `json:"home"`       // the MLOPS_HOME it was started with
+	Endpoints map[string]Endpoint `json:"endpoints"`  // by the names above
+	DVCRemote string              `json:"dvc_remote"` // under which each project has its remote: a folder or "s3://bucket/prefix"
+	// DVCOptions are what DVC has to know of such a remote beside its URL, under
+	// DVC's own names: "endpointurl", "credentialpath", …
+	DVCOptions map[string]string `json:"dvc_options,omitempty"`
+	DAGs       string            `json:"dags_folder"` // where Airflow looks for DAG files
+	Pythons    map[string]string `json:"pythons"`     // interpreter of each environment: "evidently", "train", …
+	ServeDir   string            `json:"serve_dir"`   // where the desired Serve configuration is kept
+	Command    string            `json:"command"`     // the mlopsctl that DAG tasks call
 }
 
 // Endpoint is one server.

@@ -198,9 +198,7 @@ func startGateway(t *testing.T) *gateway {
 	t.Helper()
 	const version = "v1.8.0"
 	at := filepath.Join(tools(t), "versitygw-"+version)
-	installed(t, at, func(tmp string) {
-		output(t, []string{"GOBIN=" + tmp, "GOFLAGS="}, "go", "install", "github.com/versity/versitygw/cmd/versitygw@"+version)
-	})
+	require.DirExists(t, at, "run: mlopsctl setup s3")
 	g := &gateway{url: "http://127.0.0.1:" + freePort(t), key: random(t), secret: random(t), bucket: "artifacts", dir: t.TempDir()}
 	require.NoError(t, os.Mkdir(filepath.Join(g.dir, g.bucket), 0o755))
 	g.server = &server{

@@ -2,6 +2,7 @@
 # A node of the Ray cluster: "head", which also runs Serve's proxy, or "worker".
 # Replicas load their models with the credentials in this environment.
 set -eu
+rm -rf /tmp/ray # of a node that died in this container; sessions do not outlive their head
 export RAY_AUTH_MODE=token
 export RAY_AUTH_TOKEN_PATH=/run/secrets/ray
 export RAY_USAGE_STATS_ENABLED=0

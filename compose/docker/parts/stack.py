@@ -21,6 +21,10 @@ def endpoint(url, secret, user=""):
     return e
 
 
+aws = os.path.join(secrets, "s3.aws")
+with open("/run/secrets/s3") as f, open(aws, "w") as out:
+    out.write(f"[mlops]\naws_access_key_id = mlops\naws_secret_access_key = {f.read().strip()}\n")
+
 stack = {
     "version": 1,
     "runtime": "docker",
@@ -32,9 +36,10 @@ stack = {
         "serve": {"url": "http://ray-head:8000"},
         "evidently": endpoint("http://evidently:8000", "evidently"),
     },
-    "dvc_remote": os.environ.get("MLOPS_DVC_REMOTE", ""),
+    "dvc_remote": "s3://dvc",
+    "dvc_options": {"endpointurl": "http://s3:7070", "region": "us-east-1", "credentialpath": aws, "profile": "mlops"},
     "dags_folder": "/opt/airflow/dags",
-    "pythons": {},
+    "pythons": {"train": "/opt/train/bin/python"},
     "serve_dir": "",
     "command": "mlopsctl",
 }

@@ -26,8 +26,11 @@ import (
 	"strings"
 	"sync"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/mlops-integration/mlops"
 	"github.com/mlops-integration/mlops/dvc/remote"
+	"github.com/mlops-integration/mlops/internal/rawfile"
 )
 
 func init() { remote.Register("", open) }
@@ -97,7 +100,7 @@ func (s *Store) Get(ctx context.Context, key string) (io.ReadCloser, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	f, err := os.Open(p)
+	f, err := rawfile.Open(p, os.O_RDONLY, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("dvc: remote object %s: %w", key, mlops.ErrNotFound)
 	}
@@ -114,6 +117,8 @@ type limited struct {
 	io.Reader
 	io.Closer
 }
+
+var buffers = sync.Pool{New: func() any { b := make([]byte, 1<<16); return &b }}
 
 // Put copies body to a temporary file beside the object, checks its md5 and
 // renames it.
@@ -132,7 +137,7 @@ func (s *Store) Put(ctx context.Context, key string, body *io.SectionReader, sum
 	var id [16]byte
 	_, _ = rand.Read(id[:])
 	tmp := filepath.Join(dir, "."+base64.RawURLEncoding.EncodeToString(id[:])+".tmp")
-	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+	f, err := rawfile.Open(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o444)
 	if err != nil {
 		return err
 	}
@@ -143,19 +148,27 @@ func (s *Store) Put(ctx context.Context, key string, body *io.SectionReader, sum
 		}
 	}()
 	h := md5.New()
-	if _, err := io.Copy(io.MultiWriter(f, h), contextReader{ctx, s.limit.Reader(ctx, io.NewSectionReader(body, 0, body.Size()))}); err != nil {
+	buf := buffers.Get().(*[]byte)
+	defer buffers.Put(buf)
+	if _, err := io.CopyBuffer(io.MultiWriter(f, h), contextReader{ctx, s.limit.Reader(ctx, io.NewSectionReader(body, 0, body.Size()))}, *buf); err != nil {
 		return err
 	}
 	if got := hex.EncodeToString(h.Sum(nil)); got != sum {
 		return fmt.Errorf("dvc: object %s holds bytes with md5 %s: %w", sum, got, mlops.ErrInvalid)
 	}
-	if err := f.Chmod(0o444); err != nil {
+	var st unix.Stat_t
+	if err := f.Stat(&st); err != nil {
 		return err
+	}
+	if st.Mode&0o777 != 0o444 { // an umask took bits
+		if err := f.Chmod(0o444); err != nil {
+			return err
+		}
 	}
 	if err := f.Close(); err != nil {
 		return err
 	}
-	return os.Rename(tmp, p)
+	return unix.Rename(tmp, p) // os.Rename looks at the target first
 }
 
 // isTemp tells the names of files that Put, or dvc, has not finished.

@@ -180,7 +180,8 @@ const Versitygw = "v1.8.0"
 func StartS3(t testing.TB) *S3 {
 	t.Helper()
 	Live(t)
-	bin := InstallGo(t, "github.com/versity/versitygw/cmd/versitygw", Versitygw)
+	bin := filepath.Join(Tools(t), "versitygw-"+Versitygw, "versitygw")
+	require.FileExists(t, bin, "run: mlopsctl setup s3")
 	tmp := t.TempDir()
 	g := &S3{URL: "http://127.0.0.1:" + FreePort(t), Key: Random(), Secret: Random(), Bucket: "data", Dir: filepath.Join(tmp, "s3"), access: filepath.Join(tmp, "access")}
 	require.NoError(t, os.MkdirAll(filepath.Join(g.Dir, g.Bucket), 0o755))
