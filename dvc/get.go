@@ -129,7 +129,8 @@ func unpack(ctx context.Context, c *cache, root *os.Root, at string, got content
 		} else {
 			var dir *os.File
 			if dir, err = root.Open(path.Dir(to)); err == nil {
-				err = errors.Join(c.copyOut(ctx, dir, path.Base(to), e.oid), dir.Close())
+				_, err = c.copyOut(ctx, dir, path.Base(to), e.oid)
+				err = errors.Join(err, dir.Close())
 			}
 		}
 		if err == nil {

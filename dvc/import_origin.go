@@ -19,6 +19,7 @@ import (
 
 	"github.com/mlops-integration/mlops"
 	"github.com/mlops-integration/mlops/dvc/remote"
+	"github.com/mlops-integration/mlops/internal/rawfile"
 )
 
 // origin is where data that DVC does not track comes from: files with what is
@@ -323,12 +324,12 @@ func (f originFile) take(ctx context.Context, c *cache, moved func(int64)) (oid,
 		return "", 0, err
 	}
 	defer body.Close()
-	switch file, local := body.(*os.File); {
+	switch file, local := body.(*rawfile.File); {
 	case c == nil:
 		sum, n, err := hashReader(ctx, body, md5.New())
 		return oid(sum), n, err
 	case local && f.size < smallFile:
-		return c.storeSmall(ctx, file)
+		return c.storeSmall(ctx, file, f.size)
 	case local:
 		return c.storeBig(ctx, file)
 	}

@@ -168,7 +168,7 @@ func (c *cache) take(ctx context.Context, r io.Reader) (oid, int64, error) {
 
 // settle gives a temporary file of n bytes its name, unless there was an error
 // or the cache has the object.
-func (c *cache) settle(ctx context.Context, tmp *os.File, o oid, n int64, err error) (oid, int64, error) {
+func (c *cache) settle(ctx context.Context, tmp *rawfile.File, o oid, n int64, err error) (oid, int64, error) {
 	have := false
 	if err == nil {
 		have, err = c.has(ctx, o, n)
