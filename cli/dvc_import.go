@@ -22,7 +22,7 @@ func dvcImportVerb(e *env) *cli.Command {
 		Flags: append(importFlags(),
 			&cli.StringFlag{Name: "out", Aliases: []string{"o"}, Usage: "`path` to put the data at"},
 			revFlag(), sourceRemoteFlag(), trustFlag()),
-		Action: e.importing("import", 2, func(c *cli.Context, r *dvc.Repo, o dvc.ImportOptions) (dvc.Output, error) {
+		Action: e.importing("import", func(c *cli.Context, r *dvc.Repo, o dvc.ImportOptions) (dvc.Output, error) {
 			o.Out, o.Rev, o.Remote, o.Trust = c.String("out"), c.String("rev"), c.String("remote"), c.Bool("trust")
 			return r.Import(c.Context, c.Args().Get(0), c.Args().Get(1), o)
 		}),
@@ -42,7 +42,7 @@ func dvcImportURLVerb(e *env) *cli.Command {
    remote://name/path for what lies in a configured remote.`,
 		Flags: append(importFlags(),
 			&listFlag{&cli.StringSliceFlag{Name: "fs-config", Usage: "`name=value` options of the URL's remote; they are committed"}}),
-		Action: e.importing("import-url", 1, func(c *cli.Context, r *dvc.Repo, o dvc.ImportOptions) (dvc.Output, error) {
+		Action: e.importing("import-url", func(c *cli.Context, r *dvc.Repo, o dvc.ImportOptions) (dvc.Output, error) {
 			for _, f := range c.StringSlice("fs-config") {
 				name, val, ok := strings.Cut(f, "=")
 				if !ok {
@@ -79,11 +79,8 @@ func trustFlag() cli.Flag {
 }
 
 // importing makes the action of a verb that imports one thing.
-func (e *env) importing(verb string, operands int, do func(*cli.Context, *dvc.Repo, dvc.ImportOptions) (dvc.Output, error)) cli.ActionFunc {
+func (e *env) importing(verb string, do func(*cli.Context, *dvc.Repo, dvc.ImportOptions) (dvc.Output, error)) cli.ActionFunc {
 	return e.inRepo(func(c *cli.Context, r *dvc.Repo) error {
-		if c.NArg() < operands {
-			return usagef("%s needs %s", verb, c.Command.ArgsUsage)
-		}
 		m := e.meter(verb)
 		out, err := do(c, r, dvc.ImportOptions{
 			Force: c.Bool("force"), NoExec: c.Bool("no-exec"), NoDownload: c.Bool("no-download"), Desc: c.String("desc"),
@@ -110,9 +107,6 @@ func dvcGetVerb(e *env) *cli.Command {
 			revFlag(), jobsFlag(), forceFlag("replace files that are there"), sourceRemoteFlag(), trustFlag(),
 		},
 		Action: func(c *cli.Context) error {
-			if c.NArg() < 2 {
-				return usagef("get needs <url> <path>")
-			}
 			m := e.meter("get")
 			out, err := dvc.Get(c.Context, c.Args().Get(0), c.Args().Get(1), dvc.GetOptions{
 				Dir: c.String("dir"), Out: c.String("out"), Rev: c.String("rev"), Remote: c.String("remote"),
@@ -142,9 +136,6 @@ func dvcUpdateVerb(e *env) *cli.Command {
 			forceFlag("replace files that are not in the cache"), trustFlag(), jobsFlag(),
 		},
 		Action: e.inRepo(func(c *cli.Context, r *dvc.Repo) error {
-			if c.NArg() == 0 {
-				return usagef("update needs .dvc files")
-			}
 			m := e.meter("update")
 			out, err := r.Update(c.Context, dvc.UpdateOptions{
 				Targets: c.Args().Slice(), Recursive: c.Bool("recursive"), Rev: c.String("rev"), NoDownload: c.Bool("no-download"),
