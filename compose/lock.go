@@ -42,7 +42,7 @@ type pin struct {
 func lockText(venv string) (text, sum string, err error) {
 	b, err := locks.ReadFile("locks/" + venv + ".txt")
 	if err != nil {
-		return "", "", fmt.Errorf("no environment is called %q; there are %s", venv, strings.Join(append(environments(), "s3"), ", "))
+		return "", "", fmt.Errorf("no environment is called %q; there are %s", venv, strings.Join(append(environments(), "s3", "postgres"), ", "))
 	}
 	h := sha256.Sum256(b)
 	return string(b), hex.EncodeToString(h[:]), nil

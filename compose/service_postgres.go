@@ -256,6 +256,11 @@ func postgresNote(home string) string { return filepath.Join(home, "data", "post
 
 func postgresRoot(home string) (string, error) {
 	asked := os.Getenv(postgresFolder)
+	sum := sha256.Sum256([]byte(home))
+	short := hex.EncodeToString(sum[:6])
+	if asked != "" && isTwin(home) { // the folder itself is its original's
+		asked = filepath.Join(asked, short)
+	}
 	if b, err := os.ReadFile(postgresNote(home)); err == nil {
 		root := strings.TrimSpace(string(b))
 		if asked != "" && asked != root {
@@ -270,8 +275,7 @@ func postgresRoot(home string) (string, error) {
 	case asked != "":
 		return filepath.Abs(asked)
 	case os.Geteuid() == 0:
-		sum := sha256.Sum256([]byte(home))
-		return filepath.Join("/var/lib/mlops", hex.EncodeToString(sum[:6])), nil
+		return filepath.Join("/var/lib/mlops", short), nil
 	}
 	return filepath.Join(home, "data", "postgres"), nil
 }

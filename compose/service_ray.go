@@ -65,12 +65,7 @@ func serveDir(s *site) string { return s.data("serve") }
 // it lies in one that only we may enter. Ray puts sockets 70 characters below
 // it, and a socket's path has at most 103: a long home gets a folder in /tmp.
 func rayTemp(s *site) (string, error) {
-	dir := s.data("ray")
-	if len(dir) > 30 {
-		h := fnv.New64a()
-		_, _ = h.Write([]byte(s.home))
-		dir = fmt.Sprintf("/tmp/mlops-ray-%d-%016x", os.Getuid(), h.Sum64())
-	}
+	dir := rayFolder(s.home)
 	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 		return "", err
 	}
@@ -83,6 +78,16 @@ func rayTemp(s *site) (string, error) {
 		return "", fmt.Errorf("%s is not a folder of ours; remove it and start again", dir)
 	}
 	return filepath.Join(dir, "s"), os.Chmod(dir, 0o700)
+}
+
+func rayFolder(home string) string {
+	dir := filepath.Join(home, "data", "ray")
+	if len(dir) > 30 {
+		h := fnv.New64a()
+		_, _ = h.Write([]byte(home))
+		dir = fmt.Sprintf("/tmp/mlops-ray-%d-%016x", os.Getuid(), h.Sum64())
+	}
+	return dir
 }
 
 // rayPrepare removes what an earlier session left: Ray refuses to start beside

@@ -162,6 +162,9 @@ func (s *Stack) ensureGateway(ctx context.Context) error {
 	if there() {
 		return nil
 	}
+	if err := makeHome(s.home); err != nil {
+		return err
+	}
 	tools := filepath.Dir(filepath.Dir(program))
 	if err := os.MkdirAll(tools, 0o755); err != nil {
 		return err

@@ -16,8 +16,8 @@ import (
 type SetupOptions struct {
 	// Environments by name: "mlflow", "airflow", "ray", "evidently", and on
 	// request "train" (scikit-learn for training scripts), "dvc",
-	// "mlflow2" (a server of the 2.x line, for tests) and "s3", the optional
-	// service of that name.
+	// "mlflow2" (a server of the 2.x line, for tests), "s3" (the optional
+	// service of that name) and "postgres" (its programs alone).
 	// Empty means those of all servers.
 	Environments []string
 }
@@ -48,14 +48,13 @@ func (s *Stack) Setup(ctx context.Context, opt SetupOptions) error {
 	if len(names) == 0 {
 		names = slices.Clone(servers)
 	}
-	if i := slices.Index(names, "s3"); i >= 0 {
-		if err := makeHome(s.home); err != nil {
-			return err
+	for name, ensure := range map[string]func(context.Context) error{"s3": s.ensureGateway, "postgres": s.ensurePostgres} {
+		if slices.Contains(names, name) {
+			if err := ensure(ctx); err != nil {
+				return err
+			}
+			names = slices.DeleteFunc(names, func(n string) bool { return n == name })
 		}
-		if err := s.ensureGateway(ctx); err != nil {
-			return err
-		}
-		names = slices.DeleteFunc(names, func(n string) bool { return n == "s3" })
 	}
 	in := installer{home: s.home, tell: s.tell}
 	if err := in.install(ctx, names); err != nil {

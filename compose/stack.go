@@ -326,12 +326,16 @@ func (s *Stack) Status(ctx context.Context) (Status, error) {
 
 // Destroy removes what the containers of this stack leave when they stop: them,
 // their networks, their volumes with all data in them, and the images that no
-// other stack uses. The process runtime has everything in its home folder, and
-// nothing to destroy: the error matches [mlops.ErrUnsupported].
+// other stack uses. Of the process runtime only a [Stack.Twin] can be destroyed,
+// with its home; any other has everything in its home folder, installations
+// included, and the error matches [mlops.ErrUnsupported].
 func (s *Stack) Destroy(ctx context.Context) error {
 	d, err := s.containers()
 	if err != nil {
 		return err
+	}
+	if d == nil && isTwin(s.home) {
+		return s.discard(ctx)
 	}
 	if d == nil {
 		return &mlops.Error{Kind: mlops.ErrUnsupported, Service: "compose", Op: "destroy", Message: "the process runtime keeps all it has in " + s.home + "; stop it and delete that folder"}

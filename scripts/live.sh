@@ -28,6 +28,10 @@ MLOPS_LIVE=1 go test -race -shuffle=on -count=1 -timeout 30m -p 2 -coverpkg=./..
 # MLflow's 2.x line is spoken too: a server of it for the one package, on SQLite.
 scripts/mlflow2.sh
 
+# A module outside of this one, whose two packages test with servers of their
+# own at once, on the installations of this home.
+(cd examples/stacktest && go test -count=1 ./...)
+
 # Bytes from outside, ten seconds for each reader of a journal and of answers;
 # make soak takes ten minutes for every fuzz target there is.
 for target in internal/spool:FuzzReader mlflow:FuzzReadRecords mlflow:FuzzDecodeError mlflow:FuzzParsePlace \

@@ -37,6 +37,7 @@ var may = map[string][]string{
 	"applesilicon":       {"."},
 	"client":             {".", "internal/stackfile", "mlflow", "mlflow/s3store", "dvc", "dvc/remote", "dvc/remote/local", "dvc/remote/s3", "airflow", "rayserve", "evidently", "applesilicon"},
 	"compose":            {".", "internal/stackfile", "mlflow", "airflow", "rayserve", "evidently"},
+	"compose/stacktest":  {".", "compose", "internal/stackfile"},
 	"agent":              {".", "client", "mlflow", "applesilicon"},
 	"gateway":            {".", "client"},
 	"dashboard":          {".", "client"},

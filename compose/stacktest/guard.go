@@ -1,0 +1,152 @@
+package stacktest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/compose"
+)
+
+// A test binary's stack lies in a folder of its own, and beside it a file whose
+// lock the test binary holds as long as it lives: the system takes it back,
+// however the process ends. Guards wait for that lock.
+const lockSuffix = ".lock"
+
+// The test binary runs as its own supervisor, because that is the only program
+// whose path is known here. It does so before anything of the user's begins,
+// and ends before it: neither TestMain nor a test may run in a guard.
+func init() {
+	if len(os.Args) != 2 || os.Args[1] != "supervise" {
+		return
+	}
+	home := os.Getenv("MLOPS_HOME")
+	if _, err := os.Stat(home + lockSuffix); err != nil || filepath.Base(filepath.Dir(home)) != "stacktest" {
+		return
+	}
+	if err := guard(context.Background(), home); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+// guard supervises the stack of home until its test binary is gone, and then
+// deletes it.
+func guard(ctx context.Context, home string) error {
+	command, err := exec.LookPath("mlopsctl")
+	if err != nil {
+		command = filepath.Join(home, "none", "mlopsctl") // tasks of DAGs must not run the test binary
+	}
+	s, err := compose.New(compose.Options{Home: home, Command: command, Runtime: compose.ProcessRuntime})
+	if err != nil {
+		return err
+	}
+	ctx, over := context.WithCancel(ctx)
+	defer over()
+	deleted := make(chan error, 1)
+	go func() {
+		defer over()
+		f, err := os.Open(home + lockSuffix)
+		if err == nil {
+			err = errors.Join(lock(f, unix.LOCK_EX), destroy(context.WithoutCancel(ctx), s, home), f.Close())
+		}
+		deleted <- err
+	}()
+	err = s.Supervise(ctx)
+	if errors.Is(err, mlops.ErrConflict) { // an earlier guard does
+		err = nil
+	}
+	return errors.Join(err, <-deleted)
+}
+
+// destroy deletes a stack whose lock the caller holds.
+func destroy(ctx context.Context, s *compose.Stack, home string) error {
+	err := s.Destroy(ctx)
+	if errors.Is(err, mlops.ErrUnsupported) { // it is gone already, or was not made to its end
+		err = os.RemoveAll(home)
+	}
+	if err != nil {
+		return err
+	}
+	if err := os.Remove(home + lockSuffix); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// claim makes the folder of this test binary's stack, and returns it with the
+// locked file that has to stay open. First it deletes what test binaries left
+// whose guards were killed.
+func claim(ctx context.Context, original *compose.Stack, below string) (home string, held *os.File, err error) {
+	if err := os.MkdirAll(below, 0o700); err != nil {
+		return "", nil, err
+	}
+	claims, err := os.OpenFile(filepath.Join(below, "claims"), os.O_CREATE|os.O_RDWR, 0o600) // one at a time
+	if err != nil {
+		return "", nil, err
+	}
+	defer claims.Close()
+	if err := lock(claims, unix.LOCK_EX); err != nil {
+		return "", nil, err
+	}
+	if err := sweep(ctx, below); err != nil {
+		return "", nil, err
+	}
+	home = filepath.Join(below, project(strings.TrimSuffix(filepath.Base(os.Args[0]), ".test")))
+	held, err = os.OpenFile(home+lockSuffix, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+	if err != nil {
+		return "", nil, err
+	}
+	if err := lock(held, unix.LOCK_EX); err != nil {
+		return "", nil, errors.Join(err, held.Close())
+	}
+	if _, err := original.Twin(home); err != nil {
+		return "", nil, errors.Join(err, held.Close())
+	}
+	return home, held, nil
+}
+
+// sweep deletes the stacks below a folder that nobody holds.
+func sweep(ctx context.Context, below string) error {
+	locks, err := filepath.Glob(filepath.Join(below, "*"+lockSuffix))
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, path := range locks {
+		f, err := os.Open(path)
+		if err != nil {
+			continue // its guard was faster
+		}
+		if err = lock(f, unix.LOCK_EX|unix.LOCK_NB); err == nil {
+			home := strings.TrimSuffix(path, lockSuffix)
+			var s *compose.Stack
+			if s, err = compose.New(compose.Options{Home: home, Runtime: compose.ProcessRuntime}); err == nil {
+				err = destroy(ctx, s, home)
+			}
+		}
+		if !errors.Is(err, unix.EWOULDBLOCK) {
+			errs = append(errs, err)
+		}
+		f.Close()
+	}
+	return errors.Join(errs...)
+}
+
+// lock locks a file, and waits for it if how says so.
+func lock(f *os.File, how int) error {
+	for {
+		if err := unix.Flock(int(f.Fd()), how); !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
+}
