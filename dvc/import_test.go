@@ -162,15 +162,15 @@ func TestASourceCannotReachIntoThisMachine(t *testing.T) {
 	} {
 		_, err := r.Import(bg(t), "file://"+src, tt.path, dvc.ImportOptions{Out: "x"})
 		require.ErrorIs(t, err, tt.kind, tt.path)
-		require.Equal(t, before, tidy(snapshot(t, dir)), tt.path)
+		require.Equal(t, before, filled(snapshot(t, dir)), tt.path)
 	}
 	_, err = r.Import(bg(t), "file://"+src, "one.csv", dvc.ImportOptions{Trust: true})
 	require.NoError(t, err, "the user may trust it")
 	require.Equal(t, "two", read(t, dir, "one.csv"))
 }
 
-// tidy leaves out the empty folders of a cache.
-func tidy(snap map[string]string) map[string]string {
+// filled leaves out the empty folders of a cache.
+func filled(snap map[string]string) map[string]string {
 	for p := range snap {
 		if strings.HasPrefix(p, ".dvc/cache/") && strings.HasSuffix(p, "/") {
 			delete(snap, p)
