@@ -92,10 +92,11 @@ type gcJSON struct {
 	Remote  map[string]*garbageJSON `json:"remote,omitempty"`
 	Trash   string                  `json:"trash,omitempty"`
 	Emptied int                     `json:"emptied,omitempty"` // objects deleted from the trash
+	Temp    int                     `json:"temp,omitempty"`    // temporary files of killed programs
 }
 
 func gcDoc(g dvc.GC, dry bool) gcJSON {
-	return gcJSON{dry, byKind(g.Cache), byKind(g.Remote), g.Trash, g.Emptied.Objects}
+	return gcJSON{dry, byKind(g.Cache), byKind(g.Remote), g.Trash, g.Emptied.Objects, g.Temp.Objects}
 }
 
 func byKind(all []dvc.Garbage) map[string]*garbageJSON {
@@ -129,6 +130,13 @@ func gcText(g dvc.GC, acted bool) string {
 	say(g.Remote, "could be deleted from the remote", "deleted from the remote")
 	if g.Emptied.Objects > 0 {
 		lines = append(lines, fmt.Sprintf("%d objects past their grace deleted from the trash, %s", g.Emptied.Objects, sizeText(g.Emptied.SizeBytes)))
+	}
+	if g.Temp.Objects > 0 {
+		did := "could be deleted"
+		if acted {
+			did = "deleted"
+		}
+		lines = append(lines, fmt.Sprintf("%d temporary files of killed programs, %s, %s", g.Temp.Objects, sizeText(g.Temp.SizeBytes), did))
 	}
 	if len(lines) == 0 {
 		return "nothing to collect"

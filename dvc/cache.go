@@ -23,6 +23,7 @@ import (
 // cache is the local store of objects. Object names are checked before they
 // become paths, so nothing leaves dir.
 type cache struct {
+	r      *Repo
 	dir    string
 	links  []string // link types to the workspace, best first
 	shared bool     // cache.shared = group
@@ -37,7 +38,7 @@ func (r *Repo) cache() (*cache, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &cache{dir: filepath.Join(r.root, ".dvc", "cache"), links: []string{"reflink", "copy"}}
+	c := &cache{r: r, dir: filepath.Join(r.root, ".dvc", "cache"), links: []string{"reflink", "copy"}}
 	if v, ok := cfg.get("cache", "dir"); ok {
 		c.dir = v.resolve()
 	}
@@ -79,7 +80,7 @@ func (c *cache) mkdir(o oid) (string, error) {
 
 // temp creates a temporary file in dir.
 func (c *cache) temp(dir string) (*rawfile.File, error) {
-	return rawfile.Open(filepath.Join(dir, tmpName()), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o444)
+	return rawfile.Open(filepath.Join(dir, c.tmpName()), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o444)
 }
 
 // has tells whether the cache holds an object that can be trusted, as dvc

@@ -47,6 +47,8 @@ func operate(ctx context.Context, r *dvc.Repo, op string) error {
 		_, err = r.Push(ctx, dvc.PushOptions{})
 	case "pull":
 		_, err = r.Pull(ctx, dvc.PullOptions{})
+	case "gc":
+		_, err = r.GC(ctx, dvc.GCOptions{Workspace: true, Yes: true})
 	}
 	return err
 }
@@ -73,6 +75,38 @@ func whole(t *testing.T, store string, children bool) {
 		}
 		return nil
 	})
+}
+
+// objects lists what the cache holds, and with it what lies in its trash.
+func objects(t *testing.T, dir string) map[string]bool {
+	t.Helper()
+	out := map[string]bool{}
+	cache := filepath.Join(dir, ".dvc/cache")
+	for _, pattern := range []string{"files/md5/??/*", "trash/*/*"} {
+		found, err := filepath.Glob(filepath.Join(cache, pattern))
+		require.NoError(t, err)
+		for _, p := range found {
+			name := filepath.Base(p)
+			if pattern[0] == 'f' {
+				name = filepath.Base(filepath.Dir(p)) + name
+			}
+			require.Equal(t, strings.TrimSuffix(name, ".dir"), md5hex(read(t, p)), "%s is torn", p)
+			out[name] = true
+		}
+	}
+	return out
+}
+
+// tidy checks that killed programs left nothing that will not be cleaned.
+func tidy(t *testing.T, dir string) {
+	t.Helper()
+	for _, at := range []string{".dvc/cache", ".dvc/tmp/mlops"} {
+		require.NoError(t, filepath.WalkDir(filepath.Join(dir, at), func(p string, d fs.DirEntry, err error) error {
+			require.False(t, strings.HasSuffix(p, ".tmp"), "%s was left behind", p)
+			return err
+		}))
+	}
+	require.NoDirExists(t, filepath.Join(dir, ".dvc/cache/mlops"))
 }
 
 // number is a count that a variable may raise.
@@ -197,6 +231,19 @@ func TestKilledOperationsLeaveNothingTorn(t *testing.T) {
 		holds(t, dir, files, true)
 		clean(dir)
 
+		// What is not used any more is in the cache or in its trash.
+		before := objects(t, dir)
+		k.run(dir, "gc", true)
+		require.Equal(t, before, objects(t, dir), "gc lost objects")
+		clean(dir)
+		k.run(dir, "gc", false)
+		require.Equal(t, before, objects(t, dir), "gc lost objects")
+		tidy(t, dir)
+		clean(dir)
+		if round%3 == 2 {
+			require.NoError(t, os.RemoveAll(filepath.Join(dir, ".dvc/cache/trash")))
+		}
+
 		k.run(dir, "push", true)
 		whole(t, rem, true)
 		k.run(dir, "push", false)
@@ -213,8 +260,10 @@ func TestKilledOperationsLeaveNothingTorn(t *testing.T) {
 		k.run(clone, "pull", false)
 		holds(t, clone, files, true)
 		clean(clone)
+		k.run(clone, "gc", false)
+		tidy(t, clone)
 	}
-	figure(t, fmt.Sprintf("kills of add, checkout, push and pull, seed %d, %s: %d", seed, links, k.killed))
+	figure(t, fmt.Sprintf("kills of add, checkout, gc, push and pull, seed %d, %s: %d", seed, links, k.killed))
 }
 
 // figure notes a count of a soak run.

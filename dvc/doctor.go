@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -137,8 +136,6 @@ func (d *doctor) lock(*cache) error {
 	return f.Close()
 }
 
-var tempName = regexp.MustCompile(`^\.[A-Za-z0-9_-]{22}\.tmp$`)
-
 func (d *doctor) temp(c *cache) error {
 	n, size := 0, int64(0)
 	for _, dir := range []string{c.dir, filepath.Join(d.r.root, ".dvc", "tmp")} {
@@ -146,7 +143,7 @@ func (d *doctor) temp(c *cache) error {
 			if errors.Is(err, fs.ErrNotExist) {
 				return nil
 			}
-			if err != nil || !e.Type().IsRegular() || !tempName.MatchString(e.Name()) {
+			if err != nil || !e.Type().IsRegular() || !leftover.MatchString(e.Name()) {
 				return err
 			}
 			if fi, err := e.Info(); err == nil && time.Since(fi.ModTime()) > staleAfter {
@@ -158,12 +155,31 @@ func (d *doctor) temp(c *cache) error {
 			return err
 		}
 	}
+	if killed, err := d.killed(c); err != nil || killed {
+		return err
+	}
 	if n > 0 {
 		d.bad("temp", fmt.Sprintf("find %s -name '.*.tmp' -mtime +1 -delete", c.dir), "%d temporary files older than a day, %d bytes", n, size)
 		return nil
 	}
 	d.good("temp", "no temporary files are left over")
 	return nil
+}
+
+// killed tells of temporary files whose program cannot live any more. They need
+// no care.
+func (d *doctor) killed(c *cache) (bool, error) {
+	f, err := flock(d.ctx, filepath.Join(d.r.root, ".dvc", "tmp", "lock"), 0)
+	if err != nil {
+		return false, nil // somebody is at work: see [doctor.lock]
+	}
+	defer f.Close()
+	t, err := d.r.leftovers(c, false)
+	if err != nil || t.Objects == 0 {
+		return false, err
+	}
+	d.good("temp", "%d temporary files of killed programs, %d bytes; the next add, pull or gc --yes removes them", t.Objects, t.SizeBytes)
+	return true, nil
 }
 
 func (d *doctor) trash(*cache) error {

@@ -47,6 +47,7 @@ type GC struct {
 	Remote  []Garbage
 	Trash   string // the folder in the cache that got the objects; "" without Yes, and when there are none
 	Emptied Trash  // what was older than the grace period, and is deleted now
+	Temp    Trash  // temporary files that killed programs left; deleted with Yes
 }
 
 // Garbage is an object that nothing in the scope needs.
@@ -60,7 +61,7 @@ type Garbage struct {
 // the scope needs: objects of dvc 3.x and of dvc 2.x each by their own names.
 // With Yes it moves them into a trash in the cache's folder, where
 // [Repo.RestoreTrash] finds them; what has been there longer than Grace is
-// deleted. Objects in a remote are deleted at once, listings of directories
+// deleted, and so are temporary files of killed programs. Objects in a remote are deleted at once, listings of directories
 // first.
 //
 // A directory's listing that the cache lacks is fetched from its remote. If it
@@ -123,8 +124,8 @@ func (r *Repo) GC(ctx context.Context, o GCOptions) (GC, error) {
 			return g, err
 		}
 	}
-	if !o.Yes {
-		return g, nil
+	if g.Temp, err = r.leftovers(c, o.Yes); err != nil || !o.Yes {
+		return g, err
 	}
 	if g.Trash, err = c.trash(ctx, all, used); err != nil {
 		return g, err

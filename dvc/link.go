@@ -88,6 +88,9 @@ func (p *placer) enter(dir string) error {
 	if err := p.root.MkdirAll(path.Dir(stateFile), 0o777); err != nil {
 		return err
 	}
+	if s := p.r.state(); s != nil {
+		s.temps.own.Do(func() { _, _ = p.r.sweepOwn(p.root, true) })
+	}
 	p.tmpRel = path.Join(path.Dir(stateFile), tmpName())
 	err := p.root.Mkdir(p.tmpRel, 0o777)
 	if err == nil {

@@ -46,6 +46,7 @@ func (r *Repo) lock(ctx context.Context) (unlock func(), err error) {
 	r.current.Store(s)
 	return func() {
 		r.current.Store(nil)
+		s.temps.end()
 		s.save()
 		r.unclaim()
 		_ = f.Close()

@@ -132,7 +132,7 @@ func (r *Repo) fetchRuns(ctx context.Context, c *cache, m *mover, name string) e
 		if err := os.MkdirAll(filepath.Dir(p), 0o777); err != nil {
 			return 0, err
 		}
-		tmp := filepath.Join(filepath.Dir(p), tmpName())
+		tmp := filepath.Join(filepath.Dir(p), c.tmpName())
 		if err := os.WriteFile(tmp, data, 0o644); err != nil {
 			_ = os.Remove(tmp)
 			return 0, err

@@ -120,6 +120,8 @@ type state struct {
 	new     map[string]*known // of this call; nil for what is not known any more
 	scanned map[string]bool   // directories that were looked up whole
 	learned []learned         // for dvc's database
+
+	temps temps // of the call
 }
 
 // learned is a hash that dvc may want to know.

@@ -168,7 +168,7 @@ func (c *cache) storeBig(ctx context.Context, f *rawfile.File) (oid, int64, erro
 // empty one where that cannot be done or is not wanted.
 func (c *cache) clone(path, dir string) (tmp *rawfile.File, cloned bool, err error) {
 	if slices.Contains(c.links, "reflink") && !c.noClone.Load() {
-		name := filepath.Join(dir, tmpName())
+		name := filepath.Join(dir, c.tmpName())
 		if err := clonePath(path, name); err == nil {
 			tmp, err := rawfile.Open(name, os.O_RDWR, 0)
 			return tmp, true, err
