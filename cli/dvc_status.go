@@ -18,12 +18,14 @@ func dvcStatusVerb(e *env) *cli.Command {
    mlopsctl dvc status -q || echo changed
 
    With -q nothing is printed, and the exit code is 1 if something changed.`,
-		Flags: []cli.Flag{
+		Flags: append([]cli.Flag{
 			&cli.BoolFlag{Name: "cloud", Aliases: []string{"c"}, Usage: "compare the cache with the remote"},
 			remoteFlag(), jobsFlag(),
-		},
+		}, scopeFlags()...),
 		Action: e.inRepo(func(c *cli.Context, r *dvc.Repo) error {
-			s, err := r.Status(c.Context, dvc.StatusOptions{Cloud: c.Bool("cloud"), Remote: c.String("remote"), Targets: c.Args().Slice()})
+			s, err := r.Status(c.Context, dvc.StatusOptions{
+				Cloud: c.Bool("cloud"), Remote: c.String("remote"), Targets: c.Args().Slice(), Scope: scope(c), Jobs: c.Int("jobs"),
+			})
 			switch {
 			case err != nil:
 				return err

@@ -25,8 +25,9 @@ type dvcFile struct {
 	text     []byte // of source
 	outs     []*out
 	frozen   bool
-	repoDeps bool // imported from another git repository: not ours to push
-	deps     bool // imported: what it is made of is not looked at
+	repoDeps bool     // imported from another git repository: not ours to push
+	deps     bool     // imported: what it is made of is not looked at
+	needs    []string // of a stage: the paths that it depends on, from the root
 }
 
 // out is one output of a .dvc file or stage.
