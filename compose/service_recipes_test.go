@@ -21,6 +21,7 @@ import (
 func lightSite(t *testing.T) *site {
 	t.Helper()
 	s := &site{home: t.TempDir(), light: true, log: t.Output(), ports: map[string]int{}}
+	t.Cleanup(func() { _ = os.RemoveAll(rayFolder(s.home)) }) // it may lie outside of the home
 	for i, sv := range []service{mlflowService(true), evidentlyService(), rayService(), s3Service()} {
 		for j, p := range sv.ports {
 			s.ports[sv.name+"/"+p.name] = 20000 + 100*i + j

@@ -21,7 +21,7 @@ type CommitOptions struct {
 // [mlops.ErrNotFound] if data is not in the workspace, and
 // [mlops.ErrUnsupported] for outputs of stages: dvc.lock is dvc's to write.
 func (r *Repo) Commit(ctx context.Context, o CommitOptions) ([]Output, error) {
-	s, err := r.Status(ctx, StatusOptions{Targets: o.Targets})
+	s, err := r.Status(ctx, StatusOptions{Targets: o.Targets, NoUpdates: true})
 	if err != nil {
 		return nil, err
 	}
@@ -31,6 +31,9 @@ func (r *Repo) Commit(ctx context.Context, o CommitOptions) ([]Output, error) {
 	}
 	var paths []string
 	for _, c := range s.Changes {
+		if c.State == ChangedChecksum {
+			continue // update writes it
+		}
 		rel, err := r.rel(c.Path)
 		if err != nil {
 			return nil, err

@@ -37,7 +37,11 @@ func (r *Repo) itemsOf(c *cache, ix *index, deep bool) (side, error) {
 		if !o.cache {
 			continue
 		}
-		s.items[p] = item{p, o.oid, o.oid.isDir()}
+		id := o.oid
+		if o.file.partial() {
+			id = o.file.imports.standIn()
+		}
+		s.items[p] = item{p, id, id.isDir()}
 		if !deep || !o.oid.isDir() {
 			continue
 		}

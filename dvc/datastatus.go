@@ -91,9 +91,13 @@ func (r *Repo) DataStatus(ctx context.Context, o DataStatusOptions) (DataStatus,
 		if i.oid == "" || said.dark(p) {
 			continue
 		}
-		if ok, err := c.has(ctx, i.oid, -1); err != nil {
+		ok := false
+		if o := ix.outs[p]; o != nil && o.file.partial() { // fetched or not: it is not kept by hash
+			_, ok = there.items[p]
+		} else if ok, err = c.has(ctx, i.oid, -1); err != nil {
 			return s, err
-		} else if !ok {
+		}
+		if !ok {
 			s.NotInCache = append(s.NotInCache, i.show(r))
 		}
 	}

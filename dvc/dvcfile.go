@@ -4,10 +4,8 @@ import (
 	"bytes"
 	"fmt"
 	"path"
-	"slices"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
 
@@ -25,9 +23,12 @@ type dvcFile struct {
 	text     []byte // of source
 	outs     []*out
 	frozen   bool
-	repoDeps bool     // imported from another git repository: not ours to push
-	deps     bool     // imported: what it is made of is not looked at
-	needs    []string // of a stage: the paths that it depends on, from the root
+	repoDeps bool // imported from another git repository: not ours to push
+	deps     bool // it is made of something: imported, or a stage's
+	sum      string
+	top      map[string]*yaml.Node // of a .dvc file
+	imports  *dep                  // nil unless it is an import
+	needs    []string              // of a stage: the paths that it depends on, from the root
 }
 
 // out is one output of a .dvc file or stage.
@@ -100,7 +101,10 @@ func parseDVCFile(rel string, text []byte) (*dvcFile, error) {
 	if n := m["wdir"]; n != nil && n.Tag != "!!null" {
 		wdir = n.Value
 	}
-	f.frozen = m["frozen"] != nil && m["frozen"].Value == "true"
+	f.top, f.frozen = m, m["frozen"] != nil && m["frozen"].Value == "true"
+	if n := m["md5"]; n != nil {
+		f.sum = n.Value
+	}
 	if deps := m["deps"]; deps != nil && len(deps.Content) > 0 {
 		f.deps = true
 		for _, d := range deps.Content {
@@ -123,7 +127,7 @@ func parseDVCFile(rel string, text []byte) (*dvcFile, error) {
 		}
 		f.outs = append(f.outs, o)
 	}
-	return f, nil
+	return f, f.parseImport()
 }
 
 // parseOut reads one output of a .dvc file or dvc.lock. Its path is relative to
@@ -278,132 +282,16 @@ func newDVCFile(name string, c content) []byte {
 	return b.Bytes()
 }
 
-// field writes "key: value"; only hashes need quotes, when they are all digits
-// or read as a number.
+// plainKeys have values that are no texts.
+var plainKeys = map[string]bool{"size": true, "nfiles": true, "isexec": true, "frozen": true}
+
+// field writes "key: value". A block begins with a line end.
 func field(key, val string, indent int) string {
-	if key == "md5" {
-		return key + ":" + yamlValue(val, indent+len(key)+1, indent+2)
+	switch {
+	case strings.HasPrefix(val, "\n"):
+		return key + ":" + val
+	case plainKeys[key]:
+		return key + ": " + val
 	}
-	return key + ": " + val
-}
-
-// patch returns the file's text with o's content changed: values in place, new
-// keys at the end of the output, keys that have no value any more gone.
-// Comments keep their column where they can.
-func (o *out) patch(c content) ([]byte, error) {
-	if o.node.Style&yaml.FlowStyle != 0 {
-		return nil, fail(mlops.ErrUnsupported, "%s: outputs in {braces} cannot be changed in place; write them as a block", o.file.rel)
-	}
-	lines := strings.SplitAfter(string(o.file.text), "\n")
-	if last := lines[len(lines)-1]; last == "" {
-		lines = lines[:len(lines)-1]
-	} else {
-		lines[len(lines)-1] = last + "\n"
-	}
-	want := c.fields()
-	indent := o.node.Content[0].Column - 1
-	end := 0 // the output's last line, from 1
-	type edit struct {
-		line, lines int
-		text        string
-	}
-	var edits []edit
-	for i := 0; i+1 < len(o.node.Content); i += 2 {
-		k, v := o.node.Content[i], o.node.Content[i+1]
-		last := lastLine(v, lines)
-		end = max(end, last)
-		at := slices.IndexFunc(want, func(f [2]string) bool { return f[0] == k.Value })
-		switch {
-		case at >= 0:
-			val := want[at][1]
-			want = slices.Delete(want, at, at+1)
-			if v.Value == val {
-				continue
-			}
-			if v.Kind != yaml.ScalarNode || last != k.Line {
-				return nil, fail(mlops.ErrUnsupported, "%s:%d: %s is not a value on its line", o.file.rel, k.Line, k.Value)
-			}
-			edits = append(edits, edit{k.Line, 1, replaceValue(lines[k.Line-1], k, v, val)})
-		case slices.Contains([]string{"size", "nfiles", "isexec"}, k.Value):
-			if i == 0 { // the line also begins the output
-				return nil, fail(mlops.ErrUnsupported, "%s:%d: %s is the first key; put md5 first", o.file.rel, k.Line, k.Value)
-			}
-			edits = append(edits, edit{k.Line, last - k.Line + 1, ""})
-		}
-	}
-	var add strings.Builder
-	for _, f := range want {
-		add.WriteString(strings.Repeat(" ", indent) + field(f[0], f[1], indent) + "\n")
-	}
-	if add.Len() > 0 {
-		// dvc takes blank lines and comments to belong to what is before them.
-		for end < len(lines) && (strings.TrimSpace(lines[end]) == "" || strings.HasPrefix(strings.TrimSpace(lines[end]), "#")) {
-			end++
-		}
-		lines = slices.Insert(lines, end, add.String())
-	}
-	slices.SortFunc(edits, func(a, b edit) int { return b.line - a.line })
-	for _, e := range edits {
-		if e.text == "" {
-			lines = slices.Delete(lines, e.line-1, e.line-1+e.lines)
-		} else {
-			lines[e.line-1] = e.text
-		}
-	}
-	text := []byte(strings.Join(lines, ""))
-	f, err := parseDVCFile(o.file.rel, text)
-	if err != nil {
-		return nil, fmt.Errorf("dvc: %s would not be readable after the change: %w", o.file.rel, err)
-	}
-	for _, n := range f.outs {
-		if n.path == o.path && n.oid == c.oid && n.size == c.size && n.nfiles == c.nfiles && n.exec == c.exec && n.legacy == c.oid.legacy() {
-			return text, nil
-		}
-	}
-	return nil, fail(mlops.ErrUnsupported, "%s: its layout cannot be changed in place", o.file.rel)
-}
-
-// lastLine returns the last line that a node's value takes.
-func lastLine(n *yaml.Node, lines []string) int {
-	last := n.Line
-	for _, c := range n.Content {
-		last = max(last, lastLine(c, lines))
-	}
-	if n.Kind == yaml.ScalarNode { // a folded value goes on in deeper lines
-		at := indentOf(lines[n.Line-1])
-		if strings.HasPrefix(strings.TrimSpace(lines[n.Line-1]), "- ") {
-			at += 2
-		}
-		for last < len(lines) && strings.TrimSpace(lines[last]) != "" && indentOf(lines[last]) > at && n.Value != "" && !strings.HasPrefix(strings.TrimSpace(lines[last]), "#") {
-			last++
-		}
-	}
-	return last
-}
-
-func indentOf(line string) int { return len(line) - len(strings.TrimLeft(line, " ")) }
-
-// replaceValue puts val in the place of v on its line.
-func replaceValue(line string, k, v *yaml.Node, val string) string {
-	cs := []rune(strings.TrimRight(line, "\r\n"))
-	start := min(v.Column-1, len(cs))
-	stop := start
-	if n := v.Style & (yaml.SingleQuotedStyle | yaml.DoubleQuotedStyle); n != 0 && stop < len(cs) {
-		quote := cs[stop]
-		for stop++; stop < len(cs) && cs[stop] != quote; stop++ {
-		}
-		stop = min(stop+1, len(cs))
-	} else {
-		stop = min(start+utf8.RuneCountInString(v.Value), len(cs))
-	}
-	head, tail := string(cs[:start]), string(cs[stop:])
-	if k.Value == "md5" {
-		val = strings.TrimSpace(yamlValue(val, 0, 0))
-	}
-	if comment := strings.TrimLeft(tail, " \t"); strings.HasPrefix(comment, "#") {
-		column := len(cs) - utf8.RuneCountInString(comment)
-		gap := max(1, column-start-utf8.RuneCountInString(val))
-		tail = strings.Repeat(" ", gap) + comment
-	}
-	return head + val + tail + "\n"
+	return key + ":" + yamlValue(val, indent+len(key)+1, indent+2)
 }

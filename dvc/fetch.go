@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"slices"
 
@@ -43,20 +44,26 @@ type fetching struct {
 
 // fetch returns the outputs that are complete in the cache.
 func (r *Repo) fetch(ctx context.Context, c *cache, outs []*out, o FetchOptions) ([]*out, Transfer, error) {
-	f := &fetching{r: r, c: c, m: &mover{jobs: o.Jobs, rate: o.Rate, report: o.Progress, lenient: o.lenient}, remote: o.Remote, bad: map[oid]bool{}}
-	m := f.m
+	m := &mover{jobs: o.Jobs, rate: o.Rate, report: o.Progress, lenient: o.lenient}
 	if o.RunCache {
 		if err := r.fetchRuns(ctx, c, m, o.Remote); err != nil {
 			return nil, m.t, err
 		}
 	}
-	outs = slices.DeleteFunc(slices.Clone(outs), func(o *out) bool { return !o.cache || o.oid == "" })
+	whole, err := r.fetchInto(ctx, c, m, outs, o.Remote)
+	return whole, m.t, err
+}
+
+// fetchInto fetches from a remote, and imports from where they come from.
+func (r *Repo) fetchInto(ctx context.Context, c *cache, m *mover, outs []*out, remote string) ([]*out, error) {
+	f := &fetching{r: r, c: c, m: m, remote: remote, bad: map[oid]bool{}}
+	outs, imported := f.imports(ctx, slices.DeleteFunc(slices.Clone(outs), func(o *out) bool { return !o.cache }))
 	tops := map[*out][]need{} // listings and single files
 	for _, out := range outs {
 		tops[out] = []need{{oid: out.oid, out: out.path}}
 	}
 	if err := f.get(ctx, outs, tops); err != nil {
-		return nil, m.t, err
+		return nil, err
 	}
 	trees, files := map[*out]tree{}, map[*out][]need{}
 	for _, out := range outs {
@@ -65,7 +72,7 @@ func (r *Repo) fetch(ctx context.Context, c *cache, outs []*out, o FetchOptions)
 		}
 		t, err := c.tree(out.oid)
 		if err != nil {
-			return nil, m.t, fmt.Errorf("dvc: %s: %w", r.show(out.path), err)
+			return nil, fmt.Errorf("dvc: %s: %w", r.show(out.path), err)
 		}
 		t = t.below(out.part)
 		ns := make([]need, len(t))
@@ -75,18 +82,19 @@ func (r *Repo) fetch(ctx context.Context, c *cache, outs []*out, o FetchOptions)
 		trees[out], files[out] = t, unique(ns)
 	}
 	if err := f.get(ctx, outs, files); err != nil {
-		return nil, m.t, err
+		return nil, err
 	}
 	whole := slices.DeleteFunc(outs, func(o *out) bool {
 		return f.bad[o.oid] || slices.ContainsFunc(trees[o], func(e treeEntry) bool { return f.bad[e.oid] })
 	})
-	return whole, m.t, errors.Join(m.errs...)
+	return append(whole, imported...), errors.Join(m.errs...)
 }
 
 // get downloads of what outputs need the objects that the cache lacks.
 func (f *fetching) get(ctx context.Context, outs []*out, needs map[*out][]need) error {
 	missing := map[*out][]need{}
 	var short []*out
+	var err error
 	var bytes int64
 	for _, out := range outs {
 		var there int64
@@ -110,15 +118,17 @@ func (f *fetching) get(ctx context.Context, outs []*out, needs map[*out][]need) 
 			continue
 		}
 		short = append(short, out)
-		if out.file.repoDeps {
-			return fail(mlops.ErrUnsupported, "%s is imported from another repository; use: dvc pull %s", out.path, out.file.rel)
-		}
 		if listing := out.oid.isDir() && needs[out][0].oid == out.oid; !listing && out.part == "" {
 			bytes += max(0, out.size-there)
 		}
 	}
 	if len(short) == 0 {
 		return nil
+	}
+	if f.r.foreign != nil && f.r.foreign.near != nil {
+		if short, err = f.fromNear(ctx, short, missing); err != nil || len(short) == 0 {
+			return err
+		}
 	}
 	places, err := f.r.open(ctx, f.m, f.remote, short)
 	if err != nil {
@@ -147,6 +157,40 @@ func (f *fetching) get(ctx context.Context, outs []*out, needs map[*out][]need) 
 		}
 	}
 	return nil
+}
+
+// fromNear copies what the cache of a source beside us has, and returns the
+// outputs that still lack something.
+func (f *fetching) fromNear(ctx context.Context, outs []*out, missing map[*out][]need) ([]*out, error) {
+	var short []*out
+	for _, out := range outs {
+		var rest []need
+		for _, n := range missing[out] {
+			body, err := os.Open(f.r.foreign.near.path(n.oid))
+			if errors.Is(err, fs.ErrNotExist) {
+				rest = append(rest, n)
+				continue
+			}
+			if err != nil {
+				return nil, err
+			}
+			size, err := f.c.receive(ctx, n.oid, body)
+			_ = body.Close()
+			if errors.Is(err, mlops.ErrInvalid) { // damaged there
+				rest = append(rest, n)
+				continue
+			}
+			if err != nil {
+				return nil, err
+			}
+			f.m.expect(1, 0)
+			f.m.done(n, size)
+		}
+		if missing[out] = rest; len(rest) > 0 {
+			short = append(short, out)
+		}
+	}
+	return short, nil
 }
 
 // Pull fetches and then makes the workspace hold what the .dvc files say. What

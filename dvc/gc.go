@@ -212,6 +212,9 @@ func (r *Repo) keepIndex(ctx context.Context, c *cache, ix *index, used map[oid]
 			}
 			if o.oid.isDir() {
 				t, err := r.listing(ctx, c, o)
+				if errors.Is(err, ErrNotCached) && f.repoDeps {
+					continue // it can be fetched again from where it comes from
+				}
 				if err != nil {
 					return fmt.Errorf("%s of %s: %w", o.path, f.rel, err)
 				}
@@ -228,7 +231,7 @@ func (r *Repo) keepIndex(ctx context.Context, c *cache, ix *index, used map[oid]
 // listing loads a directory's listing, from the remote if the cache lacks it.
 func (r *Repo) listing(ctx context.Context, c *cache, o *out) (tree, error) {
 	t, err := c.tree(o.oid)
-	if !errors.Is(err, ErrNotCached) {
+	if !errors.Is(err, ErrNotCached) || o.file.repoDeps { // dvc pushes no data of other repositories
 		return t, err
 	}
 	far, e := r.openPlace(ctx, &mover{}, o.remote)

@@ -15,6 +15,8 @@ import (
 type index struct {
 	files []*dvcFile
 	outs  map[string]*out // by path
+
+	ignore *ignoreFiles // of a revision
 }
 
 // index walks the workspace as dvc does: not into ignored directories, tracked

@@ -52,14 +52,14 @@ func TestRemotesAreReadAndWritten(t *testing.T) {
 	require.NoError(t, r.AddRemote(bg(t), "New", "store", dvc.AddRemoteOptions{Default: true}))
 	require.Equal(t, "# mine\n[core]\n    analytics = false\n    remote = new\n['remote \"Old\"']\n    url = ../old # here\n['remote \"new\"']\n    url = ../store\n", read(t, dir, ".dvc/config"))
 	require.ErrorIs(t, r.AddRemote(bg(t), "old", "x", dvc.AddRemoteOptions{}), mlops.ErrAlreadyExists)
-	require.ErrorIs(t, r.AddRemote(bg(t), "p", "https://u:pw@h/x", dvc.AddRemoteOptions{}), mlops.ErrInvalid)
-	require.NoError(t, r.AddRemote(bg(t), "p", "https://u:pw@h/x", dvc.AddRemoteOptions{Local: true}))
+	require.ErrorIs(t, r.AddRemote(bg(t), "p", "webdavs://u:pw@h/x", dvc.AddRemoteOptions{}), mlops.ErrInvalid)
+	require.NoError(t, r.AddRemote(bg(t), "p", "webdavs://u:pw@h/x", dvc.AddRemoteOptions{Local: true}))
 	all, err := r.Remotes()
 	require.NoError(t, err)
 	require.Equal(t, []dvc.Remote{
 		{Name: "new", URL: filepath.Join(dir, "store"), Level: "repo", Default: true},
 		{Name: "old", URL: filepath.Join(dir, "old"), Level: "repo"},
-		{Name: "p", URL: "https://u@h/x", Level: "local"},
+		{Name: "p", URL: "webdavs://u@h/x", Level: "local"},
 	}, all)
 	_, err = r.Push(bg(t), dvc.PushOptions{})
 	require.NoError(t, err)

@@ -78,7 +78,7 @@ func (h *history) index(ctx context.Context, rev string) (*index, error) {
 			di.texts[parent(rel)] = text(rel)
 		}
 	}
-	ix := &index{outs: map[string]*out{}}
+	ix := &index{outs: map[string]*out{}, ignore: di}
 	for _, rel := range order {
 		base := path.Base(rel)
 		if base == ".dvcignore" || base == "dvc.lock" || di.ignored(rel, false) || inAny(rel, foreign) {

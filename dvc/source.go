@@ -5,10 +5,14 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/mlops-integration/mlops"
 )
@@ -33,12 +37,16 @@ type Source struct {
 	r   *Repo
 	ix  *index
 	dir string
+
+	blobs []gitFile // filled by [Source.files]
 }
 
 // foreign is what a repository that was cloned to be read differs in.
 type foreign struct {
 	trust  bool
 	config string // .dvc of the original, which relative paths start from; "" for a URL
+	near   *cache // of the original, where it is a directory
+	depth  int    // of sources that import from sources
 }
 
 // OpenSource clones a git repository, an URL or a directory, to read its data.
@@ -48,8 +56,13 @@ type foreign struct {
 // The error matches [mlops.ErrNotFound] if there is no such repository or
 // revision, or if DVC is not used there.
 func OpenSource(ctx context.Context, url string, o SourceOptions) (*Source, error) {
-	if url == "" || strings.HasPrefix(url, "-") {
-		return nil, fail(mlops.ErrInvalid, "git repository %q", url)
+	return openSource(ctx, url, o, false)
+}
+
+// openSource is OpenSource; with plain, DVC need not be used there.
+func openSource(ctx context.Context, url string, o SourceOptions, plain bool) (*Source, error) {
+	if err := checkGitURL(url); err != nil {
+		return nil, err
 	}
 	local := ""
 	if fi, err := os.Stat(url); err == nil && fi.IsDir() {
@@ -63,27 +76,70 @@ func OpenSource(ctx context.Context, url string, o SourceOptions) (*Source, erro
 		return nil, err
 	}
 	s := &Source{dir: tmp}
-	if err := s.open(ctx, url, local, o); err != nil {
+	if err := s.open(ctx, url, local, o, plain); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
 }
 
-func (s *Source) open(ctx context.Context, url, local string, o SourceOptions) error {
+// gitHelper is how git is told to run another program for a URL.
+var gitHelper = regexp.MustCompile(`^[A-Za-z0-9+.-]+::`)
+
+// checkGitURL refuses what git would take for an option or for a command.
+func checkGitURL(url string) error {
+	if url == "" || strings.HasPrefix(url, "-") || strings.ContainsFunc(url, unicode.IsControl) || gitHelper.MatchString(url) {
+		return fail(mlops.ErrInvalid, "git repository %q; want a folder, or an https://, ssh:// or git:// URL", redact(url))
+	}
+	if m := urlScheme.FindString(url); m != "" && !slices.Contains(gitSchemes, strings.ToLower(strings.TrimSuffix(m, "://"))) {
+		return fail(mlops.ErrInvalid, "git repository %s: %s is not fetched from", publicURL(url), m)
+	}
+	return nil
+}
+
+var gitSchemes = []string{"file", "git", "http", "https", "ssh"}
+
+// publicURL is a git URL that may be printed. The user's name goes as well,
+// which is a token where a password is not asked for.
+func publicURL(s string) string {
+	if !urlScheme.MatchString(s) {
+		return s
+	}
+	u, err := url.Parse(s)
+	if err != nil {
+		return urlScheme.FindString(s) + mlops.Redacted
+	}
+	if u.User != nil && u.Scheme != "ssh" {
+		u.User = nil
+	}
+	return redact(u.String())
+}
+
+// gitRemote runs git for a URL of elsewhere, by known protocols alone and
+// without asking for a password.
+func gitRemote(ctx context.Context, url string, args ...string) ([]byte, error) {
+	cmd := exec.CommandContext(ctx, "git", args...)
+	cmd.Env = append(os.Environ(), "GIT_TERMINAL_PROMPT=0", "GIT_ALLOW_PROTOCOL="+strings.Join(gitSchemes, ":"))
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		said := strings.ReplaceAll(strings.Join(strings.Fields(stderr.String()), " "), url, publicURL(url))
+		return nil, fail(mlops.ErrNotFound, "git %s %s: %s", args[0], publicURL(url), said)
+	}
+	return out, nil
+}
+
+func (s *Source) open(ctx context.Context, url, local string, o SourceOptions, plain bool) error {
 	root, err := filepath.EvalSymlinks(s.dir)
 	if err != nil {
 		return err
 	}
 	root = filepath.Join(root, "src")
-	cmd := exec.CommandContext(ctx, "git", "clone", "-q", "--no-checkout", "--", url, root)
-	cmd.Env = append(os.Environ(), "GIT_TERMINAL_PROMPT=0")
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	if err := cmd.Run(); err != nil {
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		return fail(mlops.ErrNotFound, "git clone %s: %s", redact(url), strings.ReplaceAll(strings.Join(strings.Fields(stderr.String()), " "), url, redact(url)))
+	if _, err := gitRemote(ctx, url, "clone", "-q", "--no-checkout", "--", url, root); err != nil {
+		return err
 	}
 	s.r = newRepo(root, root, nil)
 	s.r.foreign = &foreign{trust: o.Trust}
@@ -92,12 +148,20 @@ func (s *Source) open(ctx context.Context, url, local string, o SourceOptions) e
 			break
 		}
 	}
+	if err != nil && isCommit(o.Rev) { // no branch leads there any more
+		if _, e := gitRemote(ctx, url, "-C", root, "fetch", "-q", "origin", o.Rev); e == nil {
+			s.Rev, err = s.r.commit(ctx, o.Rev)
+		}
+	}
+	if errors.Is(err, mlops.ErrNotFound) {
+		return fail(mlops.ErrNotFound, "git repository %s has no revision %s", publicURL(url), orDefault(o.Rev, "HEAD"))
+	}
 	if err != nil {
 		return err
 	}
 	config, err := s.r.git(ctx, "cat-file", "blob", s.Rev+":.dvc/config")
-	if err != nil {
-		return fail(mlops.ErrNotFound, "%s has no .dvc/config at %s: DVC is not used there", redact(url), s.Rev)
+	if err != nil && !plain {
+		return fail(mlops.ErrNotFound, "%s has no .dvc/config at %s: DVC is not used there", publicURL(url), s.Rev)
 	}
 	if err := os.Mkdir(filepath.Join(root, ".dvc"), 0o777); err != nil {
 		return err
@@ -115,6 +179,7 @@ func (s *Source) open(ctx context.Context, url, local string, o SourceOptions) e
 			if c, err = near.cache(); err != nil {
 				return err
 			}
+			s.r.foreign.near = c
 		}
 	}
 	s.fs, err = newFS(ctx, s.r, c, s.ix)

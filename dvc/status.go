@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -18,12 +19,15 @@ const (
 	New        = "new"          // with Cloud: in the cache, not in the remote
 	NotInCache = "not in cache" // the cache lacks the data, or a part of it
 	Missing    = "missing"      // with Cloud: neither in the cache nor in the remote
+
+	UpdateAvailable = "update available" // the repository that it was imported from has gone on
+	ChangedChecksum = "changed checksum" // the file of an import was edited, or never completed
 )
 
 // Change is tracked data that is not as its .dvc file or dvc.lock says.
 type Change struct {
 	DVCFile string // or stage: x.dvc, train, sub/dvc.yaml:train; "" with Cloud
-	Path    string
+	Path    string // "" with ChangedChecksum; with UpdateAvailable what is imported, and from where
 	State   string // one of the constants
 }
 
@@ -47,15 +51,23 @@ func (s Status) MarshalJSON() ([]byte, error) {
 		}
 		return json.Marshal(out)
 	}
-	type stage struct {
-		Outs map[string]string `json:"changed outs"`
-	}
-	out := map[string][]stage{}
+	out := map[string][]any{}
+	groups := map[[2]string]map[string]string{}
 	for _, c := range s.Changes {
-		if out[c.DVCFile] == nil {
-			out[c.DVCFile] = []stage{{Outs: map[string]string{}}}
+		group := "changed outs"
+		switch c.State {
+		case ChangedChecksum:
+			out[c.DVCFile] = append(out[c.DVCFile], c.State)
+			continue
+		case UpdateAvailable:
+			group = "changed deps"
 		}
-		out[c.DVCFile][0].Outs[c.Path] = c.State
+		at := [2]string{c.DVCFile, group}
+		if groups[at] == nil {
+			groups[at] = map[string]string{}
+			out[c.DVCFile] = append(out[c.DVCFile], map[string]map[string]string{group: groups[at]})
+		}
+		groups[at][c.Path] = c.State
 	}
 	return json.Marshal(out)
 }
@@ -67,11 +79,16 @@ type StatusOptions struct {
 	Targets []string // data or .dvc files; none means all
 	Scope   Scope    // what else; data of other commits is only compared with a remote
 	Jobs    int      // requests at once; 0 is the remote's
+
+	// NoUpdates does not ask the repositories that data was imported from
+	// whether they have gone on.
+	NoUpdates bool
 }
 
 // Status compares the workspace with the .dvc files, or the cache with a
 // remote. It reads the files that changed since their hash was last taken, by us
-// or by dvc; a change that keeps size and mtime is seen by its ctime.
+// or by dvc; a change that keeps size and mtime is seen by its ctime. Of
+// repositories that data was imported from it asks for the latest commit.
 func (r *Repo) Status(ctx context.Context, o StatusOptions) (Status, error) {
 	unlock, err := r.lock(ctx)
 	if err != nil {
@@ -90,17 +107,48 @@ func (r *Repo) Status(ctx context.Context, o StatusOptions) (Status, error) {
 		return r.cloudStatus(ctx, c, append(outs, more...), o)
 	}
 	var s Status
+	latest := map[gitSource]string{}
 	// dvc tells the state of the whole output to whom names parts of it.
 	for _, out := range slices.CompactFunc(outs, func(a, b *out) bool { return a.path == b.path }) {
+		f := out.file
+		if d := f.imports; d != nil && d.repo != nil && !o.NoUpdates {
+			moved, err := r.movedOn(ctx, d.repo, latest)
+			if err != nil {
+				return Status{}, fmt.Errorf("dvc: %s: %w", r.show(f.rel), err)
+			}
+			if moved {
+				s.Changes = append(s.Changes, Change{f.at(r), d.String(), UpdateAvailable})
+			}
+		}
 		state, err := r.stateOf(ctx, c, out)
 		if err != nil {
 			return Status{}, err
 		}
 		if state != "" {
-			s.Changes = append(s.Changes, Change{out.file.at(r), r.show(out.path), state})
+			s.Changes = append(s.Changes, Change{f.at(r), r.show(out.path), state})
+		}
+		if f.imports != nil && f.sum != f.stageSum() {
+			s.Changes = append(s.Changes, Change{DVCFile: f.at(r), State: ChangedChecksum})
 		}
 	}
 	return s, nil
+}
+
+// movedOn tells whether a repository has a later commit than an import is of.
+// What was asked before is in latest.
+func (r *Repo) movedOn(ctx context.Context, g *gitSource, latest map[gitSource]string) (bool, error) {
+	if g.lock == "" {
+		return false, nil
+	}
+	at := gitSource{url: g.url, rev: g.rev}
+	if latest[at] == "" {
+		commit, err := r.latest(ctx, g)
+		if err != nil {
+			return false, err
+		}
+		latest[at] = commit
+	}
+	return latest[at] != g.lock, nil
 }
 
 func (r *Repo) stateOf(ctx context.Context, c *cache, o *out) (string, error) {

@@ -148,7 +148,27 @@ func (c *cache) storeBig(ctx context.Context, f *rawfile.File) (oid, int64, erro
 	} else {
 		n, err = copyHash(ctx, tmp, f, h)
 	}
-	o := oid(sumHex(h))
+	return c.settle(ctx, tmp, oid(sumHex(h)), n, err)
+}
+
+// take stores what r delivers under the name that it turns out to have.
+func (c *cache) take(ctx context.Context, r io.Reader) (oid, int64, error) {
+	dir := filepath.Join(c.dir, "files", "md5")
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		return "", 0, err
+	}
+	tmp, err := c.temp(dir)
+	if err != nil {
+		return "", 0, err
+	}
+	h := md5.New()
+	n, err := copyHash(ctx, tmp, r, h)
+	return c.settle(ctx, tmp, oid(sumHex(h)), n, err)
+}
+
+// settle gives a temporary file of n bytes its name, unless there was an error
+// or the cache has the object.
+func (c *cache) settle(ctx context.Context, tmp *rawfile.File, o oid, n int64, err error) (oid, int64, error) {
 	have := false
 	if err == nil {
 		have, err = c.has(ctx, o, n)

@@ -211,6 +211,15 @@ func (m *mover) each(ctx context.Context, p *place, needs []need, move func(ctx 
 	return failed
 }
 
+// done counts an object that was moved.
+func (m *mover) done(n need, bytes int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.t.Objects++
+	m.t.SizeBytes += bytes
+	m.told(n, 1, bytes)
+}
+
 func (m *mover) told(n need, objects int, bytes int64) {
 	m.p.Done += objects
 	m.p.DoneBytes += bytes

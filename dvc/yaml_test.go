@@ -114,6 +114,8 @@ func FuzzDVCFile(f *testing.F) {
 	f.Add("outs:\n- md5: d41d8cd98f00b204e9800998ecf8427e\n  size: 0\n  hash: md5\n  path: a\n")
 	f.Add("wdir: ..\nouts:\n- path: ../../x\n")
 	f.Add("outs: [{path: a, hash: md5}]\nfrozen: true # x\n")
+	f.Add("md5: x\nfrozen: true\ndeps:\n- path: data\n  repo:\n    url: ../x\n    rev_lock: 5e70bb5444b84c85537a2dae58e180fd9fb74d58\nouts:\n- hash: md5\n  path: a\n")
+	f.Add("deps:\n- etag: x\n  size: 1\n  hash: md5\n  path: s3://b/k\n  fs_config:\n    endpointurl: x\nouts:\n- md5: d41d8cd98f00b204e9800998ecf8427e\n  size: 0\n  path: a\n  hash: md5\n")
 	f.Fuzz(func(t *testing.T, text string) {
 		d, err := parseDVCFile("s/x.dvc", []byte(text))
 		if err != nil {
@@ -129,6 +131,18 @@ func FuzzDVCFile(f *testing.F) {
 				if err != nil || len(n.outs) != len(d.outs) {
 					t.Fatalf("%q became %q: %v", text, got, err)
 				}
+			}
+		}
+		if d.imports == nil || d.outs[0].legacy {
+			return
+		}
+		to := *d.imports
+		to.size = 7
+		c := content{oid: oid(strings.Repeat("a", 32)), size: 3, nfiles: -1}
+		if got, err := importText("s/x.dvc", "x", d, &to, c, "", true); err == nil {
+			n, err := parseDVCFile("s/x.dvc", got)
+			if err != nil || n.imports == nil || n.sum != n.stageSum() || n.imports.path != to.path {
+				t.Fatalf("%q became %q: %v", text, got, err)
 			}
 		}
 	})

@@ -17,6 +17,8 @@
 // time. Test binaries disturb neither each other nor the stack of that home:
 // each has a [compose.Stack.Twin] with data, secrets and ports of its own.
 //
+// The servers are processes, with or without a container engine on the machine.
+//
 // Nothing has to be stopped. A guard, which is the test binary once more as the
 // stack's supervisor, sees the end of the test binary, be it a panic or kill -9,
 // stops the servers and deletes their data; it needs some seconds, for which

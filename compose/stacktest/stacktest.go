@@ -130,7 +130,8 @@ func (s *Stack) Env() []string {
 }
 
 // Setenv sets what [Stack.Env] adds in this process, until the test ends: then
-// client.FromProject finds the servers, as it does where a stack runs.
+// client.FromProject finds the servers, as it does where a stack runs. As
+// [testing.T.Setenv], it is not for parallel tests.
 func (s *Stack) Setenv() {
 	s.t.Helper()
 	for _, v := range s.Env()[len(os.Environ()):] {

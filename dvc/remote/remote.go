@@ -45,7 +45,18 @@ type Store interface {
 // Object is what a remote holds under a key.
 type Object struct {
 	Key       string
-	SizeBytes int64
+	SizeBytes int64 // -1 if the remote does not tell
+
+	// ETag changes with the content, as dvc writes it into the .dvc file of an
+	// import; "" where the remote has none, or does not tell it in a list.
+	ETag string
+}
+
+// Stater is a [Store] that can tell about one object.
+type Stater interface {
+	// Stat asks for an object. The error matches [mlops.ErrNotFound] if there
+	// is none.
+	Stat(ctx context.Context, key string) (Object, error)
 }
 
 // Lister is a [Store] that can tell what it holds. HTTP servers cannot.
@@ -91,6 +102,10 @@ type Config struct {
 	URL     string            // as DVC resolves it: a directory's absolute path, or scheme://…
 	Options map[string]string // all keys of the section but url; may hold secrets
 	Limit   *Limit            // of bytes per second; nil is none
+
+	// Exact says that URL names one object, with its query, and not where
+	// objects are kept: any key means that object. HTTP alone knows it.
+	Exact bool
 }
 
 // String leaves out the options, and the URL, which may hold a password.

@@ -242,6 +242,32 @@ func (s *Store) Missing(ctx context.Context, keys []string) ([]string, error) {
 	return out, err
 }
 
+// Stat asks for an object.
+func (s *Store) Stat(ctx context.Context, key string) (remote.Object, error) {
+	b, err := s.blob(key)
+	if err != nil {
+		return remote.Object{}, err
+	}
+	p, err := b.GetProperties(ctx, nil)
+	if err != nil {
+		return remote.Object{}, wrap(ctx, err)
+	}
+	o := remote.Object{Key: key, SizeBytes: -1, ETag: etag(p.ETag)}
+	if p.ContentLength != nil {
+		o.SizeBytes = *p.ContentLength
+	}
+	return o, nil
+}
+
+// etag is an object's as dvc writes it: in quotes. Source:
+// dvc_data/hashfile/meta.py.
+func etag(e *azcore.ETag) string {
+	if e == nil {
+		return ""
+	}
+	return `"` + strings.Trim(string(*e), `"`) + `"`
+}
+
 // Get opens an object. The SDK goes on where a body broke off.
 func (s *Store) Get(ctx context.Context, key string) (io.ReadCloser, error) {
 	b, err := s.blob(key)
@@ -338,6 +364,9 @@ func (s *Store) List(ctx context.Context, prefix string) iter.Seq2[remote.Object
 				key := remote.Object{Key: strings.TrimPrefix(*o.Name, s.prefix)}
 				if o.Properties != nil && o.Properties.ContentLength != nil {
 					key.SizeBytes = *o.Properties.ContentLength
+				}
+				if o.Properties != nil {
+					key.ETag = etag(o.Properties.ETag)
 				}
 				if !yield(key, nil) {
 					return

@@ -19,6 +19,7 @@ package gcs
 import (
 	"context"
 	"crypto/md5"
+	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -191,6 +192,28 @@ func (s *Store) Missing(ctx context.Context, keys []string) ([]string, error) {
 	return out, err
 }
 
+// Stat asks for an object.
+func (s *Store) Stat(ctx context.Context, key string) (remote.Object, error) {
+	o, err := s.object(key)
+	if err != nil {
+		return remote.Object{}, err
+	}
+	a, err := o.Attrs(ctx)
+	if err != nil {
+		return remote.Object{}, wrap(ctx, err)
+	}
+	return remote.Object{Key: key, SizeBytes: a.Size, ETag: etag(a)}, nil
+}
+
+// etag is an object's as dvc writes it: in hex. Source: dvc_data/hashfile/meta.py.
+func etag(a *storage.ObjectAttrs) string {
+	b, err := base64.StdEncoding.DecodeString(a.Etag)
+	if err != nil {
+		return ""
+	}
+	return hex.EncodeToString(b)
+}
+
 // Get opens an object. The SDK goes on where a body broke off.
 func (s *Store) Get(ctx context.Context, key string) (io.ReadCloser, error) {
 	o, err := s.object(key)
@@ -263,7 +286,7 @@ func (s *Store) Put(ctx context.Context, key string, body *io.SectionReader, sum
 func (s *Store) List(ctx context.Context, prefix string) iter.Seq2[remote.Object, error] {
 	return func(yield func(remote.Object, error) bool) {
 		q := &storage.Query{Prefix: s.prefix + prefix}
-		if err := q.SetAttrSelection([]string{"Name", "Size"}); err != nil {
+		if err := q.SetAttrSelection([]string{"Name", "Size", "Etag"}); err != nil {
 			yield(remote.Object{}, err)
 			return
 		}
@@ -277,7 +300,7 @@ func (s *Store) List(ctx context.Context, prefix string) iter.Seq2[remote.Object
 				yield(remote.Object{}, wrap(ctx, err))
 				return
 			}
-			if !strings.HasSuffix(a.Name, "/") && !yield(remote.Object{Key: strings.TrimPrefix(a.Name, s.prefix), SizeBytes: a.Size}, nil) {
+			if !strings.HasSuffix(a.Name, "/") && !yield(remote.Object{Key: strings.TrimPrefix(a.Name, s.prefix), SizeBytes: a.Size, ETag: etag(a)}, nil) {
 				return
 			}
 		}

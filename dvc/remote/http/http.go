@@ -47,6 +47,7 @@ const tries = 5
 type Store struct {
 	client *http.Client
 	base   string // without a slash at its end
+	exact  string // the one object's URL; "" when keys are asked for
 	method string
 	jobs   int
 	idle   time.Duration
@@ -66,8 +67,12 @@ func New(c remote.Config) (*Store, error) {
 	if err := s.login(c, u); err != nil {
 		return nil, err
 	}
+	known := u.User != nil || c.Options["auth"] != "" || c.Options["user"] != "" || c.Options["password"] != ""
 	u.User = nil
 	s.base = strings.TrimSuffix(u.String(), "/")
+	if c.Exact {
+		s.exact = u.String()
+	}
 	if s.jobs, err = c.Int("jobs", 16); err != nil {
 		return nil, err
 	}
@@ -94,6 +99,9 @@ func New(c remote.Config) (*Store, error) {
 		t.TLSClientConfig = &tls.Config{RootCAs: pool}
 	}
 	s.client = &http.Client{Transport: t, CheckRedirect: func(req *http.Request, via []*http.Request) error {
+		if c.Exact && !known && len(via) <= 10 && (req.URL.Scheme == "https" || via[0].URL.Scheme == "http" && req.URL.Scheme == "http") {
+			return nil // there is nothing to keep from other hosts
+		}
 		if len(via) > 5 || req.URL.Host != via[0].URL.Host || req.URL.Scheme != via[0].URL.Scheme || req.Method != via[0].Method {
 			return fmt.Errorf("the server leads to %s://%s, which is not followed", req.URL.Scheme, req.URL.Host)
 		}
@@ -165,12 +173,16 @@ func (s *Store) do(ctx context.Context, method, key string, header http.Header, 
 	for i, p := range parts {
 		parts[i] = url.PathEscape(p)
 	}
+	at := s.base + "/" + strings.Join(parts, "/")
+	if s.exact != "" {
+		at = s.exact
+	}
 	for try := 1; ; try++ {
 		var send io.Reader
 		if body != nil {
 			send = body()
 		}
-		req, err := http.NewRequestWithContext(ctx, method, s.base+"/"+strings.Join(parts, "/"), send)
+		req, err := http.NewRequestWithContext(ctx, method, at, send)
 		if err != nil {
 			return nil, err
 		}

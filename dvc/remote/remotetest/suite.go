@@ -114,6 +114,37 @@ func Conformance(t *testing.T, open func(*testing.T) remote.Store) {
 			require.True(t, slices.Equal(want, missing))
 		}
 	})
+	t.Run("an object tells its size, and by its ETag that it has changed", func(t *testing.T) {
+		s := open(t)
+		st, ok := s.(remote.Stater)
+		if !ok {
+			t.Skip("cannot tell about one object")
+		}
+		_, err := st.Stat(t.Context(), "dir/a")
+		require.ErrorIs(t, err, mlops.ErrNotFound)
+		_, err = st.Stat(t.Context(), "../a")
+		require.ErrorIs(t, err, mlops.ErrInvalid)
+		var tags []string
+		for _, n := range []int{5, 6} {
+			body, sum := Body(uint64(n), n)
+			require.NoError(t, s.Put(t.Context(), "dir/a", body, sum))
+			o, err := st.Stat(t.Context(), "dir/a")
+			require.NoError(t, err)
+			require.Equal(t, int64(n), o.SizeBytes)
+			tags = append(tags, o.ETag)
+			if l, ok := s.(remote.Lister); ok {
+				for listed, err := range l.List(t.Context(), "dir/") {
+					require.NoError(t, err)
+					require.Equal(t, o.ETag, listed.ETag)
+				}
+			}
+		}
+		require.True(t, tags[0] != tags[1] || tags[0] == "", "%v", tags)
+		if _, folders := s.(remote.Lister); folders {
+			_, err = st.Stat(t.Context(), "dir")
+			require.ErrorIs(t, err, mlops.ErrNotFound, "a folder is no object")
+		}
+	})
 	t.Run("many at once do not mix", func(t *testing.T) {
 		s := open(t)
 		g, ctx := errgroup.WithContext(t.Context())

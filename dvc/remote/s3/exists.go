@@ -87,9 +87,7 @@ func (s *Store) ask(ctx context.Context, keys []string) ([]string, error) {
 			if gctx.Err() != nil {
 				return gctx.Err()
 			}
-			_, err := s.s3.HeadObject(gctx, &s3.HeadObjectInput{
-				Bucket: &s.bucket, Key: aws.String(s.prefix + key), SSECustomerAlgorithm: s.extra.alg, SSECustomerKey: s.extra.key, SSECustomerKeyMD5: s.extra.keyMD5,
-			})
+			_, err := s.head(gctx, key)
 			if err = wrap(gctx, "Missing", err); errors.Is(err, mlops.ErrNotFound) {
 				if e, _ := errors.AsType[*mlops.Error](err); e.Code == "NoSuchBucket" {
 					return err
@@ -107,6 +105,26 @@ func (s *Store) ask(ctx context.Context, keys []string) ([]string, error) {
 		err = wrap(ctx, "Missing", ctx.Err())
 	}
 	return out, err
+}
+
+func (s *Store) head(ctx context.Context, key string) (*s3.HeadObjectOutput, error) {
+	return s.s3.HeadObject(ctx, &s3.HeadObjectInput{
+		Bucket: &s.bucket, Key: aws.String(s.prefix + key), SSECustomerAlgorithm: s.extra.alg, SSECustomerKey: s.extra.key, SSECustomerKeyMD5: s.extra.keyMD5,
+	})
+}
+
+// Stat asks for an object.
+//
+// S3 REST: HeadObject
+func (s *Store) Stat(ctx context.Context, key string) (remote.Object, error) {
+	if err := remote.CheckKey(key); err != nil {
+		return remote.Object{}, err
+	}
+	h, err := s.head(ctx, key)
+	if err != nil {
+		return remote.Object{}, wrap(ctx, "Stat", err)
+	}
+	return remote.Object{Key: key, SizeBytes: aws.ToInt64(h.ContentLength), ETag: strings.Trim(aws.ToString(h.ETag), `"`)}, nil
 }
 
 // list looks for keys below base. unknown are those that are cheaper to ask for
@@ -232,7 +250,7 @@ func (s *Store) List(ctx context.Context, prefix string) iter.Seq2[remote.Object
 				if key == "" || strings.HasSuffix(key, "/") {
 					continue // the marker of a folder
 				}
-				if !yield(remote.Object{Key: key, SizeBytes: aws.ToInt64(o.Size)}, nil) {
+				if !yield(remote.Object{Key: key, SizeBytes: aws.ToInt64(o.Size), ETag: strings.Trim(aws.ToString(o.ETag), `"`)}, nil) {
 					return
 				}
 			}

@@ -171,6 +171,22 @@ func (s *Store) Missing(ctx context.Context, keys []string) ([]string, error) {
 	return out, err
 }
 
+// Stat asks for a file.
+func (s *Store) Stat(ctx context.Context, key string) (remote.Object, error) {
+	p, err := s.path(ctx, key)
+	if err != nil {
+		return remote.Object{}, err
+	}
+	fi, err := s.sftp.Stat(p)
+	if err == nil && !fi.Mode().IsRegular() {
+		err = fs.ErrNotExist
+	}
+	if err != nil {
+		return remote.Object{}, wrap(ctx, key, err)
+	}
+	return remote.Object{Key: key, SizeBytes: fi.Size()}, nil
+}
+
 // Get opens an object.
 func (s *Store) Get(ctx context.Context, key string) (io.ReadCloser, error) {
 	p, err := s.path(ctx, key)

@@ -1,0 +1,378 @@
+package dvc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/remote"
+)
+
+// ImportOptions are options of [Repo.Import] and [Repo.ImportURL].
+type ImportOptions struct {
+	Out   string // where to; a directory gets it under its own name. "" is that name here
+	Rev   string // branch, tag or commit that updates follow; of Import alone
+	Force bool   // replace what lies there, and what tracks it
+
+	NoDownload bool // write down what it is, and leave the data for a later pull
+	NoExec     bool // write the .dvc file without looking at what it names
+
+	Remote string      // of the other repository, for Import; "" is its default
+	Config [][2]string // options of the URL's remote, for ImportURL; they are committed
+	Trust  bool        // as in [SourceOptions]
+	Desc   string      // written beside the data's path
+
+	Jobs     int
+	Rate     int64
+	Progress func(Progress)
+}
+
+// Import downloads data of another git repository, tracked there by DVC or by
+// git, and tracks it here with where it came from, as dvc import does. url is a
+// folder or whatever git clones; p is a path there. [Repo.Update] brings it up
+// to date. What is imported is committed there: changes in the work tree of a
+// folder do not count.
+//
+// The error matches [mlops.ErrNotFound] for a repository, revision or path that
+// is not there, [mlops.ErrAlreadyExists] if something lies at the destination,
+// and [mlops.ErrInvalid] for URLs that would run a command or that hold a
+// password, which would be committed.
+func (r *Repo) Import(ctx context.Context, url, p string, o ImportOptions) (Output, error) {
+	if err := checkGitURL(url); err != nil {
+		return Output{}, err
+	}
+	if publicURL(url) != url {
+		return Output{}, fail(mlops.ErrInvalid, "the URL of %s holds credentials, which would be committed; leave them to git's credential helper", publicURL(url))
+	}
+	at, err := sourcePath(p)
+	if err != nil {
+		return Output{}, err
+	}
+	if o.Remote != "" {
+		if err := checkRemoteName(o.Remote); err != nil {
+			return Output{}, err
+		}
+	}
+	name := path.Base(at)
+	if at == "." && o.Out == "" {
+		return Output{}, fail(mlops.ErrInvalid, "the whole of a repository needs a destination (--out)")
+	}
+	return r.bring(ctx, name, o, func(string) (*dep, error) {
+		return &dep{path: p, size: -1, nfiles: -1, repo: &gitSource{url: url, rev: o.Rev, remote: o.Remote}}, nil
+	})
+}
+
+// ImportURL downloads a file or directory from a URL and tracks it with where it
+// came from, as dvc import-url does: a path of this machine, http(s)://, what
+// the linked drivers of remotes open (s3://, gs://, azure://, ssh://), or
+// remote://name/path for what lies in a configured remote. [Repo.Update] fetches
+// it again when its md5, ETag or checksum has changed.
+//
+// The errors are those of [Repo.Import].
+func (r *Repo) ImportURL(ctx context.Context, url string, o ImportOptions) (Output, error) {
+	switch {
+	case url == "" || strings.ContainsAny(url, "\x00\n\r"):
+		return Output{}, fail(mlops.ErrInvalid, "URL %q", redact(url))
+	case redact(url) != url:
+		return Output{}, fail(mlops.ErrInvalid, "%s: the URL holds a password, which would be committed; configure a remote and name remote://…", redact(url))
+	case o.Rev != "":
+		return Output{}, fail(mlops.ErrInvalid, "a URL has no revisions")
+	}
+	for _, f := range o.Config {
+		if kind, known := optionKind(`remote ""`, f[0]); !known || kind == isSecret {
+			return Output{}, fail(mlops.ErrInvalid, "option %s: not one of a remote, or a secret, which would be committed", f[0])
+		}
+	}
+	return r.bring(ctx, urlName(url), o, func(rel string) (*dep, error) {
+		at, err := r.urlFrom(url, path.Dir(rel))
+		return &dep{path: at, size: -1, nfiles: -1, config: o.Config}, err
+	})
+}
+
+// urlName is the last name of a URL's path.
+func urlName(url string) string {
+	if i := strings.Index(url, "://"); i >= 0 {
+		url = url[i+3:]
+		if _, p, ok := strings.Cut(before(before(url, "#"), "?"), "/"); ok {
+			url = p
+		}
+	}
+	return path.Base(path.Clean("/" + filepath.ToSlash(url)))
+}
+
+// urlFrom is a URL as the .dvc file in dir has it: what lies in the repository,
+// or was given by a relative path, is relative to dir.
+func (r *Repo) urlFrom(url, dir string) (string, error) {
+	if remote.Scheme(url) != "" {
+		return url, nil
+	}
+	if i := strings.Index(url, "://"); i >= 0 { // a file:// that dvc reads by its path alone
+		url = url[i+3:]
+	}
+	abs := url
+	if !filepath.IsAbs(url) {
+		abs = filepath.Join(r.base, url)
+	}
+	if in, err := filepath.Rel(r.root, abs); filepath.IsAbs(url) && (err != nil || !filepath.IsLocal(in)) {
+		return url, nil
+	}
+	rel, err := filepath.Rel(r.abs(dir), abs)
+	return filepath.ToSlash(rel), err
+}
+
+// bringing is an import, or the update of one, under way.
+type bringing struct {
+	r    *Repo
+	c    *cache
+	root *os.Root
+	m    *mover
+	o    ImportOptions
+
+	rel string // of the output
+	dep *dep
+	old *dvcFile // that tracks it already; nil for a new one
+}
+
+// bring imports what a dependency names to where the options say.
+func (r *Repo) bring(ctx context.Context, name string, o ImportOptions, from func(rel string) (*dep, error)) (Output, error) {
+	if o.NoExec && o.NoDownload {
+		return Output{}, fail(mlops.ErrInvalid, "no-exec and no-download exclude each other")
+	}
+	unlock, err := r.lock(ctx)
+	if err != nil {
+		return Output{}, err
+	}
+	defer unlock()
+	c, err := r.cache()
+	if err != nil {
+		return Output{}, err
+	}
+	ix, err := r.index()
+	if err != nil {
+		return Output{}, err
+	}
+	root, err := os.OpenRoot(r.root)
+	if err != nil {
+		return Output{}, err
+	}
+	defer root.Close()
+	rel, old, err := r.destination(root, ix, name, o)
+	if err != nil {
+		return Output{}, err
+	}
+	if err := r.notInGit(ctx, []string{rel}); err != nil {
+		return Output{}, err
+	}
+	if err := r.claims(ctx, true, []string{rel}); err != nil {
+		return Output{}, err
+	}
+	d, err := from(rel)
+	if err != nil {
+		return Output{}, err
+	}
+	b := &bringing{r: r, c: c, root: root, m: &mover{jobs: o.Jobs, rate: o.Rate, report: o.Progress}, o: o, rel: rel, dep: d, old: old}
+	return b.run(ctx)
+}
+
+// destination is where the output goes, and the file that tracks it already.
+func (r *Repo) destination(root *os.Root, ix *index, name string, o ImportOptions) (string, *dvcFile, error) {
+	rel, err := r.rel(orDefault(o.Out, name))
+	if err != nil {
+		return "", nil, err
+	}
+	if fi, err := os.Stat(r.abs(rel)); err == nil && fi.IsDir() && o.Out != "" {
+		rel = path.Join(rel, name)
+	}
+	refuse := func(kind error, format string, args ...any) (string, *dvcFile, error) {
+		return "", nil, fail(kind, "%s: "+format, append([]any{r.show(rel)}, args...)...)
+	}
+	base := path.Base(rel)
+	switch why := unsafePath(rel); {
+	case why != "" || rel == "." || within(rel, ".dvc"):
+		return refuse(mlops.ErrInvalid, "%s", orDefault(why, "not a place for data"))
+	case strings.ContainsAny(rel, "\u0085\u2028\u2029"):
+		return refuse(mlops.ErrInvalid, "dvc does not write names with such line breaks readably")
+	case strings.HasSuffix(base, ".dvc") || base == "dvc.yaml" || base == "dvc.lock" || base == ".dvcignore" || base == ".gitignore":
+		return refuse(mlops.ErrInvalid, "a file of DVC or git itself")
+	case newDVCIgnore(r).ignored(rel, false):
+		return refuse(mlops.ErrInvalid, "ignored by .dvcignore")
+	}
+	if err := parentsAreDirs(root, rel); err != nil {
+		return "", nil, err
+	}
+	if fi, err := root.Stat(path.Dir(rel)); err != nil || !fi.IsDir() {
+		return refuse(mlops.ErrNotFound, "the directory %s does not exist", r.show(path.Dir(rel)))
+	}
+	for p, out := range ix.outs {
+		if p != rel && (within(p, rel) || within(rel, p)) {
+			return refuse(mlops.ErrConflict, "overlaps with %s, which %s tracks", r.show(p), out.file.at(r))
+		}
+	}
+	var old *dvcFile
+	if out := ix.outs[rel]; out != nil {
+		if old = out.file; old.stage != "" || old.rel != rel+".dvc" {
+			return refuse(mlops.ErrConflict, "an output of %s", old.at(r))
+		}
+	}
+	_, err = root.Lstat(rel)
+	there := err == nil
+	if _, err := root.Lstat(rel + ".dvc"); err == nil {
+		if there = true; old == nil && o.Force {
+			return refuse(mlops.ErrAlreadyExists, "%s.dvc tracks something else", r.show(rel))
+		}
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return "", nil, err
+	}
+	if there && !o.Force {
+		return refuse(mlops.ErrAlreadyExists, "exists already; use force to replace it (-f)")
+	}
+	return rel, old, nil
+}
+
+// run fetches into the cache, then changes the workspace, then writes the .dvc
+// file. What fails before the second step has changed nothing.
+func (b *bringing) run(ctx context.Context) (Output, error) {
+	got, err := b.fetch(ctx)
+	if err != nil {
+		return Output{}, fmt.Errorf("dvc: import to %s: %w", b.r.show(b.rel), err)
+	}
+	o, err := b.record(ctx, got)
+	if err != nil {
+		return Output{}, fmt.Errorf("dvc: import to %s: %w", b.r.show(b.rel), err)
+	}
+	return o, nil
+}
+
+// fetch fills the dependency, and returns the content: none, if the data is not
+// wanted yet.
+func (b *bringing) fetch(ctx context.Context) (content, error) {
+	none := content{size: -1, nfiles: -1}
+	d := b.dep
+	switch {
+	case b.o.NoExec:
+		return none, nil
+	case d.repo != nil:
+		s, err := b.r.source(ctx, d.repo, d.repo.rev, b.o.Trust)
+		if err != nil {
+			return none, err
+		}
+		defer func() { _ = s.Close() }()
+		d.repo.lock = s.Rev
+		if b.o.NoDownload {
+			files, outs, err := s.within(ctx, path.Clean(d.path))
+			if err == nil && len(files)+len(outs) == 0 {
+				err = fail(mlops.ErrNotFound, "%s is not in the repository at %.12s", d.path, s.Rev)
+			}
+			return none, err
+		}
+		return s.fetch(ctx, b.c, b.m, d.path, d.repo.remote)
+	}
+	from, err := b.r.origin(ctx, d, filepath.Dir(b.r.abs(b.rel)))
+	if err != nil {
+		return none, err
+	}
+	c := b.c
+	if b.o.NoDownload {
+		if c = nil; from.kind != "md5" {
+			return none, from.note(d, none)
+		}
+	}
+	got, err := from.fetch(ctx, c, b.m, b.rel)
+	if err == nil {
+		err = from.note(d, got)
+	}
+	if b.o.NoDownload {
+		got = none
+	}
+	return got, err
+}
+
+// record brings the content into the workspace and writes .gitignore and the
+// .dvc file. When that fails the workspace is as it was, but for what Force let
+// go of.
+func (b *bringing) record(ctx context.Context, got content) (Output, error) {
+	r, rel := b.r, b.rel
+	file := rel + ".dvc"
+	text, err := importText(file, path.Base(rel), b.old, b.dep, got, b.o.Desc, !b.o.NoExec)
+	if err != nil {
+		return Output{}, err
+	}
+	f, err := parseDVCFile(file, text)
+	if err != nil {
+		return Output{}, fmt.Errorf("%s would not be readable: %w", file, err)
+	}
+	if len(f.outs) != 1 || f.outs[0].path != rel || f.outs[0].oid != got.oid || f.imports == nil || !f.imports.same(b.dep) {
+		return Output{}, fail(mlops.ErrUnsupported, "%s: its layout cannot be changed in place", file)
+	}
+	_, err = b.root.Lstat(rel)
+	isNew := errors.Is(err, fs.ErrNotExist)
+	switch {
+	case got.oid != "":
+		err = r.checkout(ctx, b.c, f.outs, CheckoutOptions{Force: b.o.Force}, &b.m.t)
+	case !isNew && !b.o.NoExec:
+		err = b.clear(ctx)
+	default:
+		err = nil
+	}
+	if err == nil {
+		err = r.addGitIgnore(b.root, rel, got.oid.isDir())
+	}
+	if err == nil {
+		err = ctx.Err()
+	}
+	if err == nil {
+		err = writeFile(b.root, file, text)
+	}
+	if err != nil {
+		return Output{}, errors.Join(err, b.undo(context.WithoutCancel(ctx), isNew && got.oid != ""))
+	}
+	out := Output{Path: r.show(rel), DVCFile: r.show(file), Hash: got.oid.String(), SizeBytes: got.size, Files: 1}
+	if got.nfiles >= 0 {
+		out.Files = int(got.nfiles)
+	}
+	return out, nil
+}
+
+// undo takes back what a checkout did that came to no end.
+func (b *bringing) undo(ctx context.Context, isNew bool) error {
+	if isNew {
+		return b.root.RemoveAll(b.rel)
+	}
+	if b.old == nil || b.old.outs[0].oid == "" {
+		return nil
+	}
+	if ok, err := b.c.whole(ctx, b.old.outs[0].oid); !ok || err != nil {
+		return err
+	}
+	err := b.r.checkout(ctx, b.c, b.old.outs, CheckoutOptions{}, new(Transfer))
+	if errors.Is(err, mlops.ErrConflict) {
+		return nil // what lies there is the user's, and was not touched
+	}
+	return err
+}
+
+// clear removes data from the workspace that the cache has, or with Force any.
+func (b *bringing) clear(ctx context.Context) error {
+	have, _, _, err := b.r.scan(ctx, newDVCIgnore(b.r), b.rel, false)
+	if err != nil {
+		return err
+	}
+	for p, f := range have {
+		ok := false
+		if f.oid != "" {
+			if ok, err = b.c.has(ctx, f.oid, f.stamp.size); err != nil {
+				return err
+			}
+		}
+		if !ok && !b.o.Force {
+			return fail(mlops.ErrConflict, "%s holds content that is not in the cache; add it, move it away, or use force", b.r.show(path.Join(b.rel, p)))
+		}
+	}
+	return b.root.RemoveAll(b.rel)
+}

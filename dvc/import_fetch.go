@@ -1,0 +1,174 @@
+package dvc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"github.com/mlops-integration/mlops"
+)
+
+// imports fetches the imports among outputs: data of other repositories, and
+// what was imported without its data. It returns the rest, and the imports that
+// are complete in the cache.
+func (f *fetching) imports(ctx context.Context, outs []*out) (rest, whole []*out) {
+	sources := map[gitSource]*Source{}
+	defer func() {
+		for _, s := range sources {
+			_ = s.Close()
+		}
+	}()
+	for _, o := range outs {
+		d := o.file.imports
+		if d == nil || d.repo == nil && o.oid != "" {
+			if o.oid != "" {
+				rest = append(rest, o)
+			}
+			continue
+		}
+		got, err := f.imported(ctx, o, sources)
+		if err != nil {
+			f.m.mu.Lock()
+			f.m.fail(fmt.Errorf("dvc: %s: %w", f.r.show(o.path), err))
+			f.m.mu.Unlock()
+		}
+		if got != nil {
+			whole = append(whole, got)
+		}
+	}
+	return rest, whole
+}
+
+// imported returns the output with its content in the cache, nil if there is
+// nothing to do or if it failed.
+func (f *fetching) imported(ctx context.Context, o *out, sources map[gitSource]*Source) (*out, error) {
+	d := o.file.imports
+	if d.odd != "" {
+		return nil, fail(mlops.ErrUnsupported, "%s %s", d, d.odd)
+	}
+	known := o.oid
+	if known == "" && !o.legacy && d.repo == nil && d.kind == "md5" && !strings.Contains(d.path, "://") {
+		known, _ = parseOID(d.hash) // the content's own
+	}
+	if known != "" {
+		if ok, err := f.c.whole(ctx, known); err != nil {
+			return nil, err
+		} else if ok {
+			f.m.t.Present++
+			return o.holding(content{oid: known, size: o.size, nfiles: o.nfiles, exec: o.exec}), nil
+		}
+	}
+	if d.repo == nil {
+		if _, err := statPath(f.r.abs(o.path), false); err == nil {
+			return nil, nil // fetched before; its hash is written by update alone
+		}
+		got, err := f.r.fetchURL(ctx, f.c, f.m, o.file, d)
+		if err != nil {
+			return nil, err
+		}
+		return o.holding(got), nil
+	}
+	at := gitSource{url: d.repo.url, rev: orDefault(d.repo.lock, d.repo.rev)}
+	s := sources[at]
+	if s == nil {
+		var err error
+		if s, err = f.r.source(ctx, d.repo, at.rev, false); err != nil {
+			return nil, err
+		}
+		sources[at] = s
+	}
+	got, err := s.fetch(ctx, f.c, f.m, d.path, d.repo.remote)
+	if err != nil {
+		return nil, err
+	}
+	if o.oid != "" && got.oid != o.oid {
+		return nil, fail(mlops.ErrInvalid, "%s is %s at commit %.12s, not %s as %s says; run: mlopsctl dvc update %s", d, got.oid, s.Rev, o.oid, o.file.rel, o.file.rel)
+	}
+	return o.holding(got), nil
+}
+
+// fetchURL fetches what an import-url names, if it still is what it was.
+func (r *Repo) fetchURL(ctx context.Context, c *cache, m *mover, f *dvcFile, d *dep) (content, error) {
+	from, err := r.origin(ctx, d, filepath.Dir(r.abs(f.rel)))
+	if err != nil {
+		return content{}, err
+	}
+	got, err := from.fetch(ctx, c, m, f.outs[0].path)
+	if err != nil {
+		return content{}, err
+	}
+	now := *d
+	if err := from.note(&now, got); err != nil {
+		return content{}, err
+	}
+	if d.hash != "" && now.hash != d.hash {
+		return content{}, fail(mlops.ErrConflict, "%s has changed since it was imported; run: mlopsctl dvc update %s", d, f.rel)
+	}
+	return got, nil
+}
+
+// holding is the output with another content.
+func (o *out) holding(c content) *out {
+	n := *o
+	n.oid, n.size, n.nfiles, n.exec, n.legacy = c.oid, c.size, c.nfiles, c.exec, c.oid.legacy()
+	return &n
+}
+
+// whole tells whether the cache has an object, and of a directory all files.
+func (c *cache) whole(ctx context.Context, o oid) (bool, error) {
+	ok, err := c.has(ctx, o, -1)
+	if !ok || err != nil || !o.isDir() {
+		return ok, err
+	}
+	t, err := c.tree(o)
+	if errors.Is(err, ErrNotCached) || errors.Is(err, mlops.ErrInvalid) {
+		return false, nil
+	}
+	for _, e := range t {
+		if ok, err := c.has(ctx, e.oid, -1); !ok || err != nil {
+			return false, err
+		}
+	}
+	return err == nil, err
+}
+
+// source opens the repository that an import comes from. rev is a revision of
+// it, "" what it has checked out.
+func (r *Repo) source(ctx context.Context, g *gitSource, rev string, trust bool) (*Source, error) {
+	depth := 0
+	if r.foreign != nil {
+		if depth = r.foreign.depth + 1; depth > 8 {
+			return nil, fail(mlops.ErrInvalid, "repositories import from each other without end")
+		}
+		if !r.foreign.trust && isFolder(g.url) {
+			return nil, fail(mlops.ErrForbidden, "the other repository imports from %q, which is a folder of this machine; trust it to use that", g.url)
+		}
+		trust = trust || r.foreign.trust
+	}
+	s, err := openSource(ctx, r.gitURL(g.url), SourceOptions{Rev: rev, Trust: trust}, true)
+	if err == nil {
+		s.r.foreign.depth = depth
+	}
+	return s, err
+}
+
+// isFolder tells a git URL that means a folder here: not https://… and not
+// host:path.
+func isFolder(url string) bool {
+	if urlScheme.MatchString(url) {
+		return strings.HasPrefix(strings.ToLower(url), "file:")
+	}
+	head, _, _ := strings.Cut(url, "/")
+	return !strings.Contains(head, ":")
+}
+
+// gitURL is the URL of a git repository as git takes it: a relative folder
+// starts where the caller is, as with dvc.
+func (r *Repo) gitURL(url string) string {
+	if checkGitURL(url) != nil || !isFolder(url) || urlScheme.MatchString(url) || filepath.IsAbs(url) {
+		return url
+	}
+	return filepath.Join(r.base, filepath.FromSlash(url))
+}

@@ -1,0 +1,229 @@
+package dvc
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/mlops-integration/mlops"
+)
+
+// UpdateOptions are options of [Repo.Update].
+type UpdateOptions struct {
+	Targets    []string // .dvc files of imports, or their data
+	Recursive  bool     // targets are directories: all imports below
+	Rev        string   // branch, tag or commit of the other repository to follow from now on
+	NoDownload bool     // write down what it is now, and take the data away until a pull
+	Force      bool     // replace workspace files whose content is not in the cache
+	Trust      bool     // as in [SourceOptions]
+
+	Jobs     int
+	Rate     int64
+	Progress func(Progress)
+}
+
+// Update brings imports to what their repository or URL has now, as dvc update
+// does, and returns those that it changed. What changed in the workspace since
+// and is not in the cache is not replaced without Force: the error then matches
+// [mlops.ErrConflict].
+func (r *Repo) Update(ctx context.Context, o UpdateOptions) ([]Output, error) {
+	unlock, err := r.lock(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	c, err := r.cache()
+	if err != nil {
+		return nil, err
+	}
+	ix, err := r.index()
+	if err != nil {
+		return nil, err
+	}
+	files, err := r.importTargets(ix, o)
+	if err != nil {
+		return nil, err
+	}
+	root, err := os.OpenRoot(r.root)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	rels := make([]string, len(files))
+	for i, f := range files {
+		rels[i] = f.outs[0].path
+	}
+	if err := r.claims(ctx, true, rels); err != nil {
+		return nil, err
+	}
+	m := &mover{jobs: o.Jobs, rate: o.Rate, report: o.Progress}
+	var done []Output
+	for i, f := range files {
+		d := *f.imports
+		b := &bringing{r: r, c: c, root: root, m: m, rel: rels[i], dep: &d, old: f,
+			o: ImportOptions{NoDownload: o.NoDownload, Force: o.Force, Trust: o.Trust}}
+		out, changed, err := b.update(ctx, o.Rev)
+		if err != nil {
+			return done, fmt.Errorf("dvc: update %s: %w", r.show(f.rel), err)
+		}
+		if changed {
+			done = append(done, out)
+		}
+	}
+	return done, nil
+}
+
+// importTargets are the imports that the options name.
+func (r *Repo) importTargets(ix *index, o UpdateOptions) ([]*dvcFile, error) {
+	var files []*dvcFile
+	for _, name := range o.Targets {
+		if o.Recursive {
+			rel, err := r.rel(name)
+			if err != nil {
+				return nil, err
+			}
+			for _, f := range ix.files {
+				if f.imports != nil && (rel == "." || within(f.rel, rel)) {
+					files = append(files, f)
+				}
+			}
+			continue
+		}
+		outs, err := r.target(ix, name)
+		if err != nil {
+			return nil, err
+		}
+		for _, out := range outs {
+			if out.file.imports == nil {
+				return nil, fail(mlops.ErrInvalid, "%s is not an import", r.show(out.file.rel))
+			}
+			files = append(files, out.file)
+		}
+	}
+	if len(files) == 0 {
+		return nil, fail(mlops.ErrInvalid, "update needs .dvc files of imports")
+	}
+	slices.SortFunc(files, func(a, b *dvcFile) int { return strings.Compare(a.rel, b.rel) })
+	files = slices.Compact(files)
+	for _, f := range files {
+		switch o0 := f.outs[0]; {
+		case f.imports.odd != "":
+			return nil, fail(mlops.ErrUnsupported, "%s %s", r.show(f.rel), f.imports.odd)
+		case o0.odd != "":
+			return nil, fail(mlops.ErrUnsupported, "%s %s", r.show(f.rel), o0.odd)
+		case f.rel != o0.path+".dvc":
+			return nil, fail(mlops.ErrUnsupported, "%s tracks data that is not beside it", r.show(f.rel))
+		case o0.legacy:
+			return nil, fail(mlops.ErrUnsupported, "%s is of dvc 2.x (no hash: md5); import it again with force", r.show(f.rel))
+		case o.Rev != "" && f.imports.repo == nil:
+			return nil, fail(mlops.ErrInvalid, "%s comes from a URL, which has no revisions", r.show(f.rel))
+		}
+	}
+	return files, nil
+}
+
+// update fetches what the source has now. Nothing is done if that is what the
+// .dvc file and the workspace have.
+func (b *bringing) update(ctx context.Context, rev string) (Output, bool, error) {
+	d, old := b.dep, b.old
+	if d.repo != nil {
+		g := *d.repo
+		if d.repo = &g; rev != "" {
+			g.rev = rev
+		}
+		latest, err := b.r.latest(ctx, &g)
+		if err != nil {
+			return Output{}, false, err
+		}
+		if latest == g.lock && g.rev == old.imports.repo.rev {
+			if ok, err := b.current(ctx); ok || err != nil {
+				return Output{}, false, err
+			}
+		}
+	} else if d.kind != "" {
+		same, err := b.unmoved(ctx)
+		if err != nil {
+			return Output{}, false, err
+		}
+		if same {
+			if ok, err := b.current(ctx); ok || err != nil {
+				return Output{}, false, err
+			}
+		}
+	}
+	got, err := b.fetch(ctx)
+	if err != nil {
+		return Output{}, false, err
+	}
+	out, err := b.record(ctx, got)
+	return out, err == nil, err
+}
+
+// current tells whether the .dvc file is right and its data is in the cache and
+// in the workspace.
+func (b *bringing) current(ctx context.Context) (bool, error) {
+	o := b.old.outs[0]
+	if b.old.sum != b.old.stageSum() || o.oid == "" {
+		return false, nil
+	}
+	state, err := b.r.stateOf(ctx, b.c, o)
+	return state == "", err
+}
+
+// unmoved tells whether a URL holds what was imported from there.
+func (b *bringing) unmoved(ctx context.Context) (bool, error) {
+	from, err := b.r.origin(ctx, b.dep, filepath.Dir(b.r.abs(b.rel)))
+	if err != nil {
+		return false, err
+	}
+	now, got := *b.dep, content{}
+	if from.kind == "md5" {
+		if got, err = from.fetch(ctx, nil, &mover{}, b.rel); err != nil {
+			return false, err
+		}
+	}
+	if err := from.note(&now, got); err != nil {
+		return false, err
+	}
+	return now.kind == b.dep.kind && now.hash == b.dep.hash, nil
+}
+
+// latest is the commit that an import would be made at now.
+func (r *Repo) latest(ctx context.Context, g *gitSource) (string, error) {
+	if isCommit(g.rev) {
+		return g.rev, nil
+	}
+	if err := checkGitURL(g.url); err != nil {
+		return "", err
+	}
+	if strings.HasPrefix(g.rev, "-") {
+		return "", fail(mlops.ErrInvalid, "revision %q", g.rev)
+	}
+	want := []string{"HEAD"}
+	if g.rev != "" {
+		want = []string{"refs/tags/" + g.rev + "^{}", "refs/tags/" + g.rev, "refs/heads/" + g.rev, g.rev}
+	}
+	text, err := gitRemote(ctx, r.gitURL(g.url), append([]string{"ls-remote", "-q", "--", r.gitURL(g.url)}, want...)...)
+	if err != nil {
+		return "", err
+	}
+	found := map[string]string{}
+	for line := range strings.Lines(string(text)) {
+		if f := strings.Fields(line); len(f) == 2 && isCommit(f[0]) {
+			found[f[1]] = f[0]
+		}
+	}
+	for _, ref := range want {
+		if c := found[ref]; c != "" {
+			return c, nil
+		}
+	}
+	s, err := r.source(ctx, g, g.rev, false) // part of a commit's name, or main~2
+	if err != nil {
+		return "", err
+	}
+	return s.Rev, s.Close()
+}
