@@ -27,10 +27,11 @@ func (r *Repo) Push(ctx context.Context, o PushOptions) (Transfer, error) {
 		return Transfer{}, err
 	}
 	defer unlock()
-	outs, c, err := r.begin(ctx, o.Targets, false)
+	outs, more, c, err := r.beginScope(ctx, o.Targets, o.Scope, false)
 	if err != nil {
 		return Transfer{}, err
 	}
+	outs = append(outs, more...)
 	outs = slices.DeleteFunc(outs, func(o *out) bool { return !o.push || !o.cache || o.oid == "" || o.file.repoDeps })
 	m := &mover{jobs: o.Jobs, rate: o.Rate, report: o.Progress}
 	places, err := r.open(ctx, m, o.Remote, outs)
