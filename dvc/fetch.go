@@ -16,15 +16,11 @@ import (
 // then matches [mlops.ErrInvalid]. Objects that the remote lacks are an error
 // that matches [mlops.ErrNotFound].
 func (r *Repo) Fetch(ctx context.Context, o FetchOptions) (Transfer, error) {
-	unlock, err := r.lock(ctx)
+	outs, c, unlock, err := r.begin(ctx, o.Targets, false)
 	if err != nil {
 		return Transfer{}, err
 	}
 	defer unlock()
-	outs, c, err := r.begin(ctx, o.Targets, false)
-	if err != nil {
-		return Transfer{}, err
-	}
 	_, t, err := r.fetch(ctx, c, outs, o)
 	return t, err
 }
@@ -196,15 +192,11 @@ func (f *fetching) fromNear(ctx context.Context, outs []*out, missing map[*out][
 // deleted without Force: the error then matches [mlops.ErrConflict], and the
 // workspace is unchanged.
 func (r *Repo) Pull(ctx context.Context, o PullOptions) (Transfer, error) {
-	unlock, err := r.lock(ctx)
+	outs, c, unlock, err := r.begin(ctx, o.Targets, true)
 	if err != nil {
 		return Transfer{}, err
 	}
 	defer unlock()
-	outs, c, err := r.begin(ctx, o.Targets, true)
-	if err != nil {
-		return Transfer{}, err
-	}
 	whole, t, fetchErr := r.fetch(ctx, c, outs, FetchOptions{Remote: o.Remote, Targets: o.Targets, Jobs: o.Jobs, Rate: o.Rate, RunCache: o.RunCache, Progress: o.Progress})
 	if ctx.Err() != nil {
 		return t, fetchErr

@@ -87,15 +87,11 @@ type StatusOptions struct {
 // or by dvc; a change that keeps size and mtime is seen by its ctime. Of
 // repositories that data was imported from it asks for the latest commit.
 func (r *Repo) Status(ctx context.Context, o StatusOptions) (Status, error) {
-	unlock, err := r.lock(ctx)
+	outs, c, unlock, err := r.begin(ctx, o.Targets, false)
 	if err != nil {
 		return Status{}, err
 	}
 	defer unlock()
-	outs, c, err := r.begin(ctx, o.Targets, false)
-	if err != nil {
-		return Status{}, err
-	}
 	if o.Cloud || o.Remote != "" {
 		return r.cloudStatus(ctx, c, outs, o.Remote)
 	}

@@ -269,25 +269,32 @@ func absent(ctx context.Context, s remote.Store, ns []need) ([]need, error) {
 	return out, nil
 }
 
-// begin does what Push, Fetch and Checkout begin with.
-func (r *Repo) begin(ctx context.Context, targets []string, writing bool) ([]*out, *cache, error) {
-	c, err := r.cache()
-	if err != nil {
-		return nil, nil, err
+// begin takes the lock, and finds what the targets name and where their objects
+// lie. With writing it enters the outputs in the rwlock. The caller unlocks.
+func (r *Repo) begin(ctx context.Context, targets []string, writing bool) (outs []*out, c *cache, unlock func(), err error) {
+	if unlock, err = r.lock(ctx); err != nil {
+		return nil, nil, nil, err
+	}
+	defer func() {
+		if err != nil {
+			unlock()
+		}
+	}()
+	if c, err = r.cache(); err != nil {
+		return nil, nil, nil, err
 	}
 	ix, err := r.index()
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
-	outs, err := r.targets(ix, targets)
-	if err != nil {
-		return nil, nil, err
+	if outs, err = r.targets(ix, targets); err != nil {
+		return nil, nil, nil, err
 	}
 	rels := make([]string, len(outs))
 	for i, o := range outs {
 		rels[i] = o.whole()
 	}
-	return outs, c, r.claims(ctx, writing, rels)
+	return outs, c, unlock, r.claims(ctx, writing, rels)
 }
 
 // CheckoutOptions are options of [Repo.Checkout].
@@ -300,15 +307,11 @@ type CheckoutOptions struct {
 // alone. The error matches [ErrNotCached] if something is missing there; see
 // [Repo.Pull] for Force.
 func (r *Repo) Checkout(ctx context.Context, o CheckoutOptions) (Transfer, error) {
-	unlock, err := r.lock(ctx)
+	outs, c, unlock, err := r.begin(ctx, o.Targets, true)
 	if err != nil {
 		return Transfer{}, err
 	}
 	defer unlock()
-	outs, c, err := r.begin(ctx, o.Targets, true)
-	if err != nil {
-		return Transfer{}, err
-	}
 	var t Transfer
 	err = r.checkout(ctx, c, outs, o.Force, &t)
 	return t, err
