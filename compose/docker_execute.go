@@ -78,15 +78,11 @@ func (d *docker) start(ctx context.Context, opt StartOptions) (Status, error) {
 
 // up starts the services and waits, as long as nothing dies again and again.
 func (d *docker) up(ctx context.Context, names []string, timeout time.Duration) error {
-	before := map[string]int{}
-	_, all, err := d.observe(ctx)
+	before, err := d.deaths(ctx)
 	if err != nil {
 		return err
 	}
-	for _, c := range all {
-		before[c.ID] = c.RestartCount
-	}
-	args := []string{"up", "--detach", "--no-build", "--wait", "--wait-timeout", strconv.Itoa(int(timeout.Seconds()))}
+	var args []string
 	for _, name := range scalable {
 		if n, ok := d.record.Scale[name]; ok && slices.Contains(names, name) {
 			args = append(args, "--scale", fmt.Sprintf("%s=%d", name, n))
@@ -98,7 +94,21 @@ func (d *docker) up(ctx context.Context, names []string, timeout time.Duration) 
 		defer close(watched)
 		d.watch(work, cancel, names, before)
 	}()
-	_, err = d.compose(work, nil, slices.Concat(args, names)...)
+	// Compose gives up at the first death of a container, although the engine
+	// starts it again: Ray's nodes end when a busy machine lets them wait 30 s.
+	until := time.Now().Add(timeout)
+	for last := before; ; {
+		left := max(1, int(time.Until(until).Round(time.Second).Seconds()))
+		_, err = d.compose(work, nil, slices.Concat([]string{"up", "--detach", "--no-build", "--wait", "--wait-timeout", strconv.Itoa(left)}, args, names)...)
+		if err == nil || work.Err() != nil || time.Now().After(until) {
+			break
+		}
+		now, looked := d.deaths(work)
+		if looked != nil || !more(now, last) {
+			break
+		}
+		last = now
+	}
 	cancel(nil)
 	<-watched
 	if err == nil || ctx.Err() != nil {
@@ -108,6 +118,26 @@ func (d *docker) up(ctx context.Context, names []string, timeout time.Duration) 
 		return dying
 	}
 	return d.blame(ctx, names, err)
+}
+
+// deaths are how often each container of this stack was started again.
+func (d *docker) deaths(ctx context.Context) (map[string]int, error) {
+	_, all, err := d.observe(ctx)
+	n := map[string]int{}
+	for _, c := range all {
+		n[c.ID] = c.RestartCount
+	}
+	return n, err
+}
+
+// more reports whether one of the counts has grown.
+func more(now, last map[string]int) bool {
+	for id, n := range now {
+		if n > last[id] {
+			return true
+		}
+	}
+	return false
 }
 
 // watch tells how the containers come up, and ends the start that cannot

@@ -258,6 +258,26 @@ func TestAStartEndsWhenAContainerDiesAgainAndAgain(t *testing.T) {
 	require.ErrorIs(t, err, mlops.ErrUnavailable)
 }
 
+func TestAStartOutlivesADeathThatTheEngineMends(t *testing.T) {
+	e := engineOf(t)
+	s := dockerStack(t)
+	all := recorded(t)
+	e.containers(t, all)
+	for _, c := range all {
+		if strings.HasSuffix(c["Name"].(string), "redis-1") {
+			c["RestartCount"] = 1
+		}
+	}
+	b, err := json.Marshal(all)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(e.dir, "again.json"), b, 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(e.dir, "up"), []byte("[ -e again.json ] || exit 0\nmv again.json inspect.json\necho 'container exited (1)' >&2\nexit 1\n"), 0o600))
+	st, err := s.Start(t.Context(), StartOptions{Services: []string{"redis"}})
+	require.NoError(t, err)
+	require.Equal(t, Ready, of(st, "redis").State)
+	require.Equal(t, 2, strings.Count(e.calls(t), " up --detach"))
+}
+
 func TestAStartThatFailsNamesTheServiceAndStopsWhatItStarted(t *testing.T) {
 	e := engineOf(t)
 	s := dockerStack(t)

@@ -44,6 +44,12 @@ func (s *Stack) Env(context.Context) ([]Var, error) {
 		if err := login(e, "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"); err != nil {
 			return nil, err
 		}
+		if st.Runtime == DockerRuntime {
+			// MLflow's client would take signed addresses of the S3 store, which
+			// hold between containers only, and wait for them for minutes.
+			add("MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD", "false")
+			add("MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD", "false")
+		}
 	}
 	if e, ok := st.Endpoints[stackfile.Airflow]; ok {
 		add("MLOPS_AIRFLOW_URL", e.URL)

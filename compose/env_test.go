@@ -49,6 +49,12 @@ func TestEnvSpeaksTheUpstreamToolsOwnVariables(t *testing.T) {
 	}, got)
 	require.Equal(t, []string{"MLFLOW_TRACKING_PASSWORD", "MLOPS_AIRFLOW_PASSWORD", "MLOPS_EVIDENTLY_SECRET", "AWS_SECRET_ACCESS_KEY"}, secrets, "these a caller must not show")
 
+	stack.Runtime = DockerRuntime
+	require.NoError(t, stackfile.Write(stack))
+	vars, err = s.Env(t.Context())
+	require.NoError(t, err)
+	require.Contains(t, vars, Var{Name: "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD", Value: "false"}, "Python waits for a store that only containers reach")
+
 	for name, e := range stack.Endpoints {
 		if name == stackfile.Ray || e.SecretFile == "" {
 			continue

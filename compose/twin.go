@@ -89,5 +89,8 @@ func (s *Stack) discard(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if p, err := socketPath(s.home); err == nil && filepath.Base(p) == "s" { // of a supervisor that was killed
+		_ = os.RemoveAll(filepath.Dir(p))
+	}
 	return errors.Join(os.RemoveAll(root), os.RemoveAll(rayFolder(s.home)), os.RemoveAll(s.home))
 }

@@ -3,6 +3,7 @@ package compose
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -39,6 +40,22 @@ func TestATwinSharesWhatIsInstalledAndNothingElse(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, of(mine, "app").PID, of(st, "app").PID, "the original was touched")
 	require.Equal(t, Healthy, st.State)
+}
+
+func TestOfATwinWhoseSupervisorWasKilledNothingIsLeft(t *testing.T) {
+	s := stackOf(t, fake{Name: "app", Port: freePort(t)})
+	twin, err := s.Twin(filepath.Join(t.TempDir(), strings.Repeat("long", 30)))
+	require.NoError(t, err)
+	st := start(t, twin)
+	socket, err := socketPath(twin.home)
+	require.NoError(t, err)
+	require.False(t, strings.HasPrefix(socket, twin.home), "the home is not too long for a socket")
+	kill(t, st.Supervisor.PID)
+	eventually(t, "the supervisor is dead", func() bool { _, err := inspect(st.Supervisor.PID); return err != nil })
+	require.NoError(t, twin.Destroy(t.Context()))
+	require.True(t, gone(twin.home))
+	require.True(t, gone(filepath.Dir(socket)), "the socket's folder is left")
+	require.Empty(t, listeners(of(st, "app").Ports["http"]))
 }
 
 func TestOnlyATwinIsDestroyedWithItsHome(t *testing.T) {

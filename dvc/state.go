@@ -120,9 +120,15 @@ type state struct {
 	new     map[string]*known // of this call; nil for what is not known any more
 	scanned map[string]bool   // directories that were looked up whole
 	learned []learned         // for dvc's database
+	telling bool              // a batch of it is on its way there
+	teller  sync.WaitGroup
+	dvc     *dvcState // opened by the first batch; nil if that failed
 
 	temps temps // of the call
 }
+
+// tellAt is how much is learned before dvc is told, beside the work.
+const tellAt = 4000
 
 // learned is a hash that dvc may want to know.
 type learned struct {
@@ -181,13 +187,18 @@ func decodeState(b []byte) map[string]*known {
 	}
 	b = b[len(stateMagic):n]
 	all := make(map[string]*known, len(b)/(stateFixed+32))
+	slab := make([]known, 0, len(b)/(stateFixed+32)+1)
 	for len(b) >= stateFixed {
 		end := stateFixed + int(binary.LittleEndian.Uint16(b))
 		if len(b) < end || b[2] > 1 {
 			break
 		}
 		num := func(i int) uint64 { return binary.LittleEndian.Uint64(b[19+8*i:]) }
-		k := &known{oid: oid(hex.EncodeToString(b[3:19])).as(b[2] == 1)}
+		if len(slab) == cap(slab) {
+			slab = make([]known, 0, 1024)
+		}
+		slab = append(slab, known{oid: oid(hex.EncodeToString(b[3:19])).as(b[2] == 1)})
+		k := &slab[len(slab)-1]
 		k.ino, k.size, k.mtime, k.ctime = num(0), int64(num(1)), int64(num(2)), int64(num(3))
 		all[string(b[stateFixed:end])] = k
 		b = b[end:]
@@ -280,16 +291,40 @@ func (s *state) note(rel string, o oid, now stamp, safe bool) {
 	defer s.mu.Unlock()
 	k := known{stamp: now, oid: o}
 	s.learned = append(s.learned, learned{rel, k})
+	if len(s.learned) >= tellAt && !s.telling {
+		s.tell()
+	}
 	s.new[rel] = nil
 	if safe {
 		s.new[rel] = &k
 	}
 }
 
-// save writes what this call learned, and tells dvc.
+// tell writes what was learned into dvc's database, in the background. The
+// caller holds mu, and nothing is being told.
+func (s *state) tell() {
+	batch := s.learned
+	s.learned, s.telling = make([]learned, 0, tellAt), true
+	s.teller.Go(func() {
+		if s.dvc == nil {
+			s.dvc, _ = s.r.openDVCState(true)
+		}
+		if s.dvc != nil {
+			_ = s.dvc.tell(s.r.root, batch)
+		}
+		s.mu.Lock()
+		s.telling = false
+		s.mu.Unlock()
+	})
+}
+
+// save writes what this call learned, and tells dvc, one beside the other.
 func (s *state) save() {
+	s.teller.Wait()
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	if len(s.learned) > 0 {
+		s.tell()
+	}
 	if len(s.new) > 0 {
 		s.load()
 		for rel, k := range s.old {
@@ -304,8 +339,11 @@ func (s *state) save() {
 		}
 		_ = s.write()
 	}
-	if len(s.learned) > 0 {
-		s.r.tellDVC(s.learned)
+	s.mu.Unlock()
+	s.teller.Wait()
+	if s.dvc != nil {
+		_ = s.dvc.close()
+		s.dvc = nil
 	}
 }
 

@@ -140,16 +140,6 @@ func (r *Repo) askDVC(ctx context.Context, files map[string]stamp) map[string]oi
 	return known
 }
 
-// tellDVC writes what was learned into dvc's database.
-func (r *Repo) tellDVC(all []learned) {
-	d, err := r.openDVCState(true)
-	if err != nil {
-		return
-	}
-	defer d.close()
-	_ = d.tell(r.root, all)
-}
-
 // openDVCState opens dvc's database; with create it makes it as dvc would. It
 // is left alone when it belongs to somebody else: the folder above is open to
 // all users of the machine.
