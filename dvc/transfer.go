@@ -272,12 +272,13 @@ func absent(ctx context.Context, s remote.Store, ns []need) ([]need, error) {
 // begin takes the lock, and finds what the targets name and where their objects
 // lie. With writing it enters the outputs in the rwlock. The caller unlocks.
 func (r *Repo) begin(ctx context.Context, targets []string, writing bool) (outs []*out, c *cache, unlock func(), err error) {
-	if unlock, err = r.lock(ctx); err != nil {
+	held, err := r.lock(ctx)
+	if err != nil {
 		return nil, nil, nil, err
 	}
 	defer func() {
 		if err != nil {
-			unlock()
+			held()
 		}
 	}()
 	if c, err = r.cache(); err != nil {
@@ -294,7 +295,7 @@ func (r *Repo) begin(ctx context.Context, targets []string, writing bool) (outs 
 	for i, o := range outs {
 		rels[i] = o.whole()
 	}
-	return outs, c, unlock, r.claims(ctx, writing, rels)
+	return outs, c, held, r.claims(ctx, writing, rels)
 }
 
 // CheckoutOptions are options of [Repo.Checkout].
