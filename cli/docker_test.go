@@ -69,16 +69,11 @@ func dockerSuiteOf(t *testing.T, variable string) *dockerSuite {
 
 func (s *dockerSuite) parts(t *testing.T, parts []part) {
 	t.Helper()
-	t.Cleanup(func() {
-		if t.Failed() {
-			out, _, _ := run(t, "mlopsctl", "status")
-			t.Log(out)
-		}
-	})
 	for _, p := range parts {
 		began := time.Now()
 		if !t.Run(p.name, p.run) {
-			t.Fatal("the parts after this one build on it")
+			out, _, _ := run(t, "mlopsctl", "status")
+			t.Fatal("the parts after this one build on it\n" + out)
 		}
 		t.Logf("%s: %.0f s", p.name, time.Since(began).Seconds())
 	}

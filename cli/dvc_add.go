@@ -31,13 +31,17 @@ func dvcAddVerb(e *env, name string) *cli.Command {
 		ArgsUsage: "<path>...",
 		Description: `   mlopsctl ` + verb(name) + ` data/train.parquet
    git add data/train.parquet.dvc data/.gitignore`,
-		Flags: []cli.Flag{globFlag()},
+		Flags: []cli.Flag{
+			globFlag(),
+			&cli.BoolFlag{Name: "no-commit", Usage: "leave the cache as it is; a later add or commit fills it"},
+			&cli.BoolFlag{Name: "no-relink", Usage: "leave the files as they are, whatever cache.type says"},
+		},
 		Action: e.inRepo(func(c *cli.Context, r *dvc.Repo) error {
 			paths, err := operands(c)
 			if err != nil {
 				return err
 			}
-			out, err := r.Add(c.Context, paths...)
+			out, err := r.AddWith(c.Context, dvc.AddOptions{NoCommit: c.Bool("no-commit"), NoRelink: c.Bool("no-relink")}, paths...)
 			if err != nil {
 				return err
 			}

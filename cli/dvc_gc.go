@@ -34,6 +34,8 @@ func dvcGCVerb(e *env) *cli.Command {
 			&listFlag{&cli.StringSliceFlag{Name: "projects", Aliases: []string{"p"}, Usage: "`folders` of the other repositories that share the cache"}},
 			&cli.BoolFlag{Name: "cloud", Aliases: []string{"c"}, Usage: "in the remote, too"},
 			remoteFlag(), jobsFlag(),
+			&cli.BoolFlag{Name: "not-in-remote", Usage: "of what is needed keep only what the remote does not have"},
+			&cli.BoolFlag{Name: "skip-failed", Usage: "pass over commits whose .dvc files cannot be read, and keep nothing for them"},
 			&cli.BoolFlag{Name: "yes", Aliases: []string{"force", "f"}, Usage: "act"},
 			&cli.BoolFlag{Name: "dry", Usage: "only tell, whatever else is given"},
 			&cli.DurationFlag{Name: "grace", Value: dvc.DefaultGrace, Usage: "how `long` the trash keeps objects"},
@@ -55,14 +57,18 @@ func (e *env) gc(c *cli.Context, r *dvc.Repo) error {
 		t, err := r.RestoreTrash(c.Context)
 		return errors.Join(err, e.trashed("restored", t))
 	}
-	if c.String("remote") != "" && !c.Bool("cloud") {
-		return usagef("--remote goes with --cloud")
+	switch cloud, keep := c.Bool("cloud"), c.Bool("not-in-remote"); {
+	case cloud && keep:
+		return usagef("only one of --cloud and --not-in-remote")
+	case c.String("remote") != "" && !cloud && !keep:
+		return usagef("--remote goes with --cloud or --not-in-remote")
 	}
 	m := e.meter("gc")
 	o := dvc.GCOptions{
 		Workspace: c.Bool("workspace"), Revs: c.StringSlice("rev"), Num: c.Int("num"),
 		AllBranches: c.Bool("all-branches"), AllTags: c.Bool("all-tags"), AllCommits: c.Bool("all-commits"), AllExperiments: c.Bool("all-experiments"),
 		Projects: c.StringSlice("projects"), Cloud: c.Bool("cloud"), Remote: c.String("remote"),
+		NotInRemote: c.Bool("not-in-remote"), SkipFailed: c.Bool("skip-failed"),
 		Yes: c.Bool("yes") && !c.Bool("dry"), Grace: c.Duration("grace"), Progress: m.report,
 	}
 	if d := c.Timestamp("date"); d != nil {

@@ -41,6 +41,7 @@ func dvcListVerb(e *env) *cli.Command {
    Without --rev the commit is the one that is checked out.`,
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "recursive", Aliases: []string{"R"}, Usage: "list the files in directories"},
+			&cli.IntFlag{Name: "level", Aliases: []string{"L"}, Usage: "with --recursive, how `deep`"},
 			&cli.BoolFlag{Name: "dvc-only", Usage: "leave out what git tracks"},
 			&cli.StringFlag{Name: "rev", Usage: "git `commit`, branch or tag"},
 			&cli.BoolFlag{Name: "size", Usage: "show sizes"},
@@ -52,7 +53,7 @@ func dvcListVerb(e *env) *cli.Command {
 				return err
 			}
 			defer func() { err = errors.Join(err, src.Close()) }()
-			all, err := src.List(c.Context, dvc.ListOptions{Path: c.Args().Get(1), Recursive: c.Bool("recursive"), DVCOnly: c.Bool("dvc-only")})
+			all, err := src.List(c.Context, dvc.ListOptions{Path: c.Args().Get(1), Recursive: c.Bool("recursive"), Level: c.Int("level"), DVCOnly: c.Bool("dvc-only")})
 			if err != nil {
 				return err
 			}

@@ -60,7 +60,11 @@ func (m *meter) report(p dvc.Progress) {
 		}
 	}
 	if m.bar.live {
-		m.bar.set("%s: %d of %d objects, %s, %s/s, %s left", m.verb, p.Done, p.Total, sizeText(p.DoneBytes), sizeText(int64(ev.BytesPerSecond)),
+		size := sizeText(p.DoneBytes)
+		if p.TotalBytes > 0 {
+			size += " of " + sizeText(max(p.TotalBytes, p.DoneBytes))
+		}
+		m.bar.set("%s: %d of %d objects, %s, %s/s, %s left", m.verb, p.Done, p.Total, size, sizeText(int64(ev.BytesPerSecond)),
 			time.Duration(ev.SecondsLeft*float64(time.Second)).Round(time.Second))
 		return
 	}

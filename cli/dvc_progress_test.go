@@ -51,3 +51,14 @@ func TestATransferTellsRateAndTimeLeft(t *testing.T) {
 		})
 	}
 }
+
+func TestATransferTellsHowMuchThereIs(t *testing.T) {
+	var out bytes.Buffer
+	e := newEnv(nil, io.Discard, &out, commands)
+	e.terminal = func(io.Writer) bool { return true }
+	m := e.meter("pull")
+	at := m.begun.Add(2 * time.Second)
+	m.now = func() time.Time { return at }
+	m.report(dvc.Progress{Done: 1, Total: 9, DoneBytes: 1 << 20, TotalBytes: 4 << 20})
+	require.Contains(t, out.String(), "pull: 1 of 9 objects, 1.0 MiB of 4.0 MiB, 512.0 KiB/s, 6s left")
+}

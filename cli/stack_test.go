@@ -2,6 +2,7 @@ package cli_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/hex"
 	"encoding/json"
@@ -60,9 +61,11 @@ func TestStack(t *testing.T) {
 }
 
 type stackSuite struct {
-	home   string
-	before map[string]bool // listeners before a cold start
-	held   []net.Listener
+	home    string
+	before  map[string]bool // listeners before a cold start
+	held    []net.Listener
+	scratch string                                          // the demo's project; empty: where it has it in the process runtime
+	airflow func(t *testing.T, args ...string) (out string) // Airflow's own CLI; nil: the process runtime's
 }
 
 // ctl runs mlopsctl and returns stdout; want is the exit code.
@@ -175,7 +178,7 @@ func (s *stackSuite) judge(t *testing.T, dir string, env []string, venv, program
 
 func (s *stackSuite) judges(t *testing.T) {
 	env := s.env(t)
-	project := filepath.Join(s.home, "demo")
+	project := cmp.Or(s.scratch, filepath.Join(s.home, "demo"))
 
 	t.Run("mlflow loads the champion and predicts", func(t *testing.T) {
 		out := s.judge(t, project, env, "mlflow", "python", "-c", `
@@ -215,7 +218,13 @@ print(f"accuracy {right:.3f}")
 	})
 
 	t.Run("Airflow's own CLI shows the run successful", func(t *testing.T) {
-		out := s.judge(t, project, s.airflowEnv(t, env), "airflow", "airflow", "dags", "list-runs", "breast-cancer.train", "-o", "json")
+		airflow := s.airflow
+		if airflow == nil {
+			airflow = func(t *testing.T, args ...string) string {
+				return s.judge(t, project, s.airflowEnv(t, env), "airflow", "airflow", args...)
+			}
+		}
+		out := airflow(t, "dags", "list-runs", "breast-cancer.train", "-o", "json")
 		var runs []struct{ State string }
 		require.NoError(t, json.Unmarshal([]byte(out[strings.Index(out, "[{"):]), &runs), out)
 		require.GreaterOrEqual(t, len(runs), 2)

@@ -33,7 +33,8 @@ type addition struct {
 	old   tree // listing of out, for a part of it
 	files []dataFile
 
-	adopted []bool // of files: they are objects by now
+	noCommit bool   // the cache is left as it is
+	adopted  []bool // of files: they are objects by now
 
 	tree    tree // new listing, when rel is a directory
 	single  oid  // else its name
@@ -49,6 +50,17 @@ type addition struct {
 // ignored, in git), and [mlops.ErrConflict] for one that overlaps other tracked
 // data or while another program holds the lock.
 func (r *Repo) Add(ctx context.Context, paths ...string) ([]Output, error) {
+	return r.AddWith(ctx, AddOptions{}, paths...)
+}
+
+// AddOptions are options of [Repo.AddWith].
+type AddOptions struct {
+	NoCommit bool // write the .dvc files and leave the cache as it is; [Repo.Commit] or Add fill it
+	NoRelink bool // leave the files in the workspace as they are, whatever cache.type says
+}
+
+// AddWith is [Repo.Add] with options.
+func (r *Repo) AddWith(ctx context.Context, o AddOptions, paths ...string) ([]Output, error) {
 	unlock, err := r.lock(ctx)
 	if err != nil {
 		return nil, err
@@ -58,6 +70,7 @@ func (r *Repo) Add(ctx context.Context, paths ...string) ([]Output, error) {
 	if err != nil {
 		return nil, err
 	}
+	c.apart = o.NoRelink
 	ix, err := r.index()
 	if err != nil {
 		return nil, err
@@ -75,6 +88,7 @@ func (r *Repo) Add(ctx context.Context, paths ...string) ([]Output, error) {
 		if err != nil {
 			return nil, err
 		}
+		a.noCommit = o.NoCommit
 		for _, b := range adds {
 			if within(a.rel, b.rel) || within(b.rel, a.rel) {
 				return nil, fail(mlops.ErrConflict, "%s and %s overlap", a.rel, b.rel)
@@ -103,14 +117,14 @@ func (r *Repo) Add(ctx context.Context, paths ...string) ([]Output, error) {
 		if err != nil {
 			return done, fmt.Errorf("dvc: add %s: %w", r.show(a.rel), err)
 		}
-		o, err := r.record(root, a)
+		out, err := r.record(root, a)
+		if err == nil && !o.NoCommit && !o.NoRelink {
+			err = r.relink(ctx, root, c, a)
+		}
 		if err != nil {
 			return done, fmt.Errorf("dvc: add %s: %w", r.show(a.rel), err)
 		}
-		if err := r.relink(ctx, root, c, a); err != nil {
-			return done, fmt.Errorf("dvc: add %s: %w", r.show(a.rel), err)
-		}
-		done = append(done, o)
+		done = append(done, out)
 	}
 	return done, nil
 }
@@ -269,11 +283,15 @@ func (r *Repo) hashInto(ctx context.Context, c *cache, a *addition) error {
 	err := r.parallel(ctx, len(a.files), func(ctx context.Context, i int) (err error) {
 		f := a.files[i]
 		ok := false
-		if names[i] != "" {
+		if names[i] != "" && a.noCommit {
+			ok = true
+		} else if names[i] != "" {
 			ok, err = c.has(ctx, names[i], f.stamp.size)
 		}
 		if ok {
 			got[i] = hashed{oid: names[i], size: f.stamp.size, mode: f.stamp.mode}
+		} else if err == nil && a.noCommit {
+			got[i], err = r.hashFile(ctx, path.Join(a.rel, f.path), false)
 		} else if err == nil {
 			got[i], err = r.store(ctx, c, path.Join(a.rel, f.path), f.link, hints[path.Join(inner, f.path)])
 		}
@@ -290,7 +308,7 @@ func (r *Repo) hashInto(ctx context.Context, c *cache, a *addition) error {
 			a.tree[i] = treeEntry{a.files[i].path, h.oid}
 		}
 		a.tree.sort()
-		id, err := c.putTree(ctx, a.tree)
+		id, err := a.putTree(ctx, c, a.tree)
 		if err != nil {
 			return err
 		}
@@ -329,14 +347,25 @@ func (r *Repo) hashInto(ctx context.Context, c *cache, a *addition) error {
 	if _, err := decodeTree(string(data)); err != nil {
 		return err
 	}
-	if err := c.put(ctx, id, data); err != nil {
-		return err
+	if !a.noCommit {
+		if err := c.put(ctx, id, data); err != nil {
+			return err
+		}
 	}
 	if id == a.out.oid {
 		total = a.out.size
 	}
 	a.content = content{oid: id, size: total, nfiles: int64(len(whole))}
 	return nil
+}
+
+// putTree stores a listing, or only names it.
+func (a *addition) putTree(ctx context.Context, c *cache, t tree) (oid, error) {
+	if a.noCommit {
+		_, id := t.hash()
+		return id, nil
+	}
+	return c.putTree(ctx, t)
 }
 
 // record writes the .gitignore entry and the .dvc file, in this order.

@@ -27,6 +27,7 @@ type cache struct {
 	dir    string
 	links  []string // link types to the workspace, best first
 	shared bool     // cache.shared = group
+	apart  bool     // no workspace file becomes an object
 	made   sync.Map // directories known to exist
 
 	noClone atomic.Bool // the file system has refused to share blocks

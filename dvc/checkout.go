@@ -26,7 +26,7 @@ type plan struct {
 }
 
 // checkout plans for all outputs, and begins to write when none is refused.
-func (r *Repo) checkout(ctx context.Context, c *cache, outs []*out, force bool, t *Transfer) error {
+func (r *Repo) checkout(ctx context.Context, c *cache, outs []*out, how CheckoutOptions, t *Transfer) error {
 	root, err := os.OpenRoot(r.root)
 	if err != nil {
 		return err
@@ -38,14 +38,17 @@ func (r *Repo) checkout(ctx context.Context, c *cache, outs []*out, force bool, 
 		if !o.cache || o.oid == "" {
 			continue
 		}
-		p, lose, err := r.plan(ctx, root, c, o)
+		p, lose, err := r.plan(ctx, root, c, o, how.Relink)
+		if how.AllowMissing && errors.Is(err, ErrNotCached) {
+			continue
+		}
 		if err != nil {
 			return err
 		}
 		plans = append(plans, p)
 		unsaved = append(unsaved, lose...)
 	}
-	if len(unsaved) > 0 && !force {
+	if len(unsaved) > 0 && !how.Force {
 		slices.Sort(unsaved)
 		n := len(unsaved)
 		if n > 10 {
@@ -69,7 +72,7 @@ func (r *Repo) checkout(ctx context.Context, c *cache, outs []*out, force bool, 
 
 // plan compares an output, or its part, with the workspace. unsaved names the
 // content that would be lost.
-func (r *Repo) plan(ctx context.Context, root *os.Root, c *cache, o *out) (p *plan, unsaved []string, err error) {
+func (r *Repo) plan(ctx context.Context, root *os.Root, c *cache, o *out, relink bool) (p *plan, unsaved []string, err error) {
 	if err := parentsAreDirs(root, o.whole()); err != nil {
 		return nil, nil, err
 	}
@@ -108,7 +111,7 @@ func (r *Repo) plan(ctx context.Context, root *os.Root, c *cache, o *out) (p *pl
 	for _, e := range want {
 		wanted[e.path] = true
 		f, there := have[e.path]
-		if there && f.oid == e.oid {
+		if there && f.oid == e.oid && !(relink && !c.linked(r.abs(path.Join(o.path, e.path)), e.oid)) {
 			p.chmod = p.chmod || o.exec && !f.link && f.stamp.mode&0o100 == 0
 			continue
 		}
@@ -119,7 +122,9 @@ func (r *Repo) plan(ctx context.Context, root *os.Root, c *cache, o *out) (p *pl
 		if !ok {
 			return nil, nil, fmt.Errorf("dvc: %s (%s): %w", r.show(path.Join(o.path, e.path)), e.oid, ErrNotCached)
 		}
-		if there {
+		if there && f.oid == e.oid {
+			p.was[e.path] = f
+		} else if there {
 			if err := lost(e.path, f); err != nil {
 				return nil, nil, err
 			}

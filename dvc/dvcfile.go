@@ -28,6 +28,7 @@ type dvcFile struct {
 	sum      string
 	top      map[string]*yaml.Node // of a .dvc file
 	imports  *dep                  // nil unless it is an import
+	needs    []string              // of a stage: the paths that it depends on, from the root
 }
 
 // out is one output of a .dvc file or stage.

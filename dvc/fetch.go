@@ -16,11 +16,19 @@ import (
 // then matches [mlops.ErrInvalid]. Objects that the remote lacks are an error
 // that matches [mlops.ErrNotFound].
 func (r *Repo) Fetch(ctx context.Context, o FetchOptions) (Transfer, error) {
-	outs, c, unlock, err := r.begin(ctx, o.Targets, false)
+	unlock, err := r.lock(ctx)
 	if err != nil {
 		return Transfer{}, err
 	}
 	defer unlock()
+	outs, more, c, err := r.beginScope(ctx, o.Targets, o.Scope, false)
+	if err != nil {
+		return Transfer{}, err
+	}
+	outs = append(outs, more...)
+	if o.MaxSize > 0 {
+		outs = slices.DeleteFunc(outs, func(out *out) bool { return out.size >= o.MaxSize })
+	}
 	_, t, err := r.fetch(ctx, c, outs, o)
 	return t, err
 }
@@ -36,7 +44,7 @@ type fetching struct {
 
 // fetch returns the outputs that are complete in the cache.
 func (r *Repo) fetch(ctx context.Context, c *cache, outs []*out, o FetchOptions) ([]*out, Transfer, error) {
-	m := &mover{jobs: o.Jobs, rate: o.Rate, report: o.Progress}
+	m := &mover{jobs: o.Jobs, rate: o.Rate, report: o.Progress, lenient: o.lenient}
 	if o.RunCache {
 		if err := r.fetchRuns(ctx, c, m, o.Remote); err != nil {
 			return nil, m.t, err
@@ -192,15 +200,20 @@ func (f *fetching) fromNear(ctx context.Context, outs []*out, missing map[*out][
 // deleted without Force: the error then matches [mlops.ErrConflict], and the
 // workspace is unchanged.
 func (r *Repo) Pull(ctx context.Context, o PullOptions) (Transfer, error) {
-	outs, c, unlock, err := r.begin(ctx, o.Targets, true)
+	unlock, err := r.lock(ctx)
 	if err != nil {
 		return Transfer{}, err
 	}
 	defer unlock()
-	whole, t, fetchErr := r.fetch(ctx, c, outs, FetchOptions{Remote: o.Remote, Targets: o.Targets, Jobs: o.Jobs, Rate: o.Rate, RunCache: o.RunCache, Progress: o.Progress})
+	outs, more, c, err := r.beginScope(ctx, o.Targets, o.Scope, true)
+	if err != nil {
+		return Transfer{}, err
+	}
+	whole, t, fetchErr := r.fetch(ctx, c, append(outs, more...), FetchOptions{Remote: o.Remote, Targets: o.Targets, Jobs: o.Jobs, Rate: o.Rate, RunCache: o.RunCache, Progress: o.Progress, lenient: o.AllowMissing})
 	if ctx.Err() != nil {
 		return t, fetchErr
 	}
-	err = r.checkout(ctx, c, whole, o.Force, &t)
+	whole = slices.DeleteFunc(whole, func(o *out) bool { return slices.Contains(more, o) })
+	err = r.checkout(ctx, c, whole, CheckoutOptions{Force: o.Force}, &t)
 	return t, errors.Join(fetchErr, err)
 }

@@ -33,6 +33,9 @@ type GCOptions struct {
 	Cloud    bool     // collect in a remote, too
 	Remote   string   // its name; "" is the default remote
 
+	NotInRemote bool // keep only what the remote does not have, too; not with Cloud
+	SkipFailed  bool // pass over commits whose .dvc files cannot be read, and keep nothing for them
+
 	Yes      bool          // act; otherwise only tell
 	Grace    time.Duration // how long the trash keeps what it got; 0 is [DefaultGrace]
 	Progress func(Progress)
@@ -76,6 +79,9 @@ func (r *Repo) GC(ctx context.Context, o GCOptions) (GC, error) {
 	if o.Num > 1 && len(o.Revs) == 0 && !o.AllBranches {
 		return GC{}, fail(mlops.ErrInvalid, "gc: a number of commits goes with revisions or branches")
 	}
+	if o.NotInRemote && o.Cloud {
+		return GC{}, fail(mlops.ErrInvalid, "gc: what is not in the remote is kept, or the remote is collected, too; not both")
+	}
 	c, err := r.cache()
 	if err != nil {
 		return GC{}, err
@@ -105,6 +111,11 @@ func (r *Repo) GC(ctx context.Context, o GCOptions) (GC, error) {
 		defer unlock()
 		if err := p.keep(ctx, c, o, used); err != nil {
 			return GC{}, fmt.Errorf("dvc: gc keeps all of %s: %w", p.root, err)
+		}
+	}
+	if o.NotInRemote {
+		if err := r.dropPushed(ctx, o.Remote, used); err != nil {
+			return GC{}, err
 		}
 	}
 	var g GC
@@ -156,12 +167,36 @@ func (r *Repo) keep(ctx context.Context, c *cache, o GCOptions, used map[oid]boo
 	h := r.history()
 	for _, rev := range revs {
 		ix, err := h.index(ctx, rev)
+		if err != nil && o.SkipFailed && ctx.Err() == nil {
+			continue
+		}
 		if err == nil {
 			err = r.keepIndex(ctx, c, ix, used)
 		}
 		if err != nil {
 			return fmt.Errorf("revision %.12s: %w", rev, err)
 		}
+	}
+	return nil
+}
+
+// dropPushed takes out of what is used what a remote has: it can be fetched.
+func (r *Repo) dropPushed(ctx context.Context, name string, used map[oid]bool) error {
+	far, err := r.openPlace(ctx, &mover{}, name)
+	if err != nil {
+		return err
+	}
+	ns := make([]need, 0, len(used))
+	for id := range used {
+		ns = append(ns, need{oid: id})
+	}
+	gone, err := absent(ctx, far, ns)
+	if err != nil {
+		return err
+	}
+	clear(used)
+	for _, n := range gone {
+		used[n.oid] = true
 	}
 	return nil
 }

@@ -331,7 +331,7 @@ func (b *bringing) record(ctx context.Context, got content) (Output, error) {
 	isNew := errors.Is(err, fs.ErrNotExist)
 	switch {
 	case got.oid != "":
-		err = r.checkout(ctx, b.c, f.outs, b.o.Force, &b.m.t)
+		err = r.checkout(ctx, b.c, f.outs, CheckoutOptions{Force: b.o.Force}, &b.m.t)
 	case !isNew && !b.o.NoExec:
 		err = b.clear(ctx)
 	default:
@@ -367,7 +367,7 @@ func (b *bringing) undo(ctx context.Context, isNew bool) error {
 	if ok, err := b.c.whole(ctx, b.old.outs[0].oid); !ok || err != nil {
 		return err
 	}
-	err := b.r.checkout(ctx, b.c, b.old.outs, false, new(Transfer))
+	err := b.r.checkout(ctx, b.c, b.old.outs, CheckoutOptions{}, new(Transfer))
 	if errors.Is(err, mlops.ErrConflict) {
 		return nil // what lies there is the user's, and was not touched
 	}

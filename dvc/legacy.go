@@ -36,7 +36,7 @@ func (r *Repo) keep2x(ctx context.Context, c *cache, a *addition) (done bool, er
 			return false, err
 		}
 		ok, err := c.has(ctx, e.oid, -1)
-		if err == nil && !ok {
+		if err == nil && !ok && !a.noCommit {
 			_, err = c.receive(ctx, e.oid, f)
 		}
 		_ = f.Close()
@@ -48,7 +48,9 @@ func (r *Repo) keep2x(ctx context.Context, c *cache, a *addition) (done bool, er
 	}
 	if a.isDir {
 		a.tree = t
-		err = c.put(ctx, now.oid, listing)
+		if !a.noCommit {
+			err = c.put(ctx, now.oid, listing)
+		}
 	}
 	a.content, a.single = now, now.oid
 	a.adopted = make([]bool, len(a.files))

@@ -17,6 +17,7 @@ type ListOptions struct {
 	Path      string // below it; "" is the whole repository
 	Recursive bool   // files in all directories, and no directories
 	DVCOnly   bool   // leave out what git tracks
+	Level     int    // with Recursive, how deep: directories at that depth are listed, not looked into; 0 is no limit
 }
 
 // ListEntry is what a repository holds at a path. Its JSON is dvc's.
@@ -48,7 +49,11 @@ func (s *Source) List(ctx context.Context, o ListOptions) ([]ListEntry, error) {
 				return
 			}
 		}
-		if head, _, deep := strings.Cut(rel, "/"); deep && !o.Recursive {
+		depth := 1
+		if o.Recursive {
+			depth = o.Level
+		}
+		if head, deep := cutPath(rel, depth); deep {
 			rel = head
 			if _, known := found[rel]; known {
 				return
@@ -66,7 +71,7 @@ func (s *Source) List(ctx context.Context, o ListOptions) ([]ListEntry, error) {
 		for line := range strings.SplitSeq(string(text), "\x00") {
 			info, p, ok := strings.Cut(line, "\t")
 			f := strings.Fields(info)
-			if !ok || len(f) != 4 {
+			if !ok || len(f) != 4 || within(p, ".dvc") { // dvc hides its own
 				continue
 			}
 			e := ListEntry{IsExec: f[0] == "100755"}
@@ -80,7 +85,8 @@ func (s *Source) List(ctx context.Context, o ListOptions) ([]ListEntry, error) {
 		if out.oid == "" || out.odd != "" || !out.cache || at != "." && !within(p, at) && !within(at, p) {
 			continue
 		}
-		if !out.oid.isDir() || !o.Recursive && !within(at, p) {
+		cut := !o.Recursive || o.Level > 0 && strings.Count(path.Join("/", strings.TrimPrefix(p, strings.TrimPrefix(at, "."))), "/") >= o.Level
+		if !out.oid.isDir() || cut && !within(at, p) {
 			add(p, entryOf(out))
 			continue
 		}
@@ -108,6 +114,18 @@ func (s *Source) List(ctx context.Context, o ListOptions) ([]ListEntry, error) {
 	}
 	slices.SortFunc(out, func(a, b ListEntry) int { return cmp.Compare(a.Path, b.Path) })
 	return out, nil
+}
+
+// cutPath returns the first n names of a path, 0 for all, and whether it goes on.
+func cutPath(p string, n int) (head string, deep bool) {
+	for i := range len(p) {
+		if p[i] == '/' {
+			if n--; n == 0 {
+				return p[:i], true
+			}
+		}
+	}
+	return p, false
 }
 
 func entryOf(o *out) ListEntry {

@@ -36,7 +36,7 @@ func TestListShowsWhatGitAndDVCTrack(t *testing.T) {
 	s, err := dvc.OpenSource(bg(t), dir, dvc.SourceOptions{})
 	require.NoError(t, err)
 	defer func() { require.NoError(t, s.Close()) }()
-	require.Equal(t, []string{".dvc/", ".dvcignore", ".gitignore", "a out", "a.dvc", "b out", "b.dvc", "d/ out", "d.dvc", "dvc.lock", "dvc.yaml", "in/", "m.json", "o/ out"}, listed(t, s, dvc.ListOptions{}))
+	require.Equal(t, []string{".dvcignore", ".gitignore", "a out", "a.dvc", "b out", "b.dvc", "d/ out", "d.dvc", "dvc.lock", "dvc.yaml", "in/", "m.json", "o/ out"}, listed(t, s, dvc.ListOptions{}))
 	require.Equal(t, []string{"sub/ out", "x out", "y out"}, listed(t, s, dvc.ListOptions{Path: "d"}))
 	require.Equal(t, []string{"deep/f out"}, listed(t, s, dvc.ListOptions{Path: "in", Recursive: true, DVCOnly: true}))
 	require.Equal(t, []string{"z out"}, listed(t, s, dvc.ListOptions{Path: "d/sub", Recursive: true}))

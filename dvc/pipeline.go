@@ -23,6 +23,7 @@ type pipelineStage struct {
 	Matrix  any            `yaml:"matrix"`
 	Wdir    string         `yaml:"wdir"`
 	Frozen  bool           `yaml:"frozen"`
+	Deps    []any          `yaml:"deps"`
 	Outs    []any          `yaml:"outs"`
 	Metrics []any          `yaml:"metrics"`
 	Plots   []any          `yaml:"plots"`
@@ -123,6 +124,7 @@ func countTo(n int) []string {
 type lockedStage struct {
 	file *dvcFile
 	outs []*yaml.Node
+	deps []string
 }
 
 // parseLock returns the outputs that a dvc.lock holds, by stage.
@@ -152,6 +154,13 @@ func parseLock(rel string, text []byte) (map[string]lockedStage, error) {
 		if s["outs"] != nil {
 			l.outs = s["outs"].Content
 		}
+		if s["deps"] != nil {
+			for _, d := range s["deps"].Content {
+				if m, _ := mapping(d); m["path"] != nil {
+					l.deps = append(l.deps, m["path"].Value)
+				}
+			}
+		}
 		out[name] = l
 	}
 	return out, nil
@@ -165,6 +174,7 @@ func (s *pipelineStage) load(rel, name string, lock lockedStage) (*dvcFile, erro
 		return nil, fail(mlops.ErrUnsupported, "%s: stage %s: wdir is a template", rel, name)
 	}
 	dir := path.Join(path.Dir(rel), wdir)
+	f.needs = s.depsOf(dir, lock)
 	byPath := map[string]*yaml.Node{}
 	for _, n := range lock.outs {
 		m, err := lock.file.mapping(n)

@@ -22,11 +22,16 @@ import (
 // [ErrNotCached] and names them; the rest is pushed all the same, without the
 // listings of directories that are not complete.
 func (r *Repo) Push(ctx context.Context, o PushOptions) (Transfer, error) {
-	outs, c, unlock, err := r.begin(ctx, o.Targets, false)
+	unlock, err := r.lock(ctx)
 	if err != nil {
 		return Transfer{}, err
 	}
 	defer unlock()
+	outs, more, c, err := r.beginScope(ctx, o.Targets, o.Scope, false)
+	if err != nil {
+		return Transfer{}, err
+	}
+	outs = append(outs, more...)
 	outs = slices.DeleteFunc(outs, func(o *out) bool { return !o.push || !o.cache || o.oid == "" || o.file.repoDeps })
 	m := &mover{jobs: o.Jobs, rate: o.Rate, report: o.Progress}
 	places, err := r.open(ctx, m, o.Remote, outs)

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/mlops-integration/mlops"
 	"github.com/mlops-integration/mlops/dvc/remote"
 )
 
@@ -76,6 +77,8 @@ type StatusOptions struct {
 	Cloud   bool     // compare the cache with the remote
 	Remote  string   // name; implies Cloud, as in dvc. "" is the default remote
 	Targets []string // data or .dvc files; none means all
+	Scope   Scope    // what else; data of other commits is only compared with a remote
+	Jobs    int      // requests at once; 0 is the remote's
 
 	// NoUpdates does not ask the repositories that data was imported from
 	// whether they have gone on.
@@ -87,13 +90,21 @@ type StatusOptions struct {
 // or by dvc; a change that keeps size and mtime is seen by its ctime. Of
 // repositories that data was imported from it asks for the latest commit.
 func (r *Repo) Status(ctx context.Context, o StatusOptions) (Status, error) {
-	outs, c, unlock, err := r.begin(ctx, o.Targets, false)
+	unlock, err := r.lock(ctx)
 	if err != nil {
 		return Status{}, err
 	}
 	defer unlock()
-	if o.Cloud || o.Remote != "" {
-		return r.cloudStatus(ctx, c, outs, o.Remote)
+	cloud := o.Cloud || o.Remote != ""
+	if o.Scope.revisions() && !cloud {
+		return Status{}, fail(mlops.ErrInvalid, "status: other commits are only compared with a remote (cloud)")
+	}
+	outs, more, c, err := r.beginScope(ctx, o.Targets, o.Scope, false)
+	if err != nil {
+		return Status{}, err
+	}
+	if cloud {
+		return r.cloudStatus(ctx, c, append(outs, more...), o)
 	}
 	var s Status
 	latest := map[gitSource]string{}
@@ -185,10 +196,10 @@ func (r *Repo) stateOf(ctx context.Context, c *cache, o *out) (string, error) {
 	return "", nil
 }
 
-func (r *Repo) cloudStatus(ctx context.Context, c *cache, outs []*out, name string) (Status, error) {
+func (r *Repo) cloudStatus(ctx context.Context, c *cache, outs []*out, o StatusOptions) (Status, error) {
 	s := Status{Cloud: true}
 	outs = slices.DeleteFunc(outs, func(o *out) bool { return !o.push || !o.cache || o.oid == "" || o.file.repoDeps })
-	stores, err := r.open(ctx, &mover{}, name, outs)
+	stores, err := r.open(ctx, &mover{jobs: o.Jobs}, o.Remote, outs)
 	if err != nil {
 		return s, err
 	}

@@ -202,7 +202,7 @@ func (c *cache) clone(path, dir string) (tmp *rawfile.File, cloned bool, err err
 // adopts tells whether a workspace file may become the object itself: links are
 // wanted, and no other name has the file. dvc makes empty files anew.
 func (c *cache) adopts(s stamp) bool {
-	return (c.links[0] == "hardlink" || c.links[0] == "symlink") && s.links == 1 && s.size > 0
+	return !c.apart && (c.links[0] == "hardlink" || c.links[0] == "symlink") && s.links == 1 && s.size > 0
 }
 
 // adopt makes the workspace file an object, by a link, when the cache lacks it.

@@ -3,6 +3,7 @@ package dvc
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -11,6 +12,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/mlops-integration/mlops"
 	"github.com/mlops-integration/mlops/dvc/remote"
 )
 
@@ -37,6 +39,7 @@ type Transfer struct {
 type PushOptions struct {
 	Remote   string         // name; "" is the default remote. An output's own remote wins, as in dvc
 	Targets  []string       // data, .dvc files or stages; none means all
+	Scope    Scope          // what else
 	Jobs     int            // uploads at once; 0 is the remote's "jobs" option, else the default
 	Rate     int64          // bytes per second to or from each remote; 0 is no limit
 	RunCache bool           // the records of what stages made of what, too
@@ -52,21 +55,30 @@ type PushOptions struct {
 type FetchOptions struct {
 	Remote   string
 	Targets  []string
+	Scope    Scope
 	Jobs     int
 	Rate     int64
 	RunCache bool
 	Progress func(Progress)
+	MaxSize  int64 // leave out outputs of that many bytes and more; 0 is no limit
+
+	lenient bool // what the remote lacks is no error
 }
 
 // PullOptions are options of [Repo.Pull].
 type PullOptions struct {
 	Remote   string
 	Targets  []string
+	Scope    Scope // data of other commits is fetched, not checked out
 	Jobs     int
 	Rate     int64
 	RunCache bool
 	Progress func(Progress)
 	Force    bool // replace and delete workspace files whose content is not in the cache
+
+	// AllowMissing leaves out outputs that the remote does not have whole: they
+	// are no error, and stay as they are in the workspace.
+	AllowMissing bool
 }
 
 // need is an object that an output needs.
@@ -138,6 +150,8 @@ type mover struct {
 	rate   int64
 	report func(Progress)
 
+	lenient bool // what the remote lacks is no error
+
 	mu   sync.Mutex
 	p    Progress
 	t    Transfer
@@ -179,7 +193,7 @@ func (m *mover) each(ctx context.Context, p *place, needs []need, move func(ctx 
 			if err != nil {
 				failed[n.oid] = true
 				m.p.DoneBytes -= early
-				if ctx.Err() == nil {
+				if ctx.Err() == nil && !(m.lenient && errors.Is(err, mlops.ErrNotFound)) {
 					m.fail(fmt.Errorf("dvc: %s: %w", n.path(), err))
 				}
 				return nil
@@ -269,51 +283,38 @@ func absent(ctx context.Context, s remote.Store, ns []need) ([]need, error) {
 	return out, nil
 }
 
-// begin takes the lock, and finds what the targets name and where their objects
-// lie. With writing it enters the outputs in the rwlock. The caller unlocks.
-func (r *Repo) begin(ctx context.Context, targets []string, writing bool) (outs []*out, c *cache, unlock func(), err error) {
-	held, err := r.lock(ctx)
-	if err != nil {
-		return nil, nil, nil, err
-	}
-	defer func() {
-		if err != nil {
-			held()
-		}
-	}()
-	if c, err = r.cache(); err != nil {
-		return nil, nil, nil, err
-	}
-	ix, err := r.index()
-	if err != nil {
-		return nil, nil, nil, err
-	}
-	if outs, err = r.targets(ix, targets); err != nil {
-		return nil, nil, nil, err
-	}
-	rels := make([]string, len(outs))
-	for i, o := range outs {
-		rels[i] = o.whole()
-	}
-	return outs, c, held, r.claims(ctx, writing, rels)
+// begin does what Push, Fetch and Checkout begin with.
+func (r *Repo) begin(ctx context.Context, targets []string, writing bool) ([]*out, *cache, error) {
+	outs, _, c, err := r.beginScope(ctx, targets, Scope{}, writing)
+	return outs, c, err
 }
 
 // CheckoutOptions are options of [Repo.Checkout].
 type CheckoutOptions struct {
 	Targets []string
-	Force   bool // as in [PullOptions]
+	Scope   Scope // Recursive and WithDeps
+	Force   bool  // as in [PullOptions]
+	Relink  bool  // make anew what is in place, too, as cache.type says now
+
+	// AllowMissing leaves out outputs that the cache does not have whole.
+	AllowMissing bool
 }
 
 // Checkout makes the workspace hold what the .dvc files say, from the cache
 // alone. The error matches [ErrNotCached] if something is missing there; see
 // [Repo.Pull] for Force.
 func (r *Repo) Checkout(ctx context.Context, o CheckoutOptions) (Transfer, error) {
-	outs, c, unlock, err := r.begin(ctx, o.Targets, true)
+	unlock, err := r.lock(ctx)
 	if err != nil {
 		return Transfer{}, err
 	}
 	defer unlock()
+	o.Scope.AllBranches, o.Scope.AllTags, o.Scope.AllCommits = false, false, false
+	outs, _, c, err := r.beginScope(ctx, o.Targets, o.Scope, true)
+	if err != nil {
+		return Transfer{}, err
+	}
 	var t Transfer
-	err = r.checkout(ctx, c, outs, o.Force, &t)
+	err = r.checkout(ctx, c, outs, o, &t)
 	return t, err
 }

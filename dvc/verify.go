@@ -44,11 +44,15 @@ type Damage struct {
 // Verify reads every object in the cache and compares it with its name. What is
 // trusted otherwise (mode 0444) is read, too. It changes nothing.
 func (r *Repo) Verify(ctx context.Context, o VerifyOptions) (Verified, error) {
-	outs, c, unlock, err := r.begin(ctx, nil, false)
+	unlock, err := r.lock(ctx)
 	if err != nil {
 		return Verified{}, err
 	}
 	defer unlock()
+	outs, c, err := r.begin(ctx, nil, false)
+	if err != nil {
+		return Verified{}, err
+	}
 	all, err := c.objects()
 	if err != nil {
 		return Verified{}, err

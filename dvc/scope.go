@@ -1,0 +1,188 @@
+package dvc
+
+import (
+	"context"
+	"errors"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/mlops-integration/mlops"
+)
+
+// Scope says what else a call is about, beside what its targets name in the
+// workspace.
+type Scope struct {
+	Recursive bool // a directory that is not tracked itself stands for the .dvc files and stages in it
+	WithDeps  bool // a stage stands also for the stages that make what it depends on
+
+	// The same targets at other commits. Commits that lack them are passed over.
+	AllBranches bool // the tips of local branches
+	AllTags     bool
+	AllCommits  bool
+}
+
+func (s Scope) revisions() bool { return s.AllBranches || s.AllTags || s.AllCommits }
+
+// expand replaces the targets that stand for others by these.
+func (r *Repo) expand(ix *index, names []string, s Scope) ([]string, error) {
+	if len(names) == 0 || !s.Recursive && !s.WithDeps {
+		return names, nil
+	}
+	var out []string
+	for _, name := range names {
+		if rel, err := r.rel(name); err == nil && s.Recursive && ix.outs[rel] == nil {
+			if below := ix.below(r, rel); len(below) > 0 {
+				out = append(out, below...)
+				continue
+			}
+		}
+		out = append(out, name)
+	}
+	if !s.WithDeps {
+		return out, nil
+	}
+	seen := map[*dvcFile]bool{}
+	for i := 0; i < len(out); i++ { // it grows
+		outs, err := r.target(ix, out[i])
+		if err != nil {
+			return nil, err
+		}
+		for _, o := range outs {
+			if seen[o.file] {
+				continue
+			}
+			seen[o.file] = true
+			for _, dep := range o.file.needs {
+				for p, maker := range ix.outs {
+					if within(p, dep) || within(dep, p) {
+						out = append(out, maker.file.name(r))
+					}
+				}
+			}
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out), nil
+}
+
+// below names the .dvc files and stages in a directory.
+func (ix *index) below(r *Repo, dir string) []string {
+	var out []string
+	for _, f := range ix.files {
+		if dir == "." || strings.HasPrefix(f.rel, dir+"/") {
+			out = append(out, f.name(r))
+		}
+	}
+	return out
+}
+
+// name is a target that names a file or stage wherever the caller is.
+func (f *dvcFile) name(r *Repo) string {
+	if f.stage == "" {
+		return r.show(f.rel)
+	}
+	return r.show(f.rel) + ":" + f.stage
+}
+
+// beginScope is [Repo.begin] with a scope. more is what other commits need
+// beside what the workspace does.
+func (r *Repo) beginScope(ctx context.Context, targets []string, s Scope, writing bool) (outs, more []*out, c *cache, err error) {
+	if c, err = r.cache(); err != nil {
+		return nil, nil, nil, err
+	}
+	ix, err := r.index()
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	names, err := r.expand(ix, targets, s)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	outs, err = r.targets(ix, names)
+	if err != nil && !(s.revisions() && errors.Is(err, mlops.ErrNotFound)) {
+		return nil, nil, nil, err
+	}
+	if s.revisions() {
+		var found bool
+		if more, found, err = r.others(ctx, outs, targets, s, err); err != nil && !found {
+			return nil, nil, nil, err
+		}
+	}
+	rels := make([]string, len(outs))
+	for i, o := range outs {
+		rels[i] = o.whole()
+	}
+	return outs, more, c, r.claims(ctx, writing, rels)
+}
+
+// others returns the outputs of other commits whose data is not that of known
+// ones. found is false when no commit has the targets; the error is then that
+// of the last one, or of the workspace.
+func (r *Repo) others(ctx context.Context, known []*out, targets []string, s Scope, missing error) (more []*out, found bool, err error) {
+	revs, err := r.scope(ctx, GCOptions{AllBranches: s.AllBranches, AllTags: s.AllTags, AllCommits: s.AllCommits})
+	if err != nil {
+		return nil, false, err
+	}
+	type key struct {
+		oid          oid
+		part, remote string
+	}
+	seen := map[key]bool{}
+	for _, o := range known {
+		seen[key{o.oid, o.part, o.remote}] = true
+	}
+	h := r.history()
+	found = missing == nil
+	for _, rev := range revs {
+		ix, err := h.index(ctx, rev)
+		if err != nil {
+			return nil, false, err
+		}
+		names, err := r.expand(ix, targets, s)
+		var outs []*out
+		if err == nil {
+			outs, err = r.targets(ix, names)
+		}
+		if errors.Is(err, mlops.ErrNotFound) {
+			missing = err
+			continue
+		}
+		if err != nil {
+			return nil, false, err
+		}
+		found = true
+		for _, o := range outs {
+			if k := (key{o.oid, o.part, o.remote}); !seen[k] {
+				seen[k] = true
+				more = append(more, o)
+			}
+		}
+	}
+	return more, found, missing
+}
+
+// depsOf lists what a stage depends on, as dvc.lock has it, or the dvc.yaml
+// where that has no template.
+func (s *pipelineStage) depsOf(dir string, lock lockedStage) []string {
+	names := lock.deps
+	if len(names) == 0 {
+		for _, d := range s.Deps {
+			switch d := d.(type) {
+			case string:
+				names = append(names, d)
+			case map[string]any:
+				for name := range d {
+					names = append(names, name)
+				}
+			}
+		}
+	}
+	var out []string
+	for _, name := range names {
+		if !strings.Contains(name, "${") && !strings.Contains(name, "://") && !strings.HasPrefix(name, "/") {
+			out = append(out, path.Join(dir, name))
+		}
+	}
+	return out
+}
