@@ -126,6 +126,36 @@ func (r *Repo) urlFrom(url, dir string) (string, error) {
 	return filepath.ToSlash(rel), err
 }
 
+// work is what a call that changes what is tracked has at hand.
+type work struct {
+	c    *cache
+	ix   *index
+	root *os.Root
+	done func()
+}
+
+// work takes the lock and opens the rest; the caller calls done.
+func (r *Repo) work(ctx context.Context) (w work, err error) {
+	unlock, err := r.lock(ctx)
+	if err != nil {
+		return w, err
+	}
+	if w.c, err = r.cache(); err == nil {
+		if w.ix, err = r.index(); err == nil {
+			w.root, err = os.OpenRoot(r.root)
+		}
+	}
+	if err != nil {
+		unlock()
+		return w, err
+	}
+	w.done = func() {
+		_ = w.root.Close()
+		unlock()
+	}
+	return w, nil
+}
+
 // bringing is an import, or the update of one, under way.
 type bringing struct {
 	r    *Repo
@@ -144,25 +174,12 @@ func (r *Repo) bring(ctx context.Context, name string, o ImportOptions, from fun
 	if o.NoExec && o.NoDownload {
 		return Output{}, fail(mlops.ErrInvalid, "no-exec and no-download exclude each other")
 	}
-	unlock, err := r.lock(ctx)
+	w, err := r.work(ctx)
 	if err != nil {
 		return Output{}, err
 	}
-	defer unlock()
-	c, err := r.cache()
-	if err != nil {
-		return Output{}, err
-	}
-	ix, err := r.index()
-	if err != nil {
-		return Output{}, err
-	}
-	root, err := os.OpenRoot(r.root)
-	if err != nil {
-		return Output{}, err
-	}
-	defer root.Close()
-	rel, old, err := r.destination(root, ix, name, o)
+	defer w.done()
+	rel, old, err := r.destination(w.root, w.ix, name, o)
 	if err != nil {
 		return Output{}, err
 	}
@@ -176,7 +193,7 @@ func (r *Repo) bring(ctx context.Context, name string, o ImportOptions, from fun
 	if err != nil {
 		return Output{}, err
 	}
-	b := &bringing{r: r, c: c, root: root, m: &mover{jobs: o.Jobs, rate: o.Rate, report: o.Progress}, o: o, rel: rel, dep: d, old: old}
+	b := &bringing{r: r, c: w.c, root: w.root, m: &mover{jobs: o.Jobs, rate: o.Rate, report: o.Progress}, o: o, rel: rel, dep: d, old: old}
 	return b.run(ctx)
 }
 

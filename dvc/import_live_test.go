@@ -316,6 +316,12 @@ func TestLiveImportsFromS3AreWrittenAsDVCWritesThem(t *testing.T) {
 	for name, text := range map[string]string{"file": "in S3", "dir/a": "1", "dir/sub/b": "2"} {
 		put(name, text)
 	}
+	t.Setenv("AWS_ACCESS_KEY_ID", g.Key)
+	t.Setenv("AWS_SECRET_ACCESS_KEY", g.Secret)
+	t.Setenv("AWS_DEFAULT_REGION", "us-east-1")
+	t.Setenv("AWS_REGION", "us-east-1")
+	direct := "s3://" + g.Bucket + "/x/"
+	at := [][2]string{{"endpointurl", g.URL}}
 	theirs, _ := w.repo()
 	ours, r := w.repo()
 	useS3(t, theirs, g, "x")
@@ -328,6 +334,8 @@ func TestLiveImportsFromS3AreWrittenAsDVCWritesThem(t *testing.T) {
 		{"remote://s/dir", dvc.ImportOptions{}},
 		{"remote://s/dir", dvc.ImportOptions{Out: "later", NoDownload: true}},
 		{"remote://s/file", dvc.ImportOptions{Out: "later.txt", NoDownload: true}},
+		{direct + "file", dvc.ImportOptions{Out: "direct", Config: at}},
+		{direct + "dir", dvc.ImportOptions{Out: "direct dir", Config: at}},
 	} {
 		args := []string{"import-url", "-q", c.url}
 		if c.o.Out != "" {
@@ -335,6 +343,9 @@ func TestLiveImportsFromS3AreWrittenAsDVCWritesThem(t *testing.T) {
 		}
 		if c.o.NoDownload {
 			args = append(args, "--no-download")
+		}
+		for _, f := range c.o.Config {
+			args = append(args, "--fs-config", f[0]+"="+f[1])
 		}
 		w.dvc(theirs, args...)
 		_, err := r.ImportURL(bg(t), c.url, c.o)

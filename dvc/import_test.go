@@ -208,6 +208,23 @@ func TestAnImportThatIsCancelledLeavesTheWorkTreeAsItWas(t *testing.T) {
 	require.Equal(t, before, tracked(t, dir))
 }
 
+func TestAnImportThatCannotBeRecordedLeavesTheWorkTreeAsItWas(t *testing.T) {
+	w := newWorld(t)
+	src := w.registry()
+	dir, r := w.repo()
+	_, err := r.Import(bg(t), src, "gd", dvc.ImportOptions{Rev: "v1"})
+	require.NoError(t, err)
+	require.NoError(t, os.Remove(filepath.Join(dir, ".gitignore")))
+	require.NoError(t, os.Mkdir(filepath.Join(dir, ".gitignore"), 0o755))
+	before := tracked(t, dir)
+	_, err = r.Import(bg(t), src, "data", dvc.ImportOptions{})
+	require.ErrorContains(t, err, ".gitignore")
+	require.Equal(t, before, tracked(t, dir))
+	_, err = r.Update(bg(t), dvc.UpdateOptions{Targets: []string{"gd.dvc"}, Rev: "main"})
+	require.ErrorContains(t, err, ".gitignore")
+	require.Equal(t, before, tracked(t, dir))
+}
+
 func TestAnUpdateKeepsWhatIsNowhereElse(t *testing.T) {
 	w := newWorld(t)
 	src := w.registry()
@@ -391,6 +408,12 @@ func TestAURLIsFetchedAgainWhenItHasChanged(t *testing.T) {
 		case "/short":
 			w.Header().Set("Content-Length", "100")
 			_, _ = w.Write([]byte("not a hundred bytes"))
+		case "/liar":
+			if r.Method == http.MethodHead {
+				w.Header().Set("Content-Length", "100")
+				return
+			}
+			_, _ = w.Write([]byte("a few"))
 		default:
 			http.NotFound(w, r)
 		}
@@ -422,7 +445,7 @@ func TestAURLIsFetchedAgainWhenItHasChanged(t *testing.T) {
 	require.Equal(t, "three", read(t, dir, "later"))
 
 	before := tracked(t, dir)
-	for at, kind := range map[string]error{"/none": mlops.ErrNotFound, "/short": mlops.ErrUnavailable} {
+	for at, kind := range map[string]error{"/none": mlops.ErrNotFound, "/short": mlops.ErrUnavailable, "/liar": mlops.ErrInvalid} {
 		_, err = r.ImportURL(bg(t), srv.URL+at, dvc.ImportOptions{Out: "x"})
 		require.ErrorIs(t, err, kind, at)
 		require.Equal(t, before, tracked(t, dir))

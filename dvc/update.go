@@ -3,7 +3,6 @@ package dvc
 import (
 	"context"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -30,28 +29,15 @@ type UpdateOptions struct {
 // and is not in the cache is not replaced without Force: the error then matches
 // [mlops.ErrConflict].
 func (r *Repo) Update(ctx context.Context, o UpdateOptions) ([]Output, error) {
-	unlock, err := r.lock(ctx)
+	w, err := r.work(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer unlock()
-	c, err := r.cache()
+	defer w.done()
+	files, err := r.importTargets(w.ix, o)
 	if err != nil {
 		return nil, err
 	}
-	ix, err := r.index()
-	if err != nil {
-		return nil, err
-	}
-	files, err := r.importTargets(ix, o)
-	if err != nil {
-		return nil, err
-	}
-	root, err := os.OpenRoot(r.root)
-	if err != nil {
-		return nil, err
-	}
-	defer root.Close()
 	rels := make([]string, len(files))
 	for i, f := range files {
 		rels[i] = f.outs[0].path
@@ -63,7 +49,7 @@ func (r *Repo) Update(ctx context.Context, o UpdateOptions) ([]Output, error) {
 	var done []Output
 	for i, f := range files {
 		d := *f.imports
-		b := &bringing{r: r, c: c, root: root, m: m, rel: rels[i], dep: &d, old: f,
+		b := &bringing{r: r, c: w.c, root: w.root, m: m, rel: rels[i], dep: &d, old: f,
 			o: ImportOptions{NoDownload: o.NoDownload, Force: o.Force, Trust: o.Trust}}
 		out, changed, err := b.update(ctx, o.Rev)
 		if err != nil {
@@ -109,14 +95,14 @@ func (r *Repo) importTargets(ix *index, o UpdateOptions) ([]*dvcFile, error) {
 	slices.SortFunc(files, func(a, b *dvcFile) int { return strings.Compare(a.rel, b.rel) })
 	files = slices.Compact(files)
 	for _, f := range files {
-		switch o0 := f.outs[0]; {
+		switch out := f.outs[0]; {
 		case f.imports.odd != "":
 			return nil, fail(mlops.ErrUnsupported, "%s %s", r.show(f.rel), f.imports.odd)
-		case o0.odd != "":
-			return nil, fail(mlops.ErrUnsupported, "%s %s", r.show(f.rel), o0.odd)
-		case f.rel != o0.path+".dvc":
+		case out.odd != "":
+			return nil, fail(mlops.ErrUnsupported, "%s %s", r.show(f.rel), out.odd)
+		case f.rel != out.path+".dvc":
 			return nil, fail(mlops.ErrUnsupported, "%s tracks data that is not beside it", r.show(f.rel))
-		case o0.legacy:
+		case out.legacy:
 			return nil, fail(mlops.ErrUnsupported, "%s is of dvc 2.x (no hash: md5); import it again with force", r.show(f.rel))
 		case o.Rev != "" && f.imports.repo == nil:
 			return nil, fail(mlops.ErrInvalid, "%s comes from a URL, which has no revisions", r.show(f.rel))

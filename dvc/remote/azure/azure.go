@@ -31,7 +31,6 @@ import (
 	"net/url"
 	"os"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
@@ -193,53 +192,19 @@ func (s *Store) blob(key string) (*blockblob.Client, error) {
 // Missing asks for a few keys one by one; for many it lists the 256 folders of
 // hashes they lie in.
 func (s *Store) Missing(ctx context.Context, keys []string) ([]string, error) {
-	byDir := map[string][]string{}
-	for _, key := range keys {
-		if err := remote.CheckKey(key); err != nil {
-			return nil, err
-		}
-		dir := key
-		if i := strings.LastIndex(key, "/"); i >= 0 && len(keys) > few {
-			dir = key[:i+1]
-		}
-		byDir[dir] = append(byDir[dir], key)
+	alone := 1
+	if len(keys) <= few {
+		alone = few
 	}
-	var mu sync.Mutex
-	var out []string
-	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(s.jobs)
-	for dir, keys := range byDir {
-		g.Go(func() error {
-			there := map[string]bool{}
-			if len(keys) == 1 {
-				_, err := s.c.NewBlobClient(s.prefix+keys[0]).GetProperties(gctx, nil)
-				if err = wrap(gctx, err); err != nil && !errors.Is(err, mlops.ErrNotFound) {
-					return err
-				}
-				there[keys[0]] = err == nil
-			} else {
-				for o, err := range s.List(gctx, dir) {
-					if err != nil {
-						return err
-					}
-					there[o.Key] = true
-				}
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			for _, key := range keys {
-				if !there[key] {
-					out = append(out, key)
-				}
-			}
-			return nil
-		})
+	return remote.Missing(ctx, keys, alone, s.jobs, s.has, s.List)
+}
+
+func (s *Store) has(ctx context.Context, key string) (bool, error) {
+	_, err := s.Stat(ctx, key)
+	if errors.Is(err, mlops.ErrNotFound) {
+		return false, nil
 	}
-	err := g.Wait()
-	if ctx.Err() != nil {
-		err = ctx.Err()
-	}
-	return out, err
+	return err == nil, err
 }
 
 // Stat asks for an object.

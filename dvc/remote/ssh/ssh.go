@@ -35,7 +35,6 @@ import (
 
 	"github.com/pkg/sftp"
 	"golang.org/x/crypto/ssh"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/mlops-integration/mlops"
 	"github.com/mlops-integration/mlops/dvc/remote"
@@ -123,52 +122,13 @@ func (s *Store) path(ctx context.Context, key string) (string, error) {
 
 // Missing looks for a few objects one by one, for many in their folders.
 func (s *Store) Missing(ctx context.Context, keys []string) ([]string, error) {
-	byDir := map[string][]string{}
-	for _, key := range keys {
-		if _, err := s.path(ctx, key); err != nil {
-			return nil, err
+	return remote.Missing(ctx, keys, 4, s.jobs, func(ctx context.Context, key string) (bool, error) {
+		_, err := s.Stat(ctx, key)
+		if errors.Is(err, mlops.ErrNotFound) {
+			return false, nil
 		}
-		byDir[path.Dir(key)] = append(byDir[path.Dir(key)], key)
-	}
-	var mu sync.Mutex
-	var out []string
-	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(s.jobs)
-	for dir, keys := range byDir {
-		g.Go(func() error {
-			there := map[string]bool{}
-			if len(keys) <= 4 {
-				for _, key := range keys {
-					fi, err := s.sftp.Stat(path.Join(s.dir, key))
-					if err = wrap(gctx, key, err); err != nil && !errors.Is(err, mlops.ErrNotFound) {
-						return err
-					}
-					there[path.Base(key)] = err == nil && fi.Mode().IsRegular()
-				}
-			} else {
-				entries, err := s.sftp.ReadDirContext(gctx, path.Join(s.dir, dir))
-				if err = wrap(gctx, dir, err); err != nil && !errors.Is(err, mlops.ErrNotFound) {
-					return err
-				}
-				for _, e := range entries {
-					there[e.Name()] = e.Mode().IsRegular()
-				}
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			for _, key := range keys {
-				if !there[path.Base(key)] {
-					out = append(out, key)
-				}
-			}
-			return nil
-		})
-	}
-	err := g.Wait()
-	if ctx.Err() != nil {
-		err = ctx.Err()
-	}
-	return out, err
+		return err == nil, err
+	}, s.List)
 }
 
 // Stat asks for a file.
