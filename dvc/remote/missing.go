@@ -2,19 +2,26 @@ package remote
 
 import (
 	"context"
-	"iter"
+	"errors"
 	"strings"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/mlops-integration/mlops"
 )
 
-// Missing does what [Store.Missing] does for a driver that can ask for one
-// object and list a folder: where more than alone of the keys lie in one folder,
-// it is listed. At most jobs requests are on their way at once.
-func Missing(ctx context.Context, keys []string, alone, jobs int,
-	has func(ctx context.Context, key string) (bool, error), list func(ctx context.Context, dir string) iter.Seq2[Object, error],
-) ([]string, error) {
+// Missing does what [Store.Missing] does for a store that can tell about one
+// object and list a folder: up to few keys are asked for one by one; of more,
+// each folder is listed that holds more than alone of them. At most jobs
+// requests are on their way at once.
+func Missing(ctx context.Context, keys []string, few, alone, jobs int, s interface {
+	Stater
+	Lister
+}) ([]string, error) {
+	if len(keys) <= few {
+		alone = few
+	}
 	byDir := map[string][]string{}
 	for _, key := range keys {
 		if err := CheckKey(key); err != nil {
@@ -36,9 +43,10 @@ func Missing(ctx context.Context, keys []string, alone, jobs int,
 		if dir == "" || len(keys) <= alone {
 			for _, key := range keys {
 				g.Go(func() error {
-					there, err := has(gctx, key)
-					if err == nil && !there {
+					_, err := s.Stat(gctx, key)
+					if errors.Is(err, mlops.ErrNotFound) {
 						missing(key)
+						return nil
 					}
 					return err
 				})
@@ -47,7 +55,7 @@ func Missing(ctx context.Context, keys []string, alone, jobs int,
 		}
 		g.Go(func() error {
 			there := map[string]bool{}
-			for o, err := range list(gctx, dir) {
+			for o, err := range s.List(gctx, dir) {
 				if err != nil {
 					return err
 				}

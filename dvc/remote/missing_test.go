@@ -5,6 +5,7 @@ import (
 	"errors"
 	"iter"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -14,43 +15,59 @@ import (
 	"github.com/mlops-integration/mlops/dvc/remote"
 )
 
-func TestFewKeysAreAskedForAndManyAreListed(t *testing.T) {
-	there := []string{"a/1", "a/2", "b/1", "top"}
-	var asked, listed atomic.Int32
-	fault := error(nil)
-	has := func(_ context.Context, key string) (bool, error) {
-		asked.Add(1)
-		return slices.Contains(there, key), fault
+// shelf is a store that counts what it is asked.
+type shelf struct {
+	keys          []string
+	fault         error
+	asked, listed atomic.Int32
+}
+
+func (s *shelf) Stat(_ context.Context, key string) (remote.Object, error) {
+	s.asked.Add(1)
+	if s.fault == nil && !slices.Contains(s.keys, key) {
+		return remote.Object{}, mlops.ErrNotFound
 	}
-	list := func(_ context.Context, dir string) iter.Seq2[remote.Object, error] {
-		listed.Add(1)
-		return func(yield func(remote.Object, error) bool) {
-			for _, k := range there {
-				if k[:min(len(k), len(dir))] == dir && !yield(remote.Object{Key: k}, nil) {
-					return
-				}
-			}
-			if fault != nil {
-				yield(remote.Object{}, fault)
+	return remote.Object{Key: key}, s.fault
+}
+
+func (s *shelf) List(_ context.Context, dir string) iter.Seq2[remote.Object, error] {
+	s.listed.Add(1)
+	return func(yield func(remote.Object, error) bool) {
+		for _, k := range s.keys {
+			if strings.HasPrefix(k, dir) && !yield(remote.Object{Key: k}, nil) {
+				return
 			}
 		}
+		if s.fault != nil {
+			yield(remote.Object{}, s.fault)
+		}
 	}
-	got, err := remote.Missing(t.Context(), []string{"a/1", "a/2", "a/3", "b/1", "b/2", "top", "none"}, 2, 3, has, list)
+}
+
+func TestFewKeysAreAskedForAndManyAreListed(t *testing.T) {
+	s := &shelf{keys: []string{"a/1", "a/2", "b/1", "top"}}
+	all := []string{"a/1", "a/2", "a/3", "b/1", "b/2", "top", "none"}
+	got, err := remote.Missing(t.Context(), all, 0, 2, 3, s)
 	require.NoError(t, err)
 	slices.Sort(got)
 	require.Equal(t, []string{"a/3", "b/2", "none"}, got)
-	require.Equal(t, int32(4), asked.Load(), "b/1, b/2 and what lies in no folder")
-	require.Equal(t, int32(1), listed.Load(), "a")
+	require.Equal(t, int32(4), s.asked.Load(), "b/1, b/2 and what lies in no folder")
+	require.Equal(t, int32(1), s.listed.Load(), "a")
 
-	_, err = remote.Missing(t.Context(), []string{"../x"}, 2, 3, has, list)
+	got, err = remote.Missing(t.Context(), all, 7, 2, 3, s)
+	require.NoError(t, err)
+	require.Len(t, got, 3)
+	require.Equal(t, int32(1), s.listed.Load(), "seven are few")
+
+	_, err = remote.Missing(t.Context(), []string{"../x"}, 0, 2, 3, s)
 	require.ErrorIs(t, err, mlops.ErrInvalid)
-	fault = errors.New("away")
+	s.fault = errors.New("away")
 	for _, keys := range [][]string{{"b/1"}, {"a/1", "a/2", "a/3"}} {
-		_, err = remote.Missing(t.Context(), keys, 2, 3, has, list)
-		require.ErrorIs(t, err, fault)
+		_, err = remote.Missing(t.Context(), keys, 0, 2, 3, s)
+		require.ErrorIs(t, err, s.fault)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err = remote.Missing(ctx, []string{"b/1"}, 2, 3, has, list)
+	_, err = remote.Missing(ctx, []string{"b/1"}, 0, 2, 3, s)
 	require.ErrorIs(t, err, context.Canceled)
 }

@@ -192,19 +192,7 @@ func (s *Store) blob(key string) (*blockblob.Client, error) {
 // Missing asks for a few keys one by one; for many it lists the 256 folders of
 // hashes they lie in.
 func (s *Store) Missing(ctx context.Context, keys []string) ([]string, error) {
-	alone := 1
-	if len(keys) <= few {
-		alone = few
-	}
-	return remote.Missing(ctx, keys, alone, s.jobs, s.has, s.List)
-}
-
-func (s *Store) has(ctx context.Context, key string) (bool, error) {
-	_, err := s.Stat(ctx, key)
-	if errors.Is(err, mlops.ErrNotFound) {
-		return false, nil
-	}
-	return err == nil, err
+	return remote.Missing(ctx, keys, few, 1, s.jobs, s)
 }
 
 // Stat asks for an object.

@@ -122,13 +122,7 @@ func (s *Store) path(ctx context.Context, key string) (string, error) {
 
 // Missing looks for a few objects one by one, for many in their folders.
 func (s *Store) Missing(ctx context.Context, keys []string) ([]string, error) {
-	return remote.Missing(ctx, keys, 4, s.jobs, func(ctx context.Context, key string) (bool, error) {
-		_, err := s.Stat(ctx, key)
-		if errors.Is(err, mlops.ErrNotFound) {
-			return false, nil
-		}
-		return err == nil, err
-	}, s.List)
+	return remote.Missing(ctx, keys, 0, 4, s.jobs, s)
 }
 
 // Stat asks for a file.
