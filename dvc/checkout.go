@@ -115,13 +115,6 @@ func (r *Repo) plan(ctx context.Context, root *os.Root, c *cache, o *out, relink
 			p.chmod = p.chmod || o.exec && !f.link && f.stamp.mode&0o100 == 0
 			continue
 		}
-		ok, err := c.has(ctx, e.oid, -1)
-		if err != nil {
-			return nil, nil, err
-		}
-		if !ok {
-			return nil, nil, fmt.Errorf("dvc: %s (%s): %w", r.show(path.Join(o.path, e.path)), e.oid, ErrNotCached)
-		}
 		if there && f.oid == e.oid {
 			p.was[e.path] = f
 		} else if there {
@@ -131,6 +124,17 @@ func (r *Repo) plan(ctx context.Context, root *os.Root, c *cache, o *out, relink
 			p.was[e.path] = f
 		}
 		p.create = append(p.create, e)
+	}
+	err = r.parallel(ctx, len(p.create), func(ctx context.Context, i int) error {
+		e := p.create[i]
+		ok, err := c.has(ctx, e.oid, -1)
+		if err == nil && !ok {
+			err = fmt.Errorf("dvc: %s (%s): %w", r.show(path.Join(o.path, e.path)), e.oid, ErrNotCached)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, nil, err
 	}
 	for rel, f := range have {
 		if !wanted[rel] {

@@ -162,12 +162,8 @@ func (r *Repo) stateOf(ctx context.Context, c *cache, o *out) (string, error) {
 			if err != nil {
 				return "", err
 			}
-			for _, e := range t {
-				if ok, err = c.has(ctx, e.oid, -1); err != nil {
-					return "", err
-				} else if !ok {
-					break
-				}
+			if ok, err = r.hasAll(ctx, c, t); err != nil {
+				return "", err
 			}
 		}
 		if !ok {
@@ -194,6 +190,21 @@ func (r *Repo) stateOf(ctx context.Context, c *cache, o *out) (string, error) {
 		return Modified, nil
 	}
 	return "", nil
+}
+
+// hasAll tells whether the cache holds all that a directory lists.
+func (r *Repo) hasAll(ctx context.Context, c *cache, t tree) (bool, error) {
+	err := r.parallel(ctx, len(t), func(ctx context.Context, i int) error {
+		ok, err := c.has(ctx, t[i].oid, -1)
+		if err == nil && !ok {
+			err = ErrNotCached
+		}
+		return err
+	})
+	if errors.Is(err, ErrNotCached) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 func (r *Repo) cloudStatus(ctx context.Context, c *cache, outs []*out, o StatusOptions) (Status, error) {
