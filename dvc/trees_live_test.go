@@ -368,6 +368,9 @@ func (w *world) compareTree(t *testing.T, seed uint64) {
 		default: // a part of a directory
 			sub := path.Join(target, f.name())
 			f.file(sub)
+			if _, err := w.try(a, "check-ignore", "-q", "--", sub); err == nil {
+				continue // dvc takes it, and calls the directory modified from then on; ours refuses it
+			}
 			again = append(again, sub)
 		}
 	}
