@@ -127,9 +127,11 @@ func runs(s string) []string {
 }
 
 // plain moves a word that would pass the width to a line of its own, and
-// writes a single space beyond the width as a line break.
+// writes a single space beyond the width as a line break. dvc moves a word
+// behind several spaces, too, and reads them as one.
 func (w *yamlWriter) plain(s string) {
-	for _, run := range runs(s) {
+	all := runs(s)
+	for i, run := range all {
 		if run[0] == ' ' {
 			if len(run) == 1 && w.column >= yamlWidth {
 				w.newline()
@@ -138,7 +140,7 @@ func (w *yamlWriter) plain(s string) {
 			}
 			continue
 		}
-		if w.column+utf8.RuneCountInString(run) > yamlWidth && w.column > w.indent {
+		if w.column+utf8.RuneCountInString(run) > yamlWidth && w.column > w.indent && (i == 0 || len(all[i-1]) == 1) {
 			w.newline()
 		}
 		w.put(run)
@@ -166,7 +168,8 @@ var yamlEscapes = map[rune]string{
 }
 
 // double escapes what is not printable, and folds with a backslash where a
-// reader would otherwise see a space that is not there.
+// reader would otherwise see a space that is not there. dvc forgets the
+// backslash behind some escapes, and reads another name than it wrote.
 func (w *yamlWriter) double(s string) {
 	text := []rune(s)
 	w.put(`"`)
@@ -184,7 +187,7 @@ func (w *yamlWriter) double(s string) {
 		if end == 0 || end >= len(text)-1 || text[end] != ' ' && start < end || w.column+end-start <= yamlWidth {
 			continue
 		}
-		escaped := foldNeedsBackslash(text, start, end)
+		escaped := start > end || foldNeedsBackslash(text, start, end)
 		if start < end {
 			w.put(string(text[start:end]))
 			start = end

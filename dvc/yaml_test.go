@@ -41,8 +41,11 @@ func TestLiveScalarsAreRuamels(t *testing.T) {
 	require.NoError(t, err)
 	cmd := exec.Command(python, "-c", `
 import sys, json
-from dvc.utils.serialize._yaml import dumps_yaml
-print(json.dumps([dumps_yaml({"outs": [{"md5": "x", "path": s}]}) for s in json.load(sys.stdin)]))`)
+from dvc.utils.serialize._yaml import dumps_yaml, parse_yaml
+def write(s):
+    text = dumps_yaml({"outs": [{"md5": "x", "path": s}]})
+    return text if parse_yaml(text, "x")["outs"][0]["path"] == s else ""
+print(json.dumps([write(s) for s in json.load(sys.stdin)]))`)
 	cmd.Stdin, cmd.Stderr = strings.NewReader(string(in)), os.Stderr
 	out, err := cmd.Output()
 	require.NoError(t, err)
@@ -50,14 +53,14 @@ print(json.dumps([dumps_yaml({"outs": [{"md5": "x", "path": s}]}) for s in json.
 	require.NoError(t, json.Unmarshal(out, &want))
 	for i, s := range texts {
 		got := "outs:\n- md5: x\n  path:" + yamlValue(s, 7, 4) + "\n"
-		if got != want[i] {
+		if want[i] != "" && got != want[i] { // dvc does not read some of what it writes
 			t.Errorf("%q\n ours   %q\n ruamel %q", s, got, want[i])
 		}
 	}
 }
 
 func FuzzYAMLValueIsReadBack(f *testing.F) {
-	for _, s := range []string{"a", "it's: x", "1e3", strings.Repeat("long words ", 20) + "x", "t\t" + strings.Repeat("z y ", 40), " lead", "new\nline", "\ufeff"} {
+	for _, s := range []string{"a", "it's: x", "1e3", strings.Repeat("long words ", 20) + "x", "t\t" + strings.Repeat("z y ", 40), " lead", "new\nline", "\ufeff", strings.Repeat("0", 45) + strings.Repeat("\x18", 7) + "0 0", strings.Repeat("0", 71) + "  0"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
