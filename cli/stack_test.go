@@ -98,10 +98,13 @@ func (s *stackSuite) status(t *testing.T) compose.Status {
 	return st
 }
 
+// pids are those of the services that run: an optional one may not.
 func pids(st compose.Status) map[string]int {
 	m := map[string]int{}
 	for _, s := range st.Services {
-		m[s.Name] = s.PID
+		if s.PID > 0 {
+			m[s.Name] = s.PID
+		}
 	}
 	return m
 }
@@ -344,6 +347,7 @@ func (s *stackSuite) kill(t *testing.T) {
 			// What depends on the one that was killed before has ended too.
 			until(t, 5*time.Minute, "all are healthy", func() bool { return s.status(t).State == compose.Healthy })
 			before := s.service(t, name)
+			require.Positive(t, before.PID, "0 would be this test's own process group")
 			require.NoError(t, syscall.Kill(before.PID, syscall.SIGKILL))
 			begin := time.Now()
 			var now compose.ServiceStatus

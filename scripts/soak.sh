@@ -49,7 +49,7 @@ cold() {
 kills() {
 	mlopsctl start
 	local line pid
-	line=$(mlopsctl status | shuf -n 1)
+	line=$(mlopsctl status | awk -F '\t' '$4' | shuf -n 1) # an optional service may not run
 	pid=$(cut -f 4 <<<"$line")
 	echo "kill -9 $line"
 	kill -9 "$pid"
