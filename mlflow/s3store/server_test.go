@@ -293,6 +293,12 @@ func (w *wire) pass(n int) {
 	}
 }
 
+func (w *wire) note(what string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.seen = append(w.seen, what)
+}
+
 func (w *wire) count(like string) int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -315,9 +321,7 @@ func (w *wire) RoundTrip(req *http.Request) (*http.Response, error) {
 		resp.Body = &passing{resp.Body, w}
 		status = resp.StatusCode
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.seen = append(w.seen, fmt.Sprintf("%s %s %d", req.Method, req.Header.Get("Range"), status))
+	w.note(fmt.Sprintf("%s %s %d", req.Method, req.Header.Get("Range"), status))
 	return resp, err
 }
 
