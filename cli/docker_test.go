@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -16,6 +15,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/testcontainers/testcontainers-go"
+	"github.com/testcontainers/testcontainers-go/wait"
 
 	"github.com/mlops-integration/mlops/compose"
 	"github.com/mlops-integration/mlops/internal/stackfile"
@@ -279,8 +280,7 @@ func (s *dockerSuite) sideBySide(t *testing.T) {
 }
 
 func (s *dockerSuite) destroy(t *testing.T) {
-	foreign := strings.TrimSpace(s.engine(t, "run", "--detach", "--label", "mlops.test=foreign", "redis:7-bookworm"))
-	t.Cleanup(func() { _ = exec.Command("docker", "rm", "--force", "--volumes", foreign).Run() }) // after the test's own context
+	foreign := foreignContainer(t)
 	s.ctl(t, 2, "destroy")
 	require.NotEmpty(t, s.containers(t, ""), "destroy without --yes removed something")
 	s.ctl(t, 0, "destroy", "--yes")
@@ -289,6 +289,20 @@ func (s *dockerSuite) destroy(t *testing.T) {
 		require.Empty(t, s.engine(t, kind, "ls", "--quiet", "--filter", "label=com.docker.compose.project="+s.project))
 	}
 	require.NoFileExists(t, stackfile.Path(s.home))
-	require.Equal(t, "true", strings.TrimSpace(s.engine(t, "inspect", "--format", "{{.State.Running}}", foreign)), "a container that is not ours was touched")
+	state, err := foreign.State(t.Context())
+	require.NoError(t, err)
+	require.True(t, state.Running, "a container that is not ours was touched")
 	require.NotEmpty(t, s.engine(t, "image", "ls", "--quiet", "redis:7-bookworm"), "an image that is not ours was removed")
+}
+
+// foreignContainer is what somebody else runs on the same engine: here the
+// containers of another program's tests.
+func foreignContainer(t *testing.T) testcontainers.Container {
+	t.Helper()
+	t.Setenv("TESTCONTAINERS_RYUK_DISABLED", "true") // its image is nowhere to be had without a registry
+	c, err := testcontainers.Run(t.Context(), "redis:7-bookworm", testcontainers.WithExposedPorts("6379/tcp"),
+		testcontainers.WithWaitStrategy(wait.ForListeningPort("6379/tcp")))
+	testcontainers.CleanupContainer(t, c)
+	require.NoError(t, err)
+	return c
 }
