@@ -61,30 +61,17 @@ type AddOptions struct {
 
 // AddWith is [Repo.Add] with options.
 func (r *Repo) AddWith(ctx context.Context, o AddOptions, paths ...string) ([]Output, error) {
-	unlock, err := r.lock(ctx)
+	w, err := r.work(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer unlock()
-	c, err := r.cache()
-	if err != nil {
-		return nil, err
-	}
+	defer w.done()
+	root, c := w.root, w.c
 	c.apart = o.NoRelink
-	ix, err := r.index()
-	if err != nil {
-		return nil, err
-	}
-	root, err := os.OpenRoot(r.root)
-	if err != nil {
-		return nil, err
-	}
-	defer root.Close()
-
 	var adds []*addition
 	var rels []string
 	for _, p := range paths {
-		a, err := r.check(root, c, ix, p)
+		a, err := r.check(root, c, w.ix, p)
 		if err != nil {
 			return nil, err
 		}
