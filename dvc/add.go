@@ -54,10 +54,26 @@ func (r *Repo) Add(ctx context.Context, paths ...string) ([]Output, error) {
 type AddOptions struct {
 	NoCommit bool // write the .dvc files and leave the cache as it is; [Repo.Commit] or Add fill it
 	NoRelink bool // leave the files in the workspace as they are, whatever cache.type says
+
+	// Data from elsewhere: one path outside of the repository, or a URL of the
+	// kinds of [Repo.ImportURL]. Where it came from is not written down.
+	Out      string // where to; a directory gets it under its own name
+	ToRemote bool   // it goes to a remote, and neither into the cache nor into the workspace
+	Remote   string // with ToRemote, its name; "" is the default one
+	Force    bool   // replace what lies at the destination
+	Jobs     int
+	Rate     int64
+	Progress func(Progress)
 }
 
 // AddWith is [Repo.Add] with options.
 func (r *Repo) AddWith(ctx context.Context, o AddOptions, paths ...string) ([]Output, error) {
+	if o.Out != "" || o.ToRemote {
+		return r.addFrom(ctx, o, paths)
+	}
+	if o.Remote != "" {
+		return nil, fail(mlops.ErrInvalid, "a remote's name goes with to-remote")
+	}
 	w, err := r.work(ctx)
 	if err != nil {
 		return nil, err
