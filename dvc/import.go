@@ -126,36 +126,6 @@ func (r *Repo) urlFrom(url, dir string) (string, error) {
 	return filepath.ToSlash(rel), err
 }
 
-// work is what a call that changes what is tracked has at hand.
-type work struct {
-	c    *cache
-	ix   *index
-	root *os.Root
-	done func()
-}
-
-// work takes the lock and opens the rest; the caller calls done.
-func (r *Repo) work(ctx context.Context) (w work, err error) {
-	unlock, err := r.lock(ctx)
-	if err != nil {
-		return w, err
-	}
-	if w.c, err = r.cache(); err == nil {
-		if w.ix, err = r.index(); err == nil {
-			w.root, err = os.OpenRoot(r.root)
-		}
-	}
-	if err != nil {
-		unlock()
-		return w, err
-	}
-	w.done = func() {
-		_ = w.root.Close()
-		unlock()
-	}
-	return w, nil
-}
-
 // bringing is an import, or the update of one, under way.
 type bringing struct {
 	r    *Repo
