@@ -414,7 +414,7 @@ func TestErrorsAreOfTheRightKind(t *testing.T) {
 			_, err := mlops.Collect(c.Runs(ctx, RunQuery{Experiments: []string{exp}, Filter: "a OR b"}))
 			return err
 		}, mlops.ErrInvalid, "INVALID_PARAMETER_VALUE"},
-		{"artifact", func() error { _, err := c.Download(ctx, id, "none.txt"); return err }, mlops.ErrNotFound, "RESOURCE_DOES_NOT_EXIST"},
+		{"artifact", func() error { _, err := c.Download(ctx, id, "none.txt"); return err }, mlops.ErrNotFound, ""},
 		{"artifact is a folder", func() error { _, err := c.Download(ctx, id, "dir"); return err }, mlops.ErrInvalid, ""},
 		{"artifact outside", func() error { _, err := c.Download(ctx, id, "../../x"); return err }, mlops.ErrInvalid, ""},
 		{"unknown call", func() error { _, err := get[struct{}](ctx, c, "X", "no-such-call", nil); return err }, mlops.ErrUnsupported, ""},
