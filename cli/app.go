@@ -38,6 +38,7 @@ type env struct {
 	debug   bool
 	homeDir string
 	runtime string // of the stack: --runtime, where a command has it
+	ballast []byte // what makes the first collection of garbage come later
 
 	log *slog.Logger // pass it to the library: requests and retries, with --debug
 

@@ -69,8 +69,11 @@ func (e *env) shortForm(c *cli.Command) *cli.Command {
 func (e *env) data(c *cli.Context) (*client.Data, error) {
 	if os.Getenv("GOGC") == "" {
 		// What is known of 100,000 files lives until the end; a heap of twice
-		// that is too much beside a training run.
+		// that is too much beside a training run. Below that, memory that is
+		// never touched, and so never there, lets 25 MiB come together before
+		// the first collection.
 		debug.SetGCPercent(40)
+		e.ballast = make([]byte, 64<<20)
 	}
 	o, err := e.options(c)
 	if err != nil {

@@ -30,18 +30,31 @@ func dvcAddVerb(e *env, name string) *cli.Command {
 		Usage:     "Track files or directories, as dvc add does",
 		ArgsUsage: "<path>...",
 		Description: `   mlopsctl ` + verb(name) + ` data/train.parquet
-   git add data/train.parquet.dvc data/.gitignore`,
+   git add data/train.parquet.dvc data/.gitignore
+   mlopsctl ` + verb(name) + ` /mnt/camera/day1 -o data/day1
+   mlopsctl ` + verb(name) + ` s3://bucket/images --to-remote`,
 		Flags: []cli.Flag{
 			globFlag(),
 			&cli.BoolFlag{Name: "no-commit", Usage: "leave the cache as it is; a later add or commit fills it"},
 			&cli.BoolFlag{Name: "no-relink", Usage: "leave the files as they are, whatever cache.type says"},
+			&cli.StringFlag{Name: "out", Aliases: []string{"o"}, Usage: "bring a path or URL from elsewhere to this `path`"},
+			&cli.BoolFlag{Name: "to-remote", Usage: "bring it to the remote alone, for a later pull"},
+			remoteFlag(),
+			&cli.IntFlag{Name: "remote-jobs", Aliases: []string{"jobs", "j"}, Usage: "with --to-remote, how `many` files at once"},
+			forceFlag("replace what is at the destination"),
 		},
 		Action: e.inRepo(func(c *cli.Context, r *dvc.Repo) error {
 			paths, err := operands(c)
 			if err != nil {
 				return err
 			}
-			out, err := r.AddWith(c.Context, dvc.AddOptions{NoCommit: c.Bool("no-commit"), NoRelink: c.Bool("no-relink")}, paths...)
+			m := e.meter("add")
+			o := dvc.AddOptions{
+				NoCommit: c.Bool("no-commit"), NoRelink: c.Bool("no-relink"), Out: c.String("out"), ToRemote: c.Bool("to-remote"),
+				Remote: c.String("remote"), Jobs: c.Int("remote-jobs"), Force: c.Bool("force"), Progress: m.report,
+			}
+			out, err := r.AddWith(c.Context, o, paths...)
+			m.done()
 			if err != nil {
 				return err
 			}

@@ -41,6 +41,7 @@ func dvcImportURLVerb(e *env) *cli.Command {
    Paths of this machine, http(s)://, s3://, azure://, ssh://, and
    remote://name/path for what lies in a configured remote.`,
 		Flags: append(importFlags(),
+			&cli.BoolFlag{Name: "to-remote", Usage: "bring the data to the remote alone, for a later pull"}, remoteFlag(),
 			&listFlag{&cli.StringSliceFlag{Name: "fs-config", Usage: "`name=value` options of the URL's remote; they are committed"}}),
 		Action: e.importing("import-url", func(c *cli.Context, r *dvc.Repo, o dvc.ImportOptions) (dvc.Output, error) {
 			for _, f := range c.StringSlice("fs-config") {
@@ -50,7 +51,7 @@ func dvcImportURLVerb(e *env) *cli.Command {
 				}
 				o.Config = append(o.Config, [2]string{name, val})
 			}
-			o.Out = c.Args().Get(1)
+			o.Out, o.ToRemote, o.Remote = c.Args().Get(1), c.Bool("to-remote"), c.String("remote")
 			return r.ImportURL(c.Context, c.Args().Get(0), o)
 		}),
 	}

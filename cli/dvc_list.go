@@ -3,6 +3,8 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"path"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -41,21 +43,28 @@ func dvcListVerb(e *env) *cli.Command {
    Without --rev the commit is the one that is checked out.`,
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "recursive", Aliases: []string{"R"}, Usage: "list the files in directories"},
-			&cli.IntFlag{Name: "level", Aliases: []string{"L"}, Usage: "with --recursive, how `deep`"},
+			&cli.BoolFlag{Name: "tree", Aliases: []string{"T"}, Usage: "draw directories and files as a tree"},
+			&cli.IntFlag{Name: "level", Aliases: []string{"L"}, Usage: "with --recursive or --tree, how `deep`"},
 			&cli.BoolFlag{Name: "dvc-only", Usage: "leave out what git tracks"},
 			&cli.StringFlag{Name: "rev", Usage: "git `commit`, branch or tag"},
 			&cli.BoolFlag{Name: "size", Usage: "show sizes"},
 			&cli.BoolFlag{Name: "show-hash", Usage: "show hashes"},
 		},
 		Action: func(c *cli.Context) (err error) {
+			if e.json && c.Bool("tree") {
+				return usagef("--tree is for people, --recursive --json for programs: not both")
+			}
 			src, err := dvc.OpenSource(c.Context, c.Args().Get(0), dvc.SourceOptions{Rev: c.String("rev")})
 			if err != nil {
 				return err
 			}
 			defer func() { err = errors.Join(err, src.Close()) }()
-			all, err := src.List(c.Context, dvc.ListOptions{Path: c.Args().Get(1), Recursive: c.Bool("recursive"), Level: c.Int("level"), DVCOnly: c.Bool("dvc-only")})
+			all, err := src.List(c.Context, dvc.ListOptions{Path: c.Args().Get(1), Recursive: c.Bool("recursive"), Tree: c.Bool("tree"), Level: c.Int("level"), DVCOnly: c.Bool("dvc-only")})
 			if err != nil {
 				return err
+			}
+			if c.Bool("tree") {
+				all = drawn(orDot(c.Args().Get(1)), all)
 			}
 			t := newTable()
 			for _, x := range all {
@@ -79,6 +88,38 @@ func dvcListVerb(e *env) *cli.Command {
 			return e.table(t, all)
 		},
 	}
+}
+
+func orDot(p string) string {
+	if p == "" {
+		return "."
+	}
+	return p
+}
+
+// drawn are the entries of a tree below root, with the lines that join them for
+// their paths.
+func drawn(root string, all []dvc.ListEntry) []dvc.ListEntry {
+	out := []dvc.ListEntry{{IsDir: true, Path: root}}
+	deep := func(i int) int { return strings.Count(all[i].Path, "/") }
+	lead := []string{""} // of what lies at each depth
+	for i, x := range all {
+		depth, last := deep(i), true
+		for j := i + 1; j < len(all) && deep(j) >= depth; j++ {
+			if deep(j) == depth {
+				last = false
+				break
+			}
+		}
+		branch, below := "├── ", "│   "
+		if last {
+			branch, below = "└── ", "    "
+		}
+		lead = append(lead[:depth+1], lead[depth]+below)
+		x.Path = lead[depth] + branch + path.Base(x.Path)
+		out = append(out, x)
+	}
+	return out
 }
 
 func dvcDoctorVerb(e *env) *cli.Command {

@@ -56,11 +56,12 @@ func dvcFetchVerb(e *env) *cli.Command {
 		Flags: append([]cli.Flag{
 			remoteFlag(), jobsFlag(), globFlag(), runCacheFlag(), rateFlag(),
 			&cli.Int64Flag{Name: "max-size", Usage: "leave out data of that many `bytes` and more"},
+			&cli.StringSliceFlag{Name: "type", Usage: "data of a `kind` alone: metrics or plots"},
 		}, scopeFlags()...),
 		Action: e.transfer("fetch", "fetched", func(c *cli.Context, r *dvc.Repo, targets []string, m *meter) (dvc.Transfer, error) {
 			return r.Fetch(c.Context, dvc.FetchOptions{
 				Remote: c.String("remote"), Targets: targets, Scope: scope(c), Jobs: c.Int("jobs"), Rate: rate(c),
-				RunCache: c.Bool("run-cache"), MaxSize: c.Int64("max-size"), Progress: m.report,
+				RunCache: c.Bool("run-cache"), MaxSize: c.Int64("max-size"), Types: c.StringSlice("type"), Progress: m.report,
 			})
 		}),
 	}

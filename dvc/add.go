@@ -2,14 +2,11 @@ package dvc
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path"
 	"strings"
 	"sync/atomic"
-	"unicode/utf8"
 
 	"github.com/mlops-integration/mlops"
 )
@@ -57,34 +54,37 @@ func (r *Repo) Add(ctx context.Context, paths ...string) ([]Output, error) {
 type AddOptions struct {
 	NoCommit bool // write the .dvc files and leave the cache as it is; [Repo.Commit] or Add fill it
 	NoRelink bool // leave the files in the workspace as they are, whatever cache.type says
+
+	// Data from elsewhere: one path outside of the repository, or a URL of the
+	// kinds of [Repo.ImportURL]. Where it came from is not written down.
+	Out      string // where to; a directory gets it under its own name
+	ToRemote bool   // it goes to a remote, and neither into the cache nor into the workspace
+	Remote   string // with ToRemote, its name; "" is the default one
+	Force    bool   // replace what lies at the destination
+	Jobs     int
+	Rate     int64
+	Progress func(Progress)
 }
 
 // AddWith is [Repo.Add] with options.
 func (r *Repo) AddWith(ctx context.Context, o AddOptions, paths ...string) ([]Output, error) {
-	unlock, err := r.lock(ctx)
+	if o.Out != "" || o.ToRemote {
+		return r.addFrom(ctx, o, paths)
+	}
+	if o.Remote != "" {
+		return nil, fail(mlops.ErrInvalid, "a remote's name goes with to-remote")
+	}
+	w, err := r.work(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer unlock()
-	c, err := r.cache()
-	if err != nil {
-		return nil, err
-	}
+	defer w.done()
+	root, c := w.root, w.c
 	c.apart = o.NoRelink
-	ix, err := r.index()
-	if err != nil {
-		return nil, err
-	}
-	root, err := os.OpenRoot(r.root)
-	if err != nil {
-		return nil, err
-	}
-	defer root.Close()
-
 	var adds []*addition
 	var rels []string
 	for _, p := range paths {
-		a, err := r.check(root, c, ix, p)
+		a, err := r.check(root, c, w.ix, p)
 		if err != nil {
 			return nil, err
 		}
@@ -127,138 +127,6 @@ func (r *Repo) AddWith(ctx context.Context, o AddOptions, paths ...string) ([]Ou
 		done = append(done, out)
 	}
 	return done, nil
-}
-
-// check looks at a target without writing anything.
-func (r *Repo) check(root *os.Root, c *cache, ix *index, name string) (*addition, error) {
-	refuse := func(kind error, format string, args ...any) (*addition, error) {
-		return nil, fail(kind, "add %s: "+format, append([]any{name}, args...)...)
-	}
-	rel, err := r.rel(name)
-	if err != nil {
-		return nil, err
-	}
-	if why := unsafePath(rel); why != "" || rel == "." || within(rel, ".dvc") {
-		return refuse(mlops.ErrInvalid, "%s", orDefault(why, "the repository itself cannot be tracked"))
-	}
-	if strings.ContainsAny(rel, "\u0085\u2028\u2029") {
-		return refuse(mlops.ErrInvalid, "dvc does not write names with such line breaks readably")
-	}
-	if base := path.Base(rel); strings.HasSuffix(base, ".dvc") || base == "dvc.yaml" || base == "dvc.lock" || base == ".dvcignore" || base == ".gitignore" {
-		return refuse(mlops.ErrInvalid, "a file of DVC or git itself")
-	}
-	if err := parentsAreDirs(root, rel); err != nil {
-		return nil, err
-	}
-	lfi, err := os.Lstat(r.abs(rel))
-	if errors.Is(err, fs.ErrNotExist) {
-		return refuse(mlops.ErrNotFound, "no such file or directory")
-	}
-	if err != nil {
-		return nil, err
-	}
-	a := &addition{rel: rel, link: lfi.Mode()&fs.ModeSymlink != 0}
-	fi, err := os.Stat(r.abs(rel))
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return refuse(mlops.ErrNotFound, "a symlink to nothing")
-	case err != nil:
-		return nil, err
-	case a.link && fi.IsDir():
-		return refuse(mlops.ErrInvalid, "a symlink to a directory")
-	case !fi.IsDir() && !fi.Mode().IsRegular():
-		return refuse(mlops.ErrInvalid, "neither a file nor a directory")
-	}
-	a.isDir = fi.IsDir()
-	di := newDVCIgnore(r)
-	if di.ignored(rel, a.isDir) {
-		return refuse(mlops.ErrInvalid, "ignored by .dvcignore")
-	}
-	if a.isDir {
-		if _, err := os.Lstat(r.abs(rel + "/.dvc")); err == nil {
-			return refuse(mlops.ErrInvalid, "a DVC repository of its own")
-		}
-		if a.files, err = r.walkData(di, rel); err != nil {
-			return nil, err
-		}
-		for _, f := range a.files {
-			switch base := path.Base(f.path); {
-			case base == ".dvcignore":
-				return refuse(mlops.ErrInvalid, "%s: a .dvcignore must not lie in tracked data", f.path)
-			case strings.HasSuffix(base, ".dvc") || base == "dvc.yaml":
-				return refuse(mlops.ErrConflict, "%s lies in it: tracked data would overlap", f.path)
-			case !utf8.ValidString(f.path):
-				return refuse(mlops.ErrInvalid, "%q is not UTF-8", f.path)
-			}
-		}
-	} else {
-		st, err := statPath(r.abs(rel), true)
-		if err != nil {
-			return nil, err
-		}
-		a.files = []dataFile{{"", a.link, st}}
-	}
-	if a.out = ix.owner(rel); a.out != nil {
-		if a.out.file.stage != "" {
-			return refuse(mlops.ErrConflict, "an output of the stage %s", a.out.file.at(r))
-		}
-		if a.out.odd != "" {
-			return refuse(mlops.ErrUnsupported, "%s %s", r.show(a.out.file.rel), a.out.odd)
-		}
-		if a.out.oid.legacy() && a.out.path != rel {
-			return refuse(mlops.ErrUnsupported, "%s is of dvc 2.x (no hash: md5); add all of %s", r.show(a.out.file.rel), r.show(a.out.path))
-		}
-		if a.out.file.deps {
-			return refuse(mlops.ErrConflict, "%s imports it; use: dvc update", r.show(a.out.file.rel))
-		}
-		if a.out.path != rel {
-			if !a.out.oid.isDir() {
-				return refuse(mlops.ErrConflict, "%s is tracked as a file", r.show(a.out.path))
-			}
-			if a.old, err = c.tree(a.out.oid); err != nil {
-				return nil, fmt.Errorf("dvc: add %s: %w", name, err)
-			}
-		} else if a.out.oid.isDir() && a.isDir && !a.out.oid.legacy() {
-			a.old, _ = c.tree(a.out.oid) // only to save work
-		}
-	}
-	for p, o := range ix.outs {
-		if p != rel && within(p, rel) {
-			return refuse(mlops.ErrConflict, "%s in it is tracked by %s; run: dvc remove %s", r.show(p), o.file.at(r), o.file.at(r))
-		}
-	}
-	if a.out == nil {
-		if _, err := os.Lstat(r.abs(rel + ".dvc")); err == nil {
-			for _, f := range ix.files {
-				if f.rel == rel+".dvc" {
-					return refuse(mlops.ErrAlreadyExists, "%s tracks something else", r.show(f.rel))
-				}
-			}
-			return refuse(mlops.ErrInvalid, "%s.dvc exists but is ignored", name)
-		}
-	}
-	return a, nil
-}
-
-// notInGit refuses data that git tracks.
-func (r *Repo) notInGit(ctx context.Context, rels []string) error {
-	if r.gitRoot == "" {
-		return nil
-	}
-	out, err := r.git(ctx, append([]string{"--literal-pathspecs", "ls-files", "-z", "--"}, rels...)...)
-	if err != nil {
-		return err
-	}
-	tracked, _, found := strings.Cut(string(out), "\x00")
-	if !found {
-		return nil
-	}
-	for _, rel := range rels {
-		if within(tracked, rel) {
-			tracked = rel
-		}
-	}
-	return fail(mlops.ErrInvalid, "%s is tracked by git; run: git rm -r --cached '%s'", r.show(tracked), r.show(tracked))
 }
 
 // hashInto hashes and stores the files of a target, and its listing after them.

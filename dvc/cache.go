@@ -116,10 +116,8 @@ func (c *cache) has(ctx context.Context, o oid, size int64) (bool, error) {
 
 // commit gives a complete temporary file its mode and its name.
 func (c *cache) commit(f *rawfile.File, o oid, durable bool) error {
-	if st, err := statFile(f); err != nil || st.mode != 0o444 { // an umask took bits
-		if err := f.Chmod(0o444); err != nil {
-			return err
-		}
+	if err := f.Mode(0o444); err != nil {
+		return err
 	}
 	if durable {
 		if err := f.Sync(); err != nil {

@@ -42,6 +42,8 @@ type out struct {
 	exec   bool
 	cache  bool // false: only the hash is kept
 	push   bool
+	metric bool // one of a stage's metrics
+	plot   bool // one of a stage's plots
 	remote string
 	odd    string // why it cannot be handled here, or ""
 	node   *yaml.Node

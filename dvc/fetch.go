@@ -16,6 +16,11 @@ import (
 // then matches [mlops.ErrInvalid]. Objects that the remote lacks are an error
 // that matches [mlops.ErrNotFound].
 func (r *Repo) Fetch(ctx context.Context, o FetchOptions) (Transfer, error) {
+	for _, t := range o.Types {
+		if t != TypeMetrics && t != TypePlots {
+			return Transfer{}, fail(mlops.ErrInvalid, "type %q of outputs is neither %s nor %s", t, TypeMetrics, TypePlots)
+		}
+	}
 	unlock, err := r.lock(ctx)
 	if err != nil {
 		return Transfer{}, err
@@ -28,6 +33,11 @@ func (r *Repo) Fetch(ctx context.Context, o FetchOptions) (Transfer, error) {
 	outs = append(outs, more...)
 	if o.MaxSize > 0 {
 		outs = slices.DeleteFunc(outs, func(out *out) bool { return out.size >= o.MaxSize })
+	}
+	if len(o.Types) > 0 {
+		outs = slices.DeleteFunc(outs, func(out *out) bool {
+			return !(out.metric && slices.Contains(o.Types, TypeMetrics) || out.plot && slices.Contains(o.Types, TypePlots))
+		})
 	}
 	_, t, err := r.fetch(ctx, c, outs, o)
 	return t, err

@@ -23,7 +23,9 @@ type ImportOptions struct {
 	NoDownload bool // write down what it is, and leave the data for a later pull
 	NoExec     bool // write the .dvc file without looking at what it names
 
-	Remote string      // of the other repository, for Import; "" is its default
+	ToRemote bool // of ImportURL alone: the data goes to a remote of this repository, and neither into the cache nor into the workspace
+
+	Remote string      // of the other repository, for Import; of this one, with ToRemote; "" is its default
 	Config [][2]string // options of the URL's remote, for ImportURL; they are committed
 	Trust  bool        // as in [SourceOptions]
 	Desc   string      // written beside the data's path
@@ -76,13 +78,16 @@ func (r *Repo) Import(ctx context.Context, url, p string, o ImportOptions) (Outp
 //
 // The errors are those of [Repo.Import].
 func (r *Repo) ImportURL(ctx context.Context, url string, o ImportOptions) (Output, error) {
+	if err := checkURL(url); err != nil {
+		return Output{}, err
+	}
 	switch {
-	case url == "" || strings.ContainsAny(url, "\x00\n\r"):
-		return Output{}, fail(mlops.ErrInvalid, "URL %q", redact(url))
-	case redact(url) != url:
-		return Output{}, fail(mlops.ErrInvalid, "%s: the URL holds a password, which would be committed; configure a remote and name remote://…", redact(url))
 	case o.Rev != "":
 		return Output{}, fail(mlops.ErrInvalid, "a URL has no revisions")
+	case o.ToRemote && (o.NoExec || o.NoDownload):
+		return Output{}, fail(mlops.ErrInvalid, "what goes to the remote is downloaded: no-exec and no-download do not go with to-remote")
+	case o.Remote != "" && !o.ToRemote:
+		return Output{}, fail(mlops.ErrInvalid, "a remote's name goes with to-remote")
 	}
 	for _, f := range o.Config {
 		if kind, known := optionKind(`remote ""`, f[0]); !known || kind == isSecret {
@@ -93,6 +98,17 @@ func (r *Repo) ImportURL(ctx context.Context, url string, o ImportOptions) (Outp
 		at, err := r.urlFrom(url, path.Dir(rel))
 		return &dep{path: at, size: -1, nfiles: -1, config: o.Config}, err
 	})
+}
+
+// checkURL refuses a URL that cannot be written down.
+func checkURL(url string) error {
+	switch {
+	case url == "" || strings.ContainsAny(url, "\x00\n\r"):
+		return fail(mlops.ErrInvalid, "URL %q", redact(url))
+	case redact(url) != url:
+		return fail(mlops.ErrInvalid, "%s: the URL holds a password, which would be committed; configure a remote and name remote://…", redact(url))
+	}
+	return nil
 }
 
 // urlName is the last name of a URL's path.
@@ -126,36 +142,6 @@ func (r *Repo) urlFrom(url, dir string) (string, error) {
 	return filepath.ToSlash(rel), err
 }
 
-// work is what a call that changes what is tracked has at hand.
-type work struct {
-	c    *cache
-	ix   *index
-	root *os.Root
-	done func()
-}
-
-// work takes the lock and opens the rest; the caller calls done.
-func (r *Repo) work(ctx context.Context) (w work, err error) {
-	unlock, err := r.lock(ctx)
-	if err != nil {
-		return w, err
-	}
-	if w.c, err = r.cache(); err == nil {
-		if w.ix, err = r.index(); err == nil {
-			w.root, err = os.OpenRoot(r.root)
-		}
-	}
-	if err != nil {
-		unlock()
-		return w, err
-	}
-	w.done = func() {
-		_ = w.root.Close()
-		unlock()
-	}
-	return w, nil
-}
-
 // bringing is an import, or the update of one, under way.
 type bringing struct {
 	r    *Repo
@@ -164,9 +150,10 @@ type bringing struct {
 	m    *mover
 	o    ImportOptions
 
-	rel string // of the output
-	dep *dep
-	old *dvcFile // that tracks it already; nil for a new one
+	rel   string // of the output
+	dep   *dep
+	old   *dvcFile // that tracks it already; nil for a new one
+	plain bool     // where it comes from is not written down: an add
 }
 
 // bring imports what a dependency names to where the options say.
@@ -179,9 +166,17 @@ func (r *Repo) bring(ctx context.Context, name string, o ImportOptions, from fun
 		return Output{}, err
 	}
 	defer w.done()
+	return r.bringInto(ctx, w, name, o, false, from)
+}
+
+// bringInto is bring for who has the lock.
+func (r *Repo) bringInto(ctx context.Context, w work, name string, o ImportOptions, plain bool, from func(rel string) (*dep, error)) (Output, error) {
 	rel, old, err := r.destination(w.root, w.ix, name, o)
 	if err != nil {
 		return Output{}, err
+	}
+	if plain && old != nil && old.imports != nil {
+		return Output{}, fail(mlops.ErrConflict, "%s imports it; use: dvc update", r.show(old.rel))
 	}
 	if err := r.notInGit(ctx, []string{rel}); err != nil {
 		return Output{}, err
@@ -193,7 +188,7 @@ func (r *Repo) bring(ctx context.Context, name string, o ImportOptions, from fun
 	if err != nil {
 		return Output{}, err
 	}
-	b := &bringing{r: r, c: w.c, root: w.root, m: &mover{jobs: o.Jobs, rate: o.Rate, report: o.Progress}, o: o, rel: rel, dep: d, old: old}
+	b := &bringing{r: r, c: w.c, root: w.root, m: &mover{jobs: o.Jobs, rate: o.Rate, report: o.Progress}, o: o, rel: rel, dep: d, old: old, plain: plain}
 	return b.run(ctx)
 }
 
@@ -257,13 +252,20 @@ func (r *Repo) destination(root *os.Root, ix *index, name string, o ImportOption
 func (b *bringing) run(ctx context.Context) (Output, error) {
 	got, err := b.fetch(ctx)
 	if err != nil {
-		return Output{}, fmt.Errorf("dvc: import to %s: %w", b.r.show(b.rel), err)
+		return Output{}, fmt.Errorf("dvc: %s to %s: %w", b.verb(), b.r.show(b.rel), err)
 	}
 	o, err := b.record(ctx, got)
 	if err != nil {
-		return Output{}, fmt.Errorf("dvc: import to %s: %w", b.r.show(b.rel), err)
+		return Output{}, fmt.Errorf("dvc: %s to %s: %w", b.verb(), b.r.show(b.rel), err)
 	}
 	return o, nil
+}
+
+func (b *bringing) verb() string {
+	if b.plain {
+		return "add"
+	}
+	return "import"
 }
 
 // fetch fills the dependency, and returns the content: none, if the data is not
@@ -300,8 +302,13 @@ func (b *bringing) fetch(ctx context.Context) (content, error) {
 			return none, from.note(d, none)
 		}
 	}
-	got, err := from.fetch(ctx, c, b.m, b.rel)
-	if err == nil {
+	var got content
+	if b.o.ToRemote {
+		got, err = b.send(ctx, from)
+	} else {
+		got, err = from.fetch(ctx, c, b.m, b.rel)
+	}
+	if err == nil && !b.plain {
 		err = from.note(d, got)
 	}
 	if b.o.NoDownload {
@@ -316,7 +323,7 @@ func (b *bringing) fetch(ctx context.Context) (content, error) {
 func (b *bringing) record(ctx context.Context, got content) (Output, error) {
 	r, rel := b.r, b.rel
 	file := rel + ".dvc"
-	text, err := importText(file, path.Base(rel), b.old, b.dep, got, b.o.Desc, !b.o.NoExec)
+	text, err := b.text(file, got)
 	if err != nil {
 		return Output{}, err
 	}
@@ -324,12 +331,14 @@ func (b *bringing) record(ctx context.Context, got content) (Output, error) {
 	if err != nil {
 		return Output{}, fmt.Errorf("%s would not be readable: %w", file, err)
 	}
-	if len(f.outs) != 1 || f.outs[0].path != rel || f.outs[0].oid != got.oid || f.imports == nil || !f.imports.same(b.dep) {
+	if len(f.outs) != 1 || f.outs[0].path != rel || f.outs[0].oid != got.oid || !b.plain && (f.imports == nil || !f.imports.same(b.dep)) {
 		return Output{}, fail(mlops.ErrUnsupported, "%s: its layout cannot be changed in place", file)
 	}
 	_, err = b.root.Lstat(rel)
 	isNew := errors.Is(err, fs.ErrNotExist)
 	switch {
+	case b.o.ToRemote:
+		err = nil
 	case got.oid != "":
 		err = r.checkout(ctx, b.c, f.outs, CheckoutOptions{Force: b.o.Force}, &b.m.t)
 	case !isNew && !b.o.NoExec:
@@ -337,7 +346,7 @@ func (b *bringing) record(ctx context.Context, got content) (Output, error) {
 	default:
 		err = nil
 	}
-	if err == nil {
+	if err == nil && !(b.plain && b.o.ToRemote) { // dvc leaves it out there
 		err = r.addGitIgnore(b.root, rel, got.oid.isDir())
 	}
 	if err == nil {
@@ -356,8 +365,23 @@ func (b *bringing) record(ctx context.Context, got content) (Output, error) {
 	return out, nil
 }
 
+// text is the .dvc file.
+func (b *bringing) text(file string, got content) ([]byte, error) {
+	switch name := path.Base(b.rel); {
+	case !b.plain:
+		return importText(file, name, b.old, b.dep, got, b.o.Desc, !b.o.NoExec)
+	case b.old != nil:
+		return b.old.outs[0].patch(got)
+	default:
+		return newDVCFile(name, got), nil
+	}
+}
+
 // undo takes back what a checkout did that came to no end.
 func (b *bringing) undo(ctx context.Context, isNew bool) error {
+	if b.o.ToRemote {
+		return nil
+	}
 	if isNew {
 		return b.root.RemoveAll(b.rel)
 	}

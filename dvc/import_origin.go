@@ -28,6 +28,8 @@ type origin struct {
 	kind  string // how a change of it is seen: md5 of the content, etag or checksum
 	dir   bool
 	files []originFile
+
+	stored func(ctx context.Context, id oid) error // called for each object that fetch has stored; may be nil
 }
 
 type originFile struct {
@@ -289,6 +291,9 @@ func (o *origin) fetch(ctx context.Context, c *cache, m *mover, name string) (co
 		if err == nil && f.size >= 0 && got != f.size {
 			err = fail(mlops.ErrInvalid, "%d of %d bytes came", got, f.size)
 		}
+		if err == nil && o.stored != nil {
+			err = o.stored(ctx, id)
+		}
 		mu.Lock()
 		defer mu.Unlock()
 		t[at[n.file]] = treeEntry{f.rel, id}
@@ -305,6 +310,9 @@ func (o *origin) fetch(ctx context.Context, c *cache, m *mover, name string) (co
 		return content{oid: t[0].oid, size: size, nfiles: -1}, nil
 	}
 	id, err := listed(ctx, c, t)
+	if err == nil && o.stored != nil {
+		err = o.stored(ctx, id)
+	}
 	return content{oid: id, size: size, nfiles: int64(len(t))}, err
 }
 

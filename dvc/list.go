@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"io/fs"
+	"maps"
 	"path"
 	"slices"
 	"strconv"
@@ -17,7 +18,8 @@ type ListOptions struct {
 	Path      string // below it; "" is the whole repository
 	Recursive bool   // files in all directories, and no directories
 	DVCOnly   bool   // leave out what git tracks
-	Level     int    // with Recursive, how deep: directories at that depth are listed, not looked into; 0 is no limit
+	Tree      bool   // as Recursive, with the directories; each comes before what is in it
+	Level     int    // with Recursive or Tree, how deep: directories at that depth are listed, not looked into; 0 is no limit
 }
 
 // ListEntry is what a repository holds at a path. Its JSON is dvc's.
@@ -39,6 +41,7 @@ func (s *Source) List(ctx context.Context, o ListOptions) ([]ListEntry, error) {
 	if !fs.ValidPath(at) {
 		return nil, fail(mlops.ErrInvalid, "path %q of a repository", o.Path)
 	}
+	o.Recursive = o.Recursive || o.Tree
 	found := map[string]ListEntry{}
 	add := func(p string, e ListEntry) {
 		rel, below := p, true
@@ -108,12 +111,39 @@ func (s *Source) List(ctx context.Context, o ListOptions) ([]ListEntry, error) {
 	if len(found) == 0 && at != "." {
 		return nil, fail(mlops.ErrNotFound, "%s is not in the repository at %.12s", at, s.Rev)
 	}
-	out := make([]ListEntry, 0, len(found))
-	for _, e := range found {
-		out = append(out, e)
+	order := cmp.Compare[string]
+	if o.Tree {
+		s.addDirs(found, at)
+		order = byNames
 	}
-	slices.SortFunc(out, func(a, b ListEntry) int { return cmp.Compare(a.Path, b.Path) })
+	out := slices.Collect(maps.Values(found))
+	slices.SortFunc(out, func(a, b ListEntry) int { return order(a.Path, b.Path) })
 	return out, nil
+}
+
+// addDirs adds the directories of what was found.
+func (s *Source) addDirs(found map[string]ListEntry, at string) {
+	for p := range maps.Clone(found) {
+		for dir := path.Dir(p); dir != "."; dir = path.Dir(dir) {
+			if _, known := found[dir]; known {
+				break
+			}
+			e := ListEntry{IsDir: true}
+			if full := path.Join(at, dir); s.ix.outs[full] != nil {
+				e = entryOf(s.ix.outs[full])
+			} else {
+				e.IsOut = s.ix.owner(full) != nil
+			}
+			e.Path = dir
+			found[dir] = e
+		}
+	}
+}
+
+// byNames compares paths name by name, so that a directory is followed by what
+// is in it.
+func byNames(a, b string) int {
+	return slices.Compare(strings.Split(a, "/"), strings.Split(b, "/"))
 }
 
 // cutPath returns the first n names of a path, 0 for all, and whether it goes on.

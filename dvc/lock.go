@@ -53,6 +53,36 @@ func (r *Repo) lock(ctx context.Context) (unlock func(), err error) {
 	}, nil
 }
 
+// work is what a call that changes what is tracked has at hand.
+type work struct {
+	c    *cache
+	ix   *index
+	root *os.Root
+	done func()
+}
+
+// work takes the lock and opens the rest; the caller calls done.
+func (r *Repo) work(ctx context.Context) (w work, err error) {
+	unlock, err := r.lock(ctx)
+	if err != nil {
+		return w, err
+	}
+	if w.c, err = r.cache(); err == nil {
+		if w.ix, err = r.index(); err == nil {
+			w.root, err = os.OpenRoot(r.root)
+		}
+	}
+	if err != nil {
+		unlock()
+		return w, err
+	}
+	w.done = func() {
+		_ = w.root.Close()
+		unlock()
+	}
+	return w, nil
+}
+
 // nameOf tells what a process is, by its pid as a lock file has it.
 func nameOf(pid string) string {
 	if _, err := strconv.Atoi(pid); err != nil {

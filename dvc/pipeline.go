@@ -228,6 +228,7 @@ func (s *pipelineStage) load(rel, name string, lock lockedStage) (*dvcFile, erro
 			return nil, err
 		}
 		o.cache, o.push, o.remote = fl.cache, fl.push, fl.remote
+		o.metric, o.plot = fl.kind == TypeMetrics, fl.kind == TypePlots
 		if unsure[p] {
 			o.odd = "may be one of two templates, with other flags"
 		}
@@ -241,16 +242,18 @@ type outFlags struct {
 	path        string
 	cache, push bool
 	remote      string
+	kind        string // [TypeMetrics], [TypePlots], or ""
 }
 
 // flags lists the outputs in outs, metrics and plots: names, or names with
 // flags.
 func (s *pipelineStage) flags() ([]outFlags, error) {
 	var out []outFlags
-	for _, list := range [][]any{s.Outs, s.Metrics, s.Plots} {
+	for i, list := range [][]any{s.Outs, s.Metrics, s.Plots} {
+		kind := [...]string{"", TypeMetrics, TypePlots}[i]
 		for _, item := range list {
 			if name, ok := item.(string); ok {
-				out = append(out, outFlags{path: name, cache: true, push: true})
+				out = append(out, outFlags{path: name, cache: true, push: true, kind: kind})
 				continue
 			}
 			m, ok := item.(map[string]any)
@@ -258,7 +261,7 @@ func (s *pipelineStage) flags() ([]outFlags, error) {
 				return nil, fmt.Errorf("output %v", item)
 			}
 			for _, name := range slices.Sorted(maps.Keys(m)) {
-				f := outFlags{path: name, cache: true, push: true}
+				f := outFlags{path: name, cache: true, push: true, kind: kind}
 				switch v := m[name].(type) {
 				case map[string]any:
 					if err := f.set(v); err != nil {

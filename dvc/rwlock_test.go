@@ -84,18 +84,26 @@ func TestATornRWLockIsAnErrorThatSaysWhatToDo(t *testing.T) {
 func TestAHeldLockNamesItsHolder(t *testing.T) {
 	r := stateRepo(t)
 	r.lockTimeout = 0
-	sleeper := exec.Command("sleep", "600")
-	require.NoError(t, sleeper.Start())
-	defer func() { _ = sleeper.Process.Kill(); _ = sleeper.Wait() }()
+	holder := exec.Command("cat")
+	in, err := holder.StdinPipe()
+	require.NoError(t, err)
+	out, err := holder.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, holder.Start())
+	defer func() { _ = in.Close(); _ = holder.Wait() }()
+	_, err = in.Write([]byte("x"))
+	require.NoError(t, err)
+	_, err = out.Read(make([]byte, 1)) // the system tells a program's name a moment after it began
+	require.NoError(t, err)
 	f, err := os.Create(filepath.Join(r.root, ".dvc/tmp/lock"))
 	require.NoError(t, err)
 	defer f.Close()
 	require.NoError(t, syscall.Flock(int(f.Fd()), syscall.LOCK_EX))
-	_, err = f.WriteString(" " + strconv.Itoa(sleeper.Process.Pid) + "\n")
+	_, err = f.WriteString(" " + strconv.Itoa(holder.Process.Pid) + "\n")
 	require.NoError(t, err)
 	_, err = r.lock(t.Context())
 	require.ErrorIs(t, err, mlops.ErrConflict)
-	require.ErrorContains(t, err, "pid "+strconv.Itoa(sleeper.Process.Pid)+": sleep 600")
+	require.ErrorContains(t, err, "pid "+strconv.Itoa(holder.Process.Pid)+": cat")
 	require.Equal(t, "of unknown pid", nameOf("../.."))
 }
 

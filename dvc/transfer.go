@@ -60,10 +60,17 @@ type FetchOptions struct {
 	Rate     int64
 	RunCache bool
 	Progress func(Progress)
-	MaxSize  int64 // leave out outputs of that many bytes and more; 0 is no limit
+	MaxSize  int64    // leave out outputs of that many bytes and more; 0 is no limit
+	Types    []string // [TypeMetrics], [TypePlots]: of outputs of these kinds alone; none means all
 
 	lenient bool // what the remote lacks is no error
 }
+
+// The kinds of outputs that [FetchOptions] can ask for.
+const (
+	TypeMetrics = "metrics"
+	TypePlots   = "plots"
+)
 
 // PullOptions are options of [Repo.Pull].
 type PullOptions struct {

@@ -111,6 +111,16 @@ func (f *File) Chmod(perm fs.FileMode) error {
 	return f.fault("chmod", err)
 }
 
+// Mode gives the file these permission bits where it lacks them: those that it
+// was opened with are what an umask left of them.
+func (f *File) Mode(perm fs.FileMode) error {
+	var st unix.Stat_t
+	if err := f.Stat(&st); err == nil && fs.FileMode(st.Mode&0o777) == perm {
+		return nil
+	}
+	return f.Chmod(perm)
+}
+
 // Close closes the file; after that, Close answers [os.ErrClosed].
 func (f *File) Close() error {
 	fd := f.fd

@@ -48,6 +48,24 @@ func TestAFileIsWrittenAndReadAsByOS(t *testing.T) {
 	require.Equal(t, text, string(got))
 }
 
+func TestAnUmaskIsMended(t *testing.T) {
+	defer unix.Umask(unix.Umask(0o077))
+	f, err := Open(filepath.Join(t.TempDir(), "a"), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o444)
+	require.NoError(t, err)
+	mode := func() fs.FileMode {
+		fi, err := os.Stat(f.Name())
+		require.NoError(t, err)
+		return fi.Mode()
+	}
+	require.EqualValues(t, 0o400, mode())
+	for range 2 {
+		require.NoError(t, f.Mode(0o444))
+		require.EqualValues(t, 0o444, mode())
+	}
+	require.NoError(t, f.Close())
+	require.Error(t, f.Mode(0o444))
+}
+
 func TestAFileInADirectoryThatIsOpen(t *testing.T) {
 	dir, err := os.Open(t.TempDir())
 	require.NoError(t, err)

@@ -156,14 +156,8 @@ func (s *Store) Put(ctx context.Context, key string, body *io.SectionReader, sum
 	if got := hex.EncodeToString(h.Sum(nil)); got != sum {
 		return fmt.Errorf("dvc: object %s holds bytes with md5 %s: %w", sum, got, mlops.ErrInvalid)
 	}
-	var st unix.Stat_t
-	if err := f.Stat(&st); err != nil {
+	if err := f.Mode(0o444); err != nil {
 		return err
-	}
-	if st.Mode&0o777 != 0o444 { // an umask took bits
-		if err := f.Chmod(0o444); err != nil {
-			return err
-		}
 	}
 	if err := f.Close(); err != nil {
 		return err

@@ -1,0 +1,107 @@
+package dvc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+
+	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/remote"
+)
+
+// addFrom adds data that lies elsewhere, or brings it to a remote: an import
+// that does not write down where it came from.
+func (r *Repo) addFrom(ctx context.Context, o AddOptions, paths []string) ([]Output, error) {
+	option := "out"
+	if o.ToRemote {
+		option = "to-remote"
+	}
+	switch {
+	case len(paths) != 1:
+		return nil, fail(mlops.ErrInvalid, "%s takes one path or URL, not %d", option, len(paths))
+	case o.NoCommit:
+		return nil, fail(mlops.ErrInvalid, "%s needs the data now: no-commit does not go with it", option)
+	case o.Remote != "" && !o.ToRemote:
+		return nil, fail(mlops.ErrInvalid, "a remote's name goes with to-remote")
+	}
+	from := paths[0]
+	if err := checkURL(from); err != nil {
+		return nil, err
+	}
+	w, err := r.work(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer w.done()
+	w.c.apart = o.NoRelink
+	opts := ImportOptions{Out: o.Out, Force: o.Force, ToRemote: o.ToRemote, Remote: o.Remote, Jobs: o.Jobs, Rate: o.Rate, Progress: o.Progress}
+	if rel, err := r.rel(from); err == nil && o.Out == "" && remote.Scheme(from) == "" {
+		opts.Out = filepath.Dir(from) // data of the repository stays where it is
+		opts.Force = opts.Force || w.ix.outs[rel] == nil && !exists(r.abs(rel+".dvc"))
+	}
+	out, err := r.bringInto(ctx, w, urlName(from), opts, true, func(rel string) (*dep, error) {
+		at, err := r.urlFrom(from, path.Dir(rel))
+		return &dep{path: at, size: -1, nfiles: -1}, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return []Output{out}, nil
+}
+
+func exists(file string) bool {
+	_, err := os.Lstat(file)
+	return err == nil
+}
+
+// send brings data from its origin to a remote, files first, a directory's
+// listing after all of them. Names of objects are known when all bytes were
+// read, so each file lies in the repository's own folder for what is not
+// complete, as long as it is on its way.
+func (b *bringing) send(ctx context.Context, from *origin) (content, error) {
+	at, err := b.r.openPlace(ctx, b.m, b.o.Remote)
+	if err != nil {
+		return content{}, err
+	}
+	if b.m.jobs < 1 {
+		b.m.jobs = at.jobs
+	}
+	tmp := path.Join(path.Dir(stateFile), tmpName())
+	if err := b.root.MkdirAll(tmp, 0o777); err != nil {
+		return content{}, err
+	}
+	defer func() { _ = b.root.RemoveAll(tmp) }()
+	c := &cache{dir: b.r.abs(tmp), links: []string{"copy"}}
+	from.stored = func(ctx context.Context, id oid) error { return c.moveTo(ctx, at, id) }
+	return from.fetch(ctx, c, b.m, b.rel)
+}
+
+// moveTo uploads an object that a remote lacks, and removes it from the cache.
+func (c *cache) moveTo(ctx context.Context, at *place, id oid) error {
+	gone, err := at.Missing(ctx, []string{id.key()})
+	if err != nil {
+		return err
+	}
+	if len(gone) > 0 {
+		f, st, err := openRegular(c.path(id))
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // another file of the same bytes took it there meanwhile
+		}
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		if err := at.Put(ctx, id.key(), io.NewSectionReader(f, 0, st.size), id.md5()); err != nil {
+			return fmt.Errorf("dvc: remote %q: %w", at.name, err)
+		}
+	}
+	if err := os.Remove(c.path(id)); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
