@@ -29,7 +29,7 @@ check: lint
 test: check build
 	MLOPS_HOME="$(MLOPS_TEST_HOME)" ./scripts/live.sh
 
-# the live suites alone
+# the live suites alone; MLOPS_RUNTIME=docker: against a stack in containers
 live: build
 	MLOPS_HOME="$(MLOPS_TEST_HOME)" ./scripts/live.sh
 

@@ -11,7 +11,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/mlops-integration/mlops"
 	"github.com/mlops-integration/mlops/cli"
+	"github.com/mlops-integration/mlops/compose"
 	"github.com/mlops-integration/mlops/internal/cassette"
 )
 
@@ -36,13 +38,33 @@ func documents[T any](t *testing.T, args ...string) T {
 	return v
 }
 
+// scratchFolder is where the demo may work: where the tasks of a stack in
+// containers see it.
+func scratchFolder(t *testing.T) string {
+	t.Helper()
+	home, err := mlops.Home()
+	require.NoError(t, err)
+	s, err := compose.New(compose.Options{Home: home})
+	require.NoError(t, err)
+	below, err := s.Projects()
+	require.NoError(t, err)
+	if below == "" {
+		return filepath.Join(t.TempDir(), "demo")
+	}
+	dir, err := os.MkdirTemp(below, "suite-")
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
+	require.NoError(t, os.Chmod(dir, 0o755)) // the user inside is another
+	return filepath.Join(dir, "demo")
+}
+
 // TestCommandsDriveTheRealServers walks through all commands that do not stop
 // anything, on the running stack, the demo first.
 func TestCommandsDriveTheRealServers(t *testing.T) {
 	if !cassette.Live() {
 		t.Skip("not live: commands need the running stack (make test)")
 	}
-	scratch := filepath.Join(t.TempDir(), "demo")
+	scratch := scratchFolder(t)
 	mlopsctl(t, 0, "demo", "--scratch", scratch)
 	project := []string{"-p", "breast-cancer", "-C", scratch}
 	with := func(args ...string) []string { return append(args, project...) }

@@ -15,8 +15,8 @@ import (
 	"github.com/mlops-integration/mlops"
 )
 
-// liveStack is the stack that runs for the suites, and its state on record.
-func liveStack(t *testing.T) (*Stack, state) {
+// liveStack is the stack that runs for the suites.
+func liveStack(t *testing.T) *Stack {
 	t.Helper()
 	if os.Getenv("MLOPS_LIVE") == "" {
 		t.Skip("needs the running stack: only with MLOPS_LIVE=1")
@@ -25,9 +25,22 @@ func liveStack(t *testing.T) (*Stack, state) {
 	require.NoError(t, err)
 	s, err := New(Options{Home: home})
 	require.NoError(t, err)
-	st, err := readState(home)
+	return s
+}
+
+// liveProcesses is liveStack and its state on record, for tests that look at
+// processes and files of this machine. Containers have their own (TestDockerStack).
+func liveProcesses(t *testing.T) (*Stack, state) {
+	t.Helper()
+	s := liveStack(t)
+	d, err := s.containers()
 	require.NoError(t, err)
-	require.NotEmpty(t, st.Services, "no stack runs in %s; run: mlopsctl start", home)
+	if d != nil {
+		t.Skip("of the process runtime: this stack is in containers")
+	}
+	st, err := readState(s.home)
+	require.NoError(t, err)
+	require.NotEmpty(t, st.Services, "no stack runs in %s; run: mlopsctl start", s.home)
 	return s, st
 }
 
@@ -47,7 +60,13 @@ func familyOf(t *testing.T, s *Stack, st state) map[int32]string {
 }
 
 func TestLiveServersAnswerAsTheirRecipesWant(t *testing.T) {
-	s, rec := liveStack(t)
+	d, err := liveStack(t).containers()
+	require.NoError(t, err)
+	if d != nil {
+		require.NoError(t, d.confirm(t.Context(), d.dockerServices()))
+		return
+	}
+	s, rec := liveProcesses(t)
 	here := s.siteOf(rec.Ports, rec.Light, t.Output())
 	for _, v := range s.recipes(rec.Light) {
 		if rec.Services[v.name] == nil {
@@ -64,7 +83,7 @@ func TestLiveServersAnswerAsTheirRecipesWant(t *testing.T) {
 }
 
 func TestLiveListenersAreForTheLoopbackInterface(t *testing.T) {
-	s, rec := liveStack(t)
+	s, rec := liveProcesses(t)
 	ours := familyOf(t, s, rec)
 	all, err := gnet.ConnectionsWithContext(t.Context(), "tcp")
 	require.NoError(t, err)
@@ -83,7 +102,7 @@ func TestLiveListenersAreForTheLoopbackInterface(t *testing.T) {
 }
 
 func TestLiveSecretsAreInNoLogAndNoArgument(t *testing.T) {
-	s, rec := liveStack(t)
+	s, rec := liveProcesses(t)
 	secrets := map[string]string{}
 	files, err := filepath.Glob(filepath.Join(s.home, "secrets", "*"))
 	require.NoError(t, err)
@@ -121,7 +140,7 @@ func TestLiveSecretsAreInNoLogAndNoArgument(t *testing.T) {
 }
 
 func TestLiveDoctorFindsNothingWrong(t *testing.T) {
-	s, _ := liveStack(t)
+	s := liveStack(t)
 	all, err := s.Doctor(t.Context())
 	require.NoError(t, err)
 	for _, f := range all {

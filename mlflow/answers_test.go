@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"os"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -48,6 +49,17 @@ func watched(t *testing.T, s *cassette.Session, opt Options) (*Client, *counter)
 	c.pause = func(ctx context.Context, _ time.Duration) error { return ctx.Err() }
 	c.newUID = uids(s)
 	return c, count
+}
+
+// inObjectStore reports whether a live server keeps its artifacts in an object
+// store, as a stack in containers does; what is recorded kept them in files.
+func inObjectStore(t *testing.T, s *cassette.Session, c *Client) bool {
+	t.Helper()
+	if !s.Live || os.Getenv("MLOPS_RECORD") != "" {
+		return false
+	}
+	_, err := transport.Do[transport.None](t.Context(), c.t, transport.Call{Op: "Call", Method: "GET", Path: escape("presigned", proxied+":/x"), Idempotent: true})
+	return !errors.Is(err, mlops.ErrUnsupported)
 }
 
 // Each way in which a server says no has one kind and is asked once: none of
@@ -106,6 +118,11 @@ func TestEachRefusalHasItsKindAndIsAskedForOnce(t *testing.T) {
 			return count.n.Load() - before, err
 		}
 	}
+	store := inObjectStore(t, s, admin)
+	folder := 400
+	if store {
+		folder = 200 // it had begun to answer
+	}
 	form := &transport.Stream{Open: func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader("a=b")), nil }, Size: 3, ContentType: "application/x-www-form-urlencoded"}
 	param := map[string]any{"run_id": id, "key": "lr", "value": "2"}
 	for _, tt := range []struct {
@@ -136,7 +153,7 @@ func TestEachRefusalHasItsKindAndIsAskedForOnce(t *testing.T) {
 			_, err := transport.Do[transport.None](ctx, c.t, transport.Call{Op: "Call", Method: "POST", Path: "/api/2.0/mlflow/runs/set-tag", Raw: form, Idempotent: true})
 			return err
 		}), mlops.ErrInvalid, 400, "INVALID_PARAMETER_VALUE"},
-		{"an artifact that is a folder", typed(func() error { _, err := c.Download(ctx, uri, "dir"); return err }), mlops.ErrInvalid, 400, ""},
+		{"an artifact that is a folder", typed(func() error { _, err := c.Download(ctx, uri, "dir"); return err }), mlops.ErrInvalid, folder, ""},
 		{"a path that leads out", raw(s.Auth, "GET", "/api/2.0/mlflow-artifacts/artifacts/%252e%252e/x", nil), mlops.ErrInvalid, 400, "INVALID_PARAMETER_VALUE"},
 		{"multipart upload to files", raw(s.Auth, "POST", "/api/2.0/mlflow-artifacts/mpu/create/1/x", map[string]any{"path": "x", "num_parts": 1}), mlops.ErrUnsupported, 501, "NOT_IMPLEMENTED"},
 		{"no credentials", raw(mlops.Auth{}, "GET", "/api/2.0/mlflow/users/current", nil), mlops.ErrUnauthenticated, 401, ""},
@@ -163,6 +180,9 @@ func TestEachRefusalHasItsKindAndIsAskedForOnce(t *testing.T) {
 		}, mlops.ErrForbidden, 403, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			if tt.code == "NOT_IMPLEMENTED" && store {
+				t.Skip("of the process runtime: this server's store takes parts")
+			}
 			asked, err := tt.do()
 			if tt.kind == nil {
 				require.NoError(t, err)
@@ -176,8 +196,11 @@ func TestEachRefusalHasItsKindAndIsAskedForOnce(t *testing.T) {
 			require.Equal(t, tt.code, e.Code)
 			require.NotContains(t, err.Error(), "\n")
 			want := int32(1)
-			if tt.status == 0 {
+			switch tt.status {
+			case 0:
 				want = 0 // found before anything was sent
+			case 200:
+				want = 2 // the second tells that it is a folder
 			}
 			require.Equal(t, want, asked, "%v does not go away by asking again", err)
 		})

@@ -43,8 +43,8 @@ func decodeError(status int, contentType string, body []byte) *mlops.Error {
 	if json.Unmarshal(body, &env) == nil {
 		code, _ := env.Code.(string)
 		msg, _ := env.Message.(string)
-		if code == "INTERNAL_ERROR" && strings.Contains(msg, "[Errno 2] No such file or directory") {
-			return &mlops.Error{Kind: mlops.ErrNotFound, Code: code, Message: msg} // how MLflow 2.x misses an artifact
+		if code == "INTERNAL_ERROR" && misses(msg) {
+			return &mlops.Error{Kind: mlops.ErrNotFound, Code: code, Message: msg}
 		}
 		if code != "" {
 			return &mlops.Error{Kind: kinds[code], Code: code, Message: msg}
@@ -73,6 +73,14 @@ func decodeError(status int, contentType string, body []byte) *mlops.Error {
 		return &mlops.Error{Message: cut(text)}
 	}
 	return nil
+}
+
+// misses reports whether MLflow's words for an error of its own are those of a
+// missing artifact: 2.x has it from its disk, both lines have it from boto3
+// when the artifacts lie in S3 behind the server.
+func misses(msg string) bool {
+	return strings.Contains(msg, "[Errno 2] No such file or directory") ||
+		strings.Contains(msg, "An error occurred (404) when calling the HeadObject operation")
 }
 
 // switchedOff tells a part of the server that is not there, workspaces or the

@@ -348,7 +348,6 @@ func pythonCommand(t *testing.T, s *cassette.Session, args ...string) *exec.Cmd 
 	t.Helper()
 	interpreter := python(t, s, "import sys; print(sys.executable)")
 	cmd := exec.CommandContext(t.Context(), interpreter, args...)
-	cmd.Env = append(os.Environ(), "MLFLOW_TRACKING_URI="+s.URL, "MLFLOW_TRACKING_USERNAME="+s.Auth.Username,
-		"MLFLOW_TRACKING_PASSWORD="+string(s.Auth.Password), "MLFLOW_DISABLE_TELEMETRY=true", "PYTHONWARNINGS=ignore")
+	cmd.Env = pythonEnv(s)
 	return cmd
 }

@@ -1,6 +1,7 @@
 package mlflow
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -64,7 +65,33 @@ func (s proxyStore) Open(ctx context.Context, uri string, span Range) (*Object, 
 			return obj, err
 		}
 	}
-	return openAt(ctx, s.c.t, transport.Call{Op: "Download", Method: "GET", Path: escape("artifacts", uri), Idempotent: true}, span)
+	obj, err := openAt(ctx, s.c.t, transport.Call{Op: "Download", Method: "GET", Path: escape("artifacts", uri), Idempotent: true}, span)
+	if err != nil || obj.Size >= 0 {
+		return obj, err
+	}
+	return s.notFolder(ctx, uri, obj)
+}
+
+// notFolder finds out whether an object of unknown size is a file. A server
+// with its artifacts in S3 has said yes before it opens what it fetched, and
+// answers nothing, or breaks off, if that is a folder.
+func (s proxyStore) notFolder(ctx context.Context, uri string, obj *Object) (*Object, error) {
+	first := bufio.NewReader(obj.Body)
+	if _, err := first.Peek(1); err != nil {
+		for _, err := range s.List(ctx, uri) {
+			if err == nil {
+				err = &mlops.Error{Kind: mlops.ErrInvalid, Service: "mlflow", Op: "Download", Status: http.StatusOK,
+					Message: fmt.Sprintf("artifact path refers to a directory, not a file: %q", within(uri))}
+			}
+			obj.Body.Close()
+			return nil, err
+		}
+	}
+	obj.Body = struct {
+		io.Reader
+		io.Closer
+	}{first, obj.Body}
+	return obj, nil
 }
 
 // openAt reads a part of whatever a call answers.

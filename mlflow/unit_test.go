@@ -94,6 +94,7 @@ func TestErrorAnswersAreReadByCodeBeforeStatus(t *testing.T) {
 		{400, `{"error_code":"RESOURCE_ALREADY_EXISTS","message":"m"}`, mlops.ErrAlreadyExists},
 		{500, `{"error_code":"FEATURE_DISABLED","message":"m"}`, mlops.ErrUnsupported},
 		{500, `{"error_code":"INTERNAL_ERROR","message":"##### File 1/x #####\n[Errno 2] No such file or directory: '/a/1/x'"}`, mlops.ErrNotFound},
+		{500, `{"error_code":"INTERNAL_ERROR","message":"##### File 1/x #####\nAn error occurred (404) when calling the HeadObject operation: Not Found"}`, mlops.ErrNotFound},
 		{501, `{"error_code":"NOT_IMPLEMENTED","message":"m"}`, mlops.ErrUnsupported},
 		{503, "Workspaces are not enabled on this server", mlops.ErrUnsupported},
 		{503, `{"detail":"Artifact serving is disabled. Run with --serve-artifacts"}`, mlops.ErrUnsupported},

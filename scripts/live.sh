@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
 # Sets up and starts one real stack under MLOPS_HOME, runs all suites against
 # it, then the suites that kill servers, and stops it. Any server that does
-# not come up is a failure.
+# not come up is a failure. With MLOPS_RUNTIME=docker the stack is in containers,
+# and the suites are those that kill nothing (scripts/docker.sh kills).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 : "${MLOPS_HOME:?}"
+if [ "${MLOPS_RUNTIME:-}" = docker ]; then exec scripts/docker.sh live; fi
 export MLOPS_HOME
 ctl=$PWD/bin/mlopsctl
 export PATH=$PWD/bin:$PATH
