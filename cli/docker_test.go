@@ -29,6 +29,7 @@ func TestDockerSmoke(t *testing.T) {
 	s.parts(t, []part{
 		{"MLflow starts on PostgreSQL and S3", s.startMLflow},
 		{"a run lies in PostgreSQL and its artifact in S3", s.logRun},
+		{"a deleted record is made again of what runs", s.recordDeleted},
 		{"only the loopback interface is published", s.published},
 		{"no container runs as root", s.users},
 		{"secrets are in no inspection, log or argument", s.secretsStayInside},
@@ -155,6 +156,17 @@ s3 = boto3.client("s3", endpoint_url="http://s3:7070", region_name="us-east-1")
 print("kept", os.path.getsize(path), kept["Size"])
 `, s.run))
 	require.Contains(t, out, "kept 1048576 1048576")
+}
+
+func (s *dockerSuite) recordDeleted(t *testing.T) {
+	before := s.service(t, "mlflow")
+	require.NoError(t, os.Remove(filepath.Join(s.home, "run", "docker.json")))
+	s.ctl(t, 0, "start", "mlflow")
+	now := s.service(t, "mlflow")
+	require.Equal(t, before.PID, now.PID, "what ran was started again")
+	require.Equal(t, before.Ports, now.Ports)
+	require.FileExists(t, filepath.Join(s.home, "run", "docker.json"))
+	s.keptRun(t)
 }
 
 // published asks the kernel, not the engine, who listens where.
