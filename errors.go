@@ -2,6 +2,7 @@ package mlops
 
 import (
 	"errors"
+	"net/http"
 	"strings"
 	"time"
 )
@@ -19,6 +20,31 @@ var (
 	ErrUnavailable     = errors.New("unavailable")       // try again later
 	ErrUnsupported     = errors.New("unsupported")       // not on this machine or server version
 )
+
+// KindOfStatus is the kind that an HTTP status stands for where the body says no
+// more; 0 is no answer at all.
+func KindOfStatus(status int) error {
+	switch status {
+	case http.StatusUnauthorized:
+		return ErrUnauthenticated
+	case http.StatusForbidden:
+		return ErrForbidden
+	case http.StatusNotFound, http.StatusGone:
+		return ErrNotFound
+	case http.StatusConflict, http.StatusPreconditionFailed, http.StatusLocked:
+		return ErrConflict
+	case http.StatusTooManyRequests:
+		return ErrRateLimited
+	case http.StatusMethodNotAllowed, http.StatusNotImplemented, http.StatusHTTPVersionNotSupported:
+		return ErrUnsupported
+	case 0, http.StatusRequestTimeout, http.StatusTooEarly:
+		return ErrUnavailable
+	}
+	if status >= 500 {
+		return ErrUnavailable
+	}
+	return ErrInvalid
+}
 
 // Error is what a server, or the way to it, answered.
 //

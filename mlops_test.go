@@ -83,3 +83,16 @@ func TestCollectStopsAtTheFirstError(t *testing.T) {
 	require.ErrorIs(t, err, io.EOF)
 	require.Equal(t, []int{1, 2}, got)
 }
+
+func TestKindOfStatus(t *testing.T) {
+	for status, want := range map[int]error{
+		0: mlops.ErrUnavailable, 300: mlops.ErrInvalid, 400: mlops.ErrInvalid, 401: mlops.ErrUnauthenticated, 403: mlops.ErrForbidden, 404: mlops.ErrNotFound, 405: mlops.ErrUnsupported,
+		408: mlops.ErrUnavailable, 409: mlops.ErrConflict, 410: mlops.ErrNotFound, 412: mlops.ErrConflict, 413: mlops.ErrInvalid, 418: mlops.ErrInvalid,
+		422: mlops.ErrInvalid, 423: mlops.ErrConflict, 425: mlops.ErrUnavailable, 429: mlops.ErrRateLimited, 500: mlops.ErrUnavailable,
+		501: mlops.ErrUnsupported, 502: mlops.ErrUnavailable, 503: mlops.ErrUnavailable, 504: mlops.ErrUnavailable, 505: mlops.ErrUnsupported, 599: mlops.ErrUnavailable,
+	} {
+		if got := mlops.KindOfStatus(status); got != want {
+			t.Errorf("KindOfStatus(%d) is %v, want %v", status, got, want)
+		}
+	}
+}

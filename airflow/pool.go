@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"github.com/mlops-integration/mlops"
-	"github.com/mlops-integration/mlops/internal/transport"
 )
 
 // Pool limits how many tasks run at once.
@@ -160,7 +159,7 @@ func (w bulkWire) err(op string) error {
 		return nil
 	}
 	if e.Kind == nil {
-		e.Kind = transport.KindOf(e.Status)
+		e.Kind = mlops.KindOfStatus(e.Status)
 	}
 	e.Message = strings.Join(msgs, "; ")
 	return e

@@ -1,6 +1,7 @@
 package compose
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -41,6 +42,9 @@ type dockerRecord struct {
 	Scale   map[string]int `json:"scale,omitempty"` // containers of a service, where it is not one
 
 	Projects string `json:"projects,omitempty"` // the folder whose projects Airflow's tasks see
+	Engine   string `json:"engine,omitempty"`   // where the engine is, if it is not the one that docker finds by itself
+
+	lost bool // there is no such file: what runs knows the rest
 }
 
 func dockerRecordPath(home string) string { return filepath.Join(home, "run", "docker.json") }
@@ -49,6 +53,10 @@ func readDockerRecord(home string) (dockerRecord, error) {
 	r := dockerRecord{Ports: map[string]int{}, Scale: map[string]int{}}
 	b, err := os.ReadFile(dockerRecordPath(home))
 	if errors.Is(err, fs.ErrNotExist) {
+		r.lost = true
+		if f, err := stackfile.Read(home); err == nil && f.Runtime == DockerRuntime {
+			r.Runtime = DockerRuntime // it was deleted while they run
+		}
 		return r, nil
 	}
 	if err == nil {
@@ -74,6 +82,7 @@ func (s *Stack) containers() (*docker, error) {
 	if err != nil {
 		return nil, err
 	}
+	r.Engine = cmp.Or(s.engine, r.Engine)
 	want := s.runtime
 	if want == "" {
 		want = r.Runtime
@@ -116,7 +125,7 @@ func (s *Stack) settle(ctx context.Context) error {
 	if err := makeHome(s.home); err != nil {
 		return err
 	}
-	r.Runtime = s.runtime
+	r.Runtime, r.Engine = s.runtime, cmp.Or(s.engine, r.Engine)
 	return r.write(s.home)
 }
 
@@ -151,24 +160,35 @@ func (d *docker) dockerServices() []service {
 	part := func(name, group string, after ...string) service {
 		return service{name: name, group: group, after: after}
 	}
-	s3 := part("s3", "")
-	s3.ports = []port{{name: "http", first: 7070}}
+	postgres := part("postgres", "")
+	if p := postgresService(); isTwin(d.home) { // docker/twin.yaml
+		postgres.ports, postgres.endpoints = p.ports, p.endpoints
+		postgres.ready = func(ctx context.Context, s *site) error { _, err := postgresFolderOf(ctx, s); return err }
+	}
+	s3 := s3Service()
+	s3 = service{name: s3.name, ports: s3.ports, ready: s3.ready, endpoints: s3.endpoints}
 	m = service{name: m.name, after: []string{"postgres", "s3"}, ports: m.ports, ready: m.ready, endpoints: m.endpoints}
 	e = service{name: e.name, ports: e.ports, ready: e.ready, endpoints: e.endpoints}
 	api = service{name: api.name, group: api.group, after: []string{"postgres", "redis"}, ports: api.ports, ready: api.ready, settled: api.settled, endpoints: api.endpoints}
 	head := service{name: "ray-head", group: "ray", after: []string{"mlflow"}, ports: r.ports[:2], ready: r.ready, settled: r.settled, endpoints: r.endpoints}
 	return []service{
-		part("postgres", ""), s3, part("redis", ""), m, e, api,
+		postgres, s3, part("redis", ""), m, e, api,
 		part("airflow-scheduler", "airflow", api.name), part("airflow-dag-processor", "airflow", api.name),
 		part("airflow-triggerer", "airflow", api.name), part("airflow-worker", "airflow", api.name),
 		head, part("ray-worker", "ray", head.name),
 	}
 }
 
-// portVariables are the variables of compose.yaml for published ports.
-var portVariables = map[string]string{
-	"s3/http": "MLOPS_PORT_S3", "mlflow/http": "MLOPS_PORT_MLFLOW", "evidently/http": "MLOPS_PORT_EVIDENTLY",
-	"airflow-api-server/http": "MLOPS_PORT_AIRFLOW", "ray-head/dashboard": "MLOPS_PORT_RAY", "ray-head/serve": "MLOPS_PORT_SERVE",
+// published are the ports that compose.yaml publishes, and twin.yaml that of
+// PostgreSQL: the variable for the number, and what they are inside.
+var published = map[string]struct {
+	variable string
+	inside   int
+}{
+	"postgres/sql": {"MLOPS_PORT_POSTGRES", 5432}, "s3/http": {"MLOPS_PORT_S3", 7070},
+	"mlflow/http": {"MLOPS_PORT_MLFLOW", 5000}, "evidently/http": {"MLOPS_PORT_EVIDENTLY", 8000},
+	"airflow-api-server/http": {"MLOPS_PORT_AIRFLOW", 8080},
+	"ray-head/dashboard":      {"MLOPS_PORT_RAY", 8265}, "ray-head/serve": {"MLOPS_PORT_SERVE", 8000},
 }
 
 // site is what the recipes see: the published ports, the head of Ray under the
@@ -182,7 +202,8 @@ func (d *docker) site(log io.Writer) *site {
 }
 
 // choosePorts gives each published port a number, for services that do not run.
-func (d *docker) choosePorts(seen Status) error {
+// It is reserved until its container has it.
+func (d *docker) choosePorts(seen Status, reserved reserved) error {
 	all := d.dockerServices()
 	for _, v := range all {
 		if i := slices.IndexFunc(seen.Services, func(o ServiceStatus) bool { return o.Name == v.name }); i >= 0 && seen.Services[i].State != Stopped {
@@ -201,7 +222,8 @@ func (d *docker) choosePorts(seen Status) error {
 				return false
 			}
 			p.late = false
-			n, why, err := choosePort(p, d.record.Ports[key], taken, portFree, holders)
+			free := func(n int) bool { ok, _ := reserved.take(n, d.home); return ok }
+			n, why, err := choosePort(p, d.record.Ports[key], taken, free, holders)
 			if err != nil {
 				return fmt.Errorf("%s: %w", v.name, err)
 			}
@@ -242,7 +264,7 @@ func (d *docker) publishStack(st Status) error {
 	}
 	return stackfile.Write(stackfile.Stack{
 		Runtime: DockerRuntime, Home: d.home, Endpoints: endpoints,
-		DVCRemote: "s3://dvc", DVCOptions: d.dvcOptions(),
+		DVCRemote: stackfile.DVCInS3, DVCOptions: d.dvcOptions(),
 		DAGs:     dagsFolder(here),
 		Pythons:  pythons(d.home),
 		ServeDir: serveDir(here),

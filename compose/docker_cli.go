@@ -20,6 +20,10 @@ import (
 	"github.com/mlops-integration/mlops"
 )
 
+// engineClient is what the clients of the engine are marked as: they are found
+// by it when whoever started them is dead.
+const engineClient = "docker"
+
 // environ is the caller's environment, which says where the engine is, with
 // what compose.yaml wants to know.
 func (d *docker) environ() ([]string, error) {
@@ -34,10 +38,14 @@ func (d *docker) environ() ([]string, error) {
 		"MLOPS_PROJECTS="+d.projects(),
 		"MLOPS_CPUS="+strconv.Itoa(min(2, runtime.NumCPU())),
 		"COMPOSE_PROGRESS=plain", "COMPOSE_ANSI=never", "COMPOSE_MENU=false",
+		markOf(d.home, engineClient),
 	)
-	for key, name := range portVariables {
+	if d.record.Engine != "" {
+		env = append(env, "DOCKER_HOST="+d.record.Engine)
+	}
+	for key, p := range published {
 		if n := d.record.Ports[key]; n != 0 {
-			env = append(env, name+"="+strconv.Itoa(n))
+			env = append(env, p.variable+"="+strconv.Itoa(n))
 		}
 	}
 	for target, tag := range tags {
@@ -106,7 +114,7 @@ func dockerError(args []string, err error, said string) error {
 		e.Message = "no Docker engine answers; start it, or name it in DOCKER_HOST, or use --runtime process, which needs none"
 	case strings.Contains(said, "permission denied") && strings.Contains(said, "docker"):
 		e.Kind, e.Message = mlops.ErrForbidden, "you may not use this Docker engine: "+last
-	case strings.Contains(said, "is not a docker command"), strings.Contains(said, "unknown shorthand flag: 'f'"):
+	case strings.Contains(said, "is not a docker command"), strings.Contains(said, "unknown shorthand flag: 'f'"), strings.Contains(said, "unknown flag: --short"):
 		e.Kind, e.Message = mlops.ErrUnsupported, "docker has no compose plugin; install docker-compose-plugin"
 	}
 	return e
@@ -119,7 +127,11 @@ func (d *docker) compose(ctx context.Context, heard func(string), args ...string
 
 func (d *docker) composeArgs(args ...string) []string {
 	dir := filepath.Join(d.files(), "docker")
-	return slices.Concat([]string{"compose", "-f", filepath.Join(dir, "compose.yaml"), "--project-directory", dir, "-p", d.name()}, args)
+	files := []string{"-f", filepath.Join(dir, "compose.yaml")}
+	if isTwin(d.home) {
+		files = append(files, "-f", filepath.Join(dir, "twin.yaml"))
+	}
+	return slices.Concat([]string{"compose"}, files, []string{"--project-directory", dir, "-p", d.name()}, args)
 }
 
 // logs writes what the containers say to w.

@@ -46,7 +46,9 @@ func (d *docker) start(ctx context.Context, opt StartOptions) (Status, error) {
 	if err := makeHome(d.home); err != nil {
 		return Status{}, err
 	}
-	if err := d.choosePorts(seen); err != nil {
+	reserved := reserved{}
+	defer reserved.giveBack()
+	if err := d.choosePorts(seen, reserved); err != nil {
 		return Status{}, err
 	}
 	d.record.Projects = d.projects()
@@ -244,10 +246,7 @@ func (d *docker) stop(ctx context.Context, opt StopOptions) error {
 // destroy removes the containers, the networks and the volumes of this stack,
 // and the images that no other stack uses.
 func (d *docker) destroy(ctx context.Context) error {
-	if err := d.writeFiles(); err != nil {
-		return err
-	}
-	if _, err := d.compose(ctx, func(line string) { d.tell(Event{Message: line}) }, "down", "--volumes", "--remove-orphans"); err != nil {
+	if err := d.remove(ctx); err != nil {
 		return err
 	}
 	tags, err := d.tags()
@@ -261,6 +260,25 @@ func (d *docker) destroy(ctx context.Context) error {
 		if _, err := d.docker(ctx, nil, "image", "rm", tags[t]); err != nil {
 			d.tell(Event{Service: t, Message: "kept " + tags[t] + ", another container uses it"})
 		}
+	}
+	return nil
+}
+
+// remove is destroy without the images.
+func (d *docker) remove(ctx context.Context) error {
+	if err := d.writeFiles(); err != nil {
+		return err
+	}
+	if _, err := d.compose(ctx, func(line string) { d.tell(Event{Message: line}) }, "down", "--volumes", "--remove-orphans"); err != nil {
+		return err
+	}
+	_, left, err := d.observe(ctx)
+	if err != nil {
+		return err
+	}
+	if len(left) > 0 { // somebody started it meanwhile
+		return &mlops.Error{Kind: mlops.ErrConflict, Service: "compose", Op: "destroy",
+			Message: fmt.Sprintf("%d containers came while the others were removed; run it again: mlopsctl destroy --yes", len(left))}
 	}
 	var errs []error
 	for _, gone := range []string{d.files(), d.secrets(), dockerRecordPath(d.home)} {

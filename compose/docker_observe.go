@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -30,6 +31,10 @@ type container struct {
 	Config       struct {
 		Labels map[string]string
 	}
+	HostConfig struct {
+		PortBindings map[string][]struct{ HostPort string } // by "5000/tcp"
+	}
+	Mounts []struct{ Source, Destination string }
 }
 
 func (c container) service() string { return c.Config.Labels["com.docker.compose.service"] }
@@ -88,6 +93,9 @@ func (d *docker) observe(ctx context.Context) (Status, []container, error) {
 			return st, nil, fmt.Errorf("docker inspect: %w", err)
 		}
 	}
+	if d.record.lost {
+		d.record.recover(all)
+	}
 	here := d.site(io.Discard)
 	for _, v := range d.dockerServices() {
 		o := ServiceStatus{Name: v.name, Group: v.group, State: Stopped, Ports: portsOf(v, d.record.Ports), URL: urlOf(v, here)}
@@ -105,6 +113,27 @@ func (d *docker) observe(ctx context.Context) (Status, []container, error) {
 	}
 	st.State = overall(st.Services)
 	return st, all, nil
+}
+
+// recover takes from the containers what a record would tell that was deleted:
+// without it, the next start would give them other ports.
+func (r *dockerRecord) recover(all []container) {
+	r.lost = false
+	for _, c := range all {
+		for key, p := range published {
+			if bound := c.HostConfig.PortBindings[strconv.Itoa(p.inside)+"/tcp"]; strings.HasPrefix(key, c.service()+"/") && len(bound) > 0 {
+				r.Ports[key], _ = strconv.Atoi(bound[0].HostPort)
+			}
+		}
+		if slices.Contains(scalable, c.service()) {
+			r.Scale[c.service()]++
+		}
+		for _, m := range c.Mounts {
+			if m.Destination == "/projects" {
+				r.Projects = m.Source
+			}
+		}
+	}
 }
 
 // gravity orders states; the gravest of a service's containers is its own.

@@ -20,7 +20,7 @@ import (
 
 // dockerFiles is what "docker compose" needs, with the locks above.
 //
-//go:embed .dockerignore docker/Dockerfile docker/compose.yaml docker/init.sh docker/bin/README docker/parts
+//go:embed .dockerignore docker/Dockerfile docker/compose.yaml docker/twin.yaml docker/init.sh docker/bin/README docker/parts
 var dockerFiles embed.FS
 
 // targets are the images that are built from the Dockerfile, in its order:
@@ -68,12 +68,8 @@ func (d *docker) tags() (map[string]string, error) {
 			continue
 		}
 		out[t] = "mlops/" + t + ":" + sum
-		if t == "airflow" { // it holds mlopsctl
-			info, err := os.Stat(d.command)
-			if err != nil {
-				return nil, err
-			}
-			own := sha256.Sum256(fmt.Appendf(nil, "%s %d %d", d.command, info.Size(), info.ModTime().UnixNano()))
+		if info, err := os.Stat(d.inside()); t == "airflow" && err == nil {
+			own := sha256.Sum256(fmt.Appendf(nil, "%s %d %d", d.inside(), info.Size(), info.ModTime().UnixNano()))
 			out[t] += "-" + hex.EncodeToString(own[:4])
 		}
 	}
@@ -150,7 +146,10 @@ func (d *docker) writeFiles() error {
 // setup writes the files and builds and pulls the images that the services
 // need and the engine does not have.
 func (d *docker) setup(ctx context.Context, want []service) error {
-	free, err := lockFile(ctx, filepath.Join(d.home, "setup.lock"), func() {
+	if err := makeHome(d.home); err != nil {
+		return err
+	}
+	free, err := lockFile(ctx, filepath.Join(d.original(), "setup.lock"), func() {
 		d.tell(Event{State: Waiting, Message: "another setup is running; waiting for it"})
 	})
 	if err != nil {
@@ -238,12 +237,22 @@ func (d *docker) build(ctx context.Context, target, tag string) error {
 	return nil
 }
 
+// inside is the mlopsctl that Airflow's image holds for its tasks; empty if
+// there is none that runs there.
+func (d *docker) inside() string {
+	file := d.command
+	if runtime.GOOS != "linux" {
+		file = os.Getenv("MLOPS_LINUX_COMMAND")
+	}
+	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
+		return ""
+	}
+	return file
+}
+
 // placeCommand puts mlopsctl into the build context, for the tasks of Airflow.
 func (d *docker) placeCommand() error {
-	from := d.command
-	if runtime.GOOS != "linux" {
-		from = os.Getenv("MLOPS_LINUX_COMMAND")
-	}
+	from := d.inside()
 	to := filepath.Join(d.files(), "docker", "bin", "mlopsctl")
 	if from == "" {
 		d.tell(Event{Service: "airflow", State: Preparing, Message: "without mlopsctl, which tasks could call: name one built for Linux in MLOPS_LINUX_COMMAND"})

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -33,8 +34,9 @@ func engineOf(t *testing.T) engine {
 	require.NoError(t, os.WriteFile(filepath.Join(e.dir, "docker"), []byte(`#!/bin/sh
 cd "$(dirname "$0")"
 echo "$@" >>calls
-env | grep '^MLOPS_' | sort >environment
-[ "$1 $2" = "compose -f" ] && shift 7 && set -- compose "$@"
+env | grep '^MLOPS_\|^DOCKER_HOST' | sort >environment
+while [ "$1 $2" = "compose -f" ]; do shift 3 && set -- compose "$@"; done
+[ "$1 $2" = "compose --project-directory" ] && shift 5 && set -- compose "$@"
 case "$1 $2" in
 "ps --all") cat ids ;;
 inspect\ *) cat inspect.json ;;
@@ -165,7 +167,7 @@ func TestAStartMakesTheImagesThatAreMissingAndAsksForWhatIsWanted(t *testing.T) 
 	var events []string
 	s.progress = func(ev Event) { events = append(events, joinNotes(ev.Service, ev.Message)) }
 	_, err := s.Start(t.Context(), StartOptions{Services: []string{"redis", "s3"}})
-	require.NoError(t, err)
+	require.ErrorContains(t, err, "s3: its container is healthy, but from outside: no answer", "no S3 runs here")
 	calls := e.calls(t)
 	require.Regexp(t, `(?m)^pull redis:7-bookworm$`, calls)
 	require.Regexp(t, `(?m)^build --target s3 --tag mlops/s3:[0-9a-f]{12} `, calls)
@@ -178,7 +180,7 @@ func TestAStartMakesTheImagesThatAreMissingAndAsksForWhatIsWanted(t *testing.T) 
 
 	require.NoError(t, os.Remove(filepath.Join(e.dir, "calls")))
 	_, err = s.Start(t.Context(), StartOptions{Services: []string{"redis", "s3"}})
-	require.NoError(t, err)
+	require.ErrorContains(t, err, "from outside")
 	require.NotRegexp(t, `(?m)^(pull|build)`, e.calls(t), "images that are there were made again")
 }
 
@@ -328,7 +330,7 @@ func TestOnlyWhatIsReadyIsInTheStackFile(t *testing.T) {
 	d, err := s.containers()
 	require.NoError(t, err)
 	require.NoError(t, d.writeFiles())
-	for key := range portVariables {
+	for key := range published {
 		d.record.Ports[key] = 20000 + len(key)
 	}
 	st, _, err := d.observe(t.Context())
@@ -337,9 +339,15 @@ func TestOnlyWhatIsReadyIsInTheStackFile(t *testing.T) {
 	f, err := stackfile.Read(s.home)
 	require.NoError(t, err)
 	require.Equal(t, DockerRuntime, f.Runtime)
-	require.Equal(t, []string{"airflow", "evidently", "mlflow", "ray", "serve"}, slices.Sorted(maps.Keys(f.Endpoints)))
-	_, err = f.Endpoints[stackfile.Ray].Secret()
+	require.Equal(t, []string{"airflow", "evidently", "mlflow", "ray", "s3", "serve"}, slices.Sorted(maps.Keys(f.Endpoints)))
+	for _, name := range []string{stackfile.Ray, stackfile.S3} {
+		_, err = f.Endpoints[name].Secret()
+		require.NoError(t, err)
+	}
+	vars, err := s.Env(t.Context())
 	require.NoError(t, err)
+	require.Contains(t, vars, Var{Name: "AWS_ENDPOINT_URL_S3", Value: f.Endpoints[stackfile.S3].URL})
+	require.Contains(t, vars, Var{Name: "MLOPS_DVC_REMOTE", Value: stackfile.DVCInS3})
 	e.containers(t, nil)
 	st, _, err = d.observe(t.Context())
 	require.NoError(t, err)
@@ -416,12 +424,22 @@ func TestTheComposeFileAndThisPackageSayTheSame(t *testing.T) {
 	for _, name := range []string{"postgres", "redis"} {
 		require.Equal(t, []string{"back"}, f.Services[name].Networks)
 	}
-	used := regexp.MustCompile(`\$\{(MLOPS_(?:PORT|IMAGE)_[A-Z0-9_]+)`).FindAllStringSubmatch(string(b), -1)
-	known := slices.Concat(slices.Collect(maps.Values(portVariables)), slices.Collect(maps.Values(imageVariables)),
+	twin, err := dockerFiles.ReadFile("docker/twin.yaml")
+	require.NoError(t, err)
+	known := slices.Concat(slices.Collect(maps.Values(imageVariables)),
 		[]string{"MLOPS_IMAGE_POSTGRES", "MLOPS_IMAGE_REDIS", "MLOPS_IMAGE_S3", "MLOPS_IMAGE_DEBIAN"})
-	for _, m := range used {
+	for _, m := range regexp.MustCompile(`\$\{(MLOPS_IMAGE_[A-Z0-9_]+)`).FindAllStringSubmatch(string(b), -1) {
 		require.Contains(t, known, m[1])
 	}
+	var ports []string
+	for _, p := range published {
+		ports = append(ports, fmt.Sprintf("%s:%d", p.variable, p.inside))
+	}
+	var inFiles []string
+	for _, m := range regexp.MustCompile(`"127\.0\.0\.1:\$\{(MLOPS_PORT_[A-Z0-9]+):-\d+\}:(\d+)"`).FindAllStringSubmatch(string(b)+string(twin), -1) {
+		inFiles = append(inFiles, m[1]+":"+m[2])
+	}
+	require.ElementsMatch(t, ports, inFiles)
 }
 
 func TestWhatTheClientSaysBecomesOneSentence(t *testing.T) {
@@ -434,6 +452,7 @@ func TestWhatTheClientSaysBecomesOneSentence(t *testing.T) {
 		{"Cannot connect to the Docker daemon at unix:///x. Is the docker daemon running?", mlops.ErrUnavailable, "no Docker engine answers"},
 		{"permission denied while trying to connect to the docker API", mlops.ErrForbidden, "you may not use"},
 		{"docker: 'compose' is not a docker command.", mlops.ErrUnsupported, "no compose plugin"},
+		{"unknown flag: --short", mlops.ErrUnsupported, "no compose plugin"},
 		{"a\nb\nc\nd", mlops.ErrUnavailable, "docker compose up: b; c; d"},
 	} {
 		err := dockerError([]string{"compose", "up", "x"}, failed, tt.said)

@@ -108,22 +108,11 @@ func (sup *supervisor) confirmPorts(ctx context.Context, u *unit) error {
 
 // mayHave reports whether a number is free, and takes it for this supervisor.
 func (sup *supervisor) mayHave(n int) bool {
-	if !portFree(n) {
-		return false
-	}
-	if sup.reserved[n] != nil {
-		return true
-	}
-	f, err := reserve(n, sup.stack.home)
-	if errors.Is(err, unix.EWOULDBLOCK) {
-		return false
-	}
-	if err != nil { // without a place for reservations the number still serves
+	ok, err := sup.reserved.take(n, sup.stack.home)
+	if err != nil {
 		sup.log.Warn("reservation", "port", n, "error", err)
-		return true
 	}
-	sup.reserved[n] = f
-	return true
+	return ok
 }
 
 // keepPorts takes the numbers of a service that runs already.
@@ -142,9 +131,36 @@ func (sup *supervisor) keepPorts(v service) {
 func (sup *supervisor) giveBack() {
 	sup.choosing.Lock()
 	defer sup.choosing.Unlock()
-	for n, f := range sup.reserved {
+	sup.reserved.giveBack()
+}
+
+// reserved are the numbers that the stacks of other homes leave to us.
+type reserved map[int]*os.File
+
+// take reports whether a number is free, and takes it. Without a place for
+// reservations, which the error tells, the number still serves.
+func (r reserved) take(n int, home string) (bool, error) {
+	if !portFree(n) {
+		return false, nil
+	}
+	if r[n] != nil {
+		return true, nil
+	}
+	f, err := reserve(n, home)
+	if err == nil {
+		r[n] = f
+	}
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return false, nil
+	}
+	return true, err
+}
+
+// giveBack ends all reservations.
+func (r reserved) giveBack() {
+	for n, f := range r {
 		(&lock{f}).release()
-		delete(sup.reserved, n)
+		delete(r, n)
 	}
 }
 

@@ -2,6 +2,7 @@ package compose
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -91,6 +92,9 @@ func (a answer) err() error {
 // SIGTERM, SIGINT and the end of ctx stop all services. A supervisor that is
 // killed leaves them running; the next one takes them over.
 func (s *Stack) Supervise(ctx context.Context) error {
+	if d, err := s.containers(); d != nil || err != nil {
+		return cmp.Or(err, error(&mlops.Error{Kind: mlops.ErrUnsupported, Service: "compose", Op: "supervise", Message: "containers are watched by their engine; no supervisor is needed"}))
+	}
 	signal.Ignore(syscall.SIGHUP, syscall.SIGPIPE)
 	ctx, stopSignals := signal.NotifyContext(ctx, syscall.SIGTERM, os.Interrupt)
 	defer stopSignals()

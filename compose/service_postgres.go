@@ -108,24 +108,32 @@ func postgresConnect(ctx context.Context, s *site, database string) (*pgx.Conn, 
 	return pgx.ConnectConfig(ctx, cfg)
 }
 
-// postgresReady asks a server for its version and its data, which must be ours.
+// postgresFolderOf asks a server that takes our password for its data's folder.
+func postgresFolderOf(ctx context.Context, s *site) (dir string, err error) {
+	conn, err := postgresConnect(ctx, s, "postgres")
+	if err != nil {
+		return "", err
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	var version int
+	if err := conn.QueryRow(ctx, "select current_setting('server_version_num')::int, current_setting('data_directory')").Scan(&version, &dir); err != nil {
+		return "", err
+	}
+	if version < postgresLeast*10000 {
+		return "", fmt.Errorf("PostgreSQL %d answers, %d is the oldest that serves", version/10000, postgresLeast)
+	}
+	return dir, nil
+}
+
+// postgresReady takes only a server with our data.
 func postgresReady(ctx context.Context, s *site) error {
 	root, err := postgresRoot(s.home)
 	if err != nil {
 		return err
 	}
-	conn, err := postgresConnect(ctx, s, "postgres")
+	dir, err := postgresFolderOf(ctx, s)
 	if err != nil {
 		return err
-	}
-	defer conn.Close(context.WithoutCancel(ctx))
-	var version int
-	var dir string
-	if err := conn.QueryRow(ctx, "select current_setting('server_version_num')::int, current_setting('data_directory')").Scan(&version, &dir); err != nil {
-		return err
-	}
-	if version < postgresLeast*10000 {
-		return fmt.Errorf("PostgreSQL %d answers, %d is the oldest that serves", version/10000, postgresLeast)
 	}
 	if want := filepath.Join(root, "data"); !sameFolder(dir, want) {
 		return fmt.Errorf("a PostgreSQL with the data of %s answers, not ours", dir)

@@ -17,6 +17,7 @@ type Options struct {
 	Home     string      // servers, data and state; empty means MLOPS_HOME, else ~/.mlops
 	Command  string      // the mlopsctl that runs the supervisor and that tasks call; empty means this program
 	Runtime  string      // ProcessRuntime or DockerRuntime; empty means the one this home had last, at first ProcessRuntime
+	Engine   string      // Docker runtime: where the engine is, as in DOCKER_HOST; empty means the one that docker finds by itself
 	Progress func(Event) // is told what happens while a call waits; may be nil
 }
 
@@ -26,6 +27,7 @@ type Stack struct {
 	home     string
 	command  string
 	runtime  string // as asked for
+	engine   string // likewise
 	progress func(Event)
 	timing   timing
 	catalog  func(light bool) []service // nil: the real one
@@ -156,7 +158,7 @@ func (e *StartError) Unwrap() error { return mlops.ErrUnavailable }
 
 // New returns the stack of a home. It starts nothing and makes no folder.
 func New(opt Options) (*Stack, error) {
-	s := &Stack{home: opt.Home, command: opt.Command, runtime: opt.Runtime, progress: opt.Progress, timing: defaultTiming}
+	s := &Stack{home: opt.Home, command: opt.Command, runtime: opt.Runtime, engine: opt.Engine, progress: opt.Progress, timing: defaultTiming}
 	var err error
 	if s.home == "" {
 		if s.home, err = mlops.Home(); err != nil {
@@ -326,16 +328,17 @@ func (s *Stack) Status(ctx context.Context) (Status, error) {
 
 // Destroy removes what the containers of this stack leave when they stop: them,
 // their networks, their volumes with all data in them, and the images that no
-// other stack uses. Of the process runtime only a [Stack.Twin] can be destroyed,
-// with its home; any other has everything in its home folder, installations
-// included, and the error matches [mlops.ErrUnsupported].
+// other stack uses. Of a [Stack.Twin] it removes the home, too, and no image. Of
+// the process runtime only a twin can be destroyed; any other stack has
+// everything in its home folder, installations included, and the error matches
+// [mlops.ErrUnsupported].
 func (s *Stack) Destroy(ctx context.Context) error {
 	d, err := s.containers()
 	if err != nil {
 		return err
 	}
-	if d == nil && isTwin(s.home) {
-		return s.discard(ctx)
+	if isTwin(s.home) {
+		return s.discard(ctx, d)
 	}
 	if d == nil {
 		return &mlops.Error{Kind: mlops.ErrUnsupported, Service: "compose", Op: "destroy", Message: "the process runtime keeps all it has in " + s.home + "; stop it and delete that folder"}

@@ -38,15 +38,15 @@ type supervisor struct {
 	marks      map[proc]string         // what processes were seen to carry
 
 	saving   sync.Mutex
-	choosing sync.Mutex       // one choice of ports at a time; guards reserved
-	reserved map[int]*os.File // the numbers that supervisors of other homes leave to us
+	choosing sync.Mutex // one choice of ports at a time; guards reserved
+	reserved reserved   // the numbers that supervisors of other homes leave to us
 }
 
 func newSupervisor(s *Stack, log *slog.Logger) *supervisor {
 	return &supervisor{
 		stack: s, log: log, since: time.Now(),
 		units: map[string]*unit{}, ports: map[string]int{},
-		changed: make(chan struct{}), hearers: map[chan Event]bool{}, reserved: map[int]*os.File{},
+		changed: make(chan struct{}), hearers: map[chan Event]bool{}, reserved: reserved{},
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
+	"time"
 
 	"github.com/mlops-integration/mlops"
 )
@@ -14,8 +16,10 @@ import (
 var installed = []string{"venvs", "uv", "tools"}
 
 // Twin returns a stack in another home, which is made if it is not there. It
-// runs what Setup has installed for s, and shares nothing else: it has data,
-// secrets, ports and a supervisor of its own. [Stack.Destroy] deletes it whole.
+// runs what Setup has installed for s, or the images that s would run, and
+// shares nothing else: it has data, secrets, ports and a supervisor or
+// containers of its own; those of PostgreSQL are reached from this machine, too.
+// [Stack.Destroy] deletes it whole.
 //
 // The error matches [mlops.ErrAlreadyExists] if home is that of a stack with
 // installations of its own.
@@ -49,6 +53,10 @@ func (s *Stack) Twin(home string) (*Stack, error) {
 	if err := os.WriteFile(twinNote(t.home), []byte(s.home), 0o600); err != nil {
 		return nil, err
 	}
+	if t.runtime == DockerRuntime {
+		r := dockerRecord{Runtime: DockerRuntime, Engine: t.engine}
+		return &t, r.write(t.home)
+	}
 	return &t, t.linkPostgres(s.home)
 }
 
@@ -80,9 +88,24 @@ func isTwin(home string) bool {
 	return err == nil
 }
 
+// original is the home whose Setup installs what this stack runs.
+func (s *Stack) original() string {
+	if of, err := os.ReadFile(twinNote(s.home)); err == nil {
+		return string(of)
+	}
+	return s.home
+}
+
 // discard stops a twin and deletes what it has, also outside of its home.
-func (s *Stack) discard(ctx context.Context) error {
-	if err := s.Stop(ctx, StopOptions{}); err != nil {
+func (s *Stack) discard(ctx context.Context, d *docker) error {
+	stop := func() error { return s.Stop(ctx, StopOptions{}) }
+	if d != nil {
+		// A client that outlived its program would go on making containers.
+		stop = func() error {
+			return errors.Join(end(family{mark: markOf(s.home, engineClient)}, syscall.SIGTERM, 3*time.Second), d.remove(ctx))
+		}
+	}
+	if err := stop(); err != nil {
 		return err
 	}
 	root, err := postgresRoot(s.home)

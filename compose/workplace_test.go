@@ -69,7 +69,7 @@ func TestProgramsOfThisMachineGetALoginForS3(t *testing.T) {
 	require.NoError(t, d.publishStack(st))
 	f, err := stackfile.Read(s.home)
 	require.NoError(t, err)
-	require.Equal(t, "s3://dvc", f.DVCRemote)
+	require.Equal(t, "s3://mlops/dvc", f.DVCRemote)
 	require.Equal(t, "http://127.0.0.1:7071", f.DVCOptions["endpointurl"])
 	login := f.DVCOptions["credentialpath"]
 	info, err := os.Stat(login)

@@ -263,7 +263,7 @@ func (r *Repo) record(root *os.Root, a *addition) (Output, error) {
 			return o, nil
 		}
 	}
-	return o, writeFile(root, file, text)
+	return o, r.writeFile(root, file, text)
 }
 
 // relink replaces workspace files by links to the cache where the

@@ -71,8 +71,11 @@ func (b *bringing) send(ctx context.Context, from *origin) (content, error) {
 	if b.m.jobs < 1 {
 		b.m.jobs = at.jobs
 	}
-	tmp := path.Join(path.Dir(stateFile), tmpName())
-	if err := b.root.MkdirAll(tmp, 0o777); err != nil {
+	tmp, err := b.r.tempRel(b.root)
+	if err != nil {
+		return content{}, err
+	}
+	if err := b.root.Mkdir(tmp, 0o777); err != nil {
 		return content{}, err
 	}
 	defer func() { _ = b.root.RemoveAll(tmp) }()

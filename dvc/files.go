@@ -9,6 +9,7 @@ import (
 	"os"
 	"path"
 	"regexp"
+	"syscall"
 
 	"github.com/mlops-integration/mlops"
 )
@@ -42,10 +43,27 @@ func parentsAreDirs(root *os.Root, rel string) error {
 	return nil
 }
 
+// writeFile replaces a small file of the repository durably. A temporary file
+// of a killed program goes with the next one; where .dvc/tmp is on another file
+// system it lies beside the file, and stays.
+func (r *Repo) writeFile(root *os.Root, rel string, data []byte) error {
+	tmp, err := r.tempRel(root)
+	if err == nil {
+		err = writeFile(root, tmp, rel, data)
+	}
+	if errors.Is(err, syscall.EXDEV) {
+		err = writeFile(root, besides(rel), rel, data)
+	}
+	return err
+}
+
+// besides is a temporary name in the folder of a file.
+func besides(rel string) string { return path.Join(path.Dir(rel), tmpName()) }
+
 // writeFile replaces a small file durably: temporary file, fsync, rename, fsync
 // of the directory. It keeps the mode of an existing file and refuses to
 // replace what is not a regular file.
-func writeFile(root *os.Root, rel string, data []byte) (err error) {
+func writeFile(root *os.Root, tmp, rel string, data []byte) (err error) {
 	mode := fs.FileMode(0)
 	switch fi, err := root.Lstat(rel); {
 	case errors.Is(err, fs.ErrNotExist):
@@ -59,7 +77,6 @@ func writeFile(root *os.Root, rel string, data []byte) (err error) {
 	if err := parentsAreDirs(root, rel); err != nil {
 		return err
 	}
-	tmp := path.Join(path.Dir(rel), tmpName())
 	f, err := root.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
 	if err != nil {
 		return err

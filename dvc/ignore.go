@@ -462,7 +462,7 @@ func (r *Repo) addGitIgnore(root *os.Root, rel string, isDir bool) error {
 			return nil
 		}
 	}
-	return writeFile(root, file, append(data, entry+"\n"...))
+	return r.writeFile(root, file, append(data, entry+"\n"...))
 }
 
 // escapeEntry escapes what is special in a pattern. dvc leaves a space at the

@@ -353,7 +353,7 @@ func (b *bringing) record(ctx context.Context, got content) (Output, error) {
 		err = ctx.Err()
 	}
 	if err == nil {
-		err = writeFile(b.root, file, text)
+		err = r.writeFile(b.root, file, text)
 	}
 	if err != nil {
 		return Output{}, errors.Join(err, b.undo(context.WithoutCancel(ctx), isNew && got.oid != ""))

@@ -85,15 +85,11 @@ func (p *placer) enter(dir string) error {
 	if p.tmp != nil {
 		return nil
 	}
-	if err := p.root.MkdirAll(path.Dir(stateFile), 0o777); err != nil {
+	var err error
+	if p.tmpRel, err = p.r.tempRel(p.root); err != nil {
 		return err
 	}
-	if s := p.r.state(); s != nil {
-		s.temps.own.Do(func() { _, _ = p.r.sweepOwn(p.root, true) })
-	}
-	p.tmpRel = path.Join(path.Dir(stateFile), tmpName())
-	err := p.root.Mkdir(p.tmpRel, 0o777)
-	if err == nil {
+	if err = p.root.Mkdir(p.tmpRel, 0o777); err == nil {
 		p.tmp, err = p.root.Open(p.tmpRel)
 	}
 	return err

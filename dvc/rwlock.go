@@ -165,7 +165,10 @@ func (r *Repo) editRWLock(ctx context.Context, edit func(rwlock) (changed bool, 
 	if data, err = json.Marshal(l); err != nil {
 		return err
 	}
-	tmp := ".dvc/tmp/" + tmpName()
+	tmp, err := r.tempRel(root)
+	if err != nil {
+		return err
+	}
 	if err = root.WriteFile(tmp, data, 0o666); err == nil {
 		err = root.Rename(tmp, file)
 	}

@@ -226,5 +226,6 @@ func (l level) edit(change func(l level, data []byte, ini []iniSection) ([]byte,
 		return err
 	}
 	defer root.Close()
-	return writeFile(root, filepath.Base(l.file), changed)
+	name := filepath.Base(l.file)
+	return writeFile(root, besides(name), name, changed)
 }

@@ -363,11 +363,10 @@ func (s *state) write() error {
 		return err
 	}
 	defer root.Close()
-	dir := path.Dir(stateFile)
-	if err := root.MkdirAll(dir, 0o777); err != nil {
+	tmp, err := s.r.tempRel(root)
+	if err != nil {
 		return err
 	}
-	tmp := path.Join(dir, tmpName())
 	if err = root.WriteFile(tmp, encodeState(s.old), 0o666); err == nil {
 		err = root.Rename(tmp, stateFile)
 	}

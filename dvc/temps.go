@@ -201,6 +201,19 @@ func (r *Repo) sweepOwn(root *os.Root, remove bool) (Trash, error) {
 	return t, nil
 }
 
+// tempRel names a file or folder that is not complete yet, in the repository's
+// own folder for those. What killed programs left there goes first.
+func (r *Repo) tempRel(root *os.Root) (string, error) {
+	dir := path.Dir(stateFile)
+	if err := root.MkdirAll(dir, 0o777); err != nil {
+		return "", err
+	}
+	if s := r.state(); s != nil {
+		s.temps.own.Do(func() { _, _ = r.sweepOwn(root, true) })
+	}
+	return path.Join(dir, tmpName()), nil
+}
+
 // leftovers looks for temporary files of killed programs in the cache and in
 // the repository, and removes them if told so; the lock is held then.
 func (r *Repo) leftovers(c *cache, remove bool) (Trash, error) {

@@ -57,7 +57,7 @@ func TestOnlyKilledProgramsTemporaryFilesAreRemoved(t *testing.T) {
 	write(t, dir, map[string]string{"e/f": "new"})
 	_, err = r.Add(bg(t), "e")
 	require.NoError(t, err)
-	require.FileExists(t, filepath.Join(dir, temp["own"]), "add placed nothing")
+	require.NoFileExists(t, filepath.Join(dir, temp["own"]), "a .dvc file was written")
 	require.NoError(t, os.RemoveAll(filepath.Join(dir, "e")))
 	_, err = r.Checkout(bg(t), dvc.CheckoutOptions{})
 	require.NoError(t, err)
@@ -92,4 +92,23 @@ func TestMarksOfTemporaryFilesAreNotLookedForBehindSymlinks(t *testing.T) {
 	left, err := os.ReadDir(away)
 	require.NoError(t, err)
 	require.Len(t, left, 1)
+}
+
+func TestFilesOfDVCArePreparedWhereTheNextWriterSweeps(t *testing.T) {
+	w := newWorld(t)
+	dir, r := w.repo()
+	write(t, dir, map[string]string{"sub/f": "text", "g": "text"})
+	half := ".dvc/tmp/mlops/.ownownowxABCDEFGHIJKLM.tmp"
+	for _, target := range []string{"sub/f", "g"} {
+		write(t, dir, map[string]string{half: "outs:"})
+		_, err := r.Add(bg(t), target)
+		require.NoError(t, err)
+		require.NoFileExists(t, filepath.Join(dir, half))
+		require.FileExists(t, filepath.Join(dir, target+".dvc"))
+		left, err := os.ReadDir(filepath.Join(dir, ".dvc/tmp/mlops"))
+		require.NoError(t, err)
+		for _, f := range left {
+			require.Equal(t, "state", f.Name())
+		}
+	}
 }

@@ -32,7 +32,7 @@ scripts/mlflow2.sh
 
 # A module outside of this one, whose two packages test with servers of their
 # own at once, on the installations of this home.
-(cd examples/stacktest && go test -count=1 ./...)
+(cd examples/stacktest && MLOPS_RUNTIME=process go test -count=1 ./...)
 
 # Bytes from outside, ten seconds for each reader of a journal and of answers;
 # make soak takes ten minutes for every fuzz target there is.

@@ -17,15 +17,19 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/mlops-integration/mlops/compose"
 )
 
 const endVariable = "MLOPS_STACKTEST_END"
 
 // victim is what a test binary tells of its stack before it ends.
 type victim struct {
-	Home, Databases string
-	Guard           int
-	Addresses       []string
+	Home      string
+	Databases string // a folder outside of home; empty in containers
+	Project   string // what the engine calls it; empty for processes
+	Guard     int
+	Addresses []string
 }
 
 // TestVictim is the test binary that comes to the end which is asked for.
@@ -41,9 +45,17 @@ func TestVictim(t *testing.T) {
 	s := Start(t, services...)
 	st, err := s.stack.Status(t.Context())
 	require.NoError(t, err)
-	root, err := os.ReadFile(filepath.Join(s.Home, "data", "postgres.folder"))
-	require.NoError(t, err)
-	v := victim{Home: s.Home, Databases: string(root), Guard: st.Supervisor.PID}
+	require.Equal(t, os.Getenv("MLOPS_RUNTIME"), st.Runtime)
+	v := victim{Home: s.Home, Guard: st.Supervisor.PID}
+	if st.Runtime == compose.DockerRuntime {
+		v.Guard = shared.guard
+		v.Project = strings.Fields(engineSays(t, "ps", "--filter", "label=com.docker.compose.project.working_dir="+filepath.Join(s.Home, "docker", "docker"),
+			"--format", `{{.Label "com.docker.compose.project"}}`))[0]
+	} else {
+		root, err := os.ReadFile(filepath.Join(s.Home, "data", "postgres.folder"))
+		require.NoError(t, err)
+		v.Databases = string(root)
+	}
 	for _, of := range append(services, Postgres) {
 		u, err := url.Parse(s.Endpoint(of).URL)
 		require.NoError(t, err)
@@ -57,10 +69,10 @@ func TestVictim(t *testing.T) {
 }
 
 // run starts a test binary and returns what it tells when its servers answer.
-func run(t *testing.T, end string) (*exec.Cmd, victim) {
+func run(t *testing.T, runtime, end string) (*exec.Cmd, victim) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0], "-test.run=^TestVictim$", "-test.v")
-	cmd.Env = append(os.Environ(), endVariable+"="+end)
+	cmd.Env = append(os.Environ(), endVariable+"="+end, "MLOPS_RUNTIME="+runtime)
 	out, err := cmd.StdoutPipe()
 	require.NoError(t, err)
 	stderr, err := os.Create(filepath.Join(t.TempDir(), "stderr"))
@@ -88,9 +100,17 @@ func run(t *testing.T, end string) (*exec.Cmd, victim) {
 func leavesNothing(t *testing.T, v victim) {
 	t.Helper()
 	for _, path := range []string{v.Home, v.Home + lockSuffix, v.Databases} {
+		if path == "" {
+			continue
+		}
 		until(t, path+" is gone", func() bool { _, err := os.Lstat(path); return os.IsNotExist(err) })
 	}
 	until(t, "no process is left", func() bool { return len(processesOf(t, v.Home)) == 0 })
+	if v.Project != "" {
+		for _, kind := range kinds {
+			require.Empty(t, engineSays(t, append(kind, "--filter", "label=com.docker.compose.project="+v.Project)...), kind)
+		}
+	}
 	for _, at := range v.Addresses {
 		c, err := net.DialTimeout("tcp", at, 10*time.Second)
 		if err == nil {
@@ -98,6 +118,19 @@ func leavesNothing(t *testing.T, v victim) {
 		}
 		require.Error(t, err, "somebody still listens on %s", at)
 	}
+}
+
+// kinds are what the engine is asked for that a stack has in it.
+var kinds = [][]string{{"ps", "--all", "--quiet"}, {"volume", "ls", "--quiet"}, {"network", "ls", "--quiet"}}
+
+// engineSays asks the engine's own client.
+func engineSays(t *testing.T, args ...string) string {
+	t.Helper()
+	cmd := exec.Command("docker", args...)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	require.NoError(t, err)
+	return strings.TrimSpace(string(out))
 }
 
 // processesOf lists the processes that carry the home of a stack.
@@ -133,27 +166,41 @@ func until(t *testing.T, what string, ok func() bool) {
 
 func TestNothingIsLeftWhenATestBinaryEnds(t *testing.T) {
 	live(t)
+	nothingIsLeft(t, compose.ProcessRuntime)
+}
+
+func TestNothingIsLeftInTheEngineWhenATestBinaryEnds(t *testing.T) {
+	containers(t)
+	nothingIsLeft(t, compose.DockerRuntime)
+}
+
+func nothingIsLeft(t *testing.T, runtime string) {
 	t.Run("by a panic in a test", func(t *testing.T) {
 		t.Parallel()
-		cmd, v := run(t, "panic")
+		cmd, v := run(t, runtime, "panic")
 		require.Error(t, cmd.Wait())
 		leavesNothing(t, v)
 	})
 	t.Run("by kill -9", func(t *testing.T) {
 		t.Parallel()
-		cmd, v := run(t, "wait")
+		cmd, v := run(t, runtime, "wait")
 		require.NotEmpty(t, processesOf(t, v.Home), "the look-up finds nothing while the servers run")
+		if v.Project != "" {
+			for _, kind := range kinds {
+				require.NotEmpty(t, engineSays(t, append(kind, "--filter", "label=com.docker.compose.project="+v.Project)...), "the look-up finds no %s", kind)
+			}
+		}
 		require.NoError(t, cmd.Process.Kill())
 		require.Error(t, cmd.Wait())
 		leavesNothing(t, v)
 	})
 	t.Run("by kill -9 of it and of its guard", func(t *testing.T) {
 		t.Parallel()
-		cmd, v := run(t, "wait without MLflow")
+		cmd, v := run(t, runtime, "wait without MLflow")
 		require.NoError(t, syscall.Kill(v.Guard, syscall.SIGKILL))
 		require.NoError(t, cmd.Process.Kill())
 		require.Error(t, cmd.Wait())
-		require.NoError(t, sweep(t.Context(), filepath.Dir(v.Home)), "as the next test binary does")
+		require.NoError(t, sweep(t.Context(), filepath.Dir(v.Home), t.Logf), "as the next test binary does")
 		leavesNothing(t, v)
 	})
 }

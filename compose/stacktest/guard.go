@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -21,9 +22,10 @@ import (
 // however the process ends. Guards wait for that lock.
 const lockSuffix = ".lock"
 
-// The test binary runs as its own supervisor, because that is the only program
-// whose path is known here. It does so before anything of the user's begins,
-// and ends before it: neither TestMain nor a test may run in a guard.
+// The test binary runs as its own guard, because that is the only program whose
+// path is known here: as the supervisor of processes, or beside the engine that
+// watches containers. It does so before anything of the user's begins, and ends
+// before it: neither TestMain nor a test may run in a guard.
 func init() {
 	if len(os.Args) != 2 || os.Args[1] != "supervise" {
 		return
@@ -39,14 +41,44 @@ func init() {
 	os.Exit(0)
 }
 
+// mlopsctl is the program that tasks of DAGs call. Without one there must be
+// none: they must not run the test binary.
+func mlopsctl(home string) string {
+	command, err := exec.LookPath("mlopsctl")
+	if err != nil {
+		return filepath.Join(home, "none", "mlopsctl")
+	}
+	return command
+}
+
+// begin starts the guard of a stack in containers; that of processes is started
+// as their supervisor. It is in a session of its own, and nobody waits for it.
+func begin(home string) (pid int, err error) {
+	self, err := os.Executable()
+	if err != nil {
+		return 0, err
+	}
+	log, err := os.OpenFile(filepath.Join(home, "logs", "guard.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return 0, err
+	}
+	defer log.Close()
+	cmd := exec.Command(self, "supervise")
+	cmd.Env = append(os.Environ(), "MLOPS_HOME="+home)
+	cmd.Dir = "/"
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := cmd.Start(); err != nil {
+		return 0, fmt.Errorf("start the guard: %w", err)
+	}
+	go func() { _ = cmd.Wait() }()
+	return cmd.Process.Pid, nil
+}
+
 // guard supervises the stack of home until its test binary is gone, and then
 // deletes it.
 func guard(ctx context.Context, home string) error {
-	command, err := exec.LookPath("mlopsctl")
-	if err != nil {
-		command = filepath.Join(home, "none", "mlopsctl") // tasks of DAGs must not run the test binary
-	}
-	s, err := compose.New(compose.Options{Home: home, Command: command, Runtime: compose.ProcessRuntime})
+	s, err := compose.New(compose.Options{Home: home, Command: mlopsctl(home)})
 	if err != nil {
 		return err
 	}
@@ -62,7 +94,7 @@ func guard(ctx context.Context, home string) error {
 		deleted <- err
 	}()
 	err = s.Supervise(ctx)
-	if errors.Is(err, mlops.ErrConflict) { // an earlier guard does
+	if errors.Is(err, mlops.ErrConflict) || errors.Is(err, mlops.ErrUnsupported) { // an earlier guard does, or the engine
 		err = nil
 	}
 	return errors.Join(err, <-deleted)
@@ -71,8 +103,8 @@ func guard(ctx context.Context, home string) error {
 // destroy deletes a stack whose lock the caller holds.
 func destroy(ctx context.Context, s *compose.Stack, home string) error {
 	err := s.Destroy(ctx)
-	if errors.Is(err, mlops.ErrUnsupported) { // it is gone already, or was not made to its end
-		err = os.RemoveAll(home)
+	if _, inContainers := os.Stat(filepath.Join(home, "run", "docker.json")); inContainers != nil && errors.Is(err, mlops.ErrUnsupported) {
+		err = os.RemoveAll(home) // it is gone already, or was not made to its end
 	}
 	if err != nil {
 		return err
@@ -86,7 +118,7 @@ func destroy(ctx context.Context, s *compose.Stack, home string) error {
 // claim makes the folder of this test binary's stack, and returns it with the
 // locked file that has to stay open. First it deletes what test binaries left
 // whose guards were killed.
-func claim(ctx context.Context, original *compose.Stack, below string) (home string, held *os.File, err error) {
+func claim(ctx context.Context, original *compose.Stack, below string, say func(format string, args ...any)) (home string, held *os.File, err error) {
 	if err := os.MkdirAll(below, 0o700); err != nil {
 		return "", nil, err
 	}
@@ -98,7 +130,7 @@ func claim(ctx context.Context, original *compose.Stack, below string) (home str
 	if err := lock(claims, unix.LOCK_EX); err != nil {
 		return "", nil, err
 	}
-	if err := sweep(ctx, below); err != nil {
+	if err := sweep(ctx, below, say); err != nil {
 		return "", nil, err
 	}
 	home = filepath.Join(below, project(strings.TrimSuffix(filepath.Base(os.Args[0]), ".test")))
@@ -115,8 +147,9 @@ func claim(ctx context.Context, original *compose.Stack, below string) (home str
 	return home, held, nil
 }
 
-// sweep deletes the stacks below a folder that nobody holds.
-func sweep(ctx context.Context, below string) error {
+// sweep deletes the stacks below a folder that nobody holds. Containers whose
+// engine is not there wait for another time.
+func sweep(ctx context.Context, below string, say func(format string, args ...any)) error {
 	locks, err := filepath.Glob(filepath.Join(below, "*"+lockSuffix))
 	if err != nil {
 		return err
@@ -130,11 +163,14 @@ func sweep(ctx context.Context, below string) error {
 		if err = lock(f, unix.LOCK_EX|unix.LOCK_NB); err == nil {
 			home := strings.TrimSuffix(path, lockSuffix)
 			var s *compose.Stack
-			if s, err = compose.New(compose.Options{Home: home, Runtime: compose.ProcessRuntime}); err == nil {
+			if s, err = compose.New(compose.Options{Home: home, Command: mlopsctl(home)}); err == nil {
 				err = destroy(ctx, s, home)
 			}
 		}
-		if !errors.Is(err, unix.EWOULDBLOCK) {
+		switch {
+		case errors.Is(err, mlops.ErrUnavailable), errors.Is(err, mlops.ErrUnsupported):
+			say("stacktest: what is left of %s stays: %v", strings.TrimSuffix(path, lockSuffix), err)
+		case !errors.Is(err, unix.EWOULDBLOCK):
 			errs = append(errs, err)
 		}
 		f.Close()

@@ -38,7 +38,7 @@ var needs = map[Service][]string{
 	RayServe: {"postgres", "mlflow", "ray"}, Evidently: {"evidently"},
 }
 
-// Bucket is what S3 has from the beginning.
+// Bucket is what S3 has from the beginning, for whatever a test keeps there.
 const Bucket = stackfile.Bucket
 
 // Stack is what a test uses of the servers.
@@ -124,7 +124,7 @@ func (s *Stack) Env() []string {
 		out = append(out, v.Name+"="+v.Value)
 	}
 	if s.inS3 {
-		out = append(out, "MLOPS_DVC_REMOTE=s3://"+Bucket+"/dvc")
+		out = append(out, "MLOPS_DVC_REMOTE="+stackfile.DVCInS3)
 	}
 	return out
 }
@@ -144,8 +144,10 @@ func (s *Stack) Setenv() {
 var shared struct {
 	sync.Mutex
 	original string // the home whose installations are used; a test may change MLOPS_HOME later
+	runtime  runtime
 	home     string
 	held     *os.File // the lock of home
+	guard    int      // the process that guards containers
 }
 
 func start(ctx context.Context, t testing.TB, services []Service) (*Stack, error) {
@@ -169,17 +171,37 @@ func start(ctx context.Context, t testing.TB, services []Service) (*Stack, error
 		}
 		shared.original = home
 	}
-	original, err := compose.New(compose.Options{Home: shared.original, Runtime: compose.ProcessRuntime, Progress: func(e compose.Event) {
+	below := filepath.Join(shared.original, "stacktest")
+	if shared.runtime.name == "" {
+		var err error
+		if shared.runtime, err = choose(ctx); err != nil {
+			return nil, err
+		}
+		t.Logf("stacktest: %s", shared.runtime)
+	}
+	opt := compose.Options{Home: shared.original, Runtime: shared.runtime.name, Engine: shared.runtime.engine, Progress: func(e compose.Event) {
 		t.Logf("%s %s %s: %s", e.Time.Format(time.TimeOnly), e.Service, e.State, e.Message)
-	}})
+	}}
+	if opt.Runtime == compose.DockerRuntime {
+		opt.Command = mlopsctl(shared.original)                                                     // of processes it is this test binary, their supervisor
+		install = slices.DeleteFunc(install, func(name string) bool { return name != "evidently" }) // compares data here
+	}
+	original, err := compose.New(opt)
 	if err != nil {
 		return nil, err
 	}
-	if err := original.Setup(ctx, compose.SetupOptions{Environments: install}); err != nil {
-		return nil, err
+	if len(install) > 0 {
+		if err := original.Setup(ctx, compose.SetupOptions{Environments: install}); err != nil {
+			return nil, err
+		}
 	}
 	if shared.held == nil {
-		if shared.home, shared.held, err = claim(ctx, original, filepath.Join(shared.original, "stacktest")); err != nil {
+		if shared.home, shared.held, err = claim(ctx, original, below, t.Logf); err != nil {
+			return nil, err
+		}
+	}
+	if opt.Runtime == compose.DockerRuntime && shared.guard == 0 { // before there is anything to guard
+		if shared.guard, err = begin(shared.home); err != nil {
 			return nil, err
 		}
 	}

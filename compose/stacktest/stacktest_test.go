@@ -25,13 +25,30 @@ func live(t *testing.T) {
 	}
 }
 
+// containers needs an engine, which answers and has the images of the stack, or
+// can make them.
+func containers(t *testing.T) {
+	t.Helper()
+	if os.Getenv("MLOPS_LIVE_DOCKER") == "" {
+		t.Skip("starts containers: set MLOPS_LIVE_DOCKER=1 (make test-docker does)")
+	}
+}
+
 func TestServersAreSharedAndNamesAreNot(t *testing.T) {
-	live(t)
+	if os.Getenv("MLOPS_LIVE_DOCKER") == "" {
+		live(t)
+	}
 	a, b := Start(t, MLflow, S3), Start(t, S3)
 	require.Equal(t, a.Home, b.Home)
 	require.NotEqual(t, a.Project, b.Project)
 	require.Equal(t, a.Endpoint(S3), b.Endpoint(S3))
 
+	st, err := a.stack.Status(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, shared.runtime.name, st.Runtime)
+	if os.Getenv("MLOPS_LIVE_DOCKER") != "" {
+		require.Equal(t, compose.DockerRuntime, st.Runtime, "an engine is there, and %s", shared.runtime)
+	}
 	for of, path := range map[Service]string{MLflow: "/version", S3: "/" + Bucket} {
 		at := a.Endpoint(of)
 		require.NotEmpty(t, at.Auth.Password)
@@ -120,7 +137,7 @@ func claimed(t *testing.T, below string) (home string, held *os.File) {
 	t.Helper()
 	original, err := compose.New(compose.Options{Home: filepath.Dir(below), Runtime: compose.ProcessRuntime})
 	require.NoError(t, err)
-	home, held, err = claim(t.Context(), original, below)
+	home, held, err = claim(t.Context(), original, below, t.Logf)
 	require.NoError(t, err)
 	return home, held
 }

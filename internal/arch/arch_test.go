@@ -58,7 +58,7 @@ var only = map[string][]string{
 	"github.com/Azure/azure-sdk-for-go":     {"dvc/remote/azure"},
 	"github.com/pkg/sftp":                   {"dvc/remote/ssh"},
 	"golang.org/x/crypto":                   {"dvc/remote/ssh"},
-	"github.com/testcontainers":             {}, // tests alone
+	"github.com/testcontainers":             {"compose/stacktest"},
 	"modernc.org/sqlite":                    {"dvc"},
 }
 

@@ -29,8 +29,11 @@ const (
 	S3        = "s3" // where Bucket is
 )
 
-// Bucket is what the stack's S3 server has from the beginning.
+// Bucket is what the stack's S3 server has from the beginning, in either runtime.
 const Bucket = "mlops"
+
+// DVCInS3 is where projects have their DVC remotes, if those are in that bucket.
+const DVCInS3 = "s3://" + Bucket + "/dvc"
 
 // Stack is a running stack as programs may use it.
 type Stack struct {

@@ -211,7 +211,7 @@ func (a *attempt) decode(resp *http.Response, body []byte) *mlops.Error {
 		}
 	}
 	if e.Kind == nil {
-		e.Kind = KindOf(resp.StatusCode)
+		e.Kind = mlops.KindOfStatus(resp.StatusCode)
 	}
 	e.Status = resp.StatusCode
 	e.RetryAfter = retryAfter(resp.Header.Get("Retry-After"))
@@ -226,30 +226,6 @@ func ended(ctx context.Context) error {
 		return cause
 	}
 	return fmt.Errorf("%w: %w", err, cause)
-}
-
-// KindOf is the kind that an HTTP status stands for where the body says no more.
-func KindOf(status int) error {
-	switch status {
-	case http.StatusUnauthorized:
-		return mlops.ErrUnauthenticated
-	case http.StatusForbidden:
-		return mlops.ErrForbidden
-	case http.StatusNotFound, http.StatusGone:
-		return mlops.ErrNotFound
-	case http.StatusConflict, http.StatusPreconditionFailed, http.StatusLocked:
-		return mlops.ErrConflict
-	case http.StatusTooManyRequests:
-		return mlops.ErrRateLimited
-	case http.StatusMethodNotAllowed, http.StatusNotImplemented, http.StatusHTTPVersionNotSupported:
-		return mlops.ErrUnsupported
-	case http.StatusRequestTimeout, http.StatusTooEarly:
-		return mlops.ErrUnavailable
-	}
-	if status >= 500 {
-		return mlops.ErrUnavailable
-	}
-	return mlops.ErrInvalid
 }
 
 // retryAfter reads seconds or an HTTP date.

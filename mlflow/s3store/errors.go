@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/smithy-go"
@@ -47,27 +46,7 @@ func wrap(ctx context.Context, op string, err error) error {
 		e.Message = fmt.Sprintf("S3: %v", err)
 	}
 	if e.Kind == nil {
-		e.Kind = kindOf(e.Status)
+		e.Kind = mlops.KindOfStatus(e.Status)
 	}
 	return e
-}
-
-// kindOf is what a status stands for where there is no code that is known; 0
-// is no answer at all.
-func kindOf(status int) error {
-	switch {
-	case status == 0 || status >= 500 || status == http.StatusRequestTimeout:
-		return mlops.ErrUnavailable
-	case status == http.StatusNotFound:
-		return mlops.ErrNotFound
-	case status == http.StatusForbidden:
-		return mlops.ErrForbidden
-	case status == http.StatusUnauthorized:
-		return mlops.ErrUnauthenticated
-	case status == http.StatusPreconditionFailed || status == http.StatusConflict:
-		return mlops.ErrConflict
-	case status == http.StatusTooManyRequests:
-		return mlops.ErrRateLimited
-	}
-	return mlops.ErrInvalid
 }

@@ -36,7 +36,7 @@ stack = {
         "serve": {"url": "http://ray-head:8000"},
         "evidently": endpoint("http://evidently:8000", "evidently"),
     },
-    "dvc_remote": "s3://dvc",
+    "dvc_remote": "s3://mlops/dvc",
     "dvc_options": {"endpointurl": "http://s3:7070", "region": "us-east-1", "credentialpath": aws, "profile": "mlops"},
     "dags_folder": "/opt/airflow/dags",
     "pythons": {"train": "/opt/train/bin/python"},

@@ -144,25 +144,6 @@ func fail(kind error, status int, format string, args ...any) error {
 	return &mlops.Error{Kind: kind, Service: "dvc", Op: "HTTP", Status: status, Message: fmt.Sprintf(format, args...)}
 }
 
-// kindOf is what a status stands for.
-func kindOf(status int) error {
-	switch {
-	case status == http.StatusNotFound || status == http.StatusGone:
-		return mlops.ErrNotFound
-	case status == http.StatusUnauthorized:
-		return mlops.ErrUnauthenticated
-	case status == http.StatusForbidden:
-		return mlops.ErrForbidden
-	case status == http.StatusMethodNotAllowed || status == http.StatusNotImplemented:
-		return mlops.ErrUnsupported
-	case status == http.StatusTooManyRequests:
-		return mlops.ErrRateLimited
-	case status >= 500 || status == http.StatusRequestTimeout:
-		return mlops.ErrUnavailable
-	}
-	return mlops.ErrInvalid
-}
-
 // do sends a request until it is answered with something that another try
 // would not change. The caller closes the body of the answer, which is a 2xx.
 func (s *Store) do(ctx context.Context, method, key string, header http.Header, body func() io.Reader, size int64) (*http.Response, error) {
@@ -207,7 +188,7 @@ func (s *Store) do(ctx context.Context, method, key string, header http.Header, 
 		default:
 			_, _ = io.CopyN(io.Discard, resp.Body, 4<<10)
 			_ = resp.Body.Close()
-			err = fail(kindOf(resp.StatusCode), resp.StatusCode, "the server answers %s %s with %s", method, key, resp.Status)
+			err = fail(mlops.KindOfStatus(resp.StatusCode), resp.StatusCode, "the server answers %s %s with %s", method, key, resp.Status)
 		}
 		if try == tries || !errors.Is(err, mlops.ErrUnavailable) && !errors.Is(err, mlops.ErrRateLimited) {
 			return nil, err
