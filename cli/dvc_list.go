@@ -17,9 +17,14 @@ func dvcCommitVerb(e *env) *cli.Command {
 		Usage:       "Record what changed in tracked data",
 		ArgsUsage:   "[target...]",
 		Description: "   mlopsctl dvc commit -f data",
-		Flags:       []cli.Flag{forceFlag("record changes; without it they are only named")},
+		Flags: append([]cli.Flag{
+			forceFlag("record changes; without it they are only named"),
+			&cli.BoolFlag{Name: "no-relink", Usage: "leave the files as they are, whatever cache.type says"},
+		}, scopeFlags()[:2]...),
 		Action: e.inRepo(func(c *cli.Context, r *dvc.Repo) error {
-			out, err := r.Commit(c.Context, dvc.CommitOptions{Targets: c.Args().Slice(), Force: c.Bool("force")})
+			out, err := r.Commit(c.Context, dvc.CommitOptions{
+				Targets: c.Args().Slice(), Scope: scope(c), NoRelink: c.Bool("no-relink"), Force: c.Bool("force"),
+			})
 			if err != nil {
 				return err
 			}

@@ -179,3 +179,28 @@ func TestLiveFetchTakesMetricsOrPlotsAlone(t *testing.T) {
 	_, err = r.Fetch(bg(t), dvc.FetchOptions{Types: []string{"models"}})
 	require.ErrorIs(t, err, mlops.ErrInvalid)
 }
+
+func TestLiveCommitOfAFolderLeavesFilesAsTheyAre(t *testing.T) {
+	w := newWorld(t)
+	w.bin = realDVC(t)
+	theirs, _ := w.repo()
+	ours, r := w.repo()
+	for _, dir := range []string{theirs, ours} {
+		write(t, dir, map[string]string{"a/x": "1", "a/b/y": "2", "z": "3", ".dvc/config": "[cache]\n    type = hardlink\n"})
+		w.dvc(dir, "add", "-q", "a/x", "a/b/y", "z")
+		for _, p := range []string{"a/x", "a/b/y", "z"} {
+			require.NoError(t, os.Remove(filepath.Join(dir, p)))
+		}
+		write(t, dir, map[string]string{"a/x": "new", "a/b/y": "newer", "z": "newest"})
+	}
+	w.dvc(theirs, "commit", "-q", "-f", "--no-relink", "-R", "a")
+	out, err := r.Commit(bg(t), dvc.CommitOptions{Targets: []string{"a"}, Scope: dvc.Scope{Recursive: true}, NoRelink: true, Force: true})
+	require.NoError(t, err)
+	require.Len(t, out, 2)
+	sameTracked(t, theirs, ours, "commit -R")
+	fi, err := os.Stat(filepath.Join(ours, "a/x"))
+	require.NoError(t, err)
+	require.NotZero(t, fi.Mode()&0o200, "it is no link to the cache")
+	_, err = r.Commit(bg(t), dvc.CommitOptions{})
+	require.ErrorIs(t, err, mlops.ErrConflict, "z changed, too")
+}

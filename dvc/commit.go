@@ -10,8 +10,10 @@ import (
 
 // CommitOptions are options of [Repo.Commit].
 type CommitOptions struct {
-	Targets []string // data or .dvc files; none means all
-	Force   bool     // record what changed; without it a change is an error that names it
+	Targets  []string // data or .dvc files; none means all
+	Scope    Scope    // of the workspace alone
+	NoRelink bool     // as in [AddOptions]
+	Force    bool     // record what changed; without it a change is an error that names it
 }
 
 // Commit records the workspace's content of tracked data that has changed, in
@@ -21,7 +23,7 @@ type CommitOptions struct {
 // [mlops.ErrNotFound] if data is not in the workspace, and
 // [mlops.ErrUnsupported] for outputs of stages: dvc.lock is dvc's to write.
 func (r *Repo) Commit(ctx context.Context, o CommitOptions) ([]Output, error) {
-	s, err := r.Status(ctx, StatusOptions{Targets: o.Targets, NoUpdates: true})
+	s, err := r.Status(ctx, StatusOptions{Targets: o.Targets, Scope: o.Scope, NoUpdates: true})
 	if err != nil {
 		return nil, err
 	}
@@ -58,5 +60,5 @@ func (r *Repo) Commit(ctx context.Context, o CommitOptions) ([]Output, error) {
 		}
 		return nil, fail(mlops.ErrConflict, "%s%s changed; use force to record it (-f), or checkout to take it back", paths[0], more)
 	}
-	return r.Add(ctx, slices.Compact(paths)...)
+	return r.AddWith(ctx, AddOptions{NoRelink: o.NoRelink}, slices.Compact(paths)...)
 }

@@ -171,7 +171,7 @@ func TestEachRefusalHasItsKindAndIsAskedForOnce(t *testing.T) {
 		}, mlops.ErrUnsupported, 503, ""},
 		{"a server that does not know its name", func() (int32, error) {
 			c, count := watched(t, s, Options{Auth: s.Auth})
-			count.host = "mlflow:5000"
+			count.host = "another-name:5000"
 			_, err := c.ExperimentByName(ctx, s.Name("by-another-name"))
 			if err != nil {
 				require.ErrorContains(t, err, "--allowed-hosts (or MLFLOW_SERVER_ALLOWED_HOSTS)")

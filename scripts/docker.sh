@@ -52,4 +52,6 @@ mlopsctl status
 
 # One package at a time, for the containers take their share of the machine.
 # Their coverage is not counted: what supervises processes does not run here.
-MLOPS_LIVE=1 go test -race -shuffle=on -count=1 -timeout 30m -p 1 ./...
+# "make live PACKAGES=./airflow" runs those of one.
+# shellcheck disable=SC2086
+MLOPS_LIVE=1 go test -race -shuffle=on -count=1 -timeout 30m -p 1 ${PACKAGES:-./...}
