@@ -1,12 +1,14 @@
 package compose
 
 import (
+	"context"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -125,13 +127,16 @@ func TestAClientThatOutlivedItsProgramIsEndedBeforeItsContainers(t *testing.T) {
 	home := filepath.Join(t.TempDir(), "twin")
 	twin, err := dockerStack(t).Twin(home)
 	require.NoError(t, err)
-	orphan := exec.Command("/bin/sh", "-c", "while :; do sleep 0.05; done")
+	patience, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	orphan := exec.CommandContext(patience, "/bin/sh", "-c", "while :; do sleep 0.05; done")
 	orphan.Env = append(os.Environ(), markOf(home, engineClient))
 	require.NoError(t, orphan.Start())
 	ended := make(chan error, 1)
 	go func() { ended <- orphan.Wait() }()
 	require.NoError(t, twin.Destroy(t.Context()))
 	require.Error(t, <-ended)
+	require.NoError(t, patience.Err(), "it went on")
 	require.Contains(t, e.calls(t), "down")
 	require.Contains(t, e.environment(t), markOf(home, engineClient), "clients are not marked")
 }
