@@ -142,13 +142,29 @@ func (e expectation) latest(t testing.TB, r mlflow.RunInfo, n int) {
 // runOf returns the one run with a UID.
 func runOf(t testing.TB, c *mlflow.Client, experiment, uid string) mlflow.RunInfo {
 	t.Helper()
-	var found []mlflow.RunInfo
-	for r, err := range c.Runs(context.Background(), mlflow.RunQuery{Experiments: []string{experiment}, Filter: "tags.`mlops.run_uid` = '" + uid + "'"}) {
-		require.NoError(t, err)
-		found = append(found, r)
-	}
+	found, err := runsOf(c, experiment, uid)
+	require.NoError(t, err)
 	require.Len(t, found, 1, "there must be one run with the UID %s", uid)
 	return found[0]
+}
+
+func runsOf(c *mlflow.Client, experiment, uid string) ([]mlflow.RunInfo, error) {
+	return mlops.Collect(c.Runs(context.Background(), mlflow.RunQuery{Experiments: []string{experiment}, Filter: "tags.`mlops.run_uid` = '" + uid + "'"}))
+}
+
+// grows waits until the server is given more of a run.
+func grows(t testing.TB, c *mlflow.Client, experiment, uid string) {
+	t.Helper()
+	before := ""
+	require.Eventually(t, func() bool {
+		found, err := runsOf(c, experiment, uid)
+		if err != nil || len(found) == 0 {
+			return false
+		}
+		now := fmt.Sprint(found[0].Metrics)
+		defer func() { before = now }()
+		return before != "" && now != before
+	}, 2*time.Minute, 100*time.Millisecond)
 }
 
 // empty tells that no journal is left.
