@@ -37,7 +37,7 @@ live: build
 test-docker: build
 	MLOPS_HOME="$(MLOPS_TEST_HOME)" ./scripts/docker.sh
 
-# of that, PostgreSQL, S3 and MLflow
+# of that, PostgreSQL, S3 and MLflow, and what compose/stacktest gives to tests
 docker-smoke: build
 	MLOPS_HOME="$(MLOPS_TEST_HOME)" ./scripts/docker.sh TestDockerSmoke
 
@@ -45,4 +45,4 @@ soak: build
 	MLOPS_HOME="$(MLOPS_TEST_HOME)" ./scripts/soak.sh
 
 clean:
-	rm -rf bin coverage.out
+	rm -rf bin coverage.out coverage.stacktest.out

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs the suites of the stack in containers, and then those of compose/stacktest
-# and its example, or only the suite that is named, on an engine that
+# Runs the suites of the stack in containers, or the one that is named, and then
+# that of compose/stacktest, without a name also its example, on an engine that
 # compose/ci/engine.sh makes under MLOPS_HOME; "live" is the suites of
 # scripts/live.sh. With MLOPS_TEST_ENGINE=user they run on the engine that docker
 # reaches by itself; they remove only what they made. However they end, the engine
@@ -25,13 +25,14 @@ fi
 
 if [ "${1:-}" != live ]; then
 	MLOPS_HOME=$MLOPS_HOME/containers MLOPS_LIVE_DOCKER=1 go test -count=1 -timeout 60m -run "^${1:-TestDocker}" -v ./cli
-	[ $# -eq 0 ] || exit 0
-	# Servers for anybody's tests: two test binaries at once, which find the engine
-	# by themselves, then all the ends that a test binary can come to.
 	unset MLOPS_RUNTIME
-	(cd examples/stacktest && go test -count=1 -v ./...) | tee "$MLOPS_HOME/stacktest.log"
-	[ "$(grep -c 'servers are containers: the engine' "$MLOPS_HOME/stacktest.log")" -eq 2 ]
-	MLOPS_LIVE_DOCKER=1 go test -race -count=1 -timeout 30m ./compose/stacktest
+	if [ $# -eq 0 ]; then # two test binaries at once, which find the engine by themselves
+		(cd examples/stacktest && go test -count=1 -v ./...) | tee "$MLOPS_HOME/stacktest.log"
+		[ "$(grep -c 'servers are containers: the engine' "$MLOPS_HOME/stacktest.log")" -eq 2 ]
+	fi
+	# Servers for anybody's tests, and all the ends that a test binary can come to.
+	MLOPS_LIVE_DOCKER=1 go test -race -count=1 -timeout 30m -coverprofile=coverage.stacktest.out ./compose/stacktest
+	scripts/coverage.sh coverage.stacktest.out
 	exit
 fi
 

@@ -25,7 +25,7 @@ trap 'exit 130' INT TERM
 
 # One stack, one run: every suite against the real servers.
 MLOPS_LIVE=1 go test -race -shuffle=on -count=1 -timeout 30m -p 2 -coverpkg=./... -coverprofile=coverage.out ./...
-./scripts/coverage.sh coverage.out
+./scripts/coverage.sh coverage.out compose/stacktest # half of it runs in scripts/docker.sh
 
 # MLflow's 2.x line is spoken too: a server of it for the one package, on SQLite.
 scripts/mlflow2.sh
