@@ -27,11 +27,8 @@ const lockSuffix = ".lock"
 // watches containers. It does so before anything of the user's begins, and ends
 // before it: neither TestMain nor a test may run in a guard.
 func init() {
-	if len(os.Args) != 2 || os.Args[1] != "supervise" {
-		return
-	}
 	home := os.Getenv("MLOPS_HOME")
-	if _, err := os.Stat(home + lockSuffix); err != nil || filepath.Base(filepath.Dir(home)) != "stacktest" {
+	if !isGuard(os.Args, home) {
 		return
 	}
 	if err := guard(context.Background(), home); err != nil {
@@ -39,6 +36,15 @@ func init() {
 		os.Exit(1)
 	}
 	os.Exit(0)
+}
+
+// isGuard reports whether a program was started to guard the stack of home.
+func isGuard(args []string, home string) bool {
+	if len(args) != 2 || args[1] != "supervise" || filepath.Base(filepath.Dir(home)) != "stacktest" {
+		return false
+	}
+	_, err := os.Stat(home + lockSuffix)
+	return err == nil
 }
 
 // mlopsctl is the program that tasks of DAGs call. Without one there must be

@@ -43,8 +43,12 @@ func chosen(t *testing.T, env ...string) string {
 func TestAWishDecidesWithoutALook(t *testing.T) {
 	require.Equal(t, "servers are processes: MLOPS_RUNTIME=process", chosen(t, "MLOPS_RUNTIME=process", "DOCKER_HOST=unix:///nowhere.sock"))
 	require.Equal(t, "servers are containers: MLOPS_RUNTIME=docker", chosen(t, "MLOPS_RUNTIME=docker", "DOCKER_HOST=unix:///nowhere.sock"))
+	t.Setenv("MLOPS_RUNTIME", "process")
+	r, err := choose(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, "servers are processes: MLOPS_RUNTIME=process", r.String())
 	t.Setenv("MLOPS_RUNTIME", "podman")
-	_, err := choose(t.Context())
+	_, err = choose(t.Context())
 	require.ErrorIs(t, err, mlops.ErrInvalid)
 	require.ErrorContains(t, err, "there are process and docker")
 }

@@ -82,6 +82,9 @@ func TestAWrongWishIsRefusedBeforeAnythingIsDone(t *testing.T) {
 	_, err = start(t.Context(), t, []Service{"mlfow"})
 	require.ErrorContains(t, err, `no service is called "mlfow"`)
 	require.NoDirExists(t, os.Getenv("MLOPS_HOME"))
+	f := &fatal{TB: t}
+	require.PanicsWithValue(t, f, func() { Start(f, "mlfow") })
+	require.Equal(t, `stacktest: no service is called "mlfow"`, f.said)
 }
 
 // fatal is a test that wants to go on although it failed.
@@ -140,6 +143,30 @@ func claimed(t *testing.T, below string) (home string, held *os.File) {
 	home, held, err = claim(t.Context(), original, below, t.Logf)
 	require.NoError(t, err)
 	return home, held
+}
+
+func TestOnlyWhatWasStartedToGuardAStackDoes(t *testing.T) {
+	home, _ := claimed(t, filepath.Join(t.TempDir(), "stacktest"))
+	require.True(t, isGuard([]string{"x.test", "supervise"}, home))
+	require.False(t, isGuard([]string{"x.test"}, home))
+	require.False(t, isGuard([]string{"x.test", "-test.v"}, home))
+	require.False(t, isGuard([]string{"x.test", "supervise", "all"}, home), "a user's own command line")
+	require.False(t, isGuard([]string{"x.test", "supervise"}, home+"-other"), "nobody claimed it")
+	require.False(t, isGuard([]string{"x.test", "supervise"}, t.TempDir()), "no stack of a test")
+}
+
+func TestAFolderThatCannotBeClaimedIsAnError(t *testing.T) {
+	dir := t.TempDir()
+	original, err := compose.New(compose.Options{Home: dir, Runtime: compose.ProcessRuntime})
+	require.NoError(t, err)
+	file := filepath.Join(dir, "file")
+	require.NoError(t, os.WriteFile(file, nil, 0o600))
+	_, _, err = claim(t.Context(), original, file, t.Logf)
+	require.ErrorIs(t, err, unix.ENOTDIR)
+	below := filepath.Join(dir, "stacktest")
+	require.NoError(t, os.MkdirAll(filepath.Join(below, "claims"), 0o700))
+	_, _, err = claim(t.Context(), original, below, t.Logf)
+	require.ErrorIs(t, err, unix.EISDIR)
 }
 
 func TestAGuardDeletesTheStackWhenItsTestBinaryIsGone(t *testing.T) {
