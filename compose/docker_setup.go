@@ -68,8 +68,12 @@ func (d *docker) tags() (map[string]string, error) {
 			continue
 		}
 		out[t] = "mlops/" + t + ":" + sum
-		if info, err := os.Stat(d.inside()); t == "airflow" && err == nil {
-			own := sha256.Sum256(fmt.Appendf(nil, "%s %d %d", d.inside(), info.Size(), info.ModTime().UnixNano()))
+		if t != "airflow" {
+			continue
+		}
+		file := d.inside()
+		if info, err := os.Stat(file); err == nil { // it holds mlopsctl
+			own := sha256.Sum256(fmt.Appendf(nil, "%s %d %d", file, info.Size(), info.ModTime().UnixNano()))
 			out[t] += "-" + hex.EncodeToString(own[:4])
 		}
 	}
