@@ -28,6 +28,7 @@ var may = map[string][]string{
 	".":                  {},
 	"internal/transport": {"."},
 	"internal/rawfile":   {},
+	"internal/trust":     {"."},
 	"internal/spool":     {"."},
 	"internal/stackfile": {"."},
 	"internal/cassette":  {".", "internal/stackfile"}, // imported by tests only
