@@ -32,8 +32,7 @@ type Repo struct {
 	jobs        int
 	lockTimeout time.Duration
 
-	current atomic.Pointer[state]    // of the call that holds the lock
-	claimed atomic.Pointer[[]string] // what it writes to
+	current atomic.Pointer[state] // of the call that holds the lock
 }
 
 // Option is an option of [Open] and [Init].
