@@ -30,7 +30,7 @@ var may = map[string][]string{
 	"internal/rawfile":   {},
 	"internal/trust":     {"."},
 	"internal/spool":     {"."},
-	"internal/stackfile": {"."},
+	"internal/stackfile": {".", "internal/trust"},
 	"internal/cassette":  {".", "internal/stackfile"}, // imported by tests only
 	"mlflow":             {".", "internal/transport", "internal/spool"},
 	"mlflow/s3store":     {".", "mlflow"},
