@@ -108,6 +108,31 @@ func projectFile(dir string, user file) (file, error) {
 	return f, nil
 }
 
+// WriteFile writes the mlops.yaml of the project's folder, with the project's
+// name and namespace, and returns its path. The error matches
+// [mlops.ErrAlreadyExists] if the folder, or one above as FromProject looks for
+// it, has one.
+func (p *Project) WriteFile() (string, error) {
+	path := findUp(p.Dir, FileName)
+	if path != "" {
+		return "", &mlops.Error{Kind: mlops.ErrAlreadyExists, Message: path + " is there already"}
+	}
+	path = filepath.Join(p.Dir, FileName)
+	text := "project: " + p.Name + "\n"
+	if p.Config.Namespace != "" {
+		text += "namespace: " + p.Config.Namespace + "\n"
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+	if err != nil {
+		return "", err
+	}
+	_, err = f.WriteString(text)
+	return path, errors.Join(err, f.Close())
+}
+
+// HasFile reports whether a mlops.yaml was found for the project.
+func (p *Project) HasFile() bool { return findUp(p.Dir, FileName) != "" }
+
 // findUp looks for a file in dir and above it. It stops at the root of a git
 // repository, and at the user's home.
 func findUp(dir, name string) string {
