@@ -189,11 +189,8 @@ func runExec(e *env) *cli.Command {
 func (e *env) execute(ctx context.Context, p *client.Project, run string, argv []string) error {
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = e.stdin, e.stdout, e.stderr
-	cmd.Env = append(os.Environ(), "MLFLOW_RUN_ID="+run, "MLFLOW_TRACKING_URI="+p.Config.MLflowURI, "MLOPS_PROJECT="+p.Name,
+	cmd.Env = append(trackingEnv(p.Config.MLflowURI, p.Config.MLflowAuth), "MLFLOW_RUN_ID="+run, "MLOPS_PROJECT="+p.Name,
 		"MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING=false") // the machine is sampled here
-	if a := p.Config.MLflowAuth; a.Username != "" {
-		cmd.Env = append(cmd.Env, "MLFLOW_TRACKING_USERNAME="+a.Username, "MLFLOW_TRACKING_PASSWORD="+string(a.Password))
-	}
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = 10 * time.Second
 	err := cmd.Run()

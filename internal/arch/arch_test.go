@@ -30,7 +30,7 @@ var may = map[string][]string{
 	"internal/rawfile":   {},
 	"internal/trust":     {"."},
 	"internal/spool":     {"."},
-	"internal/stackfile": {"."},
+	"internal/stackfile": {".", "internal/trust"},
 	"internal/cassette":  {".", "internal/stackfile"}, // imported by tests only
 	"mlflow":             {".", "internal/transport", "internal/spool"},
 	"mlflow/s3store":     {".", "mlflow"},
@@ -41,7 +41,7 @@ var may = map[string][]string{
 	"rayserve":           {".", "internal/transport"},
 	"evidently":          {".", "internal/transport"},
 	"applesilicon":       {"."},
-	"client":             {".", "internal/stackfile", "mlflow", "mlflow/s3store", "dvc", "dvc/remote/local", "dvc/remote/s3", "airflow", "rayserve", "evidently", "applesilicon"},
+	"client":             {".", "internal/stackfile", "internal/trust", "mlflow", "mlflow/s3store", "dvc", "dvc/remote/local", "dvc/remote/s3", "airflow", "rayserve", "evidently", "applesilicon"},
 	"compose":            {".", "internal/stackfile", "rayserve"},
 	"compose/stacktest":  {".", "compose", "internal/stackfile"},
 	"agent":              {"client", "mlflow", "applesilicon"},

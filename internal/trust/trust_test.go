@@ -70,6 +70,10 @@ func TestAFileOfAnotherUserIsRefused(t *testing.T) {
 	require.True(t, ok)
 	require.Equal(t, name, r.Path)
 
+	b, err := ReadAny(name, 10)
+	require.NoError(t, err)
+	require.Equal(t, "text", string(b))
+
 	require.NoError(t, os.Chown(name, 0, -1))
 	require.NoError(t, os.Chown(filepath.Dir(name), 12345, -1))
 	require.ErrorContains(t, Check(name), "/folder belongs to the user 12345", "its owner can put another file in its place")
@@ -113,6 +117,14 @@ func TestALargeFileIsRefusedUnread(t *testing.T) {
 	require.ErrorContains(t, err, "is not a file", "nothing waits for a writer")
 	_, err = ReadFile(name+"-none", 1)
 	require.ErrorIs(t, err, fs.ErrNotExist)
+}
+
+func TestACommandToCopyHoldsPathsAsWords(t *testing.T) {
+	for in, want := range map[string]string{
+		"/p/mlops.yaml": "/p/mlops.yaml", "": "''", "/a b": "'/a b'", "/$(x);y": "'/$(x);y'", "it's": `'it'\''s'`, "~root": "'~root'",
+	} {
+		require.Equal(t, want, Quote(in))
+	}
 }
 
 func TestFoldersAreSplitAsPath(t *testing.T) {
