@@ -191,19 +191,13 @@ func (s *Source) Open(name string) (fs.File, error) { return s.fs.Open(name) }
 // Close removes the clone.
 func (s *Source) Close() error { return os.RemoveAll(s.dir) }
 
-// forThisMachine are the keys of a remote that name what only its user has.
-var forThisMachine = map[string]bool{
-	"credentialpath": true, "configpath": true, "profile": true, "keyfile": true,
-	"cert_path": true, "key_path": true, "gdrive_user_credentials_file": true, "gdrive_service_account_json_file_path": true,
-}
-
 // allows tells whether a setting counts for a source. The user's own settings
 // do not: the source decides where a remote is, and they hold secrets.
 func (f *foreign) allows(level, section, key string) bool {
 	if f == nil || f.trust {
 		return true
 	}
-	return level == "repo" && section != "cache" && !forThisMachine[key] && (section != "core" || key == "remote")
+	return level == "repo" && section != "cache" && !forThisMachine[key] && key != "profile" && (section != "core" || key == "remote")
 }
 
 // dir is where relative paths of a configuration file start.
