@@ -87,6 +87,11 @@ func (ix *index) read(r *Repo, rel string) error {
 			return err
 		}
 	}
+	if strings.HasSuffix(rel, "dvc.yaml") {
+		if err := checkPipeline(&dvcFile{rel: rel}, text, r.readSmall); err != nil {
+			return err
+		}
+	}
 	return ix.parse(rel, text, lock)
 }
 
