@@ -217,7 +217,7 @@ func (d *doctor) trash(*cache) error {
 // config looks for secrets that are committed and for a cache that the committed
 // configuration puts elsewhere.
 func (d *doctor) config(c *cache) error {
-	ini, _, err := d.r.repoLevel().read()
+	ini, _, err := d.r.levelNamed(LevelRepo).read()
 	if err != nil {
 		return err
 	}
@@ -243,9 +243,9 @@ func (d *doctor) config(c *cache) error {
 	return nil
 }
 
-func (r *Repo) repoLevel() level {
+func (r *Repo) levelNamed(name string) level {
 	for _, l := range r.levels() {
-		if l.name == LevelRepo {
+		if l.name == name {
 			return l
 		}
 	}

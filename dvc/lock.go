@@ -94,8 +94,11 @@ func (r *Repo) work(ctx context.Context) (w work, err error) {
 	}
 	if w.c, err = r.cache(); err == nil {
 		if w.ix, err = r.index(); err == nil {
-			w.root, err = os.OpenRoot(r.root)
+			err = w.ix.twice
 		}
+	}
+	if err == nil {
+		w.root, err = os.OpenRoot(r.root)
 	}
 	if err != nil {
 		unlock()
