@@ -13,9 +13,10 @@ import (
 // Lossy is a proxy before a real server that loses answers: the server does
 // what it was asked, and the client's connection ends without a word of it.
 type Lossy struct {
-	URL    string
-	losing atomic.Pointer[func(*http.Request) bool]
-	lost   atomic.Int32
+	URL     string
+	cutting atomic.Pointer[func(*http.Request) bool]
+	losing  atomic.Pointer[func(*http.Request) bool]
+	lost    atomic.Int32
 }
 
 // Lose says which answers get lost from now on; nil: none.
@@ -23,6 +24,10 @@ func (l *Lossy) Lose(which func(*http.Request) bool) {
 	l.lost.Store(0)
 	l.losing.Store(&which)
 }
+
+// Cut says which requests are cut off from now on, before the server sees
+// them, as when it closes an idle connection; nil: none.
+func (l *Lossy) Cut(which func(*http.Request) bool) { l.cutting.Store(&which) }
 
 // LoseFirst loses the answer to the first request of that method from now on.
 func (l *Lossy) LoseFirst(method string) {
@@ -53,7 +58,12 @@ func OpenLossy(t *testing.T, address string) *Lossy {
 			panic(http.ErrAbortHandler)
 		},
 	}
-	srv := httptest.NewServer(proxy)
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if f := l.cutting.Load(); f != nil && *f != nil && (*f)(r) {
+			panic(http.ErrAbortHandler)
+		}
+		proxy.ServeHTTP(w, r)
+	}))
 	t.Cleanup(srv.Close)
 	l.URL = srv.URL
 	return l
