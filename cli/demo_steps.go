@@ -230,6 +230,9 @@ func (d *demo) drift(ctx context.Context, name string, factor float64, want bool
 	if r.Drifted != want {
 		return demoResult{}, fmt.Errorf("%d of %d columns drifted in the %s rows: drift %t, want %t", r.DriftedColumns, len(r.Columns), name, r.Drifted, want)
 	}
+	if r.Unsent != nil {
+		return demoResult{}, r.Unsent
+	}
 	project, err := d.project.Evidently.ProjectByName(ctx, demoProject)
 	return demoResult{fmt.Sprintf("drift %t: %d of %d columns", r.Drifted, r.DriftedColumns, len(r.Columns)),
 		fmt.Sprintf("%s/projects/%s/reports/%s", d.project.Config.EvidentlyURL, project.ID, r.SnapshotID)}, err

@@ -222,9 +222,16 @@ func TestASnapshotIsStoredListedAndReadBack(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, all, 1)
 	require.Equal(t, Snapshot{
-		ID: id, Name: "monday", Metadata: map[string]string{"mlops.run": "0123"}, Tags: []string{"nightly", "a b"},
+		ID: id, UID: all[0].UID, Name: "monday", Metadata: map[string]string{"mlops.run": "0123"}, Tags: []string{"nightly", "a b"},
 		Timestamp: Time{time.Date(2026, 11, 23, 1, 2, 3, 500_000_000, time.UTC)},
 	}, all[0])
+
+	require.NotEmpty(t, all[0].UID)
+	byUID, err := c.SnapshotByUID(t.Context(), p.ID, all[0].UID)
+	require.NoError(t, err)
+	require.Equal(t, all[0], byUID)
+	_, err = c.SnapshotByUID(t.Context(), p.ID, "another")
+	require.ErrorIs(t, err, mlops.ErrNotFound)
 
 	stored, err := c.SnapshotJSON(t.Context(), p.ID, id)
 	require.NoError(t, err)
