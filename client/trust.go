@@ -3,13 +3,13 @@ package client
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -18,6 +18,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/internal/gitcmd"
 	"github.com/mlops-integration/mlops/internal/trust"
 )
 
@@ -222,9 +223,7 @@ func trustedFolder(path string, user file) bool {
 func safeDirectory(repo string) bool {
 	safe := false
 	for _, level := range []string{"--system", "--global"} {
-		cmd := exec.Command("git", "config", level, "--null", "--get-all", "--type=path", "safe.directory")
-		cmd.Dir = string(filepath.Separator) // in no repository
-		out, _ := cmd.Output()               // no such key, no git: nothing is trusted
+		out, _ := gitcmd.Apart(context.Background(), "config", level, "--null", "--get-all", "--type=path", "safe.directory").Output() // no such key, no git: nothing is trusted
 		for _, v := range strings.Split(strings.TrimSuffix(string(out), "\x00"), "\x00") {
 			switch below, all := strings.CutSuffix(v, "/*"); {
 			case v == "" && len(out) > 0:
