@@ -76,10 +76,6 @@ type stackSuite struct {
 	strangers   map[string]*stranger.Server // who must learn no secret, by what they are
 }
 
-func newStackSuite(t *testing.T, home string) *stackSuite {
-	return &stackSuite{suite: t, home: home, left: map[int]string{}, strangers: map[string]*stranger.Server{}}
-}
-
 // ctl runs mlopsctl and returns stdout; want is the exit code.
 func (s *stackSuite) ctl(t *testing.T, want int, args ...string) string {
 	t.Helper()

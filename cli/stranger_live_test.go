@@ -17,16 +17,19 @@ import (
 	"github.com/mlops-integration/mlops/internal/stranger"
 )
 
+// newStackSuite has secrets for an environment, made for this run alone.
+func newStackSuite(t *testing.T, home string) *stackSuite {
+	s := &stackSuite{suite: t, home: home, left: map[int]string{}, strangers: map[string]*stranger.Server{}, environment: map[string]string{}}
+	for _, v := range []string{"MLFLOW_TRACKING_PASSWORD", "MLOPS_AIRFLOW_PASSWORD", "RAY_AUTH_TOKEN", "EVIDENTLY_SECRET", "AWS_SECRET_ACCESS_KEY", "MLOPS_DVC_SSH_PASSWORD"} {
+		s.environment[v] = rand.Text()
+	}
+	return s
+}
+
 // canaries are the secrets of the stack and those of the environment that
 // hostile repositories are used in, with where each belongs.
 func (s *stackSuite) canaries(t *testing.T) map[string]string {
 	t.Helper()
-	if s.environment == nil {
-		s.environment = map[string]string{}
-		for _, v := range []string{"MLFLOW_TRACKING_PASSWORD", "MLOPS_AIRFLOW_PASSWORD", "RAY_AUTH_TOKEN", "EVIDENTLY_SECRET", "AWS_SECRET_ACCESS_KEY", "MLOPS_DVC_SSH_PASSWORD"} {
-			s.environment[v] = rand.Text()
-		}
-	}
 	secrets := map[string]string{}
 	for v, secret := range s.environment {
 		secrets[secret] = v
