@@ -250,8 +250,15 @@ import json, os, urllib.request
 from evidently.ui.workspace import RemoteWorkspace
 w = RemoteWorkspace(os.environ["MLOPS_EVIDENTLY_URL"], secret=os.environ["MLOPS_EVIDENTLY_SECRET"])
 (p,) = w.search_project("breast-cancer")
-with urllib.request.urlopen(f"{w.base_url}/api/projects/{p.id}/snapshots") as answer:
+reading = urllib.request.Request(f"{w.base_url}/api/projects/{p.id}/snapshots", headers={"evidently-secret": w.secret})
+with urllib.request.urlopen(reading) as answer:
     print("snapshots", len(json.load(answer)))
+try:
+    urllib.request.urlopen(reading.full_url)
+except urllib.error.HTTPError as refused:
+    assert refused.code == 401, refused
+else:
+    raise AssertionError("reading is open to a stranger")
 `)
 		var n int
 		_, err := fmt.Sscanf(out[strings.LastIndex(out, "snapshots"):], "snapshots %d", &n)

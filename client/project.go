@@ -42,6 +42,7 @@ type Project struct {
 	Data *Data
 
 	log        *slog.Logger
+	home       string
 	experiment once[string]
 	pool       once[struct{}]
 	drift      once[evidently.Project]
@@ -77,7 +78,7 @@ func FromProject(ctx context.Context, name string, options ...Option) (*Project,
 		return nil, invalid("project name %q: use lower-case letters, digits and hyphens, at most 63, not a hyphen first", name)
 	}
 
-	p := &Project{Name: name, Dir: s.dir, Config: c, log: s.logger}
+	p := &Project{Name: name, Dir: s.dir, Config: c, log: s.logger, home: s.home}
 	if p.log == nil {
 		p.log = slog.New(slog.DiscardHandler)
 	}

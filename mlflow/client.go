@@ -60,6 +60,8 @@ type Client struct {
 	linger time.Duration // how long a record may wait for company
 	pause  func(ctx context.Context, d time.Duration) error
 	newUID func() string
+
+	onPass func(place string) // stops tests where two programs' threads meet; nil: passes
 }
 
 // New returns a Client. It makes no request.
@@ -118,6 +120,13 @@ func (c *Client) single() *Client {
 	one := *c
 	one.t, one.registry, one.tries = c.t.WithTries(1), c.registry.WithTries(1), 1
 	return &one
+}
+
+// pass tells a test that the program has come to a place.
+func (c *Client) pass(place string) {
+	if c.onPass != nil {
+		c.onPass(place)
+	}
 }
 
 // URL returns the server's address, without credentials.

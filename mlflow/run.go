@@ -413,8 +413,7 @@ const knownDown = 50 * time.Millisecond
 
 // end logs the end of the run and gives the server some time to take it.
 func (s *sender) end(ctx context.Context, status string, timeout time.Duration) error {
-	aerr := s.add("End", record{kind: endRecord, text: status, millis: time.Now().UnixMilli()})
-	s.closed.Store(true)
+	aerr := s.seal("End", record{kind: endRecord, text: status, millis: time.Now().UnixMilli()})
 	s.mu.Lock()
 	s.ended = true
 	short, known := timeout, s.failure

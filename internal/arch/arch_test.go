@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -29,24 +30,25 @@ var may = map[string][]string{
 	"internal/transport": {"."},
 	"internal/rawfile":   {},
 	"internal/trust":     {"."},
+	"internal/gitcmd":    {},
 	"internal/spool":     {"."},
 	"internal/stranger":  {}, // imported by tests only
 	"internal/stackfile": {".", "internal/trust"},
 	"internal/cassette":  {".", "internal/stackfile"}, // imported by tests only
 	"mlflow":             {".", "internal/transport", "internal/spool"},
 	"mlflow/s3store":     {".", "mlflow"},
-	"dvc":                {".", "internal/rawfile", "dvc/remote"},
+	"dvc":                {".", "internal/rawfile", "internal/gitcmd", "dvc/remote"},
 	"dvc/remote":         {"."},
 	"dvc/remote/*":       {".", "internal/rawfile", "dvc/remote"}, // the drivers share a row
 	"airflow":            {".", "internal/transport"},
 	"rayserve":           {".", "internal/transport"},
 	"evidently":          {".", "internal/transport"},
 	"applesilicon":       {"."},
-	"client":             {".", "internal/stackfile", "internal/trust", "mlflow", "mlflow/s3store", "dvc", "dvc/remote/local", "dvc/remote/s3", "airflow", "rayserve", "evidently", "applesilicon"},
+	"client":             {".", "internal/stackfile", "internal/trust", "mlflow", "mlflow/s3store", "dvc", "dvc/remote/local", "dvc/remote/s3", "airflow", "rayserve", "evidently", "applesilicon", "internal/gitcmd"},
 	"compose":            {".", "internal/stackfile", "rayserve"},
 	"compose/stacktest":  {".", "compose", "internal/stackfile"},
 	"agent":              {"client", "mlflow", "applesilicon"},
-	"cli":                {".", "client", "compose", "agent", "internal/stackfile", "mlflow", "dvc", "dvc/remote/azure", "dvc/remote/http", "dvc/remote/ssh", "airflow", "rayserve", "evidently", "applesilicon"},
+	"cli":                {".", "client", "compose", "agent", "internal/stackfile", "internal/gitcmd", "mlflow", "dvc", "dvc/remote/azure", "dvc/remote/http", "dvc/remote/ssh", "airflow", "rayserve", "evidently", "applesilicon"},
 	"cmd/mlopsctl":       {"cli"},
 }
 
@@ -274,6 +276,22 @@ func TestAProgramLinksTheDriversItNamesAndNoOthers(t *testing.T) {
 	}
 	for _, p := range all {
 		require.False(t, strings.HasPrefix(p, "google.golang.org/grpc"), "gRPC doubles the time that mlopsctl takes to start")
+	}
+}
+
+// gitStarted finds where a program starts git by itself.
+var gitStarted = regexp.MustCompile(`exec\.(Command|LookPath)[A-Za-z]*\((\w+(\.\w+)*, )?"git"`)
+
+func TestGitIsStartedInOnePlace(t *testing.T) {
+	require.True(t, gitStarted.MatchString(`exec.CommandContext(g.ctx, "git", args...)`))
+	require.True(t, gitStarted.MatchString(`exec.Command("git", "init")`))
+	for _, im := range imports(t, "../..") {
+		if im.path != "os/exec" || im.pkg == "internal/gitcmd" {
+			continue
+		}
+		text, err := os.ReadFile(filepath.Join("../..", filepath.FromSlash(im.file)))
+		require.NoError(t, err)
+		require.False(t, gitStarted.Match(text), "%s starts git: internal/gitcmd keeps it from running what a repository names", im.file)
 	}
 }
 
