@@ -3,12 +3,10 @@ package client
 import (
 	"crypto/rand"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -16,55 +14,9 @@ import (
 	"github.com/mlops-integration/mlops"
 	"github.com/mlops-integration/mlops/evidently"
 	"github.com/mlops-integration/mlops/internal/stackfile"
+	"github.com/mlops-integration/mlops/internal/stranger"
 	"github.com/mlops-integration/mlops/mlflow"
 )
-
-// stranger is a server of somebody else: it keeps each byte that it is sent,
-// and asks for credentials.
-type stranger struct {
-	url string
-	mu  sync.Mutex
-	got strings.Builder
-}
-
-func newStranger(t *testing.T, address string) *stranger {
-	t.Helper()
-	l, err := net.Listen("tcp", address)
-	require.NoError(t, err)
-	t.Cleanup(func() { l.Close() })
-	s := &stranger{url: "http://" + l.Addr().String()}
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go s.answer(c)
-		}
-	}()
-	return s
-}
-
-func (s *stranger) answer(c net.Conn) {
-	defer c.Close()
-	b := make([]byte, 64<<10)
-	for {
-		n, err := c.Read(b)
-		s.mu.Lock()
-		s.got.Write(b[:n])
-		s.mu.Unlock()
-		if err != nil {
-			return
-		}
-		fmt.Fprint(c, "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic\r\nContent-Length: 0\r\n\r\n")
-	}
-}
-
-func (s *stranger) bytes() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.got.String()
-}
 
 // project writes the mlops.yaml of a repository in dir.
 func project(t *testing.T, dir, text string) string {
@@ -121,11 +73,11 @@ func TestAnAddressOfTheProjectsFileGetsNoCredential(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			home, dir := alone(t)
-			s := newStranger(t, "127.0.0.1:0")
-			at := s.url
-			text := strings.ReplaceAll(strings.ReplaceAll(tt.yaml, "URL", s.url), "HOST", strings.TrimPrefix(s.url, "http://"))
+			s := stranger.New(t)
+			at := s.URL
+			text := strings.ReplaceAll(strings.ReplaceAll(tt.yaml, "URL", s.URL), "HOST", strings.TrimPrefix(s.URL, "http://"))
 			if strings.Contains(text, "ssh:") {
-				at = strings.Replace(s.url, "http:", "ssh:", 1)
+				at = strings.Replace(s.URL, "http:", "ssh:", 1)
 			}
 			file := project(t, dir, text)
 			for k, v := range tt.env {
@@ -146,7 +98,7 @@ func TestAnAddressOfTheProjectsFileGetsNoCredential(t *testing.T) {
 			}
 			_, err = Sync(t.Context(), mlflow.SyncOptions{}, from...)
 			require.ErrorIs(t, err, mlops.ErrForbidden)
-			require.Empty(t, s.bytes())
+			require.Empty(t, s.Got())
 			if tt.auth == nil {
 				return
 			}
@@ -197,8 +149,8 @@ func TestWhoeverListensOnADefaultPortGetsNoCredential(t *testing.T) {
 func TestAStrangersBytesHoldNothing(t *testing.T) {
 	home, dir := alone(t)
 	running(t, home)
-	s := newStranger(t, "127.0.0.1:0")
-	project(t, dir, strings.ReplaceAll("mlflow: {uri: URL}\nairflow: {url: URL}\nray: {address: URL, serve_url: URL}\nevidently: {url: URL}\n", "URL", s.url))
+	s := stranger.New(t)
+	project(t, dir, strings.ReplaceAll("mlflow: {uri: URL}\nairflow: {url: URL}\nray: {address: URL, serve_url: URL}\nevidently: {url: URL}\n", "URL", s.URL))
 	p := open(t, home, dir)
 	ctx := t.Context()
 	_, err := p.Register(ctx)
@@ -212,31 +164,31 @@ func TestAStrangersBytesHoldNothing(t *testing.T) {
 	}
 	_, err = p.Evidently.AddSnapshot(ctx, "x", []byte("{}"))
 	require.Error(t, err)
-	require.Contains(t, s.bytes(), "HTTP/1.1", "it was asked")
-	require.NotContains(t, s.bytes(), "secret-of-", "the running stack's secrets went to a stranger")
+	require.Contains(t, s.Got(), "HTTP/1.1", "it was asked")
+	require.NotContains(t, s.Got(), "secret-of-", "the running stack's secrets went to a stranger")
 }
 
 func TestTheStacksPasswordStaysWithTheStackWhenTheRegistryIsElsewhere(t *testing.T) {
 	home, dir := alone(t)
 	running(t, home)
-	s := newStranger(t, "127.0.0.1:0")
-	t.Setenv("MLFLOW_REGISTRY_URI", s.url)
+	s := stranger.New(t)
+	t.Setenv("MLFLOW_REGISTRY_URI", s.URL)
 	_, err := open(t, home, dir).MLflow.Model(t.Context(), "m")
 	require.ErrorIs(t, err, mlops.ErrUnauthenticated)
-	require.NotContains(t, s.bytes(), "Authorization")
+	require.NotContains(t, s.Got(), "Authorization")
 
 	t.Setenv("MLOPS_MLFLOW_TOKEN", "for-both")
 	_, err = open(t, home, dir).MLflow.Model(t.Context(), "m")
 	require.Error(t, err)
-	require.Contains(t, s.bytes(), "Bearer for-both", "the environment names the registry, too")
+	require.Contains(t, s.Got(), "Bearer for-both", "the environment names the registry, too")
 }
 
 func TestBucketsOfAServerThatNobodyTrustsGetNoCredentials(t *testing.T) {
 	home, dir := alone(t)
 	t.Setenv("AWS_ACCESS_KEY_ID", "id")
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "canary")
-	s := newStranger(t, "127.0.0.1:0")
-	t.Setenv("AWS_ENDPOINT_URL_S3", s.url)
+	s := stranger.New(t)
+	t.Setenv("AWS_ENDPOINT_URL_S3", s.URL)
 	project(t, dir, "mlflow: {uri: 'http://mlflow.example.com'}\n")
 	store := func() mlflow.Store {
 		c, _, err := load(settings{dir: dir, home: home})
@@ -252,11 +204,11 @@ func TestBucketsOfAServerThatNobodyTrustsGetNoCredentials(t *testing.T) {
 	for _, err := range store().List(ctx, "s3://theirs/a") {
 		require.ErrorIs(t, err, mlops.ErrForbidden)
 	}
-	require.Empty(t, s.bytes())
+	require.Empty(t, s.Got())
 	t.Setenv("MLOPS_TRUST_HOSTS", "mlflow.example.com")
 	_, err = store().Open(ctx, "s3://theirs/a", mlflow.Range{})
 	require.Error(t, err)
-	require.Contains(t, s.bytes(), "Credential=id")
+	require.Contains(t, s.Got(), "Credential=id")
 }
 
 func TestLocalhostIsTheStack(t *testing.T) {
@@ -490,13 +442,13 @@ func TestAnotherUsersHomeIsRefused(t *testing.T) {
 	home, dir := alone(t)
 	secret := filepath.Join(t.TempDir(), "secret")
 	require.NoError(t, os.WriteFile(secret, []byte("canary"), 0o600))
-	s := newStranger(t, "127.0.0.1:0")
-	require.NoError(t, stackfile.Write(stackfile.Stack{Home: home, Endpoints: map[string]stackfile.Endpoint{stackfile.MLflow: {URL: s.url, Username: "admin", SecretFile: secret}}}))
+	s := stranger.New(t)
+	require.NoError(t, stackfile.Write(stackfile.Stack{Home: home, Endpoints: map[string]stackfile.Endpoint{stackfile.MLflow: {URL: s.URL, Username: "admin", SecretFile: secret}}}))
 	_, err := FromProject(t.Context(), "demo", WithHome(home), In(dir))
 	require.ErrorContains(t, err, secret, "the secret is in no home")
 	require.NoError(t, os.Chown(home, 12345, -1))
 	_, err = FromProject(t.Context(), "demo", WithHome(home), In(dir))
 	require.ErrorIs(t, err, mlops.ErrForbidden)
 	require.ErrorContains(t, err, home+" belongs to the user 12345")
-	require.Empty(t, s.bytes())
+	require.Empty(t, s.Got())
 }
