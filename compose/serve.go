@@ -123,13 +123,14 @@ func (s *Stack) Supervise(ctx context.Context) error {
 	}
 	defer l.release()
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
-	listener, err := listen(s.home)
+	door, err := openDoor(s.home)
 	if err != nil {
 		return err
 	}
-	defer unlisten(s.home, listener)
+	defer door.close()
 
 	sup := newSupervisor(s, log)
+	sup.door, sup.locked, sup.lockedAs = door, l, stampOf(lockPath(s.home))
 	defer sup.giveBack()
 	log.Info("supervisor", "pid", os.Getpid(), "home", s.home)
 	if err := sup.adopt(); err != nil {
@@ -139,33 +140,12 @@ func (s *Stack) Supervise(ctx context.Context) error {
 	defer endKeeping()
 	go sup.housekeeping(keeping)
 
-	over := make(chan struct{})
-	requests := make(chan net.Conn)
-	go func() {
-		defer close(requests)
-		for {
-			c, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			select {
-			case requests <- c:
-			case <-over:
-				c.Close()
-				return
-			}
-		}
-	}()
-	defer close(over)
 	finished := make(chan bool)
 	idle := time.NewTicker(s.timing.idle)
 	defer idle.Stop()
 	for {
 		select {
-		case c, ok := <-requests:
-			if !ok {
-				return errors.New("the supervisor's socket was closed")
-			}
+		case c := <-door.requests:
 			sup.mu.Lock()
 			sup.active++
 			sup.mu.Unlock()
@@ -173,9 +153,13 @@ func (s *Stack) Supervise(ctx context.Context) error {
 				end := sup.serve(c)
 				select {
 				case finished <- end:
-				case <-over:
+				case <-door.over:
 				}
 			}()
+		case lost := <-door.broken:
+			sup.healing.Lock()
+			door.heal(sup, lost)
+			sup.healing.Unlock()
 		case end := <-finished:
 			if end || sup.worked() && sup.mayEnd(0) {
 				log.Info("nothing left to do")
@@ -233,6 +217,7 @@ func (sup *supervisor) serve(c net.Conn) (ending bool) {
 	done := answer{Done: true}
 	switch req.Op {
 	case "status":
+		sup.heal()
 		done.Status = sup.status(true)
 	case "start", "stop":
 		err := sup.attended(req, lines, reply)
