@@ -153,6 +153,9 @@ func (m machine) facts() *facts {
 	f.Channels = append(f.Channels, channel{Group: "GPU Stats", Subgroup: "GPU Performance States", Name: "GPUPH",
 		States: append([]string{"OFF"}, numbered("P", m.gpuStates+1)[1:]...)})
 	f.Channels = append(f.Channels, m.rails...)
+	if m.complexes != nil {
+		f.Channels = append(f.Channels, channel{Group: "ANE", Subgroup: "IOP State", Name: "status", States: []string{"Off", "Running"}})
+	}
 	return f
 }
 

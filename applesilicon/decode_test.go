@@ -102,6 +102,7 @@ func describe(w io.Writer, s Sample) {
 	}
 	show("gpu %", s.GPU.ActivePercent)
 	show("gpu MHz", s.GPU.FrequencyMegahertz)
+	show("ane running %", s.ANE.RunningPercent)
 	show("cpu °C", s.CPU.TemperatureCelsius)
 	show("gpu °C", s.GPU.TemperatureCelsius)
 	show("cpu W", s.Power.CPUWatts)

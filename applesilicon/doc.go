@@ -51,7 +51,7 @@
 //	GPU.FrequencyMegahertz + IORegistry pmgr voltage-states9       MHz           M1–M5, stub        none yet
 //	GPU.MemoryUsedBytes    AGXAccelerator PerformanceStatistics    bytes         M1–M5, stub        none yet
 //	GPU.MemoryLimitBytes   sysctl iogpu.wired_limit_mb             bytes         stub               none yet
-//	ANE.RunningPercent     IOReport ANE IOP State, state Running   %             stub               none yet
+//	ANE.RunningPercent     IOReport ANE IOP State, state Running   %             M3–M5, stub        none yet
 //	Process.GPUSeconds     IORegistry AGXDeviceUserClient AppUsage s             stub               none yet
 //	Process.Footprint…     proc_pid_rusage                         bytes         stub               none yet
 //	Power.CPU…DRAMWatts    IOReport Energy Model, or powermetrics  W             M1–M5, stub        none yet
