@@ -188,7 +188,7 @@ func TestAReportIsOneLineInEveryFormat(t *testing.T) {
 	var log bytes.Buffer
 	slog.New(slog.NewTextHandler(&log, nil)).Info("checked", "report", r)
 	for name, s := range map[string]string{
-		"%v": fmt.Sprintf("%v", r), "%+v": fmt.Sprintf("%+v", r), "%#v": fmt.Sprintf("%#v", r), "%s": fmt.Sprintf("%s", r), "pointer": fmt.Sprintf("%+v", &r),
+		"%v": fmt.Sprintf("%v", r), "%+v": fmt.Sprintf("%+v", r), "%#v": fmt.Sprintf("%#v", r), "String": r.String(), "pointer": fmt.Sprintf("%+v", &r),
 		"held %+v": fmt.Sprintf("%+v", held), "held %#v": fmt.Sprintf("%#v", held), "zero": fmt.Sprintf("%+v", DriftReport{}), "slog": strings.TrimSpace(log.String()),
 	} {
 		require.Less(t, len(s), 600, name)
