@@ -2,6 +2,7 @@ package cli
 
 import (
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -37,11 +38,17 @@ func driftCheck(e *env) *cli.Command {
 			&cli.StringSliceFlag{Name: "column", Usage: "only this `column`; may be repeated"},
 			&cli.StringFlag{Name: "method", Usage: "`method` for all columns: ks, wasserstein, psi, jensenshannon, chisquare, z, …"},
 			&cli.Float64Flag{Name: "threshold", Usage: "the method's `threshold`"},
-			&cli.Float64Flag{Name: "share", Value: 0.5, Usage: "`share` of drifted columns that counts as drift"},
+			&cli.Float64Flag{Name: "share", Value: 0.5, Usage: "`share` of drifted columns that counts as drift; 0: any column"},
+			&cli.Float64Flag{Name: "missing", Value: 0.1, Usage: "`difference` of the shares of missing values that counts as drift of a column"},
+			&cli.StringSliceFlag{Name: "numerical", Usage: "take this `column` for numbers; may be repeated"},
+			&cli.StringSliceFlag{Name: "categorical", Usage: "take this `column` for categories; may be repeated"},
+			&cli.StringFlag{Name: "separator", Usage: "`character` between the columns of CSV files; \\t or tab: a tab"},
+			&cli.BoolFlag{Name: "strict", Usage: "without drift, exit with 1 if a column could not be judged"},
 			&cli.BoolFlag{Name: "require-sent", Usage: "without drift, exit with 8 if Evidently does not have the snapshot yet"},
 		},
 		Action: e.inProject(func(c *cli.Context, p *client.Project) error {
-			o := evidently.DriftOptions{Name: c.String("name"), Columns: c.StringSlice("column"), Method: c.String("method"), DriftShare: c.Float64("share")}
+			o := evidently.DriftOptions{Name: c.String("name"), Columns: c.StringSlice("column"), Method: c.String("method"), DriftShare: new(c.Float64("share")), Separator: separatorOf(c.String("separator")),
+				Numerical: c.StringSlice("numerical"), Categorical: c.StringSlice("categorical"), MissingShare: c.Float64("missing")}
 			if c.IsSet("threshold") {
 				o.Threshold = new(c.Float64("threshold"))
 			}
@@ -59,6 +66,9 @@ func driftCheck(e *env) *cli.Command {
 					drifted = bad("yes")
 				}
 				t.row(col.Column, drifted, col.MethodName, col.Value, col.Threshold)
+				if m := col.Missing; m.Drifted && col.Method != evidently.MethodMissing || m.Unparsed != [2]int{} {
+					t.row("", "", faint(missingText(m)))
+				}
 			}
 			for _, s := range r.Skipped {
 				t.row(s.Column, warn("skipped"), s.Reason)
@@ -71,12 +81,31 @@ func driftCheck(e *env) *cli.Command {
 			switch {
 			case r.Drifted:
 				return withCode(exitDrift, nil)
+			case len(r.Skipped) > 0 && c.Bool("strict"):
+				return withCode(exitFailed, fmt.Errorf("%d of %d columns could not be judged (--strict)", len(r.Skipped), len(r.Columns)+len(r.Skipped)))
 			case r.Unsent != nil && c.Bool("require-sent"):
 				return withCode(exitNotSent, nil)
 			}
 			return nil
 		}),
 	}
+}
+
+// separatorOf lets a shell write a tab.
+func separatorOf(flag string) string {
+	if flag == `\t` || flag == "tab" {
+		return "\t"
+	}
+	return flag
+}
+
+// missingText says what a column lacks.
+func missingText(m evidently.Missing) string {
+	s := fmt.Sprintf("missing %.1f %%, before %.1f %%", 100*m.Current, 100*m.Reference)
+	if m.Unparsed != [2]int{} {
+		s += fmt.Sprintf("; cells that are no number: %d, before %d", m.Unparsed[1], m.Unparsed[0])
+	}
+	return s
 }
 
 // noteSnapshot tells where a report's snapshot is.
@@ -110,6 +139,10 @@ type driftColumnJSON struct {
 	Kind      string  `json:"kind"` // what value is: "p-value", "distance"
 	Value     float64 `json:"value"`
 	Threshold float64 `json:"threshold"`
+
+	MissingReference float64 `json:"missing_reference"` // shares of the rows
+	MissingCurrent   float64 `json:"missing_current"`
+	MissingDrifted   bool    `json:"missing_drifted"`
 }
 
 type driftSkipJSON struct {
@@ -123,7 +156,7 @@ func driftOf(r evidently.DriftReport) driftJSON {
 		out.Unsent = r.Unsent.Error()
 	}
 	for _, c := range r.Columns {
-		out.Columns = append(out.Columns, driftColumnJSON{c.Column, c.Drifted, c.Method, string(c.Kind), c.Value, c.Threshold})
+		out.Columns = append(out.Columns, driftColumnJSON{c.Column, c.Drifted, c.Method, string(c.Kind), c.Value, c.Threshold, c.Missing.Reference, c.Missing.Current, c.Missing.Drifted})
 	}
 	for _, s := range r.Skipped {
 		out.Skipped = append(out.Skipped, driftSkipJSON{s.Column, s.Reason})

@@ -57,6 +57,13 @@ func TestLiveAVerdictDoesNotDependOnTheService(t *testing.T) {
 	mlopsctl(t, 0, "sync", "--discard", strings.TrimSuffix(doc.Waiting[strings.LastIndex(doc.Waiting, "/")+1:], ".snapshot"))
 	require.NoFileExists(t, doc.Waiting)
 
+	empty := file(t, "empty.csv", "x,y\n"+strings.Repeat("1.5,\n2.5,\n3.5,\n", 20))
+	strict := []string{"drift", "check", "-p", "wine", "-C", t.TempDir(), "--json", empty, empty}
+	require.Contains(t, mlopsctl(t, 0, strict...), `"skipped":[{"column":"y"`)
+	out.Reset()
+	require.Equal(t, 1, cli.Main(t.Context(), append(strict, "--strict"), strings.NewReader(""), &out, &talk))
+	require.Contains(t, talk.String(), "1 of 2 columns could not be judged (--strict)")
+
 	nowhere := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(nowhere, "spool"), nil, 0o600)) // no folder can be made
 	t.Setenv("MLOPS_HOME", nowhere)

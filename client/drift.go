@@ -14,6 +14,10 @@ import (
 // snapshot.
 const storeWithin = time.Minute
 
+// stackColumns is how many columns a snapshot may have for the stack's service,
+// which takes 64 MiB: Evidently writes about 60 kB for each.
+const stackColumns = 1000
+
 // Drift compares current with reference data, both CSV or Parquet files, as
 // Evidently does, and keeps the result as a snapshot of the project in the
 // Evidently service. Relative paths start at the project's folder.
@@ -35,6 +39,9 @@ func (p *Project) Drift(ctx context.Context, reference, current string, o eviden
 		o.Metadata = map[string]string{}
 	}
 	o.Metadata[tagProject] = p.join("/")
+	if o.MaxColumns == 0 && p.Config.evidentlyServer() == stackServer {
+		o.MaxColumns = stackColumns
+	}
 	report, err := r.Drift(ctx, absIn(p.Dir, reference), absIn(p.Dir, current), o)
 	if err != nil {
 		return report, err
@@ -45,6 +52,10 @@ func (p *Project) Drift(ctx context.Context, reference, current string, o eviden
 
 // keep stores the report's snapshot in the service, or else on this machine.
 func (p *Project) keep(ctx context.Context, r *evidently.DriftReport) {
+	if len(r.Snapshot) == 0 {
+		r.Unsent = invalid("there is no snapshot to keep: Evidently has none for columns without values")
+		return
+	}
 	uid, snapshot, err := evidently.SnapshotUID(r.Snapshot)
 	if err != nil {
 		r.Unsent = fmt.Errorf("the snapshot is not kept: %w", err)

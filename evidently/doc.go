@@ -15,8 +15,9 @@
 //
 // A [Runner] keeps one Python process and feeds it one comparison at a time:
 // importing Evidently costs 6 to 18 s of processor time, a comparison of twenty
-// columns and ten thousand rows about 6. The verdicts are Evidently's own. A
-// score is never compared with a threshold here, because for some methods small
+// columns and ten thousand rows about 6. The verdicts on values are Evidently's
+// own, with types that come from the reference; the shares of missing values,
+// which Evidently leaves out, are compared here. A score is never compared with a threshold here, because for some methods small
 // means drift, a p-value, and for others large does, a distance.
 //
 // Written for Evidently 0.7.3 and later; its REST description is served at

@@ -8,6 +8,7 @@ import (
 	"math"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // DriftOptions say how two data sets are compared. The zero value leaves every
@@ -16,15 +17,24 @@ type DriftOptions struct {
 	Name    string   // of the snapshot
 	Columns []string // to compare; empty: all, and then both files must have the same ones
 
-	// Numerical and Categorical override what Evidently makes of a column. Left
-	// alone, it takes whole numbers with at most ten different values in the
-	// current file for categories.
+	// Numerical and Categorical override what is made of a column. Left alone, its
+	// type is that of the reference file, whatever the current one holds: whole
+	// numbers with at most ten different values are categories, and numbers among
+	// which up to a tenth of the cells do not parse are numbers.
 	Numerical, Categorical []string
 
 	Method        string            // for all columns: "ks", "wasserstein", "psi", …; empty: by type and number of rows
 	ColumnMethods map[string]string // for single columns; wins over Method
 	Threshold     *float64          // for all columns; nil: the method's own. 0 is a threshold
-	DriftShare    float64           // share of drifted columns from which the data set counts as drifted; 0: 0.5
+	DriftShare    *float64          // share of drifted columns from which the data set counts as drifted; nil: 0.5. 0: any column
+
+	// MissingShare is by how much the shares of missing values of a column may
+	// differ before it counts as drifted; 0: 0.1. A difference that chance makes
+	// in 1 of 20 samples of that size does not count.
+	MissingShare float64
+
+	Separator  string // of CSV files; empty: a comma
+	MaxColumns int    // more are refused before they are compared; 0: no limit
 
 	Tags      []string
 	Metadata  map[string]string
@@ -33,8 +43,14 @@ type DriftOptions struct {
 
 // check finds what is wrong without asking Evidently.
 func (o DriftOptions) check() error {
-	if !(o.DriftShare >= 0 && o.DriftShare <= 1) {
-		return fmt.Errorf("drift share %v is not between 0 and 1", o.DriftShare)
+	if s := o.DriftShare; s != nil && !(*s >= 0 && *s <= 1) {
+		return fmt.Errorf("drift share %v is not between 0 and 1", *s)
+	}
+	if !(o.MissingShare >= 0 && o.MissingShare <= 1) {
+		return fmt.Errorf("share of missing values %v is not between 0 and 1", o.MissingShare)
+	}
+	if o.Separator != "" && (utf8.RuneCountInString(o.Separator) != 1 || strings.ContainsAny(o.Separator, "\"\r\n\x00")) {
+		return fmt.Errorf("separator %q is not one character that can separate", o.Separator)
 	}
 	if t := o.Threshold; t != nil && (math.IsNaN(*t) || math.IsInf(*t, 0) || *t < 0) {
 		return fmt.Errorf("threshold %v is not a number from 0 up", *t)
@@ -54,11 +70,12 @@ func (o DriftOptions) check() error {
 // DriftReport is the outcome of a comparison.
 type DriftReport struct {
 	// Drifted says whether the share of drifted columns has reached the drift
-	// share, by Evidently's own test.
+	// share. A stored snapshot counts Evidently's own tests only, not the shares
+	// of missing values.
 	Drifted        bool
 	DriftedColumns int
 	Share          float64 // DriftedColumns of len(Columns)
-	DriftShare     float64 // the share that counted
+	DriftShare     float64 // the share that counted; 0: any column
 
 	Columns []ColumnDrift   // the columns that were judged, in the order of the current file
 	Skipped []SkippedColumn // the others; they count nowhere
@@ -111,8 +128,22 @@ type ColumnDrift struct {
 	Kind       Kind   // what Value is
 	Value      float64
 	Threshold  float64
-	Drifted    bool // by Evidently's own test
+	Drifted    bool // by Evidently's own test, or because Missing did
+
+	Missing Missing // zero in a report read back from the service
 }
+
+// Missing is what a column lacks on each side: values that are not there, and
+// in a column of numbers those that are none.
+type Missing struct {
+	Reference, Current float64 // shares of the rows
+	Unparsed           [2]int  // cells of either side that are no number, counted in the shares
+	Drifted            bool    // the shares differ too much
+}
+
+// MethodMissing is the Method of a column whose values cannot be compared,
+// because a side has none, and whose shares of missing values differ.
+const MethodMissing = "missing"
 
 // SkippedColumn is a column that could not be judged.
 type SkippedColumn struct {

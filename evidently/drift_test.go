@@ -34,14 +34,14 @@ func TestTheVerdictIsTheTestsAndNotAComparison(t *testing.T) {
 		method, value, status string
 		want                  ColumnDrift
 	}{
-		{"K-S p_value", "0.004", "FAIL", ColumnDrift{"x", "ks", "K-S p_value", PValue, 0.004, 0.05, true}},
-		{"ks", "0.004", "FAIL", ColumnDrift{"x", "ks", "K-S p_value", PValue, 0.004, 0.05, true}},
-		{"ks", "0.9", "SUCCESS", ColumnDrift{"x", "ks", "K-S p_value", PValue, 0.9, 0.05, false}},
-		{"Wasserstein distance (normed)", "0.9", "FAIL", ColumnDrift{"x", "wasserstein", "Wasserstein distance (normed)", Distance, 0.9, 0.05, true}},
-		{"psi", "0.004", "SUCCESS", ColumnDrift{"x", "psi", "PSI", Distance, 0.004, 0.05, false}},
-		{"Total-Variation-Distance", "0.001", "FAIL", ColumnDrift{"x", "TVD", "Total-Variation-Distance", PValue, 0.001, 0.05, true}},
-		{"brand new", "0.5", "FAIL", ColumnDrift{"x", "brand new", "brand new", Unknown, 0.5, 0.05, true}},
-		{"brand new", "0.5", "SUCCESS", ColumnDrift{"x", "brand new", "brand new", Unknown, 0.5, 0.05, false}},
+		{"K-S p_value", "0.004", "FAIL", ColumnDrift{"x", "ks", "K-S p_value", PValue, 0.004, 0.05, true, Missing{}}},
+		{"ks", "0.004", "FAIL", ColumnDrift{"x", "ks", "K-S p_value", PValue, 0.004, 0.05, true, Missing{}}},
+		{"ks", "0.9", "SUCCESS", ColumnDrift{"x", "ks", "K-S p_value", PValue, 0.9, 0.05, false, Missing{}}},
+		{"Wasserstein distance (normed)", "0.9", "FAIL", ColumnDrift{"x", "wasserstein", "Wasserstein distance (normed)", Distance, 0.9, 0.05, true, Missing{}}},
+		{"psi", "0.004", "SUCCESS", ColumnDrift{"x", "psi", "PSI", Distance, 0.004, 0.05, false, Missing{}}},
+		{"Total-Variation-Distance", "0.001", "FAIL", ColumnDrift{"x", "TVD", "Total-Variation-Distance", PValue, 0.001, 0.05, true, Missing{}}},
+		{"brand new", "0.5", "FAIL", ColumnDrift{"x", "brand new", "brand new", Unknown, 0.5, 0.05, true, Missing{}}},
+		{"brand new", "0.5", "SUCCESS", ColumnDrift{"x", "brand new", "brand new", Unknown, 0.5, 0.05, false, Missing{}}},
 	} {
 		rep, err := DecodeDrift(json.RawMessage(result("x", tt.method, tt.value, tt.status, "SUCCESS")))
 		require.NoError(t, err)
@@ -80,11 +80,15 @@ func TestAResultWithoutAVerdictOnTheWholeIsAnError(t *testing.T) {
 func TestOptionsThatCannotWorkAreRefusedAtOnce(t *testing.T) {
 	r := newRunner(t, RunnerOptions{Python: filepath.Join(t.TempDir(), "no-python")})
 	for _, opt := range []DriftOptions{
-		{DriftShare: -0.1},
-		{DriftShare: 1.1},
-		{DriftShare: math.NaN()},
+		{DriftShare: new(-0.1)},
+		{DriftShare: new(1.1)},
+		{DriftShare: new(math.NaN())},
 		{Threshold: new(math.NaN())},
 		{Threshold: new(-1.0)},
+		{MissingShare: 1.5},
+		{MissingShare: math.NaN()},
+		{Separator: ";;"},
+		{Separator: "\n"},
 		{Numerical: []string{"a"}, Categorical: []string{"a"}},
 	} {
 		_, err := r.Drift(t.Context(), "a.csv", "b.csv", opt)
@@ -118,6 +122,32 @@ func TestARunnerNeedsAPython(t *testing.T) {
 	_, err := NewRunner(RunnerOptions{})
 	require.ErrorIs(t, err, mlops.ErrInvalid)
 	require.EqualError(t, err, "evidently: NewRunner: the Python of an environment with Evidently is not configured")
+}
+
+func TestZeroValuesAreErrors(t *testing.T) {
+	var r Runner
+	_, err := r.Drift(t.Context(), "a.csv", "b.csv", DriftOptions{})
+	require.ErrorIs(t, err, mlops.ErrInvalid)
+	require.NoError(t, r.Close())
+	var c Client
+	_, err = c.Version(t.Context())
+	require.ErrorIs(t, err, mlops.ErrInvalid)
+	_, err = c.EnsureProject(t.Context(), "x")
+	require.ErrorIs(t, err, mlops.ErrInvalid)
+	_, err = c.AddSnapshot(t.Context(), "x", nil)
+	require.ErrorIs(t, err, mlops.ErrInvalid)
+	_, err = c.AddSnapshot(t.Context(), "x", minimal(nil))
+	require.ErrorIs(t, err, mlops.ErrInvalid)
+	_, err = mlops.Collect(c.Snapshots(t.Context(), "x"))
+	require.ErrorIs(t, err, mlops.ErrInvalid)
+	require.ErrorIs(t, c.DeleteProject(t.Context(), "x"), mlops.ErrInvalid)
+	_, err = c.SnapshotJSON(t.Context(), "x", "y")
+	require.ErrorIs(t, err, mlops.ErrInvalid)
+	require.Empty(t, c.URL())
+	_, err = New(Options{})
+	require.ErrorIs(t, err, mlops.ErrInvalid)
+	_, err = DecodeDrift(nil)
+	require.ErrorIs(t, err, mlops.ErrInvalid)
 }
 
 func newRunner(t *testing.T, opt RunnerOptions) *Runner {
@@ -158,7 +188,7 @@ func TestAReportIsOneLineInEveryFormat(t *testing.T) {
 	var log bytes.Buffer
 	slog.New(slog.NewTextHandler(&log, nil)).Info("checked", "report", r)
 	for name, s := range map[string]string{
-		"%v": fmt.Sprintf("%v", r), "%+v": fmt.Sprintf("%+v", r), "%#v": fmt.Sprintf("%#v", r), "%s": fmt.Sprintf("%s", r), "pointer": fmt.Sprintf("%+v", &r),
+		"%v": fmt.Sprintf("%v", r), "%+v": fmt.Sprintf("%+v", r), "%#v": fmt.Sprintf("%#v", r), "String": r.String(), "pointer": fmt.Sprintf("%+v", &r),
 		"held %+v": fmt.Sprintf("%+v", held), "held %#v": fmt.Sprintf("%#v", held), "zero": fmt.Sprintf("%+v", DriftReport{}), "slog": strings.TrimSpace(log.String()),
 	} {
 		require.Less(t, len(s), 600, name)

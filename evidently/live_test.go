@@ -135,7 +135,7 @@ func TestDriftIsFoundInAShiftedSampleAndNotInAnUnshiftedOne(t *testing.T) {
 	}, got)
 	require.NoError(t, checkSnapshot(moved.Snapshot))
 
-	higher, err := r.Drift(t.Context(), reference, sample(t, 5, 3), DriftOptions{DriftShare: 0.51, Columns: []string{"target", "alcohol"}, Method: "PSI", ColumnMethods: map[string]string{"target": "z"}, Threshold: new(0.0)})
+	higher, err := r.Drift(t.Context(), reference, sample(t, 5, 3), DriftOptions{DriftShare: new(0.51), Columns: []string{"target", "alcohol"}, Method: "PSI", ColumnMethods: map[string]string{"target": "z"}, Threshold: new(0.0)})
 	require.NoError(t, err)
 	require.Equal(t, 0.51, higher.DriftShare)
 	require.Equal(t, []SkippedColumn(nil), higher.Skipped)
@@ -248,18 +248,23 @@ func TestABadColumnDoesNotLoseTheOthers(t *testing.T) {
 		skipped[s.Column] = s.Reason
 	}
 	require.Equal(t, "it has no value in the current file", skipped["empty"])
-	require.Equal(t, "it is numerical, and the current file has texts in it", skipped["mixed"])
-	require.Len(t, skipped, 2)
+	require.Len(t, skipped, 1)
 	var judged []string
 	for _, c := range rep.Columns {
 		judged = append(judged, c.Column)
+		if c.Column == "mixed" { // no cell of the current file is a number
+			require.Equal(t, ColumnDrift{
+				Column: "mixed", Method: MethodMissing, MethodName: "share of missing values", Kind: Distance,
+				Value: 1, Threshold: 0.1, Drifted: true, Missing: Missing{Current: 1, Unparsed: [2]int{0, 100}, Drifted: true},
+			}, c)
+		}
 	}
-	require.Equal(t, []string{"good", "when", "constant", "kept"}, judged)
+	require.Equal(t, []string{"good", "when", "constant", "kept", "mixed"}, judged)
 	require.NoError(t, checkSnapshot(rep.Snapshot))
 
 	_, err = r.Drift(t.Context(), reference, current, DriftOptions{Columns: []string{"empty"}})
 	require.ErrorIs(t, err, mlops.ErrInvalid)
-	require.EqualError(t, err, "evidently: Drift: no column can be judged: 'empty': it has no value in the current file")
+	require.EqualError(t, err, "evidently: Drift: no column can be judged: \"empty\": it has no value in the current file")
 }
 
 func TestParquetIsReadWithTheTypesItHas(t *testing.T) {

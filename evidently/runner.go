@@ -12,7 +12,6 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -77,6 +76,9 @@ func NewRunner(opt RunnerOptions) (*Runner, error) {
 // Close ends the process and every call under way, which fails with
 // CodeStopped. Closing twice is no error.
 func (r *Runner) Close() error {
+	if r.turn == nil { // not made by NewRunner
+		return nil
+	}
 	r.once.Do(func() { close(r.closed) })
 	<-r.turn // calls under way see closed and give it back
 	defer func() { r.turn <- struct{}{} }()
@@ -91,6 +93,10 @@ type driftRequest struct {
 	Params      map[string]any    `json:"params"`
 	Reference   string            `json:"reference"`
 	Current     string            `json:"current"`
+	HeaderRef   []*string         `json:"reference_header"`
+	HeaderCur   []*string         `json:"current_header"`
+	Separator   string            `json:"separator"`
+	MaxColumns  int               `json:"max_columns"`
 	Columns     []string          `json:"columns"`
 	Numerical   []string          `json:"numerical"`
 	Categorical []string          `json:"categorical"`
@@ -113,6 +119,10 @@ type driftAnswer struct {
 	Columns  []string        `json:"columns"`
 	Skipped  []SkippedColumn `json:"skipped"`
 	Rows     [2]int          `json:"rows"`
+
+	Order    []string          `json:"order"`    // all that were to be compared
+	Missing  map[string][2]int `json:"missing"`  // cells without a value, on each side
+	Unparsed map[string][2]int `json:"unparsed"` // those of them that hold something that is no number
 }
 
 // Drift compares current with reference, each the path of a CSV or Parquet
@@ -125,6 +135,9 @@ type driftAnswer struct {
 // process is ended and the error matches the context's.
 func (r *Runner) Drift(ctx context.Context, reference, current string, opt DriftOptions) (DriftReport, error) {
 	const op = "Drift"
+	if r.turn == nil {
+		return DriftReport{}, invalid(op, "a runner without a Python; make one with NewRunner")
+	}
 	if err := opt.check(); err != nil {
 		return DriftReport{}, invalid(op, "%v", err)
 	}
@@ -139,7 +152,15 @@ func (r *Runner) Drift(ctx context.Context, reference, current string, opt Drift
 	if opt.Timestamp.IsZero() {
 		opt.Timestamp = time.Now()
 	}
-	params := map[string]any{"drift_share": cmp.Or(opt.DriftShare, 0.5)}
+	headers, skipped, err := csvHeaders(op, reference, current, opt)
+	if err != nil {
+		return DriftReport{}, err
+	}
+	share := 0.5
+	if opt.DriftShare != nil {
+		share = *opt.DriftShare
+	}
+	params := map[string]any{"drift_share": max(share, anyShare)}
 	if opt.Method != "" {
 		params["method"] = methodOf(opt.Method).name
 	}
@@ -158,6 +179,10 @@ func (r *Runner) Drift(ctx context.Context, reference, current string, opt Drift
 		Params:      params,
 		Reference:   reference,
 		Current:     current,
+		HeaderRef:   headers[0],
+		HeaderCur:   headers[1],
+		Separator:   opt.Separator,
+		MaxColumns:  opt.MaxColumns,
 		Columns:     list(opt.Columns),
 		Numerical:   list(opt.Numerical),
 		Categorical: list(opt.Categorical),
@@ -169,16 +194,16 @@ func (r *Runner) Drift(ctx context.Context, reference, current string, opt Drift
 	if err != nil {
 		return DriftReport{}, err
 	}
-	rep, err := DecodeDrift(ans.Result)
+	rep, err := ans.report()
 	if err != nil {
 		return DriftReport{}, err
 	}
-	slices.SortStableFunc(rep.Columns, func(a, b ColumnDrift) int {
-		return slices.Index(ans.Columns, a.Column) - slices.Index(ans.Columns, b.Column)
-	})
-	rep.Skipped = append(rep.Skipped, ans.Skipped...)
-	rep.Snapshot = ans.Snapshot
-	rep.ReferenceRows, rep.CurrentRows = ans.Rows[0], ans.Rows[1]
+	rep.Skipped = append(rep.Skipped, skipped...)
+	rep.missing(ans, cmp.Or(opt.MissingShare, 0.1))
+	if len(rep.Columns) == 0 {
+		return DriftReport{}, invalid(op, "no column can be judged: %s", reasons(rep.Skipped))
+	}
+	rep.count(share)
 	return rep, nil
 }
 

@@ -40,6 +40,7 @@ threading.Thread(target=read, daemon=True).start()
 
 try:
     import evidently
+    import numpy as np
     import pandas as pd
     from evidently import DataDefinition, Dataset, Report
     from evidently.core.datasets import infer_column_type
@@ -68,13 +69,19 @@ def why(error):
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def load(path, side):
-    """Reads a CSV or Parquet file."""
+def load(path, side, header, separator):
+    """Reads a CSV or Parquet file. With header, the names in a CSV file's first
+    line as they stand there, pandas' own (a, a.1, Unnamed: 2) are not used; the
+    caller has left out those that no column can be told by: they are null."""
     try:
         if path.lower().endswith((".parquet", ".pq")):
             frame = pd.read_parquet(path)
         else:
-            frame = pd.read_csv(path)
+            # In a file of one column an empty line is a missing value.
+            frame = pd.read_csv(path, sep=separator or ",", index_col=False, skip_blank_lines=not header or len(header) > 1)
+            if header and len(header) == len(frame.columns):
+                frame.columns = header
+                frame = frame.loc[:, [c is not None for c in header]]
     except MemoryError:
         raise
     except pd.errors.EmptyDataError:
@@ -134,6 +141,44 @@ def plain(series):
     return series
 
 
+def numbers(series):
+    """The column as numbers, and how many of its cells are none."""
+    if pd.api.types.is_bool_dtype(series.dtype):
+        return series.astype("float64"), 0
+    if pd.api.types.is_numeric_dtype(series.dtype):
+        return series, 0
+    parsed = pd.to_numeric(series, errors="coerce")
+    return parsed, int((series.notna() & parsed.isna()).sum())
+
+
+def kind_of(series):
+    """The type of a column, by the reference alone: that of numbers with a few
+    cells that do not parse is numerical."""
+    if series.dtype.name in ("object", "str", "string") and series.notna().any():
+        parsed, bad = numbers(series)
+        if bad <= 0.1 * series.notna().sum():
+            series = parsed
+    return infer_column_type(series).value
+
+
+def label(cell):
+    """A category as text; 1, 1.0 and "1" are one."""
+    try:
+        number = float(cell)
+    except (TypeError, ValueError):
+        return str(cell)
+    if isinstance(cell, (bool, np.bool_)) or not math.isfinite(number):
+        return str(cell)
+    return str(int(number)) if number == int(number) else repr(number)
+
+
+def alike(a, b):
+    """Two columns of categories whose values can be compared."""
+    if a.dtype == b.dtype or pd.api.types.is_numeric_dtype(a.dtype) and pd.api.types.is_numeric_dtype(b.dtype):
+        return a, b
+    return tuple(s.map(label, na_action="ignore").astype("object") for s in (a, b))
+
+
 def drift(request):
     preset = METRICS.get(request["metric"])
     if preset is None:
@@ -144,10 +189,13 @@ def drift(request):
     if unknown:
         raise Refused(f"Evidently has no drift method {names(unknown)}; it has {', '.join(sorted(METHODS))}")
 
-    reference = load(request["reference"], "reference")
-    current = load(request["current"], "current")
+    reference = load(request["reference"], "reference", request["reference_header"], request["separator"])
+    current = load(request["current"], "current", request["current_header"], request["separator"])
     rows = [len(reference), len(current)]
     columns = choose(reference, current, request["columns"])
+    most = request["max_columns"]
+    if most and len(columns) > most:
+        raise Refused(f"{len(columns)} columns are more than the {most} whose snapshot the service takes; name fewer columns to compare")
     for kind in ("numerical", "categorical"):
         missing = [c for c in request[kind] if c not in columns]
         if missing:
@@ -158,20 +206,26 @@ def drift(request):
     reference = reference[columns].apply(plain)
     current = current[columns].apply(plain)
 
-    types, skipped = {}, {}
+    types, skipped, missing, unparsed = {}, {}, {}, {}
     for c in columns:
-        types[c] = infer_column_type(current[c]).value
+        types[c] = kind_of(reference[c])
         if c in request["numerical"]:
             types[c] = "num"
         if c in request["categorical"]:
             types[c] = "cat"
+        if types[c] == "num":
+            reference[c], bad_reference = numbers(reference[c])
+            current[c], bad_current = numbers(current[c])
+            if bad_reference or bad_current:
+                unparsed[c] = [bad_reference, bad_current]
+        elif types[c] == "cat":
+            reference[c], current[c] = alike(reference[c], current[c])
         if types[c] not in JUDGED:
             skipped[c] = f"Evidently has no drift method for a column of type {types[c]}"
         for frame, side in ((reference, "reference"), (current, "current")):
             if frame[c].isna().all():
                 skipped[c] = f"it has no value in the {side} file"
-            elif types[c] == "num" and not pd.api.types.is_numeric_dtype(frame[c]):
-                skipped[c] = f"it is numerical, and the {side} file has texts in it"
+        missing[c] = [int(reference[c].isna().sum()), int(current[c].isna().sum())]
 
     def run(metrics, chosen):
         definition = DataDefinition(
@@ -224,13 +278,14 @@ def drift(request):
         good = [c for c in good if c not in skipped]
         if numberless:
             snapshot = whole(good) if good else None
-    if not snapshot:
-        reasons = "; ".join(f"{c!r}: {skipped[c]}" for c in list(skipped)[:5])
-        raise Refused("no column can be judged: " + reasons)
     return {
-        "result": strict(snapshot.json()),
-        "snapshot": strict(snapshot.dumps()),
+        "result": strict(snapshot.json()) if snapshot else {"metrics": [], "tests": []},
+        "snapshot": strict(snapshot.dumps()) if snapshot else None,
         "columns": good,
+        "order": columns,
+        "types": types,
+        "missing": missing,
+        "unparsed": unparsed,
         "skipped": [{"column": c, "reason": skipped[c]} for c in columns if c in skipped],
         "rows": rows,
     }
