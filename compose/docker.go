@@ -3,8 +3,6 @@ package compose
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -42,6 +40,7 @@ type dockerRecord struct {
 	Scale   map[string]int `json:"scale,omitempty"` // containers of a service, where it is not one
 
 	Projects string `json:"projects,omitempty"` // the folder whose projects Airflow's tasks see
+	Project  string `json:"project,omitempty"`  // the name of the stack in the engine
 	Engine   string `json:"engine,omitempty"`   // where the engine is, if it is not the one that docker finds by itself
 
 	lost bool // there is no such file: what runs knows the rest
@@ -127,13 +126,6 @@ func (s *Stack) settle(ctx context.Context) error {
 	}
 	r.Runtime, r.Engine = s.runtime, cmp.Or(s.engine, r.Engine)
 	return r.write(s.home)
-}
-
-// name is the project under which the engine keeps this stack apart from all
-// others.
-func (d *docker) name() string {
-	sum := sha256.Sum256([]byte(d.home))
-	return "mlops-" + hex.EncodeToString(sum[:4])
 }
 
 // files is the folder that holds compose.yaml and the locks.
