@@ -193,11 +193,18 @@ func (d *docker) site(log io.Writer) *site {
 	return d.siteOf(ports, false, log)
 }
 
-// choosePorts gives each published port a number, for services that do not run.
-// It is reserved until its container has it.
-func (d *docker) choosePorts(seen Status, reserved reserved) error {
+// choosePorts gives each published port of the services that are going to run a
+// number, which is reserved until its container has it. The others keep theirs.
+func (d *docker) choosePorts(seen Status, want []service, reserved reserved) error {
 	all := d.dockerServices()
 	for _, v := range all {
+		if !slices.ContainsFunc(want, func(w service) bool { return w.name == v.name }) {
+			for _, p := range v.ports {
+				key := v.name + "/" + p.name
+				d.record.Ports[key] = cmp.Or(d.record.Ports[key], p.first)
+			}
+			continue
+		}
 		if i := slices.IndexFunc(seen.Services, func(o ServiceStatus) bool { return o.Name == v.name }); i >= 0 && seen.Services[i].State != Stopped {
 			continue
 		}

@@ -51,7 +51,7 @@ func (d *docker) start(ctx context.Context, opt StartOptions) (Status, error) {
 	}
 	reserved := reserved{}
 	defer reserved.giveBack()
-	if err := d.choosePorts(seen, reserved); err != nil {
+	if err := d.choosePorts(seen, want, reserved); err != nil {
 		return Status{}, err
 	}
 	d.record.Projects = d.projects()
