@@ -141,7 +141,8 @@ func destroyCommand(e *env) *cli.Command {
 		Usage: "Remove the containers of the stack with all their data",
 		Description: `   mlopsctl destroy --yes    containers, networks, volumes, images; what other stacks use stays
 
-   mlopsctl stop keeps all of it.`,
+   mlopsctl stop keeps all of it. Of a stack of processes it deletes nothing, and
+   names every folder that belongs to it.`,
 		Flags: []cli.Flag{e.runtimeFlag(), &cli.BoolFlag{Name: "yes", Usage: "I know that the data is lost"}},
 		Action: func(c *cli.Context) error {
 			p := e.progress()
@@ -151,7 +152,7 @@ func destroyCommand(e *env) *cli.Command {
 				return err
 			}
 			if !c.Bool("yes") {
-				return usagef("this deletes the databases, artifacts and logs of the stack; say --yes")
+				return usagef("this deletes the databases, artifacts and logs of the stack, which has %s; say --yes", strings.Join(s.Places(), ", "))
 			}
 			return s.Destroy(c.Context)
 		},

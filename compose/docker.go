@@ -3,8 +3,6 @@ package compose
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -42,6 +40,7 @@ type dockerRecord struct {
 	Scale   map[string]int `json:"scale,omitempty"` // containers of a service, where it is not one
 
 	Projects string `json:"projects,omitempty"` // the folder whose projects Airflow's tasks see
+	Project  string `json:"project,omitempty"`  // the name of the stack in the engine
 	Engine   string `json:"engine,omitempty"`   // where the engine is, if it is not the one that docker finds by itself
 
 	lost bool // there is no such file: what runs knows the rest
@@ -129,13 +128,6 @@ func (s *Stack) settle(ctx context.Context) error {
 	return r.write(s.home)
 }
 
-// name is the project under which the engine keeps this stack apart from all
-// others.
-func (d *docker) name() string {
-	sum := sha256.Sum256([]byte(d.home))
-	return "mlops-" + hex.EncodeToString(sum[:4])
-}
-
 // files is the folder that holds compose.yaml and the locks.
 func (d *docker) files() string { return filepath.Join(d.home, "docker") }
 
@@ -201,11 +193,18 @@ func (d *docker) site(log io.Writer) *site {
 	return d.siteOf(ports, false, log)
 }
 
-// choosePorts gives each published port a number, for services that do not run.
-// It is reserved until its container has it.
-func (d *docker) choosePorts(seen Status, reserved reserved) error {
+// choosePorts gives each published port of the services that are going to run a
+// number, which is reserved until its container has it. The others keep theirs.
+func (d *docker) choosePorts(seen Status, want []service, reserved reserved) error {
 	all := d.dockerServices()
 	for _, v := range all {
+		if !slices.ContainsFunc(want, func(w service) bool { return w.name == v.name }) {
+			for _, p := range v.ports {
+				key := v.name + "/" + p.name
+				d.record.Ports[key] = cmp.Or(d.record.Ports[key], p.first)
+			}
+			continue
+		}
 		if i := slices.IndexFunc(seen.Services, func(o ServiceStatus) bool { return o.Name == v.name }); i >= 0 && seen.Services[i].State != Stopped {
 			continue
 		}

@@ -31,6 +31,12 @@ func (d *docker) start(ctx context.Context, opt StartOptions) (Status, error) {
 	if err := d.setScale(opt.Scale); err != nil {
 		return Status{}, err
 	}
+	if err := makeHome(d.home); err != nil {
+		return Status{}, err
+	}
+	if err := d.claim(); err != nil {
+		return Status{}, err
+	}
 	seen, _, err := d.observe(ctx)
 	if err != nil {
 		return Status{}, err
@@ -43,12 +49,9 @@ func (d *docker) start(ctx context.Context, opt StartOptions) (Status, error) {
 		}
 		d.tell(Event{Service: step.Service, Message: joinNotes(step.Action, step.Reason)})
 	}
-	if err := makeHome(d.home); err != nil {
-		return Status{}, err
-	}
 	reserved := reserved{}
 	defer reserved.giveBack()
-	if err := d.choosePorts(seen, reserved); err != nil {
+	if err := d.choosePorts(seen, want, reserved); err != nil {
 		return Status{}, err
 	}
 	d.record.Projects = d.projects()
@@ -228,6 +231,9 @@ func (d *docker) stop(ctx context.Context, opt StopOptions) error {
 	if _, err := os.Stat(d.files()); errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
+	if err := d.judge(); err != nil {
+		return err
+	}
 	args := []string{"stop"}
 	for _, v := range want {
 		d.tell(Event{Service: v.name, State: Stopping})
@@ -266,6 +272,12 @@ func (d *docker) destroy(ctx context.Context) error {
 
 // remove is destroy without the images.
 func (d *docker) remove(ctx context.Context) error {
+	if err := makeHome(d.home); err != nil {
+		return err
+	}
+	if err := d.claim(); err != nil { // a copy must not delete what its original has
+		return err
+	}
 	if err := d.writeFiles(); err != nil {
 		return err
 	}

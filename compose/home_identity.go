@@ -145,7 +145,13 @@ func (d databases) judge() (aside bool, err error) {
 		return false, d.judgeMissing()
 	}
 	secret := secretPath(d.home, "postgres")
-	_, missing := os.Stat(secret)
+	missing := "missing"
+	if info, err := os.Stat(secret); err == nil {
+		missing = ""
+		if info.Size() == 0 {
+			missing = "empty"
+		}
+	}
 	fresh := !d.lived()
 	within := inside(d.root, d.home) // they go where the home goes, also as copies
 	switch {
@@ -160,8 +166,8 @@ func (d databases) judge() (aside bool, err error) {
 			d.home, d.own.short(), d.root, d.deed.Home, d.deed.short(), postgresFolder)
 	case fresh && !within && d.deed.ID == "":
 		return true, nil
-	case missing != nil:
-		return false, conflict("%s is missing, and with it the password of the databases in %s; put it back, or run: mlopsctl doctor --fix", secret, d.root)
+	case missing != "":
+		return false, conflict("%s is %s, and with it the password of the databases in %s is gone; put it back, or run: mlopsctl doctor --fix", secret, missing, d.root)
 	case d.deed.ID == "" && d.own.Databases != d.root && d.moved():
 		return false, conflict("%s has no ID, and its path does not name the databases in %s: it was renamed or copied; if it is the home that they belong to, run: %s=%s mlopsctl start",
 			d.home, d.root, postgresFolder, d.root)

@@ -1,10 +1,12 @@
 package compose
 
 import (
+	"context"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -76,6 +78,9 @@ func TestAHomeGoesOnWithItsOwnDatabasesOnly(t *testing.T) {
 		{"the home was renamed and lost the note", func(t *testing.T, l *life) { l.rename(t); l.remove(t, "data/postgres.folder") }, ""},
 
 		{"the secret is gone", func(t *testing.T, l *life) { l.remove(t, "secrets/postgres") }, "secrets/postgres is missing"},
+		{"the secret is empty", func(t *testing.T, l *life) {
+			require.NoError(t, os.Truncate(filepath.Join(l.home, "secrets", "postgres"), 0))
+		}, "secrets/postgres is empty"},
 		{"all secrets are gone", func(t *testing.T, l *life) { l.remove(t, "secrets") }, "secrets/postgres is missing"},
 		{"the secret and the ID are gone", func(t *testing.T, l *life) { l.remove(t, "secrets", "home.id") }, "secrets/postgres is missing"},
 		{"all but the ID and the note is gone", func(t *testing.T, l *life) { l.remove(t, "secrets", "data/mlflow") }, "secrets/postgres is missing"},
@@ -272,4 +277,32 @@ func TestNoSecretIsMadeWhereAServerHasAnother(t *testing.T) {
 	_, _, err = here.secret("evidently")
 	require.NoError(t, err, "a start closes it")
 	require.NoError(t, privateFile(file))
+}
+
+func TestASecretThatCannotBeReadEndsAStartAtOnce(t *testing.T) {
+	for name, do := range map[string]func(file string) error{
+		"missing": os.Remove,
+		"empty":   func(file string) error { return os.Truncate(file, 0) },
+		"open":    func(file string) error { return os.Chmod(file, 0o644) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := fake{Name: "app", Port: freePort(t)}
+			s := stackOf(t, f)
+			v := f.recipe()
+			v.prepare = func(_ context.Context, s *site) error { _, _, err := s.secret("app"); return err }
+			v.ready = func(_ context.Context, s *site) error {
+				if err := do(s.secretFile("app")); err != nil {
+					return err
+				}
+				_, _, err := s.secret("app")
+				return err
+			}
+			s.catalog = func(bool) []service { return []service{v} }
+			within(t, s)
+			_, err := s.Start(t.Context(), StartOptions{WaitTimeout: time.Hour})
+			require.ErrorIs(t, err, mlops.ErrUnavailable)
+			require.ErrorContains(t, err, secretPath(s.home, "app"))
+			require.ErrorContains(t, err, "mlopsctl doctor --fix")
+		})
+	}
 }

@@ -15,14 +15,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// choosePorts gives every service that does not run its numbers, so that each
-// recipe can know the addresses of all.
-func (sup *supervisor) choosePorts(all []service) error {
+// choosePorts gives the services that are going to run their numbers. The others
+// keep those that they ran with, or get their first, so that each recipe can
+// know the addresses of all: whoever holds one meanwhile may be gone when it is
+// wanted.
+func (sup *supervisor) choosePorts(all, want []service) error {
 	for _, v := range all {
 		sup.mu.Lock()
 		running := sup.units[v.name] != nil
+		wanted := slices.ContainsFunc(want, func(w service) bool { return w.name == v.name })
+		for _, p := range v.ports {
+			if key := v.name + "/" + p.name; !wanted && sup.ports[key] == 0 {
+				sup.ports[key] = p.first
+			}
+		}
 		sup.mu.Unlock()
-		if running {
+		if running || !wanted {
 			continue
 		}
 		if _, err := sup.assign(all, v); err != nil {

@@ -97,6 +97,9 @@ func (in *installer) install(ctx context.Context, names []string) error {
 	if missing, err = in.missing(names); err != nil || len(missing) == 0 { // the other may have made them
 		return err
 	}
+	if err := in.room(ctx, missing); err != nil {
+		return err
+	}
 	u, err := in.uv(ctx)
 	if err != nil {
 		return err

@@ -333,9 +333,8 @@ func (s *Stack) Status(ctx context.Context) (Status, error) {
 // Destroy removes what the containers of this stack leave when they stop: them,
 // their networks, their volumes with all data in them, and the images that no
 // other stack uses. Of a [Stack.Twin] it removes the home, too, and no image. Of
-// the process runtime only a twin can be destroyed; any other stack has
-// everything in its home folder, installations included, and the error matches
-// [mlops.ErrUnsupported].
+// the process runtime only a twin can be destroyed; of any other stack the error
+// names all of its [Stack.Places], and matches [mlops.ErrUnsupported].
 func (s *Stack) Destroy(ctx context.Context) error {
 	d, err := s.containers()
 	if err != nil {
@@ -345,7 +344,7 @@ func (s *Stack) Destroy(ctx context.Context) error {
 		return s.discard(ctx, d)
 	}
 	if d == nil {
-		return &mlops.Error{Kind: mlops.ErrUnsupported, Service: "compose", Op: "destroy", Message: "the process runtime keeps all it has in " + s.home + "; stop it and delete that folder"}
+		return &mlops.Error{Kind: mlops.ErrUnsupported, Service: "compose", Op: "destroy", Message: "the process runtime deletes no databases; to delete all that it has: mlopsctl stop && rm -r " + strings.Join(s.Places(), " ") + systemUserLeft()}
 	}
 	return d.destroy(ctx)
 }

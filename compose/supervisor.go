@@ -176,7 +176,7 @@ func (sup *supervisor) start(ctx context.Context, opt StartOptions) error {
 	if err := sup.remove(created); err != nil { // what failed, waits to be restarted, or hangs
 		return err
 	}
-	if err := sup.choosePorts(all); err != nil {
+	if err := sup.choosePorts(all, want); err != nil {
 		return err
 	}
 	for _, v := range want {

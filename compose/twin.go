@@ -112,6 +112,9 @@ func (s *Stack) discard(ctx context.Context, d *docker) error {
 	if err != nil {
 		return err
 	}
+	if d := databasesOf(s.home, root); d.deed.ID != "" && d.deed.ID != d.own.ID {
+		return conflict("the databases in %s are of %s, not of %s; nothing was deleted", root, d.deed.Home, s.home)
+	}
 	if p, err := socketPath(s.home); err == nil && filepath.Base(p) == "s" { // of a supervisor that was killed
 		_ = os.RemoveAll(filepath.Dir(p))
 	}

@@ -7,6 +7,8 @@ import (
 	"os/exec"
 	"slices"
 	"time"
+
+	"github.com/mlops-integration/mlops"
 )
 
 // unit is one wanted service in the hands of the supervisor. One goroutine,
@@ -222,7 +224,7 @@ func (u *unit) awaitReady(ctx context.Context) error {
 		if d, ok := errors.AsType[displaced](last); ok {
 			return d
 		}
-		if _, ok := errors.AsType[refusal](last); ok {
+		if hopeless(last) {
 			return last
 		}
 		if last == nil {
@@ -265,6 +267,13 @@ func (u *unit) awaitReady(ctx context.Context) error {
 	u.sup.look() // so that its whole tree is on record before anybody relies on it
 	u.set(Ready, joinNotes(u.note(), "ready after "+time.Since(began).Round(100*time.Millisecond).String()))
 	return nil
+}
+
+// hopeless reports whether a server is not ready for a reason that waiting does
+// not change: it takes our secret for a stranger's, or the secret cannot be read.
+func hopeless(err error) bool {
+	_, refused := errors.AsType[refusal](err)
+	return refused || errors.Is(err, mlops.ErrConflict) || errors.Is(err, mlops.ErrForbidden)
 }
 
 // ask puts the recipe's question, and makes sure that the answer came from a
