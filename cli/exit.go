@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"regexp"
 	"strings"
 	"syscall"
@@ -19,8 +20,8 @@ import (
 const (
 	exitDone          = 0 // logging while the server is away included
 	exitFailed        = 1 // and, for dvc status -q, changed
-	exitUsage         = 2 // the command line is wrong; nothing was done
-	exitNotFound      = 3
+	exitUsage         = 2 // the command line is wrong, or a name, version or setting in it cannot be: nothing was done
+	exitNotFound      = 3 // a project, model, run, file, … that does not exist
 	exitNotAuthorized = 4
 	exitConflict      = 5 // already exists, or somebody else changed or holds it
 	exitUnavailable   = 6 // try again later
@@ -41,6 +42,7 @@ var exitOf = []struct {
 }{
 	{mlops.ErrNotFound, exitNotFound},
 	{dvc.ErrNotCached, exitNotFound},
+	{fs.ErrNotExist, exitNotFound},
 	{mlops.ErrUnauthenticated, exitNotAuthorized},
 	{mlops.ErrForbidden, exitNotAuthorized},
 	{mlops.ErrAlreadyExists, exitConflict},
@@ -93,6 +95,11 @@ func (u *usageError) Error() string { return u.msg }
 // usagef tells what is wrong with the command line.
 func usagef(format string, args ...any) error {
 	return &usageError{fmt.Sprintf(format, args...)}
+}
+
+// notFound is an error about something that does not exist.
+func notFound(format string, args ...any) error {
+	return &mlops.Error{Kind: mlops.ErrNotFound, Message: fmt.Sprintf(format, args...)}
 }
 
 var badValue = regexp.MustCompile(`^(?:invalid|could not parse) (?:boolean )?(?:value )?(".*?") (?:as \S+ value )?for (?:flag )?-?-?([\w-]+): (.*)$`)
@@ -156,6 +163,10 @@ func codeOf(err error) int {
 		if errors.Is(err, row.kind) {
 			return row.code
 		}
+	}
+	d, ok := errors.AsType[*mlops.Error](err)
+	if ok && d.Kind == mlops.ErrInvalid && d.Service != "dvc" && d.Cause == nil && (d.Status == 0 || d.Status >= 400) {
+		return exitUsage // with a Cause it is the server, or the way to it, that cannot be right; dvc itself exits with 1
 	}
 	return exitFailed
 }

@@ -61,9 +61,9 @@ func modelAlias(e *env) *cli.Command {
 func modelList(e *env) *cli.Command {
 	return &cli.Command{
 		Name:        "list",
-		Usage:       "List the versions of registered models",
+		Usage:       "List the versions of registered models, with --project those of its runs",
 		ArgsUsage:   "[model]",
-		Description: "   mlopsctl model list\n   mlopsctl model list sentiment",
+		Description: "   mlopsctl model list\n   mlopsctl model list sentiment\n   mlopsctl model list -p lora-finetuning",
 		Flags:       []cli.Flag{e.projectFlag(), e.dirFlag()},
 		Action: e.inAnyProject(func(c *cli.Context, p *client.Project) error {
 			q := mlflow.ModelQuery{}
@@ -77,6 +77,16 @@ func modelList(e *env) *cli.Command {
 			aliases, err := aliasesOf(c.Context, p.MLflow, q)
 			if err != nil {
 				return err
+			}
+			if name := c.Args().First(); name != "" && len(all) == 0 {
+				if _, err := p.MLflow.Model(c.Context, name); err != nil {
+					return err
+				}
+			}
+			if c.IsSet("project") {
+				if all, err = p.OwnVersions(c.Context, all); err != nil {
+					return err
+				}
 			}
 			t := newTable("MODEL", "VERSION", "STATUS", "ALIASES", "RUN")
 			t.empty = "no models yet; mlopsctl model log registers one"

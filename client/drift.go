@@ -2,8 +2,10 @@ package client
 
 import (
 	"context"
+	"errors"
 	"iter"
 
+	"github.com/mlops-integration/mlops"
 	"github.com/mlops-integration/mlops/evidently"
 )
 
@@ -55,10 +57,17 @@ func (p *Project) driftRunner() (*evidently.Runner, error) {
 	return r, nil
 }
 
-// Snapshots lists the project's results in the Evidently service.
+// Snapshots lists the project's results in the Evidently service, and makes
+// nothing there. The error matches [mlops.ErrNotFound] if there is no such
+// project, neither there nor on MLflow.
 func (p *Project) Snapshots(ctx context.Context) iter.Seq2[evidently.Snapshot, error] {
 	return func(yield func(evidently.Snapshot, error) bool) {
-		project, err := p.ensureDrift(ctx)
+		project, err := p.Evidently.ProjectByName(ctx, p.join("/"))
+		if errors.Is(err, mlops.ErrNotFound) {
+			if _, err = p.find(ctx); err == nil {
+				return // nothing has been checked for drift yet
+			}
+		}
 		if err != nil {
 			yield(evidently.Snapshot{}, err)
 			return
