@@ -127,6 +127,9 @@ func (e *env) exit(ctx context.Context, err error) int {
 		}
 		err = by
 	}
+	if late, ok := errors.AsType[*timedOut](err); ok {
+		err = withHint(late, "the server accepts connections and does not answer: mlopsctl status")
+	}
 	code := codeOf(err)
 	if x, ok := errors.AsType[*exitError](err); ok && x.err == nil {
 		return code

@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -188,4 +189,27 @@ func TestReadingCommandsMakeNothing(t *testing.T) {
 		require.Contains(t, []int{exitDone, exitNotFound}, code, "%s: %s", line, talk)
 		require.Empty(t, n.made, line)
 	}
+}
+
+func TestAServerThatNeverAnswersIsBoundedByTimeout(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0") // the system accepts, nobody answers
+	require.NoError(t, err)
+	defer l.Close()
+	new(nothingThere).ofServers(t)
+	for _, v := range []string{"MLFLOW_TRACKING_URI", "MLOPS_AIRFLOW_URL", "MLOPS_RAY_ADDRESS", "MLOPS_EVIDENTLY_URL"} {
+		t.Setenv(v, "http://"+l.Addr().String())
+	}
+	for _, line := range []string{"experiment list", "run show " + noRun, "dag list -p demo", "drift list -p demo", "list-deployments --all", "model list", "projects", "artifact list " + noRun} {
+		code, out, talk := call(t, line+" --timeout 200ms")
+		require.Equal(t, exitUnavailable, code, "%s: %s", line, talk)
+		require.Contains(t, talk, "not done within 200ms (--timeout)", line)
+		require.Empty(t, out, line)
+	}
+	code, out, talk := call(t, "run start -p demo --timeout 200ms")
+	require.Equal(t, exitDone, code, talk)
+	require.Regexp(t, "^[0-9a-f]{32}\n$", out)
+	require.Contains(t, talk, "MLflow is slow to answer; ", "it is not away")
+	require.NotContains(t, talk, "away")
+	code, _, talk = call(t, "run exec -p demo --timeout 200ms -- sh -c exit\t7")
+	require.Equal(t, 1, code, talk)
 }
