@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -107,6 +108,13 @@ func asIs(_ *cli.Context, err error, _ bool) error { return err }
 func (e *env) run(ctx context.Context, args []string) error {
 	in, err := e.read(args)
 	e.at = in.name()
+	if err != nil { // the flags are not read any more
+		own := args
+		if i := slices.Index(args, "--"); i >= 0 {
+			own = args[:i]
+		}
+		e.json = slices.Contains(own, "--json")
+	}
 	switch {
 	case err != nil:
 		return err

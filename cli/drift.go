@@ -126,7 +126,7 @@ func driftList(e *env) *cli.Command {
 				if err != nil {
 					return err
 				}
-				t.row(s.ID, s.Name, s.Timestamp)
+				t.row(s.ID, s.Name, when(s.Timestamp.UTC()))
 				docs = append(docs, snapshotJSON{s.ID, s.Name, s.Timestamp.UTC(), s.Tags, s.Metadata})
 			}
 			return e.table(t, docs)

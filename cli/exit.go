@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -139,6 +140,15 @@ func (e *env) exit(ctx context.Context, err error) int {
 	if failed {
 		message, _, _ = strings.Cut(message, "\nthe last lines of ")
 	}
+	if e.json {
+		doc := errorJSON{Error: oneLine(message), Code: code, Hint: oneLine(e.hintFor(err))}
+		if failed {
+			doc.Log = start.Log
+		}
+		b, _ := json.Marshal(doc)
+		fmt.Fprintf(e.stderr, "%s\n", b)
+		return code
+	}
 	fmt.Fprintf(e.stderr, "%s: %s\n", program, oneLine(message))
 	if failed && len(start.Log) > 0 {
 		fmt.Fprintf(e.stderr, "the last lines of %s:\n", start.LogFile)
@@ -150,6 +160,14 @@ func (e *env) exit(ctx context.Context, err error) int {
 		fmt.Fprintf(e.stderr, "hint: %s\n", oneLine(hint))
 	}
 	return code
+}
+
+// errorJSON is an error with --json, a line on stderr.
+type errorJSON struct {
+	Error string   `json:"error"`
+	Code  int      `json:"code"` // the exit code
+	Hint  string   `json:"hint,omitempty"`
+	Log   []string `json:"log,omitempty"` // the end of the log of a server that did not start
 }
 
 func codeOf(err error) int {

@@ -210,6 +210,6 @@ func TestAServerThatNeverAnswersIsBoundedByTimeout(t *testing.T) {
 	require.Regexp(t, "^[0-9a-f]{32}\n$", out)
 	require.Contains(t, talk, "MLflow is slow to answer; ", "it is not away")
 	require.NotContains(t, talk, "away")
-	code, _, talk = call(t, "run exec -p demo --timeout 200ms -- sh -c exit\t7")
+	code, _, talk = call(t, "run exec -p demo --timeout 200ms -- false")
 	require.Equal(t, 1, code, talk)
 }

@@ -249,6 +249,9 @@ func runList(e *env) *cli.Command {
 			}
 			t := newTable("ID", "NAME", "STATUS", "STARTED")
 			t.empty = "no runs yet; mlopsctl run start begins one"
+			if c.String("filter") != "" {
+				t.empty = "no runs match the filter"
+			}
 			var docs []row
 			for r, err := range p.Runs(c.Context, c.String("filter")) {
 				if err != nil {
