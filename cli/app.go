@@ -190,5 +190,5 @@ func (e *env) projectFlag() cli.Flag {
 
 // dirFlag is --dir, for commands that work in a repository.
 func (e *env) dirFlag() cli.Flag {
-	return &cli.StringFlag{Name: "dir", Aliases: []string{"C"}, Value: ".", Usage: "`folder` of the project"}
+	return &cli.StringFlag{Name: "dir", Aliases: []string{"C", "cd"}, Value: ".", Usage: "`folder` of the project"}
 }

@@ -107,7 +107,7 @@ var mistakes = map[string]struct{ usage, missing string }{
 	"sync":               {"sync --discard", "sync --discard " + noRun},
 	"agent":              {"agent --listen localhost", "-"},
 	"apple":              {"apple extra", "apple --replay nothing.ndjson"},
-	"model log":          {"model log model --run x --columns data.csv --target c", "model log nothing --run " + noRun + " --name x --pyfunc model.py"},
+	"model log":          {"model log model --run x", "model log nothing --run " + noRun + " --name x --pyfunc model.py"},
 	"model register":     {"model register x", "model register models:/nothing/1 --name x"},
 	"model list":         {"model list -p Bad_Name", "model list nothing"},
 	"model alias":        {"model alias wine champion", "model alias nothing champion 1"},
@@ -212,4 +212,39 @@ func TestAServerThatNeverAnswersIsBoundedByTimeout(t *testing.T) {
 	require.NotContains(t, talk, "away")
 	code, _, talk = call(t, "run exec -p demo --timeout 200ms -- false")
 	require.Equal(t, 1, code, talk)
+}
+
+func TestModelLogSpeaksOfFlagsAndNamesTheFolder(t *testing.T) {
+	new(nothingThere).ofServers(t)
+	require.NoError(t, os.Mkdir("packaged", 0o755))
+	require.NoError(t, os.WriteFile("packaged/MLmodel", nil, 0o644))
+	for line, want := range map[string]string{
+		"model log model --run x":                    "model has no MLmodel file: say by --sklearn or --pyfunc",
+		"model log packaged --run x --pyfunc a.py":   "--pyfunc: packaged has an MLmodel file",
+		"model log model --run x --sklearn no.skops": "--sklearn: there is no file \"no.skops\" in model",
+		"model log model --run x --pyfunc model.py":  "the versions that model needs are not known: give --venv",
+		"model log data.csv --run x":                 "data.csv is a file; name the folder",
+	} {
+		_, _, talk := call(t, line)
+		require.Contains(t, talk, want, line)
+		require.NotContains(t, talk, "Model.", line)
+	}
+}
+
+func TestOneFlagHasOneName(t *testing.T) {
+	e := newEnv(strings.NewReader(""), io.Discard, io.Discard, commands)
+	leaves("", e.app.Commands, func(name string, c *cli.Command) {
+		for _, f := range c.Flags {
+			for _, n := range f.Names() {
+				switch _, number := f.(*cli.IntFlag); {
+				case n == "n" && !number:
+					t.Errorf("%s: -n is not how many", name)
+				case n == "limit":
+					require.Contains(t, f.Names(), "n", name)
+				case n == "C" || n == "dir" || n == "cd":
+					require.Subset(t, f.Names(), []string{"C", "dir", "cd"}, name)
+				}
+			}
+		}
+	})
 }

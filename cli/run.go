@@ -236,7 +236,7 @@ func runList(e *env) *cli.Command {
 		Flags: []cli.Flag{
 			e.projectFlag(), e.dirFlag(),
 			&cli.StringFlag{Name: "filter", Usage: "MLflow's `search` expression"},
-			&cli.IntFlag{Name: "limit", Value: 20, Usage: "most `runs` to show"},
+			&cli.IntFlag{Name: "limit", Aliases: []string{"n"}, Value: 20, Usage: "most `runs` to show"},
 		},
 		Action: e.inProject(func(c *cli.Context, p *client.Project) error {
 			type row struct {
