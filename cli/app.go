@@ -7,10 +7,13 @@ package cli
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -34,6 +37,8 @@ type env struct {
 	width          func(io.Writer) int  // its columns
 
 	json    bool
+	timeout time.Duration   // --timeout; 0: none
+	base    context.Context // without it: for what is not to be given up
 	quiet   bool
 	debug   bool
 	homeDir string
@@ -51,8 +56,9 @@ func newEnv(stdin io.Reader, stdout, stderr io.Writer, commands func(*env) []*cl
 	e := &env{
 		stdin: stdin, stdout: stdout, stderr: stderr,
 		getenv: os.Getenv, terminal: isTerminal, width: columns,
-		log: slog.New(slog.DiscardHandler), at: program,
+		at: program,
 	}
+	e.log = slog.New(&talk{e: e})
 	e.app = &cli.App{
 		Name:     program,
 		Commands: commands(e),
@@ -60,6 +66,7 @@ func newEnv(stdin io.Reader, stdout, stderr io.Writer, commands func(*env) []*cl
 			&cli.BoolFlag{Name: "json", Usage: "print JSON documents", Destination: &e.json},
 			&cli.StringFlag{Name: "home", Usage: "`folder` of servers and state", DefaultText: "MLOPS_HOME, else ~/.mlops", Destination: &e.homeDir},
 			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "tell no progress", Destination: &e.quiet},
+			&cli.DurationFlag{Name: "timeout", Usage: "give up after `duration`; 0: never; what is logged is kept and sent later", Destination: &e.timeout},
 			&cli.BoolFlag{Name: "debug", Aliases: []string{"verbose", "v"}, Usage: "tell requests and retries on stderr", Destination: &e.debug},
 		},
 		Before:                    e.begin,
@@ -101,6 +108,13 @@ func asIs(_ *cli.Context, err error, _ bool) error { return err }
 func (e *env) run(ctx context.Context, args []string) error {
 	in, err := e.read(args)
 	e.at = in.name()
+	if err != nil { // the flags are not read any more
+		own := args
+		if i := slices.Index(args, "--"); i >= 0 {
+			own = args[:i]
+		}
+		e.json = slices.Contains(own, "--json")
+	}
 	switch {
 	case err != nil:
 		return err
@@ -116,10 +130,43 @@ func (e *env) run(ctx context.Context, args []string) error {
 }
 
 // begin runs before the command, when the global flags are known.
-func (e *env) begin(*cli.Context) error {
+func (e *env) begin(c *cli.Context) error {
 	if e.debug {
 		e.log = slog.New(slog.NewTextHandler(e.stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
+	e.base = c.Context
+	if e.timeout > 0 {
+		ctx, cancel := context.WithTimeoutCause(c.Context, e.timeout, &timedOut{e.timeout})
+		context.AfterFunc(ctx, cancel)
+		c.Context = ctx
+	}
+	return nil
+}
+
+// timedOut is the reason why a command ended at --timeout.
+type timedOut struct{ after time.Duration }
+
+func (t *timedOut) Error() string { return fmt.Sprintf("not done within %v (--timeout)", t.after) }
+func (t *timedOut) Unwrap() error { return mlops.ErrUnavailable }
+
+// talk is the handler of a log without --debug: it says which server does not
+// answer, and drops all else.
+type talk struct{ e *env }
+
+func (*talk) Enabled(_ context.Context, l slog.Level) bool { return l >= slog.LevelWarn }
+func (t *talk) WithAttrs([]slog.Attr) slog.Handler         { return t }
+func (t *talk) WithGroup(string) slog.Handler              { return t }
+
+func (t *talk) Handle(_ context.Context, r slog.Record) error {
+	if r.Message != "no answer yet" {
+		return nil
+	}
+	said := map[string]string{}
+	r.Attrs(func(a slog.Attr) bool {
+		said[a.Key] = a.Value.String()
+		return true
+	})
+	t.e.note("%s: %s has not answered for %s; waiting (--timeout bounds it)", program, said["url"], said["waited"])
 	return nil
 }
 
@@ -143,5 +190,5 @@ func (e *env) projectFlag() cli.Flag {
 
 // dirFlag is --dir, for commands that work in a repository.
 func (e *env) dirFlag() cli.Flag {
-	return &cli.StringFlag{Name: "dir", Aliases: []string{"C"}, Value: ".", Usage: "`folder` of the project"}
+	return &cli.StringFlag{Name: "dir", Aliases: []string{"C", "cd"}, Value: ".", Usage: "`folder` of the project"}
 }

@@ -47,7 +47,7 @@ func runCompare(e *env) *cli.Command {
 		Flags: []cli.Flag{
 			e.projectFlag(), e.dirFlag(),
 			&cli.StringFlag{Name: "filter", Usage: "MLflow's `search` expression, in place of runs"},
-			&cli.IntFlag{Name: "limit", Value: 10, Usage: "most `runs` that a filter finds"},
+			&cli.IntFlag{Name: "limit", Aliases: []string{"n"}, Value: 10, Usage: "most `runs` that a filter finds"},
 			&cli.StringSliceFlag{Name: "max", Usage: "`metric` of which more is better; may be repeated"},
 			&cli.StringSliceFlag{Name: "min", Usage: "`metric` of which less is better; may be repeated"},
 			&cli.BoolFlag{Name: "all", Usage: "show what is the same, too"},

@@ -1,11 +1,16 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/urfave/cli/v2"
+
+	"github.com/mlops-integration/mlops/client"
+	"github.com/mlops-integration/mlops/mlflow"
 )
 
 func completionCommand(e *env) *cli.Command {
@@ -67,7 +72,9 @@ func (e *env) complete(words []string) [][2]string {
 			before := r.wrong
 			done = r.flag(word, done)
 			if len(done) == 0 && r.wrong != before && strings.HasSuffix(r.wrong.Error(), "needs a value") {
-				return nil // last is this flag's value
+				name, _, _ := strings.Cut(strings.TrimLeft(word, "-"), "=")
+				_, f := r.find(name)
+				return e.matching(e.flagValues(f), last)
 			}
 		default:
 			if r.word(word) != nil {
@@ -101,13 +108,93 @@ func (e *env) complete(words []string) [][2]string {
 				add(c.Name, c.Usage)
 			}
 		}
-		if c := r.command(); c != nil && c.Name == "completion" {
-			for _, shell := range []string{"bash", "zsh", "fish"} {
-				add(shell, "")
-			}
+	}
+	return append(out, e.matching(e.operandValues(r.in.name(), len(r.operands)), last)...)
+}
+
+// matching are the values that begin with last.
+func (e *env) matching(values []string, last string) [][2]string {
+	var out [][2]string
+	for _, v := range values {
+		if strings.HasPrefix(v, last) {
+			out = append(out, [2]string{v, ""})
 		}
 	}
 	return out
+}
+
+// flagValues are what may be given to a flag; none leaves it to the shell.
+func (e *env) flagValues(f cli.Flag) []string {
+	if f == nil {
+		return nil
+	}
+	switch f.Names()[0] {
+	case "runtime":
+		return []string{"docker", "process"}
+	case "method":
+		return []string{"chisquare", "jensenshannon", "ks", "psi", "wasserstein", "z"}
+	case "project":
+		return e.ask(e.projectNames)
+	}
+	return nil
+}
+
+// operandValues are what may stand as operand n of a command.
+func (e *env) operandValues(command string, n int) []string {
+	switch strings.TrimPrefix(command, program+" ") {
+	case "completion":
+		return []string{"bash", "fish", "zsh"}[:3*max(0, 1-n)]
+	case "start", "stop", "restart", "logs":
+		return serviceNames
+	case "register":
+		return e.ask(e.projectNames)
+	case "deploy", "model list", "model alias", "model tag", "model copy", "model delete":
+		if n == 0 {
+			return e.ask(e.modelNames)
+		}
+	}
+	return nil
+}
+
+// serviceNames are the services of a stack, and the groups of several.
+var serviceNames = []string{"agent", "airflow", "airflow-api-server", "airflow-dag-processor", "airflow-scheduler", "airflow-triggerer", "evidently", "mlflow", "postgres", "ray", "s3"}
+
+// ask gets values from a server, which has a moment to answer: nobody waits for
+// completions.
+func (e *env) ask(names func(context.Context, []client.Option) ([]string, error)) []string {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	home, err := e.home()
+	if err != nil {
+		return nil
+	}
+	list, _ := names(ctx, []client.Option{client.WithHome(home)}) // what came is offered
+	return list
+}
+
+func (e *env) projectNames(ctx context.Context, o []client.Option) (list []string, _ error) {
+	for w, err := range client.Projects(ctx, o...) {
+		if err != nil {
+			return list, err
+		}
+		list = append(list, w.Project)
+	}
+	return list, nil
+}
+
+func (e *env) modelNames(ctx context.Context, o []client.Option) (list []string, _ error) {
+	p, err := client.FromProject(ctx, "any", o...)
+	if err != nil {
+		return nil, err
+	}
+	defer p.Close()
+	for m, err := range p.MLflow.Models(ctx, mlflow.ModelQuery{}) {
+		if err != nil {
+			return list, err
+		}
+		list = append(list, m.Name)
+	}
+	return list, nil
 }
 
 var completionScripts = map[string]string{

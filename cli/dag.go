@@ -163,13 +163,17 @@ func dagLogs(e *env) *cli.Command {
 func dagErrors(e *env) *cli.Command {
 	return &cli.Command{
 		Name:  "errors",
-		Usage: "List DAG files that Airflow cannot read",
+		Usage: "List the project's DAG files that Airflow cannot read; without a project, all",
 		Flags: []cli.Flag{e.projectFlag(), e.dirFlag()},
 		Action: e.inAnyProject(func(c *cli.Context, p *client.Project) error {
+			broken := p.Airflow.ImportErrors(c.Context)
+			if c.IsSet("project") {
+				broken = p.DAGErrors(c.Context)
+			}
 			t := newTable("FILE", "WHEN", "ERROR")
 			t.empty = "no import errors"
 			var docs []airflow.ImportError
-			for i, err := range p.Airflow.ImportErrors(c.Context) {
+			for i, err := range broken {
 				if err != nil {
 					return err
 				}

@@ -188,7 +188,7 @@ func driftList(e *env) *cli.Command {
 				if err != nil {
 					return err
 				}
-				t.row(s.ID, s.Name, s.Timestamp.UTC().Format(time.RFC3339))
+				t.row(s.ID, s.Name, when(s.Timestamp.UTC()))
 				docs = append(docs, snapshotJSON{s.ID, s.Name, s.Timestamp.UTC(), s.Tags, s.Metadata})
 			}
 			return e.table(t, docs)

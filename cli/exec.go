@@ -51,9 +51,9 @@ func runExec(e *env) *cli.Command {
 			if err != nil {
 				return err
 			}
-			relay := newRelay(c.Context, c.Duration("grace"))
+			relay := newRelay(e.patient(c), c.Duration("grace"))
 			defer relay.close()
-			c.Context = relay.ctx
+			c.Context, e.base = relay.ctx, relay.ctx
 			p, run, err := e.startRun(c, func(o *mlflow.RunOptions) {
 				tags := client.CommandTags(argv)
 				maps.Copy(tags, o.Tags) // what the command line says wins

@@ -2,8 +2,10 @@ package cli
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"regexp"
 	"strings"
 	"syscall"
@@ -19,8 +21,8 @@ import (
 const (
 	exitDone          = 0 // logging while the server is away included
 	exitFailed        = 1 // and, for dvc status -q, changed
-	exitUsage         = 2 // the command line is wrong; nothing was done
-	exitNotFound      = 3
+	exitUsage         = 2 // the command line is wrong, or a name, version or setting in it cannot be: nothing was done
+	exitNotFound      = 3 // a project, model, run, file, … that does not exist
 	exitNotAuthorized = 4
 	exitConflict      = 5 // already exists, or somebody else changed or holds it
 	exitUnavailable   = 6 // try again later
@@ -41,6 +43,7 @@ var exitOf = []struct {
 }{
 	{mlops.ErrNotFound, exitNotFound},
 	{dvc.ErrNotCached, exitNotFound},
+	{fs.ErrNotExist, exitNotFound},
 	{mlops.ErrUnauthenticated, exitNotAuthorized},
 	{mlops.ErrForbidden, exitNotAuthorized},
 	{mlops.ErrAlreadyExists, exitConflict},
@@ -95,6 +98,11 @@ func usagef(format string, args ...any) error {
 	return &usageError{fmt.Sprintf(format, args...)}
 }
 
+// notFound is an error about something that does not exist.
+func notFound(format string, args ...any) error {
+	return &mlops.Error{Kind: mlops.ErrNotFound, Message: fmt.Sprintf(format, args...)}
+}
+
 var badValue = regexp.MustCompile(`^(?:invalid|could not parse) (?:boolean )?(?:value )?(".*?") (?:as \S+ value )?for (?:flag )?-?-?([\w-]+): (.*)$`)
 
 // usage puts what the flag parser said into our words.
@@ -120,6 +128,9 @@ func (e *env) exit(ctx context.Context, err error) int {
 		}
 		err = by
 	}
+	if late, ok := errors.AsType[*timedOut](err); ok {
+		err = withHint(late, "the server accepts connections and does not answer: mlopsctl status")
+	}
 	code := codeOf(err)
 	if x, ok := errors.AsType[*exitError](err); ok && x.err == nil {
 		return code
@@ -128,6 +139,15 @@ func (e *env) exit(ctx context.Context, err error) int {
 	start, failed := errors.AsType[*compose.StartError](err)
 	if failed {
 		message, _, _ = strings.Cut(message, "\nthe last lines of ")
+	}
+	if e.json {
+		doc := errorJSON{Error: oneLine(message), Code: code, Hint: oneLine(e.hintFor(err))}
+		if failed {
+			doc.Log = start.Log
+		}
+		b, _ := json.Marshal(doc)
+		fmt.Fprintf(e.stderr, "%s\n", b)
+		return code
 	}
 	fmt.Fprintf(e.stderr, "%s: %s\n", program, oneLine(message))
 	if failed && len(start.Log) > 0 {
@@ -140,6 +160,14 @@ func (e *env) exit(ctx context.Context, err error) int {
 		fmt.Fprintf(e.stderr, "hint: %s\n", oneLine(hint))
 	}
 	return code
+}
+
+// errorJSON is an error with --json, a line on stderr.
+type errorJSON struct {
+	Error string   `json:"error"`
+	Code  int      `json:"code"` // the exit code
+	Hint  string   `json:"hint,omitempty"`
+	Log   []string `json:"log,omitempty"` // the end of the log of a server that did not start
 }
 
 func codeOf(err error) int {
@@ -156,6 +184,10 @@ func codeOf(err error) int {
 		if errors.Is(err, row.kind) {
 			return row.code
 		}
+	}
+	d, ok := errors.AsType[*mlops.Error](err)
+	if ok && d.Kind == mlops.ErrInvalid && d.Service != "dvc" && d.Cause == nil && (d.Status == 0 || d.Status >= 400) {
+		return exitUsage // with a Cause it is the server, or the way to it, that cannot be right; dvc itself exits with 1
 	}
 	return exitFailed
 }

@@ -31,7 +31,7 @@ type experimentJSON struct {
 func experimentList(e *env) *cli.Command {
 	return &cli.Command{
 		Name:        "list",
-		Usage:       "List experiments",
+		Usage:       "List experiments, with --project its own",
 		Description: "   mlopsctl experiment list\n   mlopsctl experiment list --filter \"name LIKE 'team-%'\" --deleted",
 		Flags: []cli.Flag{
 			e.projectFlag(), e.dirFlag(),
@@ -50,12 +50,18 @@ func experimentList(e *env) *cli.Command {
 				if err != nil {
 					return err
 				}
+				if c.IsSet("project") && x.Name != p.Workspace().MLflowExperiment {
+					continue
+				}
 				state := good("active")
 				if x.Deleted {
 					state = warn("deleted")
 				}
 				t.row(x.ID, x.Name, ago(x.Created), state)
 				docs = append(docs, experimentJSON{x.ID, x.Name, x.ArtifactLocation, x.Deleted, x.Created, x.Tags})
+			}
+			if len(docs) == 0 && c.IsSet("project") && c.String("filter") == "" && !c.Bool("deleted") {
+				return notFound("there is no project %q on %s", c.String("project"), p.MLflow.URL())
 			}
 			return e.table(t, docs)
 		}),

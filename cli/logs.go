@@ -1,6 +1,9 @@
 package cli
 
 import (
+	"bytes"
+	"errors"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -26,11 +29,62 @@ func logsCommand(e *env) *cli.Command {
 			if err != nil {
 				return err
 			}
-			return s.Logs(c.Context, e.stdout, compose.LogOptions{
-				Services: c.Args().Slice(), Follow: c.Bool("follow"), Since: c.Duration("since"), Tail: c.Int("tail"),
-			})
+			o := compose.LogOptions{Services: c.Args().Slice(), Follow: c.Bool("follow"), Since: c.Duration("since"), Tail: c.Int("tail")}
+			if !e.json {
+				return s.Logs(c.Context, e.stdout, o)
+			}
+			w := &jsonLog{e: e}
+			if len(o.Services) == 1 && o.Services[0] != "airflow" { // the name of several
+				w.service = o.Services[0]
+			}
+			return errors.Join(s.Logs(c.Context, w, o), w.flush())
 		},
 	}
+}
+
+// logLineJSON is a line of a server's log.
+type logLineJSON struct {
+	Service string `json:"service"`
+	Line    string `json:"line"`
+}
+
+// jsonLog makes documents of what [compose.Stack.Logs] writes, whose lines
+// begin with the service's name if there are several.
+type jsonLog struct {
+	e       *env
+	service string // the only one; empty: each line names its own
+	part    []byte // an unfinished line
+}
+
+func (w *jsonLog) Write(p []byte) (int, error) {
+	w.part = append(w.part, p...)
+	for {
+		line, rest, whole := bytes.Cut(w.part, []byte("\n"))
+		if !whole {
+			return len(p), nil
+		}
+		w.part = rest
+		if err := w.line(string(line)); err != nil {
+			return 0, err
+		}
+	}
+}
+
+func (w *jsonLog) flush() error {
+	if len(w.part) == 0 {
+		return nil
+	}
+	return w.line(string(w.part))
+}
+
+func (w *jsonLog) line(text string) error {
+	doc := logLineJSON{w.service, text}
+	if w.service == "" {
+		if name, rest, ok := strings.Cut(text, " | "); ok {
+			doc = logLineJSON{strings.TrimSpace(name), rest}
+		}
+	}
+	return w.e.printJSON(doc)
 }
 
 func doctorCommand(e *env) *cli.Command {
@@ -84,6 +138,14 @@ func doctorCommand(e *env) *cli.Command {
 			return nil
 		},
 	}
+}
+
+// when is a time with its zone.
+func when(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.Local().Format(time.RFC3339)
 }
 
 // ago is a time for people.

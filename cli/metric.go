@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"strconv"
 	"time"
@@ -29,7 +30,10 @@ func metricCommand(e *env) *cli.Command {
    mlopsctl metric log --run "$run" --file metrics.ndjson
 
    A line of the file is a JSON object: {"step": 10, "loss": 0.31}. Values may
-   be NaN, Infinity and -Infinity.`,
+   be NaN, Infinity and -Infinity; null is no value. "timestamp", seconds or
+   milliseconds since 1970 or a text such as 2026-11-27T12:00:00Z, is the time
+   of the line's points; so is "time", if it is a text. pandas writes such a
+   file with df.to_json("metrics.ndjson", orient="records", lines=True).`,
 			Flags: []cli.Flag{
 				e.projectFlag(), e.dirFlag(), runFlag(), requireSentFlag(),
 				&cli.Int64Flag{Name: "step", Usage: "`step` of the values"},
@@ -91,22 +95,68 @@ func (e *env) pointsOf(file string, now time.Time) ([]mlflow.Metric, error) {
 		if err := json.Unmarshal(quoteSpecials(lines.Bytes()), &object); err != nil {
 			return nil, fmt.Errorf("%s:%d: not a JSON object: %w", file, n, err)
 		}
-		var step int64
-		if raw, ok := object["step"]; ok {
-			if err := json.Unmarshal(raw, &step); err != nil {
-				return nil, fmt.Errorf("%s:%d: step: %w", file, n, err)
-			}
-			delete(object, "step")
+		step, at, err := place(object, now)
+		if err != nil {
+			return nil, fmt.Errorf("%s:%d: %w", file, n, err)
 		}
 		for _, k := range sortedKeys(object) {
+			if string(object[k]) == "null" {
+				continue
+			}
 			var v number
 			if err := json.Unmarshal(object[k], &v); err != nil {
 				return nil, fmt.Errorf("%s:%d: %s: %w", file, n, k, err)
 			}
-			out = append(out, mlflow.Metric{Key: k, Value: float64(v), Step: step, Time: now})
+			out = append(out, mlflow.Metric{Key: k, Value: float64(v), Step: step, Time: at})
 		}
 	}
 	return out, lines.Err()
+}
+
+// place takes the step and the time of its points out of a line.
+func place(object map[string]json.RawMessage, now time.Time) (step int64, at time.Time, err error) {
+	at = now
+	if raw, ok := object["step"]; ok {
+		var f float64
+		if err := json.Unmarshal(raw, &f); err != nil || string(raw) == "null" || f != math.Trunc(f) || math.Abs(f) > 1<<53 {
+			return 0, at, fmt.Errorf("step: %s is not a whole number", raw)
+		}
+		step = int64(f) // pandas writes 1.0 for a column that had gaps
+		delete(object, "step")
+	}
+	for _, key := range []string{"timestamp", "time"} {
+		raw, ok := object[key]
+		if !ok || key == "time" && raw[0] != '"' { // a metric
+			continue
+		}
+		if at, err = timeOf(raw); err != nil {
+			return 0, at, fmt.Errorf("%s: %w", key, err)
+		}
+		delete(object, key)
+	}
+	return step, at, nil
+}
+
+// timeOf reads a time as programs write it: RFC 3339, with a blank too and
+// then perhaps without a zone, which means UTC as in pandas, or a number.
+func timeOf(raw json.RawMessage) (time.Time, error) {
+	var text string
+	if json.Unmarshal(raw, &text) == nil && raw[0] == '"' {
+		for _, form := range []string{time.RFC3339Nano, "2006-01-02 15:04:05Z07:00", "2006-01-02T15:04:05", "2006-01-02 15:04:05", time.DateOnly} {
+			if t, err := time.Parse(form, text); err == nil {
+				return t, nil
+			}
+		}
+		return time.Time{}, fmt.Errorf("%q is not a time such as 2026-11-27T12:00:00Z", text)
+	}
+	var f float64
+	if err := json.Unmarshal(raw, &f); err != nil || string(raw) == "null" || f < 0 || f > 1e14 {
+		return time.Time{}, fmt.Errorf("%s is not a time", raw)
+	}
+	if f < 1e11 { // seconds, until the year 5138
+		f *= 1000
+	}
+	return time.UnixMilli(int64(f)), nil
 }
 
 func paramCommand(e *env) *cli.Command {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -61,9 +62,9 @@ func modelAlias(e *env) *cli.Command {
 func modelList(e *env) *cli.Command {
 	return &cli.Command{
 		Name:        "list",
-		Usage:       "List the versions of registered models",
+		Usage:       "List the versions of registered models, with --project those of its runs",
 		ArgsUsage:   "[model]",
-		Description: "   mlopsctl model list\n   mlopsctl model list sentiment",
+		Description: "   mlopsctl model list\n   mlopsctl model list sentiment\n   mlopsctl model list -p lora-finetuning",
 		Flags:       []cli.Flag{e.projectFlag(), e.dirFlag()},
 		Action: e.inAnyProject(func(c *cli.Context, p *client.Project) error {
 			q := mlflow.ModelQuery{}
@@ -77,6 +78,16 @@ func modelList(e *env) *cli.Command {
 			aliases, err := aliasesOf(c.Context, p.MLflow, q)
 			if err != nil {
 				return err
+			}
+			if name := c.Args().First(); name != "" && len(all) == 0 {
+				if _, err := p.MLflow.Model(c.Context, name); err != nil {
+					return err
+				}
+			}
+			if c.IsSet("project") {
+				if all, err = p.OwnVersions(c.Context, all); err != nil {
+					return err
+				}
 			}
 			t := newTable("MODEL", "VERSION", "STATUS", "ALIASES", "RUN")
 			t.empty = "no models yet; mlopsctl model log registers one"
@@ -130,6 +141,9 @@ func modelLog(e *env) *cli.Command {
 			&cli.StringSliceFlag{Name: "alias", Usage: "`alias` to point at the new version; may be repeated"},
 		},
 		Action: func(c *cli.Context) error {
+			if err := checkModelFlags(c); err != nil {
+				return err
+			}
 			m := mlflow.Model{Name: c.String("name"), Aliases: c.StringSlice("alias"), Venv: c.String("venv")}
 			if f := c.String("sklearn"); f != "" {
 				m.Flavors = append(m.Flavors, mlflow.SKLearn(f, c.StringSlice("trust")...))
@@ -147,6 +161,46 @@ func modelLog(e *env) *cli.Command {
 			return e.logModel(c, c.Args().First(), m)
 		},
 	}
+}
+
+// checkModelFlags finds, in the words of the command line, what the library
+// would say of its own fields.
+func checkModelFlags(c *cli.Context) error {
+	dir := c.Args().First()
+	info, err := os.Stat(dir)
+	if err != nil {
+		return err
+	}
+	if !info.IsDir() {
+		return usagef("%s is a file; name the folder that it is in", dir)
+	}
+	_, err = os.Stat(filepath.Join(dir, "MLmodel"))
+	packaged, code := err == nil, false
+	for _, flag := range []string{"sklearn", "pyfunc"} {
+		name := c.String(flag)
+		if name == "" {
+			continue
+		}
+		code = true
+		if packaged {
+			return usagef("--%s: %s has an MLmodel file, which says what the model is; take one of them away", flag, dir)
+		}
+		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
+			return notFound("--%s: there is no file %q in %s", flag, name, dir)
+		}
+	}
+	switch {
+	case !packaged && !code:
+		return usagef("%s has no MLmodel file: say by --sklearn or --pyfunc what the model is", dir)
+	case code && c.String("venv") == "" && !exists(filepath.Join(dir, "requirements.txt")):
+		return usagef("the versions that %s needs are not known: give --venv, the environment that made it, or put a requirements.txt into it", dir)
+	}
+	return nil
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 // csvColumns are the names in the header of a CSV file, without one of them.

@@ -131,12 +131,13 @@ func (e *env) table(t *table, doc any) error {
 		_, err := io.WriteString(e.stdout, b.String())
 		return err
 	}
-	_, err := io.WriteString(e.stdout, t.aligned(e.paint(e.stdout)))
+	_, err := io.WriteString(e.stdout, t.aligned(e.paint(e.stdout), e.width(e.stdout)))
 	return err
 }
 
-// aligned lays the table out for a terminal.
-func (t *table) aligned(p *painter) string {
+// aligned lays the table out for a terminal of so many columns: what does not
+// fit is cut in the middle, in the widest column first, the first column last.
+func (t *table) aligned(p *painter, columns int) string {
 	var widths []int
 	fit := func(i int, s string) {
 		for len(widths) <= i {
@@ -152,22 +153,70 @@ func (t *table) aligned(p *painter) string {
 			fit(i, c.text())
 		}
 	}
+	narrow(widths, columns)
 	var b strings.Builder
-	line := func(n int, at func(i int) (shown, painted string)) {
+	line := func(n int, at func(i int) cell, paint func(cell) string) {
 		for i := range n {
-			s, painted := at(i)
-			b.WriteString(painted)
+			c := at(i)
+			shown := cut(c.text(), widths[i])
+			b.WriteString(paint(cell{shown, c.mark}))
 			if i < n-1 {
-				b.WriteString(strings.Repeat(" ", widths[i]-lipgloss.Width(s)+2))
+				b.WriteString(strings.Repeat(" ", widths[i]-lipgloss.Width(shown)+2))
 			}
 		}
 		b.WriteByte('\n')
 	}
-	line(len(t.header), func(i int) (string, string) { return t.header[i], p.header.Render(t.header[i]) })
+	line(len(t.header), func(i int) cell { return cell{value: t.header[i]} }, func(c cell) string { return p.header.Render(c.text()) })
 	for _, row := range t.rows {
-		line(len(row), func(i int) (string, string) { return row[i].text(), p.cell(row[i]) })
+		line(len(row), func(i int) cell { return row[i] }, p.cell)
 	}
 	return b.String()
+}
+
+// narrowest is what a column is cut to at most.
+const narrowest = 6
+
+// narrow takes from the widest columns until all fit.
+func narrow(widths []int, columns int) {
+	total := 2 * (len(widths) - 1)
+	for _, w := range widths {
+		total += w
+	}
+	for ; total > columns; total-- {
+		widest := -1
+		for i, w := range widths {
+			if i > 0 && w > narrowest && (widest < 0 || w > widths[widest]) {
+				widest = i
+			}
+		}
+		if widest < 0 {
+			if len(widths) == 0 || widths[0] <= narrowest {
+				return
+			}
+			widest = 0
+		}
+		widths[widest]--
+	}
+}
+
+// cut shortens text to so many columns, in the middle.
+func cut(text string, columns int) string {
+	if lipgloss.Width(text) <= columns {
+		return text
+	}
+	letters := []rune(text)
+	head, tail := len(letters), 0
+	for head+tail > 0 && lipgloss.Width(string(letters[:head])+string(letters[len(letters)-tail:]))+1 > columns {
+		switch {
+		case head == len(letters):
+			head, tail = (columns+1)/2, min(columns/2, len(letters)/2)
+		case head >= tail:
+			head--
+		default:
+			tail--
+		}
+	}
+	return string(letters[:head]) + "…" + string(letters[len(letters)-tail:])
 }
 
 // painter knows the styles of one stream.

@@ -87,6 +87,7 @@ func (e *env) startRun(c *cli.Context, change func(*mlflow.RunOptions)) (*client
 	}
 	o := mlflow.RunOptions{New: true, Name: c.String("name"), Description: c.String("description"), Parent: c.String("parent"), Tags: tags}
 	change(&o)
+	c.Context = e.patient(c)
 	p, err := e.project(c)
 	if err != nil {
 		return nil, nil, err
@@ -137,12 +138,29 @@ func (e *env) runID(c *cli.Context, run *mlflow.Run, wait time.Duration) (id str
 	}
 }
 
+// patient is the context of a command that logs, which keeps what it cannot
+// send instead of giving up: --timeout bounds its waiting for an answer.
+func (e *env) patient(c *cli.Context) context.Context {
+	if _, late := errors.AsType[*timedOut](context.Cause(c.Context)); c.Context.Err() != nil && !late || e.base == nil || e.timeout == 0 {
+		return c.Context
+	}
+	return e.base
+}
+
+// answerWithin is how long a command that logs waits for an answer.
+func (e *env) answerWithin() time.Duration {
+	if e.timeout > 0 {
+		return min(e.timeout, answerTimeout)
+	}
+	return answerTimeout
+}
+
 // flush sends what waits: for [answerTimeout], and for as long as more and more
 // of it is sent.
 func (e *env) flush(ctx context.Context, run *mlflow.Run) error {
 	for {
 		before := run.Pending()
-		short, cancel := context.WithTimeout(ctx, answerTimeout)
+		short, cancel := context.WithTimeout(ctx, e.answerWithin())
 		err := run.Flush(short)
 		slow := short.Err() != nil
 		cancel()
@@ -218,7 +236,7 @@ func runList(e *env) *cli.Command {
 		Flags: []cli.Flag{
 			e.projectFlag(), e.dirFlag(),
 			&cli.StringFlag{Name: "filter", Usage: "MLflow's `search` expression"},
-			&cli.IntFlag{Name: "limit", Value: 20, Usage: "most `runs` to show"},
+			&cli.IntFlag{Name: "limit", Aliases: []string{"n"}, Value: 20, Usage: "most `runs` to show"},
 		},
 		Action: e.inProject(func(c *cli.Context, p *client.Project) error {
 			type row struct {
@@ -231,6 +249,9 @@ func runList(e *env) *cli.Command {
 			}
 			t := newTable("ID", "NAME", "STATUS", "STARTED")
 			t.empty = "no runs yet; mlopsctl run start begins one"
+			if c.String("filter") != "" {
+				t.empty = "no runs match the filter"
+			}
 			var docs []row
 			for r, err := range p.Runs(c.Context, c.String("filter")) {
 				if err != nil {
@@ -250,6 +271,7 @@ func runList(e *env) *cli.Command {
 // onRun goes on with the run that --run names, does f, and sends all of it. A
 // server that is away keeps nothing from being done: it is sent later.
 func (e *env) onRun(c *cli.Context, f func(context.Context, *mlflow.Run) error) error {
+	c.Context = e.patient(c)
 	p, err := e.runProject(c)
 	if err != nil {
 		return err

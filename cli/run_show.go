@@ -80,10 +80,10 @@ func (e *env) showRun(r mlflow.RunInfo, files []mlflow.FileInfo) error {
 	t.row("run", "name", r.Name)
 	t.row("run", "status", state)
 	t.row("run", "experiment", r.ExperimentID)
-	t.row("run", "started", r.Start.Local().Format(time.DateTime))
+	t.row("run", "started", when(r.Start))
 	if !r.End.IsZero() {
 		doc.Ended = &r.End
-		t.row("run", "ended", r.End.Local().Format(time.DateTime))
+		t.row("run", "ended", when(r.End))
 	}
 	for _, k := range sortedKeys(r.Params) {
 		t.row("param", k, r.Params[k])

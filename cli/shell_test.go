@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/charmbracelet/lipgloss"
 	"github.com/stretchr/testify/require"
 
 	"github.com/mlops-integration/mlops"
@@ -91,6 +93,7 @@ func look(stdout, stderr io.Writer, vars map[string]string) *env {
 func TestATerminalTableIsAlignedWhateverTheCellsHold(t *testing.T) {
 	var out bytes.Buffer
 	e := look(&out, io.Discard, map[string]string{"NO_COLOR": "1"})
+	e.width = func(io.Writer) int { return 80 }
 	tab := newTable("NAME", "STATE", "URL")
 	tab.row("mlflow", good("ok"), "http://x")
 	tab.row("größe", bad("dead\x1b[2J"), nil)
@@ -180,4 +183,69 @@ func FuzzRead(f *testing.F) {
 		}
 		e.complete(args)
 	})
+}
+
+func TestATableFitsTheTerminal(t *testing.T) {
+	id := strings.Repeat("0123456789abcdef", 2)
+	for name, cells := range map[string][]any{
+		"long names":     {id, strings.Repeat("a-name-", 20), good("FINISHED"), "3h2m1s ago"},
+		"wide letters":   {id, strings.Repeat("名前", 40), bad("FAILED"), "1s ago"},
+		"many columns":   {"p", "n", "12", "s3://bucket/folder/of/the/project", "lora-finetuning.", "mlops.lora-finetuning", "http://127.0.0.1:8001/lora-finetuning"},
+		"one long word":  {strings.Repeat("x", 200)},
+		"all are long":   {strings.Repeat("a", 90), strings.Repeat("b", 90), strings.Repeat("c", 90)},
+		"it fits anyway": {id, "a", "FINISHED"},
+	} {
+		var out bytes.Buffer
+		e := look(&out, io.Discard, map[string]string{"NO_COLOR": "1"})
+		e.width = func(io.Writer) int { return 80 }
+		var header []string
+		for range cells {
+			header = append(header, "HEADER")
+		}
+		tab := newTable(header...)
+		tab.row(cells...)
+		require.NoError(t, e.table(tab, nil))
+		for l := range strings.Lines(out.String()) {
+			require.LessOrEqual(t, lipgloss.Width(strings.TrimRight(l, "\n")), 80, "%s: %s", name, l)
+		}
+		if cells[0] == any(id) {
+			require.Contains(t, out.String(), id, "an ID is there to be copied")
+		}
+	}
+}
+
+func TestErrorsAreJSONWithJSON(t *testing.T) {
+	for line, code := range map[string]int{"run show --json": 2, "run list -p Bad_Name --json": 2, "--json import nothing": 3, "import nothing --json": 3, "nope --json": 2} {
+		got, out, talk := call(t, line)
+		require.Equal(t, code, got, line)
+		require.Empty(t, out)
+		var doc struct {
+			Error string `json:"error"`
+			Code  int    `json:"code"`
+		}
+		require.NoError(t, json.Unmarshal([]byte(talk), &doc), talk)
+		require.Equal(t, code, doc.Code)
+		require.NotEmpty(t, doc.Error)
+	}
+	_, _, talk := call(t, "run exec -p Bad_Name -- echo --json")
+	require.Contains(t, talk, "mlopsctl: ", "the flag of another program")
+}
+
+func TestLogsAreJSONWithJSON(t *testing.T) {
+	var out bytes.Buffer
+	e := newEnv(strings.NewReader(""), &out, io.Discard, commands)
+	w := &jsonLog{e: e}
+	_, err := io.WriteString(w, "mlflow   | INFO \"x\" | y\npostgres | LO")
+	require.NoError(t, err)
+	_, err = io.WriteString(w, "G: ready\n")
+	require.NoError(t, err)
+	one := &jsonLog{e: e, service: "ray"}
+	_, err = io.WriteString(one, "a | b\nlast")
+	require.NoError(t, err)
+	require.NoError(t, one.flush())
+	require.Equal(t, `{"service":"mlflow","line":"INFO \"x\" | y"}
+{"service":"postgres","line":"LOG: ready"}
+{"service":"ray","line":"a | b"}
+{"service":"ray","line":"last"}
+`, out.String())
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"iter"
 	"maps"
+	"path"
+	"slices"
 	"strings"
 
 	"github.com/mlops-integration/mlops/airflow"
@@ -64,16 +66,49 @@ func (p *Project) Trigger(ctx context.Context, dag string, o airflow.TriggerOpti
 	return p.Airflow.Trigger(ctx, p.DAGID(dag), o)
 }
 
-// DAGs lists the project's DAGs.
+// DAGs lists the project's DAGs. The error matches [mlops.ErrNotFound] if there
+// is no such project.
 func (p *Project) DAGs(ctx context.Context) iter.Seq2[airflow.DAG, error] {
 	prefix := p.Workspace().AirflowDAGPrefix
 	return func(yield func(airflow.DAG, error) bool) {
+		none := true
 		for d, err := range p.Airflow.DAGs(ctx, airflow.DAGQuery{Prefix: prefix}) {
 			if err == nil && !strings.HasPrefix(d.ID, prefix) {
 				continue
 			}
+			none = false
 			if !yield(d, err) {
 				return
+			}
+		}
+		if none {
+			if _, err := p.find(ctx); err != nil {
+				yield(airflow.DAG{}, err)
+			}
+		}
+	}
+}
+
+// DAGErrors lists the project's DAG files that Airflow cannot read: those whose
+// names begin as the project's DAGs do, or which lie in a folder that has the
+// project's name.
+func (p *Project) DAGErrors(ctx context.Context) iter.Seq2[airflow.ImportError, error] {
+	prefix := p.Workspace().AirflowDAGPrefix
+	return func(yield func(airflow.ImportError, error) bool) {
+		none := true
+		for e, err := range p.Airflow.ImportErrors(ctx) {
+			folders := strings.Split(path.Dir(e.File), "/")
+			if err == nil && !strings.HasPrefix(path.Base(e.File), prefix) && !slices.Contains(folders, p.Name) && !slices.Contains(folders, strings.TrimSuffix(prefix, ".")) {
+				continue
+			}
+			none = false
+			if !yield(e, err) {
+				return
+			}
+		}
+		if none {
+			if _, err := p.find(ctx); err != nil {
+				yield(airflow.ImportError{}, err)
 			}
 		}
 	}

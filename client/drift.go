@@ -2,11 +2,13 @@ package client
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"maps"
 	"time"
 
+	"github.com/mlops-integration/mlops"
 	"github.com/mlops-integration/mlops/evidently"
 )
 
@@ -103,13 +105,17 @@ func (p *Project) driftRunner() (*evidently.Runner, error) {
 	return r, nil
 }
 
-// Snapshots lists the project's results in the Evidently service.
-//
-// The error matches [mlops.ErrNotFound] if the project has none and is not
-// registered: a list makes nothing.
+// Snapshots lists the project's results in the Evidently service, and makes
+// nothing there. The error matches [mlops.ErrNotFound] if there is no such
+// project, neither there nor on MLflow.
 func (p *Project) Snapshots(ctx context.Context) iter.Seq2[evidently.Snapshot, error] {
 	return func(yield func(evidently.Snapshot, error) bool) {
 		project, err := p.Evidently.ProjectByName(ctx, p.join("/"))
+		if errors.Is(err, mlops.ErrNotFound) {
+			if _, err = p.find(ctx); err == nil {
+				return // nothing has been checked for drift yet
+			}
+		}
 		if err != nil {
 			yield(evidently.Snapshot{}, err)
 			return

@@ -3,7 +3,9 @@ package client
 import (
 	"context"
 	"encoding/json"
+	"errors"
 
+	"github.com/mlops-integration/mlops"
 	"github.com/mlops-integration/mlops/dvc"
 	"github.com/mlops-integration/mlops/mlflow"
 )
@@ -45,4 +47,30 @@ func dataInput(path string, v dvc.Version) (mlflow.DatasetInput, error) {
 		Commit string `json:"commit,omitempty"`
 	}{path, v.Hash, max(0, v.SizeBytes), v.Remote, v.RemoteURL, v.GitRevision})
 	return mlflow.DatasetInput{Name: path, Digest: v.Hash, SourceType: "dvc", Source: string(source)}, err
+}
+
+// OwnVersions returns those of versions whose runs are the project's. A version
+// without a run, or whose run is gone, is nobody's.
+func (p *Project) OwnVersions(ctx context.Context, versions []mlflow.ModelVersion) ([]mlflow.ModelVersion, error) {
+	id, err := p.find(ctx)
+	if err != nil {
+		return nil, err
+	}
+	own := map[string]bool{"": false} // by run
+	var out []mlflow.ModelVersion
+	for _, v := range versions {
+		ours, known := own[v.RunID]
+		if !known {
+			r, err := p.MLflow.RunInfo(ctx, v.RunID)
+			if err != nil && !errors.Is(err, mlops.ErrNotFound) {
+				return nil, err
+			}
+			ours = err == nil && r.ExperimentID == id
+			own[v.RunID] = ours
+		}
+		if ours {
+			out = append(out, v)
+		}
+	}
+	return out, nil
 }

@@ -59,10 +59,11 @@ func absIn(dir, path string) string {
 }
 
 // Runs lists the project's runs, the newest first. Filter is MLflow's search
-// expression; empty means all.
+// expression; empty means all. Nothing is made on the server: the error matches
+// [mlops.ErrNotFound] if the project is not there.
 func (p *Project) Runs(ctx context.Context, filter string) iter.Seq2[mlflow.RunInfo, error] {
 	return func(yield func(mlflow.RunInfo, error) bool) {
-		id, err := p.ensureExperiment(ctx)
+		id, err := p.find(ctx)
 		if err != nil {
 			yield(mlflow.RunInfo{}, err)
 			return

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/url"
 	"path/filepath"
 	"strings"
@@ -128,6 +129,22 @@ func (p *Project) ensureExperiment(ctx context.Context) (string, error) {
 		e, err := p.MLflow.EnsureExperiment(ctx, want.Name, mlflow.ExperimentOptions{Tags: want.Tags})
 		return e.ID, err
 	})
+}
+
+// find returns the ID of the project's experiment, and makes nothing. The error
+// matches [mlops.ErrNotFound] if the project is not on the server.
+func (p *Project) find(ctx context.Context) (string, error) {
+	p.experiment.mu.Lock()
+	id, done := p.experiment.v, p.experiment.done
+	p.experiment.mu.Unlock()
+	if done {
+		return id, nil
+	}
+	e, err := p.MLflow.ExperimentByName(ctx, p.names().MLflowExperiment)
+	if errors.Is(err, mlops.ErrNotFound) {
+		return "", &mlops.Error{Kind: mlops.ErrNotFound, Cause: err, Message: fmt.Sprintf("there is no project %q on %s; mlopsctl register %s makes it", p.join("/"), p.MLflow.URL(), p.Name)}
+	}
+	return e.ID, err
 }
 
 // publicURL takes user information out of an address that others will read.

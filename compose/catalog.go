@@ -43,7 +43,7 @@ func (s *Stack) resolve(all []service, names []string, needs bool) ([]service, e
 			}
 		}
 		if !found {
-			return nil, &mlops.Error{Kind: mlops.ErrNotFound, Service: "compose", Message: "no service " + n + "; there are " + strings.Join(known(all), ", ")}
+			return nil, &mlops.Error{Kind: mlops.ErrInvalid, Service: "compose", Message: "no service " + n + "; there are " + strings.Join(known(all), ", ")}
 		}
 	}
 	if len(names) == 0 {

@@ -8,6 +8,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/mlops-integration/mlops"
 )
 
 // locks are the requirements of each environment, every file of every version
@@ -42,7 +44,7 @@ type pin struct {
 func lockText(venv string) (text, sum string, err error) {
 	b, err := locks.ReadFile("locks/" + venv + ".txt")
 	if err != nil {
-		return "", "", fmt.Errorf("no environment is called %q; there are %s", venv, strings.Join(append(environments(), "s3", "postgres"), ", "))
+		return "", "", &mlops.Error{Kind: mlops.ErrInvalid, Service: "compose", Message: fmt.Sprintf("no environment is called %q; there are %s", venv, strings.Join(append(environments(), "s3", "postgres"), ", "))}
 	}
 	h := sha256.Sum256(b)
 	return string(b), hex.EncodeToString(h[:]), nil

@@ -51,7 +51,7 @@ type Options struct {
 	DecodeError func(status int, contentType string, body []byte) *mlops.Error
 
 	HTTP          *http.Client  // its Transport and Jar are used; nil: a client of our own, without proxies for loopback
-	Logger        *slog.Logger  // requests and retries at Debug; nil: silent
+	Logger        *slog.Logger  // requests and retries at Debug, 5 s without an answer at Warn; nil: silent
 	Tries         int           // attempts per call; 0: 5
 	Pause         time.Duration // the limit of the first wait between tries; 0: 200 ms, and 5 s is the longest; below 0: no wait
 	MaxBody       int64         // bytes of a decoded answer; 0: 64 MiB; does not bind Stream

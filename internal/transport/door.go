@@ -41,7 +41,11 @@ func (d *door) RoundTrip(req *http.Request) (*http.Response, error) {
 	auth.Apply(out.Header)
 
 	begin := time.Now()
+	mute := time.AfterFunc(patience, func() {
+		d.client.opt.Logger.Warn(NoAnswerYet, "service", d.client.opt.Service, "op", req.Context().Value(opKey{}), "url", d.client.URL(), "waited", patience)
+	})
 	resp, err := d.base.RoundTrip(out)
+	mute.Stop()
 	log := d.client.opt.Logger.With("service", d.client.opt.Service, "op", req.Context().Value(opKey{}), "method", req.Method, "path", req.URL.Path, "took", time.Since(begin))
 	if err != nil {
 		cancel(nil)
@@ -53,6 +57,12 @@ func (d *door) RoundTrip(req *http.Request) (*http.Response, error) {
 	resp.Body = watch(resp.Body, d.client.opt.IdleTimeout, cancel)
 	return resp, nil
 }
+
+// NoAnswerYet is what a request logs, at Warn, after [patience] without an answer.
+const NoAnswerYet = "no answer yet"
+
+// patience is how long a server may think before that is told.
+const patience = 5 * time.Second
 
 // usedToken is the bearer token that a request carried.
 func usedToken(req *http.Request) mlops.Secret {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"net/http"
 	"strconv"
 	"strings"
@@ -213,4 +214,22 @@ func FuzzAnswer(f *testing.F) {
 			t.Errorf("error %q", err)
 		}
 	})
+}
+
+func TestAServerThatAcceptsAndDoesNotAnswerIsToldAfterSomeSeconds(t *testing.T) {
+	for took, told := range map[time.Duration]int{4 * time.Second: 0, 6 * time.Second: 1} {
+		synctest.Test(t, func(t *testing.T) {
+			var out bytes.Buffer
+			c, err := New(Options{Service: "mlflow", BaseURL: "http://me:hunter2@mute.example", Logger: slog.New(slog.NewTextHandler(&out, nil)),
+				HTTP: &http.Client{Transport: played(func(*http.Request) (*http.Response, error) {
+					time.Sleep(took) // of the bubble
+					return ok("{}"), nil
+				})}})
+			require.NoError(t, err)
+			_, err = Do[None](t.Context(), c, Call{Op: "Runs", Method: "GET", Path: "/x"})
+			require.NoError(t, err)
+			require.Equal(t, told, strings.Count(out.String(), NoAnswerYet), out.String())
+			require.NotContains(t, out.String(), "hunter2")
+		})
+	}
 }
