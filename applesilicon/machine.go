@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"iter"
+	"os"
 	"runtime"
 	"sync"
 	"time"
@@ -95,7 +96,7 @@ func openSource(src source, o Options) (*Machine, error) {
 		return nil, errors.Join(err, src.close())
 	}
 	if o.Powermetrics {
-		m.pm = startPowermetrics(powermetricsCommand)
+		m.pm = startPowermetrics(powermetricsCommand, (*os.Process).Kill)
 	}
 	return m, nil
 }

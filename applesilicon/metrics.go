@@ -138,7 +138,7 @@ func round(v float64, decimals int) float64 {
 	return r
 }
 
-// Recorder reads this machine beside a run: metrics while it goes on, tags at
+// Recorder reads this machine beside a run: metrics meanwhile, tags at
 // its start, energy at its end. Its methods are safe for concurrent use.
 type Recorder struct {
 	m     *Machine
@@ -200,8 +200,8 @@ func (r *Recorder) read(ctx context.Context) (Sample, error) {
 // "apple.memory_bytes", "apple.os_build", "apple.power_mode",
 // "apple.thermal_state" and "apple.power_source". There are none on other
 // machines. What could not be read has no tag, but the source of power tells
-// why there is none: see [Sample.PowerSource]. It may change while a run goes
-// on, and is known for sure at its end.
+// why there is none: see [Sample.PowerSource]. It may change during a run, and is
+// known for sure at its end.
 func (r *Recorder) Tags(ctx context.Context) map[string]string {
 	r.mu.Lock()
 	s := r.last

@@ -15,8 +15,8 @@ import (
 // powermetricsCommand runs it once a second, never asking for a password. A
 // user cannot kill what sudo has started, so it is run a minute at a time: if
 // this program is killed, it ends by itself.
-func powermetricsCommand(ctx context.Context) *exec.Cmd {
-	return exec.CommandContext(ctx, "sudo", "-n", "powermetrics",
+func powermetricsCommand() *exec.Cmd {
+	return exec.Command("sudo", "-n", "powermetrics",
 		"--samplers", "cpu_power,gpu_power,ane_power,thermal", "-f", "plist", "-i", "1000", "-n", "60")
 }
 
@@ -25,6 +25,7 @@ func powermetricsCommand(ctx context.Context) *exec.Cmd {
 type powermetrics struct {
 	stop context.CancelFunc
 	done chan struct{}
+	kill func(*os.Process) error // refused, if the child is root's
 
 	mu     sync.Mutex
 	mean   pmMean   // of the documents since the sample before
@@ -39,13 +40,13 @@ type powermetrics struct {
 
 const pmTries = 4
 
-func startPowermetrics(command func(context.Context) *exec.Cmd) *powermetrics {
+func startPowermetrics(command func() *exec.Cmd, kill func(*os.Process) error) *powermetrics {
 	ctx, cancel := context.WithCancel(context.Background())
-	p := &powermetrics{stop: cancel, done: make(chan struct{}), reason: warming}
+	p := &powermetrics{stop: cancel, done: make(chan struct{}), kill: kill, reason: warming}
 	go func() {
 		defer close(p.done)
 		for failed := 0; failed < pmTries; {
-			documents, err := p.run(ctx, command(ctx))
+			documents, err := p.run(ctx, command())
 			if ctx.Err() != nil {
 				return
 			}
@@ -77,7 +78,8 @@ func (p *powermetrics) run(ctx context.Context, cmd *exec.Cmd) (n int, err error
 	if err != nil {
 		return 0, err
 	}
-	defer context.AfterFunc(ctx, func() { out.Close() })()
+	end := func() { out.Close(); p.kill(cmd.Process) }
+	defer context.AfterFunc(ctx, end)()
 	var bad error
 	for b, err := range documents(out) {
 		if err != nil {
@@ -93,8 +95,7 @@ func (p *powermetrics) run(ctx context.Context, cmd *exec.Cmd) (n int, err error
 		p.take(s)
 	}
 	if bad != nil {
-		out.Close()
-		cmd.Process.Kill()
+		end()
 	}
 	err = cmd.Wait()
 	words := strings.Join(strings.Fields(said.String()), " ")

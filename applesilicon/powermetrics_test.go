@@ -3,10 +3,12 @@ package applesilicon
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -196,6 +198,12 @@ func TestMain(m *testing.M) {
 	case "refused":
 		fmt.Fprintln(os.Stderr, "sudo: a password is required")
 		os.Exit(1)
+	case "deaf": // does not mind that nobody reads
+		signal.Ignore(syscall.SIGPIPE)
+		for {
+			os.Stdout.WriteString(os.Getenv("MLOPS_APPLE_DOCUMENT") + "\x00")
+			<-time.After(5 * time.Millisecond)
+		}
 	case "minute":
 		for range 3 {
 			os.Stdout.WriteString(os.Getenv("MLOPS_APPLE_DOCUMENT") + "\x00")
@@ -211,13 +219,13 @@ func TestMain(m *testing.M) {
 	}
 }
 
-func child(t *testing.T, kind string, started chan<- struct{}) func(context.Context) *exec.Cmd {
+func child(t *testing.T, kind string, started chan<- struct{}) func() *exec.Cmd {
 	exe, err := os.Executable()
 	require.NoError(t, err)
 	document := string(fixture(t, pmNew))
-	return func(ctx context.Context) *exec.Cmd {
+	return func() *exec.Cmd {
 		started <- struct{}{}
-		cmd := exec.CommandContext(ctx, exe)
+		cmd := exec.Command(exe)
 		cmd.Env = append(os.Environ(), "MLOPS_APPLE_CHILD="+kind, "MLOPS_APPLE_DOCUMENT="+document)
 		return cmd
 	}
@@ -225,7 +233,7 @@ func child(t *testing.T, kind string, started chan<- struct{}) func(context.Cont
 
 func TestPowermetricsFillsWhatIsGated(t *testing.T) {
 	started := make(chan struct{}, 10)
-	p := startPowermetrics(child(t, "stream", started))
+	p := startPowermetrics(child(t, "stream", started), (*os.Process).Kill)
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	var s Sample
@@ -249,7 +257,7 @@ func TestPowermetricsFillsWhatIsGated(t *testing.T) {
 
 func TestPowermetricsIsBegunFourTimesAtMostAndNeverAsks(t *testing.T) {
 	started := make(chan struct{}, 10)
-	p := startPowermetrics(child(t, "refused", started))
+	p := startPowermetrics(child(t, "refused", started), (*os.Process).Kill)
 	<-p.done
 	require.Len(t, started, 4)
 	var s Sample
@@ -258,7 +266,7 @@ func TestPowermetricsIsBegunFourTimesAtMostAndNeverAsks(t *testing.T) {
 	require.Equal(t, gated+"; powermetrics: sudo: a password is required", s.Power.CPUWatts.Reason)
 	require.False(t, s.Power.CPUWatts.OK)
 	require.NoError(t, p.close())
-	require.Equal(t, []string{"sudo", "-n", "powermetrics"}, powermetricsCommand(t.Context()).Args[:3])
+	require.Equal(t, []string{"sudo", "-n", "powermetrics"}, powermetricsCommand().Args[:3])
 }
 
 // document is one of powermetrics, of a second's length, by watts of the CPU.
@@ -320,32 +328,45 @@ func TestPackageEnergyNeverFallsWhenItsSourceChanges(t *testing.T) {
 	require.Equal(t, read(10.0, pmSource), s.Energy.PackageJoules)
 }
 
-// TestCloseEndsAChildThatCannotBeKilled has a child whose end is refused, as
-// that of sudo is to a user: EPERM.
+// TestCloseEndsAChildThatCannotBeKilled has children whose end is refused, as
+// that of sudo is to a user: the signal never arrives.
 func TestCloseEndsAChildThatCannotBeKilled(t *testing.T) {
-	started := make(chan struct{}, 10)
-	var cmd *exec.Cmd
-	command := child(t, "stream", started)
-	p := startPowermetrics(func(ctx context.Context) *exec.Cmd {
-		cmd = command(ctx)
-		cmd.Cancel = func() error { return syscall.EPERM }
-		return cmd
-	})
-	require.Eventually(t, func() bool { p.mu.Lock(); defer p.mu.Unlock(); return p.span > 0 }, 30*time.Second, time.Millisecond)
-	pid := cmd.Process.Pid
-	begin := time.Now()
-	require.NoError(t, p.close())
-	require.Less(t, time.Since(begin), 3*time.Second)
-	require.ErrorIs(t, syscall.Kill(pid, 0), syscall.ESRCH, "the child is there still")
-	t.Logf("closed in %v", time.Since(begin))
+	for _, tt := range []struct {
+		kind string
+		gone bool
+	}{{"stream", true}, {"deaf", false}} {
+		t.Run(tt.kind, func(t *testing.T) {
+			var cmd *exec.Cmd
+			command := child(t, tt.kind, make(chan struct{}, 10))
+			p := startPowermetrics(func() *exec.Cmd { cmd = command(); return cmd }, func(*os.Process) error { return syscall.EPERM })
+			require.Eventually(t, func() bool { p.mu.Lock(); defer p.mu.Unlock(); return p.span > 0 }, 30*time.Second, time.Millisecond)
+			pid := cmd.Process.Pid
+			begin := time.Now()
+			err := p.close()
+			took := time.Since(begin)
+			gone := errors.Is(syscall.Kill(pid, 0), syscall.ESRCH)
+			if !gone {
+				require.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
+				<-p.done
+			}
+			require.Less(t, took, 3*time.Second)
+			require.Equal(t, tt.gone, gone, "whether the child has ended")
+			if tt.gone {
+				require.NoError(t, err)
+			} else {
+				require.ErrorContains(t, err, "ends by itself within a minute")
+			}
+			t.Logf("closed in %v", took)
+		})
+	}
 }
 
 func TestPowermetricsIsStartedAgainWhenItsMinuteIsOver(t *testing.T) {
 	started := make(chan struct{}, 1000)
-	p := startPowermetrics(child(t, "minute", started))
+	p := startPowermetrics(child(t, "minute", started), (*os.Process).Kill)
 	require.Eventually(t, func() bool { return len(started) > pmTries+1 }, 60*time.Second, time.Millisecond, "its end is no failure")
 	require.NoError(t, p.close())
-	args := powermetricsCommand(t.Context()).Args
+	args := powermetricsCommand().Args
 	require.Equal(t, []string{"-n", "60"}, args[len(args)-2:], "what this program leaves behind ends by itself")
 }
 
