@@ -26,6 +26,7 @@ type addition struct {
 	rel   string // what the caller named
 	isDir bool
 	link  bool // the target is a symlink to a file
+	gone  bool // the target was a part of a tracked directory, and does not exist
 	out   *out // existing output: rel itself, or the directory that holds it
 	old   tree // listing of out, for a part of it
 	files []dataFile
@@ -173,7 +174,9 @@ func (r *Repo) hashInto(ctx context.Context, c *cache, a *addition) error {
 	if err != nil {
 		return err
 	}
-	if a.isDir {
+	switch {
+	case a.gone:
+	case a.isDir:
 		a.tree = make(tree, len(got))
 		for i, h := range got {
 			a.tree[i] = treeEntry{a.files[i].path, h.oid}
@@ -184,7 +187,7 @@ func (r *Repo) hashInto(ctx context.Context, c *cache, a *addition) error {
 			return err
 		}
 		a.content = content{oid: id, size: size.Load(), nfiles: int64(len(got))}
-	} else {
+	default:
 		a.single = got[0].oid
 		a.content = content{oid: a.single, size: got[0].size, nfiles: -1, exec: got[0].mode&0o111 != 0}
 	}
@@ -206,11 +209,13 @@ func (r *Repo) hashInto(ctx context.Context, c *cache, a *addition) error {
 		}
 		whole = append(whole, e)
 	}
-	if a.isDir {
+	switch {
+	case a.gone:
+	case a.isDir:
 		for _, e := range a.tree {
 			whole = append(whole, treeEntry{inner + "/" + e.path, e.oid})
 		}
-	} else {
+	default:
 		whole = append(whole, treeEntry{inner, a.content.oid})
 	}
 	whole.sort()

@@ -33,7 +33,7 @@ func (r *Repo) Commit(ctx context.Context, o CommitOptions) ([]Output, error) {
 	}
 	var paths []string
 	for _, c := range s.Changes {
-		if c.State == ChangedChecksum {
+		if c.State == ChangedChecksum || c.State == AlwaysChanged {
 			continue // update writes it
 		}
 		rel, err := r.rel(c.Path)

@@ -114,6 +114,7 @@ type known struct {
 // A nil state knows nothing and keeps nothing.
 type state struct {
 	lock *os.File // of the repository, held
+	ix   *index   // that the call has read, if it has
 	r    *Repo
 
 	mu      sync.Mutex
