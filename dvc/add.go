@@ -55,6 +55,7 @@ func (r *Repo) Add(ctx context.Context, paths ...string) ([]Output, error) {
 type AddOptions struct {
 	NoCommit bool // write the .dvc files and leave the cache as it is; [Repo.Commit] or Add fill it
 	NoRelink bool // leave the files in the workspace as they are, whatever cache.type says
+	unstaged bool // whatever core.autostage says
 
 	// Data from elsewhere: one path outside of the repository, or a URL of the
 	// kinds of [Repo.ImportURL]. Where it came from is not written down.
@@ -130,7 +131,10 @@ func (r *Repo) AddWith(ctx context.Context, o AddOptions, paths ...string) ([]Ou
 		}
 		done = append(done, out)
 	}
-	return done, nil
+	if o.unstaged {
+		return done, nil
+	}
+	return done, r.autostage(ctx)
 }
 
 // hashInto hashes and stores the files of a target, and its listing after them.

@@ -60,5 +60,5 @@ func (r *Repo) Commit(ctx context.Context, o CommitOptions) ([]Output, error) {
 		}
 		return nil, fail(mlops.ErrConflict, "%s%s changed; use force to record it (-f), or checkout to take it back", paths[0], more)
 	}
-	return r.AddWith(ctx, AddOptions{NoRelink: o.NoRelink}, slices.Compact(paths)...)
+	return r.AddWith(ctx, AddOptions{NoRelink: o.NoRelink, unstaged: true}, slices.Compact(paths)...)
 }

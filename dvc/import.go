@@ -191,7 +191,11 @@ func (r *Repo) bringInto(ctx context.Context, w work, name string, o ImportOptio
 		return Output{}, err
 	}
 	b := &bringing{r: r, c: w.c, root: w.root, m: &mover{jobs: o.Jobs, rate: o.Rate, report: o.Progress}, o: o, rel: rel, dep: d, old: old, plain: plain}
-	return b.run(ctx)
+	out, err := b.run(ctx)
+	if err == nil {
+		err = r.autostage(ctx)
+	}
+	return out, err
 }
 
 // destination is where the output goes, and the file that tracks it already.

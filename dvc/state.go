@@ -115,7 +115,10 @@ type known struct {
 type state struct {
 	lock *os.File // of the repository, held
 	ix   *index   // that the call has read, if it has
-	r    *Repo
+
+	written []string // files of git's that the call has written, for core.autostage
+
+	r *Repo
 
 	mu      sync.Mutex
 	old     map[string]*known // by slash path from the root, as on disk; nil until needed
