@@ -295,7 +295,11 @@ func (b *bringing) fetch(ctx context.Context) (content, error) {
 		defer func() { _ = s.Close() }()
 		d.repo.lock = s.Rev
 		if b.o.NoDownload {
-			files, outs, err := s.within(ctx, path.Clean(d.path))
+			s, at, err := s.nearest(ctx, path.Clean(d.path))
+			if err != nil {
+				return none, err
+			}
+			files, outs, err := s.within(ctx, at)
 			if err == nil && len(files)+len(outs) == 0 {
 				err = fail(mlops.ErrNotFound, "%s is not in the repository at %.12s", d.path, s.Rev)
 			}
