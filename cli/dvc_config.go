@@ -83,6 +83,7 @@ func dvcConfigVerb(e *env) *cli.Command {
 				if err := r.Set(c.Context, name, val, level); err != nil {
 					return err
 				}
+				e.noteUnused(name)
 				if name == "cache.type" {
 					e.note("links in the workspace stay as they are until the next checkout that writes them")
 				}
@@ -94,6 +95,13 @@ func dvcConfigVerb(e *env) *cli.Command {
 			}
 			return e.settings(c, r, []dvc.Setting{s}, func(s dvc.Setting) string { return s.Value })
 		}),
+	}
+}
+
+// noteUnused says once, when an option is set, that dvc alone obeys it.
+func (e *env) noteUnused(name string) {
+	if dvc.Unused(name) {
+		e.note("%s is kept for dvc; mlopsctl does not use it", name)
 	}
 }
 
@@ -177,6 +185,7 @@ func dvcRemoteVerb(e *env) *cli.Command {
 					if c.Bool("unset") {
 						return r.Unset(c.Context, full, level)
 					}
+					e.noteUnused(full)
 					return r.ModifyRemote(c.Context, name, option, c.Args().Get(2), level)
 				}),
 			},

@@ -26,6 +26,7 @@ type addition struct {
 	rel   string // what the caller named
 	isDir bool
 	link  bool // the target is a symlink to a file
+	gone  bool // the target was a part of a tracked directory, and does not exist
 	out   *out // existing output: rel itself, or the directory that holds it
 	old   tree // listing of out, for a part of it
 	files []dataFile
@@ -54,6 +55,7 @@ func (r *Repo) Add(ctx context.Context, paths ...string) ([]Output, error) {
 type AddOptions struct {
 	NoCommit bool // write the .dvc files and leave the cache as it is; [Repo.Commit] or Add fill it
 	NoRelink bool // leave the files in the workspace as they are, whatever cache.type says
+	unstaged bool // whatever core.autostage says
 
 	// Data from elsewhere: one path outside of the repository, or a URL of the
 	// kinds of [Repo.ImportURL]. Where it came from is not written down.
@@ -129,7 +131,10 @@ func (r *Repo) AddWith(ctx context.Context, o AddOptions, paths ...string) ([]Ou
 		}
 		done = append(done, out)
 	}
-	return done, nil
+	if o.unstaged {
+		return done, nil
+	}
+	return done, r.autostage(ctx)
 }
 
 // hashInto hashes and stores the files of a target, and its listing after them.
@@ -173,7 +178,9 @@ func (r *Repo) hashInto(ctx context.Context, c *cache, a *addition) error {
 	if err != nil {
 		return err
 	}
-	if a.isDir {
+	switch {
+	case a.gone:
+	case a.isDir:
 		a.tree = make(tree, len(got))
 		for i, h := range got {
 			a.tree[i] = treeEntry{a.files[i].path, h.oid}
@@ -184,7 +191,7 @@ func (r *Repo) hashInto(ctx context.Context, c *cache, a *addition) error {
 			return err
 		}
 		a.content = content{oid: id, size: size.Load(), nfiles: int64(len(got))}
-	} else {
+	default:
 		a.single = got[0].oid
 		a.content = content{oid: a.single, size: got[0].size, nfiles: -1, exec: got[0].mode&0o111 != 0}
 	}
@@ -206,11 +213,13 @@ func (r *Repo) hashInto(ctx context.Context, c *cache, a *addition) error {
 		}
 		whole = append(whole, e)
 	}
-	if a.isDir {
+	switch {
+	case a.gone:
+	case a.isDir:
 		for _, e := range a.tree {
 			whole = append(whole, treeEntry{inner + "/" + e.path, e.oid})
 		}
-	} else {
+	default:
 		whole = append(whole, treeEntry{inner, a.content.oid})
 	}
 	whole.sort()

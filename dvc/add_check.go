@@ -36,7 +36,18 @@ func (r *Repo) check(root *os.Root, c *cache, ix *index, name string) (*addition
 	}
 	lfi, err := os.Lstat(r.abs(rel))
 	if errors.Is(err, fs.ErrNotExist) {
-		return refuse(mlops.ErrNotFound, "no such file or directory")
+		// Of a tracked directory, the deletion of a part can be recorded.
+		if o := ix.owner(rel); o == nil || o.path == rel || !o.oid.isDir() {
+			return refuse(mlops.ErrNotFound, "no such file or directory")
+		}
+		a := &addition{rel: rel, gone: true}
+		if err := r.checkOwner(c, ix, a, name); err != nil {
+			return nil, err
+		}
+		if len(a.old.below(strings.TrimPrefix(rel, a.out.path+"/"))) == 0 {
+			return refuse(mlops.ErrNotFound, "no such file or directory")
+		}
+		return a, nil
 	}
 	if err != nil {
 		return nil, err
@@ -82,29 +93,8 @@ func (r *Repo) check(root *os.Root, c *cache, ix *index, name string) (*addition
 		}
 		a.files = []dataFile{{"", a.link, st}}
 	}
-	if a.out = ix.owner(rel); a.out != nil {
-		if a.out.file.stage != "" {
-			return refuse(mlops.ErrConflict, "an output of the stage %s", a.out.file.at(r))
-		}
-		if a.out.odd != "" {
-			return refuse(mlops.ErrUnsupported, "%s %s", r.show(a.out.file.rel), a.out.odd)
-		}
-		if a.out.oid.legacy() && a.out.path != rel {
-			return refuse(mlops.ErrUnsupported, "%s is of dvc 2.x (no hash: md5); add all of %s", r.show(a.out.file.rel), r.show(a.out.path))
-		}
-		if a.out.file.deps {
-			return refuse(mlops.ErrConflict, "%s imports it; use: dvc update", r.show(a.out.file.rel))
-		}
-		if a.out.path != rel {
-			if !a.out.oid.isDir() {
-				return refuse(mlops.ErrConflict, "%s is tracked as a file", r.show(a.out.path))
-			}
-			if a.old, err = c.tree(a.out.oid); err != nil {
-				return nil, fmt.Errorf("dvc: add %s: %w", name, err)
-			}
-		} else if a.out.oid.isDir() && a.isDir && !a.out.oid.legacy() {
-			a.old, _ = c.tree(a.out.oid) // only to save work
-		}
+	if err := r.checkOwner(c, ix, a, name); err != nil {
+		return nil, err
 	}
 	for p, o := range ix.outs {
 		if p != rel && within(p, rel) {
@@ -125,6 +115,42 @@ func (r *Repo) check(root *os.Root, c *cache, ix *index, name string) (*addition
 		}
 	}
 	return a, nil
+}
+
+// checkOwner finds what tracks a target already, and refuses what add cannot
+// change there.
+func (r *Repo) checkOwner(c *cache, ix *index, a *addition, name string) error {
+	refuse := func(kind error, format string, args ...any) error {
+		return fail(kind, "add %s: "+format, append([]any{name}, args...)...)
+	}
+	rel := a.rel
+	if a.out = ix.owner(rel); a.out == nil {
+		return nil
+	}
+	if a.out.file.stage != "" {
+		return refuse(mlops.ErrConflict, "an output of the stage %s", a.out.file.at(r))
+	}
+	if a.out.odd != "" {
+		return refuse(mlops.ErrUnsupported, "%s %s", r.show(a.out.file.rel), a.out.odd)
+	}
+	if a.out.oid.legacy() && a.out.path != rel {
+		return refuse(mlops.ErrUnsupported, "%s is of dvc 2.x (no hash: md5); add all of %s", r.show(a.out.file.rel), r.show(a.out.path))
+	}
+	if a.out.file.deps {
+		return refuse(mlops.ErrConflict, "%s imports it; use: dvc update", r.show(a.out.file.rel))
+	}
+	if a.out.path != rel {
+		if !a.out.oid.isDir() {
+			return refuse(mlops.ErrConflict, "%s is tracked as a file", r.show(a.out.path))
+		}
+		var err error
+		if a.old, err = c.tree(a.out.oid); err != nil {
+			return fmt.Errorf("dvc: add %s: %w", name, err)
+		}
+	} else if a.out.oid.isDir() && a.isDir && !a.out.oid.legacy() {
+		a.old, _ = c.tree(a.out.oid) // only to save work
+	}
+	return nil
 }
 
 // notIgnored refuses a .dvc file that git would ignore: it would never be

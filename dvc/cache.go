@@ -64,19 +64,33 @@ func (c *cache) path(o oid) string { return filepath.Join(c.dir, filepath.FromSl
 // mkdir makes the directory of an object.
 func (c *cache) mkdir(o oid) (string, error) {
 	dir := filepath.Dir(c.path(o))
+	return dir, c.mkdirAll(dir)
+}
+
+// mkdirAll makes a directory in the cache. Where the cache is shared, its group
+// may write into it and into all above it that are the cache's, or made here.
+func (c *cache) mkdirAll(dir string) error {
 	if _, ok := c.made.Load(dir); ok {
-		return dir, nil
+		return nil
+	}
+	if c.shared && filepath.Dir(dir) != dir {
+		if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) || within(dir, c.dir) && dir != c.dir {
+			if err := c.mkdirAll(filepath.Dir(dir)); err != nil {
+				return err
+			}
+		}
 	}
 	if err := os.MkdirAll(dir, 0o777); err != nil {
-		return "", err
+		return err
 	}
-	if c.shared {
-		if err := os.Chmod(dir, 0o775|fs.ModeSetgid); err != nil && !errors.Is(err, fs.ErrPermission) {
-			return "", err
+	const mode = 0o775 | fs.ModeSetgid
+	if fi, err := os.Stat(dir); c.shared && within(dir, c.dir) && (err != nil || fi.Mode()&mode != mode) {
+		if err := os.Chmod(dir, mode); err != nil && !errors.Is(err, fs.ErrPermission) {
+			return err
 		}
 	}
 	c.made.Store(dir, true)
-	return dir, nil
+	return nil
 }
 
 // temp creates a temporary file in dir.
@@ -111,7 +125,10 @@ func (c *cache) has(ctx context.Context, o oid, size int64) (bool, error) {
 	if err != nil || sum != o.md5() {
 		return false, err
 	}
-	return true, os.Chmod(c.path(o), 0o444)
+	if err := os.Chmod(c.path(o), 0o444); !errors.Is(err, fs.ErrPermission) { // another user's is read again each time
+		return true, err
+	}
+	return true, nil
 }
 
 // commit gives a complete temporary file its mode and its name.

@@ -33,7 +33,7 @@ func (r *Repo) Commit(ctx context.Context, o CommitOptions) ([]Output, error) {
 	}
 	var paths []string
 	for _, c := range s.Changes {
-		if c.State == ChangedChecksum {
+		if c.State == ChangedChecksum || c.State == AlwaysChanged {
 			continue // update writes it
 		}
 		rel, err := r.rel(c.Path)
@@ -60,5 +60,5 @@ func (r *Repo) Commit(ctx context.Context, o CommitOptions) ([]Output, error) {
 		}
 		return nil, fail(mlops.ErrConflict, "%s%s changed; use force to record it (-f), or checkout to take it back", paths[0], more)
 	}
-	return r.AddWith(ctx, AddOptions{NoRelink: o.NoRelink}, slices.Compact(paths)...)
+	return r.AddWith(ctx, AddOptions{NoRelink: o.NoRelink, unstaged: true}, slices.Compact(paths)...)
 }

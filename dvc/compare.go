@@ -16,12 +16,13 @@ type item struct {
 	dir  bool
 }
 
-// show is the path as dvc shows it: a directory ends with a slash.
-func (i item) show(r *Repo) string {
+// name is the path as dvc diff and data status show it: from the root, wherever
+// the caller is, and with a slash at the end of a directory.
+func (i item) name() string {
 	if i.dir {
-		return r.show(i.path) + "/"
+		return i.path + "/"
 	}
-	return r.show(i.path)
+	return i.path
 }
 
 // side is what a revision, the .dvc files here, or the workspace hold.

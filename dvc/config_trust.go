@@ -36,7 +36,7 @@ type settings map[string]value
 
 // tracked reports whether git tracks a path as a file.
 func (r *Repo) tracked(rel string) (bool, error) {
-	if r.gitRoot == "" {
+	if !r.workTree {
 		return false, nil
 	}
 	out, err := r.git(context.Background(), "--literal-pathspecs", "ls-files", "-s", "-z", "--", rel)

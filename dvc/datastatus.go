@@ -98,7 +98,7 @@ func (r *Repo) DataStatus(ctx context.Context, o DataStatusOptions) (DataStatus,
 			return s, err
 		}
 		if !ok {
-			s.NotInCache = append(s.NotInCache, i.show(r))
+			s.NotInCache = append(s.NotInCache, i.name())
 		}
 	}
 	if r.gitRoot != "" {
@@ -144,7 +144,7 @@ func (r *Repo) changes(all []difference, old side) (d DataChanges, same []string
 		if x.new != nil {
 			shown = x.new
 		}
-		path := shown.show(r)
+		path := shown.name()
 		if x.kind == modified || x.kind == added || x.kind == deleted {
 			// dvc compares hashes alone: no hash is as good as no data.
 			hadHash, hasHash := x.old != nil && x.old.oid != "", x.new != nil && x.new.oid != ""
@@ -165,12 +165,12 @@ func (r *Repo) changes(all []difference, old side) (d DataChanges, same []string
 		case deleted:
 			d.Deleted = append(d.Deleted, path)
 		case renamed:
-			d.Renamed = append(d.Renamed, DataRename{x.old.show(r), x.new.show(r)})
+			d.Renamed = append(d.Renamed, DataRename{x.old.name(), x.new.name()})
 		case unknown:
 			if x.new != nil {
 				d.Unknown = append(d.Unknown, path)
 				for p := parent(x.new.path); old.dark(p); p = parent(p) {
-					dirs[r.show(p)+"/"] = true
+					dirs[p+"/"] = true
 				}
 			}
 		default:
@@ -214,7 +214,7 @@ func (r *Repo) notInRemote(ctx context.Context, ix *index, s side, name string) 
 	byStore := map[remote.Store][]need{}
 	for p, i := range s.items {
 		if o := ix.owner(p); i.oid != "" && stores[o] != nil {
-			byStore[stores[o]] = append(byStore[stores[o]], need{oid: i.oid, out: i.show(r)})
+			byStore[stores[o]] = append(byStore[stores[o]], need{oid: i.oid, out: i.name()})
 		}
 	}
 	var out []string

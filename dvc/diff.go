@@ -144,13 +144,13 @@ func (r *Repo) tell(ctx context.Context, c *cache, d *Diff, all []difference) er
 		}
 		switch x.kind {
 		case added:
-			d.Added = append(d.Added, DiffEntry{Path: x.new.show(r), Hash: x.new.oid.String()})
+			d.Added = append(d.Added, DiffEntry{Path: x.new.name(), Hash: x.new.oid.String()})
 		case deleted:
-			d.Deleted = append(d.Deleted, DiffEntry{Path: x.old.show(r), Hash: x.old.oid.String()})
+			d.Deleted = append(d.Deleted, DiffEntry{Path: x.old.name(), Hash: x.old.oid.String()})
 		case modified:
-			d.Modified = append(d.Modified, DiffEntry{Path: x.old.show(r), Hash: x.new.oid.String(), OldHash: x.old.oid.String()})
+			d.Modified = append(d.Modified, DiffEntry{Path: x.old.name(), Hash: x.new.oid.String(), OldHash: x.old.oid.String()})
 		case renamed:
-			d.Renamed = append(d.Renamed, DiffEntry{Path: x.new.show(r), OldPath: x.old.show(r), Hash: x.old.oid.String()})
+			d.Renamed = append(d.Renamed, DiffEntry{Path: x.new.name(), OldPath: x.old.name(), Hash: x.old.oid.String()})
 		}
 		if d.missing && x.old != nil && x.old.oid != "" {
 			ok, err := c.has(ctx, x.old.oid, -1)
@@ -158,7 +158,7 @@ func (r *Repo) tell(ctx context.Context, c *cache, d *Diff, all []difference) er
 				return err
 			}
 			if !ok {
-				d.NotInCache = append(d.NotInCache, DiffEntry{Path: x.old.show(r), Hash: x.old.oid.String()})
+				d.NotInCache = append(d.NotInCache, DiffEntry{Path: x.old.name(), Hash: x.old.oid.String()})
 			}
 		}
 	}

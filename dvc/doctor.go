@@ -85,7 +85,7 @@ func (d *doctor) layout(*cache) error {
 
 // links tries each link type from the cache to the workspace.
 func (d *doctor) links(c *cache) error {
-	if err := os.MkdirAll(c.dir, 0o777); err != nil {
+	if err := c.mkdirAll(c.dir); err != nil {
 		return err
 	}
 	src, err := c.temp(c.dir)

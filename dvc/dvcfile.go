@@ -3,7 +3,10 @@ package dvc
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"path"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -15,7 +18,7 @@ import (
 const maxDVCFile = 16 << 20
 
 // dvcFile is a parsed .dvc file, whose text is kept and patched so that
-// comments, order and unknown keys survive; or one stage of a dvc.yaml, with
+// comments, order and other keys survive; or one stage of a dvc.yaml, with
 // what dvc.lock says of it.
 type dvcFile struct {
 	rel      string // slash path from the root
@@ -24,6 +27,7 @@ type dvcFile struct {
 	text     []byte // of source
 	outs     []*out
 	frozen   bool
+	always   bool // it counts as changed whatever there is
 	repoDeps bool // imported from another git repository: not ours to push
 	deps     bool // it is made of something: imported, or a stage's
 	sum      string
@@ -76,16 +80,56 @@ func (f *dvcFile) parseYAML(text []byte) (map[string]*yaml.Node, error) {
 	}
 	var doc yaml.Node
 	if err := yaml.Unmarshal(text, &doc); err != nil {
-		return nil, f.bad(nil, "%v", err)
+		return nil, f.unreadable(text, err)
 	}
 	if doc.Kind == 0 {
 		return nil, nil
 	}
 	top := doc.Content[0]
+	if top.Kind != yaml.MappingNode && conflict.Match(text) {
+		return nil, f.unreadable(text, nil)
+	}
 	if n := firstAlias(top); n != nil {
 		return nil, f.bad(n, "aliases are not allowed")
 	}
 	return f.mapping(top)
+}
+
+// unreadable is the error for a text that is no YAML.
+func (f *dvcFile) unreadable(text []byte, err error) error {
+	if conflict.Match(text) {
+		return f.bad(nil, "the file holds conflict markers of a merge; resolve it with git, then git add it")
+	}
+	return f.bad(nil, "%v", err)
+}
+
+// conflict matches what git writes into a file that it could not merge.
+var conflict = regexp.MustCompile(`(?m)^(<<<<<<<|>>>>>>>) `)
+
+// The keys of a .dvc file. Source: dvc/schema.py, SINGLE_STAGE_SCHEMA;
+// dvc/output.py and dvc/dependency, SCHEMA.
+var (
+	topKeys     = strings.Fields("md5 wdir deps outs locked frozen meta always_changed desc")
+	dvcOutKeys  = strings.Fields("md5 etag checksum size nfiles isexec version_id path persist cloud hash desc type labels meta cache remote push files fs_config")
+	dvcDepKeys  = strings.Fields("md5 etag checksum size nfiles isexec version_id path persist cloud hash repo db files fs_config")
+	dvcBoolKeys = strings.Fields("locked frozen always_changed isexec persist cache push")
+	dvcTextKeys = strings.Fields("wdir path desc type hash remote")
+)
+
+// known refuses keys that dvc refuses, and values of another type.
+func (f *dvcFile) known(m map[string]*yaml.Node, keys []string) error {
+	for _, key := range slices.Sorted(maps.Keys(m)) {
+		n := m[key]
+		switch {
+		case !slices.Contains(keys, key):
+			return f.bad(n, "the key %q is not one that dvc knows", key)
+		case slices.Contains(dvcBoolKeys, key) && n.Tag != "!!bool":
+			return f.bad(n, "%s is neither true nor false", key)
+		case slices.Contains(dvcTextKeys, key) && n.Tag != "!!str" && (key != "wdir" || n.Tag != "!!null"):
+			return f.bad(n, "%s is not a text", key)
+		}
+	}
+	return nil
 }
 
 // mapping returns a mapping node's values.
@@ -105,10 +149,16 @@ func parseDVCFile(rel string, text []byte) (*dvcFile, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := f.known(m, topKeys); err != nil {
+		return nil, err
+	}
 	wdir := "."
 	if n := m["wdir"]; n != nil && n.Tag != "!!null" {
-		wdir = n.Value
+		if wdir = n.Value; path.IsAbs(wdir) {
+			return nil, f.bad(n, "wdir %q is outside the repository", wdir)
+		}
 	}
+	f.always = m["always_changed"] != nil && m["always_changed"].Value == "true"
 	f.top, f.frozen = m, m["frozen"] != nil && m["frozen"].Value == "true"
 	if n := m["md5"]; n != nil {
 		f.sum = n.Value
@@ -116,9 +166,14 @@ func parseDVCFile(rel string, text []byte) (*dvcFile, error) {
 	if deps := m["deps"]; deps != nil && len(deps.Content) > 0 {
 		f.deps = true
 		for _, d := range deps.Content {
-			if dm, _ := mapping(d); dm["repo"] != nil {
-				f.repoDeps = true
+			dm, err := f.mapping(d)
+			if err != nil {
+				return nil, err
 			}
+			if err := f.known(dm, dvcDepKeys); err != nil {
+				return nil, err
+			}
+			f.repoDeps = f.repoDeps || dm["repo"] != nil
 		}
 	}
 	outs := m["outs"]
@@ -129,6 +184,13 @@ func parseDVCFile(rel string, text []byte) (*dvcFile, error) {
 		return nil, f.bad(outs, "outs is not a list")
 	}
 	for _, n := range outs.Content {
+		om, err := f.mapping(n)
+		if err != nil {
+			return nil, err
+		}
+		if err := f.known(om, dvcOutKeys); err != nil {
+			return nil, err
+		}
 		o, err := f.parseOut(path.Join(path.Dir(rel), wdir), n)
 		if err != nil {
 			return nil, err

@@ -1,6 +1,7 @@
 package dvc
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/base64"
 	"errors"
@@ -43,10 +44,27 @@ func parentsAreDirs(root *os.Root, rel string) error {
 	return nil
 }
 
+// autostage adds to git's index what the call has written, if core.autostage
+// says so. dvc does it after add and import alone.
+func (r *Repo) autostage(ctx context.Context) error {
+	files := r.state().written
+	if r.gitRoot == "" || len(files) == 0 {
+		return nil
+	}
+	cfg, err := r.config()
+	if err == nil && cfg.boolean("core", "autostage") {
+		_, err = r.git(ctx, append([]string{"--literal-pathspecs", "add", "--"}, files...)...)
+	}
+	return err
+}
+
 // writeFile replaces a small file of the repository durably. A temporary file
 // of a killed program goes with the next one; where .dvc/tmp is on another file
 // system it lies beside the file, and stays.
 func (r *Repo) writeFile(root *os.Root, rel string, data []byte) error {
+	if s := r.state(); s != nil {
+		s.written = append(s.written, rel)
+	}
 	tmp, err := r.tempRel(root)
 	if err == nil {
 		err = writeFile(root, tmp, rel, data)

@@ -191,7 +191,11 @@ func (r *Repo) bringInto(ctx context.Context, w work, name string, o ImportOptio
 		return Output{}, err
 	}
 	b := &bringing{r: r, c: w.c, root: w.root, m: &mover{jobs: o.Jobs, rate: o.Rate, report: o.Progress}, o: o, rel: rel, dep: d, old: old, plain: plain}
-	return b.run(ctx)
+	out, err := b.run(ctx)
+	if err == nil {
+		err = r.autostage(ctx)
+	}
+	return out, err
 }
 
 // destination is where the output goes, and the file that tracks it already.
@@ -291,7 +295,11 @@ func (b *bringing) fetch(ctx context.Context) (content, error) {
 		defer func() { _ = s.Close() }()
 		d.repo.lock = s.Rev
 		if b.o.NoDownload {
-			files, outs, err := s.within(ctx, path.Clean(d.path))
+			s, at, err := s.nearest(ctx, path.Clean(d.path))
+			if err != nil {
+				return none, err
+			}
+			files, outs, err := s.within(ctx, at)
 			if err == nil && len(files)+len(outs) == 0 {
 				err = fail(mlops.ErrNotFound, "%s is not in the repository at %.12s", d.path, s.Rev)
 			}

@@ -104,6 +104,9 @@ func (s *Source) fetch(ctx context.Context, c *cache, m *mover, p, remote string
 	if err != nil {
 		return content{}, err
 	}
+	if s, at, err = s.nearest(ctx, at); err != nil {
+		return content{}, err
+	}
 	files, outs, err := s.within(ctx, at)
 	if err != nil {
 		return content{}, err

@@ -27,6 +27,9 @@ type iniKey struct {
 
 // parseINI reads a configuration file. The error matches [mlops.ErrInvalid].
 func parseINI(data []byte) ([]iniSection, error) {
+	if conflict.Match(data) {
+		return nil, fmt.Errorf("the file holds conflict markers of a merge; resolve it with git: %w", mlops.ErrInvalid)
+	}
 	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))
 	lines := strings.Split(string(data), "\n")
 	var out []iniSection

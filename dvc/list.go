@@ -41,6 +41,14 @@ func (s *Source) List(ctx context.Context, o ListOptions) ([]ListEntry, error) {
 	if !fs.ValidPath(at) {
 		return nil, fail(mlops.ErrInvalid, "path %q of a repository", o.Path)
 	}
+	near, in, err := s.nearest(ctx, at)
+	if err != nil {
+		return nil, err
+	}
+	if near != s {
+		o.Path = in
+		return near.List(ctx, o)
+	}
 	o.Recursive = o.Recursive || o.Tree
 	found := map[string]ListEntry{}
 	add := func(p string, e ListEntry) {

@@ -70,6 +70,32 @@ func optionKind(section, option string) (kind kindOf, known bool) {
 	return isText, false
 }
 
+// unused are options that dvc obeys and that nothing here reads; "" is all of a
+// section. Sections of verbs that are dvc's alone are among them.
+var unused = map[string]string{
+	"core":  "machine interactive analytics experiments check_update",
+	"cache": "slow_link_warning",
+	"remote": "cache_regions listobjects projectname max_sessions type bearer_token_command kerberos kerb_ticket kerberos_principal " +
+		"proxy_to data_proxy_target use_https replication shared slow_link_warning cert_path key_path token " +
+		"exclude_environment_credential exclude_visual_studio_code_credential exclude_shared_token_cache_credential exclude_managed_identity_credential",
+	"db": "", "studio": "", "exp": "", "parsing": "", "plots": "", "hydra": "", "feature": "", "state": "", "index": "",
+}
+
+// Unused reports whether an option (core.analytics, remote.store.replication) is
+// one that dvc obeys and this package does not.
+func Unused(name string) bool {
+	section, option, err := splitOption(name)
+	if err != nil {
+		return false
+	}
+	if m := namedSection.FindStringSubmatch(section); m != nil {
+		section = m[1]
+	}
+	names, known := unused[section]
+	return known && (names == "" || slices.Contains(strings.Fields(names), option)) ||
+		strings.HasPrefix(option, "gdrive_") || strings.HasPrefix(option, "oss_")
+}
+
 // checkOption refuses what dvc would refuse, or would read as something else.
 func checkOption(section, option, val string) error {
 	name := optionName(section, option)

@@ -1,6 +1,7 @@
 package dvc
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
 	"slices"
@@ -27,8 +28,15 @@ type edit struct {
 	text        string
 }
 
+// unixLines returns a text with the line ends that dvc writes, which reads and
+// writes a file whole: Python's text mode.
+func unixLines(text []byte) []byte {
+	text = bytes.ReplaceAll(text, []byte("\r\n"), []byte("\n"))
+	return bytes.ReplaceAll(text, []byte("\r"), []byte("\n"))
+}
+
 func newPatcher(f *dvcFile) *patcher {
-	lines := strings.SplitAfter(string(f.text), "\n")
+	lines := strings.SplitAfter(string(unixLines(f.text)), "\n")
 	if last := lines[len(lines)-1]; last == "" {
 		lines = lines[:len(lines)-1]
 	} else {

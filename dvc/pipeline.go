@@ -23,6 +23,8 @@ type pipelineStage struct {
 	Matrix  any            `yaml:"matrix"`
 	Wdir    string         `yaml:"wdir"`
 	Frozen  bool           `yaml:"frozen"`
+	Always  bool           `yaml:"always_changed"`
+	Params  []any          `yaml:"params"`
 	Deps    []any          `yaml:"deps"`
 	Outs    []any          `yaml:"outs"`
 	Metrics []any          `yaml:"metrics"`
@@ -43,7 +45,7 @@ func parsePipeline(rel string, text, lock []byte) ([]*dvcFile, error) {
 	}
 	// The decoder expands anchors, which people write, within limits of its own.
 	if err := yaml.Unmarshal(text, &y); err != nil {
-		return nil, top.bad(nil, "%v", err)
+		return nil, top.unreadable(text, err)
 	}
 	locked, err := parseLock(strings.TrimSuffix(rel, ".yaml")+".lock", lock)
 	if err != nil {
@@ -169,6 +171,7 @@ func parseLock(rel string, text []byte) (map[string]lockedStage, error) {
 // load makes the outputs of one stage.
 func (s *pipelineStage) load(rel, name string, lock lockedStage) (*dvcFile, error) {
 	f := &dvcFile{rel: rel, stage: name, frozen: s.Frozen, deps: true}
+	f.always = s.Always || len(s.Deps)+len(s.Params)+len(s.Outs)+len(s.Metrics)+len(s.Plots) == 0
 	wdir := s.Wdir
 	if strings.Contains(wdir, "${") {
 		return nil, fail(mlops.ErrUnsupported, "%s: stage %s: wdir is a template", rel, name)

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -24,10 +25,12 @@ var ErrNotCached = errors.New("not in the cache")
 // Repo is a DVC repository. It is safe for concurrent use; calls that write
 // exclude each other, and other programs, through DVC's own lock.
 type Repo struct {
-	root    string   // absolute, symlinks resolved: holds .dvc
-	base    string   // absolute: what relative paths are relative to
-	gitRoot string   // "" without git
-	foreign *foreign // nil for a repository of the user's own
+	root    string // absolute, symlinks resolved: holds .dvc
+	base    string // absolute: what relative paths are relative to
+	gitRoot string // "" without git, and with core.no_scm
+
+	workTree bool     // it lies in a git repository, used or not
+	foreign  *foreign // nil for a repository of the user's own
 
 	jobs        int
 	lockTimeout time.Duration
@@ -39,7 +42,7 @@ type Repo struct {
 type Option func(*Repo)
 
 // Jobs sets how many files are hashed, copied and moved at once. The default
-// is the number of CPUs, and at least 4 for transfers.
+// is core.checksum_jobs or the number of CPUs, and at least 4 for transfers.
 func Jobs(n int) Option { return func(r *Repo) { r.jobs = n } }
 
 // LockTimeout sets how long a call waits while another program, dvc included,
@@ -133,16 +136,26 @@ func Init(dir string, opts ...Option) (*Repo, error) {
 func (r *Repo) Root() string { return r.root }
 
 func newRepo(root, base string, opts []Option) *Repo {
-	r := &Repo{root: root, base: base, jobs: runtime.GOMAXPROCS(0), lockTimeout: 3 * time.Second}
+	r := &Repo{root: root, base: base, lockTimeout: 3 * time.Second}
 	for _, o := range opts {
 		o(r)
 	}
+	cfg, err := r.config() // one that cannot be read is an error of the calls
+	if err != nil {
+		cfg = &config{}
+	}
+	if v, ok := cfg.get("core", "checksum_jobs"); ok && r.jobs < 1 {
+		r.jobs, _ = strconv.Atoi(v.text())
+	}
 	if r.jobs < 1 {
-		r.jobs = 1
+		r.jobs = runtime.GOMAXPROCS(0)
 	}
 	for dir := root; ; dir = filepath.Dir(dir) {
 		if _, err := os.Stat(filepath.Join(dir, ".git")); err == nil {
-			r.gitRoot = dir
+			r.workTree = true
+			if !cfg.boolean("core", "no_scm") {
+				r.gitRoot = dir
+			}
 			break
 		}
 		if dir == filepath.Dir(dir) {

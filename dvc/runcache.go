@@ -129,7 +129,7 @@ func (r *Repo) fetchRuns(ctx context.Context, c *cache, m *mover, name string) e
 			return 0, err
 		}
 		p := filepath.Join(c.dir, filepath.FromSlash(n.out))
-		if err := os.MkdirAll(filepath.Dir(p), 0o777); err != nil {
+		if err := c.mkdirAll(filepath.Dir(p)); err != nil {
 			return 0, err
 		}
 		tmp := filepath.Join(filepath.Dir(p), c.tmpName())

@@ -95,6 +95,7 @@ func (r *Repo) beginScope(ctx context.Context, targets []string, s Scope, writin
 	if err != nil {
 		return nil, nil, nil, err
 	}
+	r.state().ix = ix
 	names, err := r.expand(ix, targets, s)
 	if err != nil {
 		return nil, nil, nil, err

@@ -215,6 +215,7 @@ func (l level) edit(change func(l level, data []byte, ini []iniSection) ([]byte,
 	if err != nil {
 		return err
 	}
+	data = unixLines(data)
 	changed, err := change(l, data, ini)
 	if err != nil || string(changed) == string(data) {
 		return err

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"net/url"
 	"os"
+	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -38,7 +39,9 @@ type Source struct {
 	ix  *index
 	dir string
 
-	blobs []gitFile // filled by [Source.files]
+	local string             // the original, where that is a directory
+	blobs []gitFile          // filled by [Source.files]
+	subs  map[string]*Source // by folder: repositories of DVC in that of git
 }
 
 // foreign is what a repository that was cloned to be read differs in.
@@ -75,8 +78,8 @@ func openSource(ctx context.Context, url string, o SourceOptions, plain bool) (*
 	if err != nil {
 		return nil, err
 	}
-	s := &Source{dir: tmp}
-	if err := s.open(ctx, url, local, o, plain); err != nil {
+	s := &Source{dir: tmp, local: local, subs: map[string]*Source{}}
+	if err := s.open(ctx, url, o, plain); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
@@ -128,7 +131,7 @@ func gitRemote(ctx context.Context, url string, args ...string) ([]byte, error) 
 	return out, nil
 }
 
-func (s *Source) open(ctx context.Context, url, local string, o SourceOptions, plain bool) error {
+func (s *Source) open(ctx context.Context, url string, o SourceOptions, plain bool) error {
 	root, err := filepath.EvalSymlinks(s.dir)
 	if err != nil {
 		return err
@@ -155,23 +158,72 @@ func (s *Source) open(ctx context.Context, url, local string, o SourceOptions, p
 	if err != nil {
 		return err
 	}
-	config, err := s.r.git(ctx, "cat-file", "blob", s.Rev+":.dvc/config")
-	if err != nil && !plain {
-		return fail(mlops.ErrNotFound, "%s has no .dvc/config at %s: DVC is not used there", publicURL(url), s.Rev)
+	if err := s.enter(ctx); err != nil || plain {
+		return err
 	}
+	files, err := s.files(ctx)
+	if err == nil && !slices.ContainsFunc(files, func(f gitFile) bool { return isConfig(f.path) }) {
+		err = fail(mlops.ErrNotFound, "%s has no .dvc/config at %s: DVC is not used there", publicURL(url), s.Rev)
+	}
+	return err
+}
+
+func isConfig(p string) bool { return p == ".dvc/config" || strings.HasSuffix(p, "/.dvc/config") }
+
+// nearest returns the DVC repository of the source that encloses a path most
+// closely, as dvc does, and the path in it.
+func (s *Source) nearest(ctx context.Context, at string) (*Source, string, error) {
+	files, err := s.files(ctx)
+	if err != nil {
+		return nil, "", err
+	}
+	dir := ""
+	for _, f := range files {
+		if d := path.Dir(path.Dir(f.path)); isConfig(f.path) && d != "." && within(at, d) && len(d) > len(dir) {
+			dir = d
+		}
+	}
+	if dir == "" {
+		return s, at, nil
+	}
+	in := orDefault(strings.TrimPrefix(strings.TrimPrefix(at, dir), "/"), ".")
+	if s.subs[dir] == nil {
+		sub := &Source{Rev: s.Rev, dir: s.dir}
+		root := filepath.Join(s.r.root, filepath.FromSlash(dir))
+		if err := os.MkdirAll(root, 0o777); err != nil {
+			return nil, "", err
+		}
+		if s.local != "" {
+			sub.local = filepath.Join(s.local, filepath.FromSlash(dir))
+		}
+		sub.r = newRepo(root, root, nil)
+		sub.r.foreign = &foreign{trust: s.r.foreign.trust, depth: s.r.foreign.depth}
+		if err := sub.enter(ctx); err != nil {
+			return nil, "", err
+		}
+		s.subs[dir] = sub
+	}
+	return s.subs[dir], in, nil
+}
+
+// enter reads what DVC tracks in the source's directory at the revision.
+func (s *Source) enter(ctx context.Context) error {
+	root := s.r.root
+	config, _ := s.r.git(ctx, "cat-file", "blob", s.Rev+":./.dvc/config") // none where DVC is not used
 	if err := os.Mkdir(filepath.Join(root, ".dvc"), 0o777); err != nil {
 		return err
 	}
 	if err := os.WriteFile(filepath.Join(root, ".dvc", "config"), config, 0o666); err != nil {
 		return err
 	}
+	var err error
 	if s.ix, err = s.r.history().index(ctx, s.Rev); err != nil {
 		return err
 	}
 	c := &cache{dir: filepath.Join(root, ".dvc", "cache")}
-	if local != "" { // its cache is at hand
-		s.r.foreign.config = filepath.Join(local, ".dvc")
-		if near, err := Open(local); err == nil {
+	if s.local != "" { // its cache is at hand
+		s.r.foreign.config = filepath.Join(s.local, ".dvc")
+		if near, err := Open(s.local); err == nil {
 			if c, err = near.cache(); err != nil {
 				return err
 			}

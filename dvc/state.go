@@ -114,7 +114,11 @@ type known struct {
 // A nil state knows nothing and keeps nothing.
 type state struct {
 	lock *os.File // of the repository, held
-	r    *Repo
+	ix   *index   // that the call has read, if it has
+
+	written []string // files of git's that the call has written, for core.autostage
+
+	r *Repo
 
 	mu      sync.Mutex
 	old     map[string]*known // by slash path from the root, as on disk; nil until needed

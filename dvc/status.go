@@ -22,12 +22,13 @@ const (
 
 	UpdateAvailable = "update available" // the repository that it was imported from has gone on
 	ChangedChecksum = "changed checksum" // the file of an import was edited, or never completed
+	AlwaysChanged   = "always changed"   // the file or stage says so, or the stage has neither dependencies nor outputs
 )
 
 // Change is tracked data that is not as its .dvc file or dvc.lock says.
 type Change struct {
 	DVCFile string // or stage: x.dvc, train, sub/dvc.yaml:train; "" with Cloud
-	Path    string // "" with ChangedChecksum; with UpdateAvailable what is imported, and from where
+	Path    string // "" with ChangedChecksum and AlwaysChanged; with UpdateAvailable what is imported, and from where
 	State   string // one of the constants
 }
 
@@ -56,7 +57,7 @@ func (s Status) MarshalJSON() ([]byte, error) {
 	for _, c := range s.Changes {
 		group := "changed outs"
 		switch c.State {
-		case ChangedChecksum:
+		case ChangedChecksum, AlwaysChanged:
 			out[c.DVCFile] = append(out[c.DVCFile], c.State)
 			continue
 		case UpdateAvailable:
@@ -107,6 +108,10 @@ func (r *Repo) Status(ctx context.Context, o StatusOptions) (Status, error) {
 		return r.cloudStatus(ctx, c, append(outs, more...), o)
 	}
 	var s Status
+	var always []*dvcFile
+	if len(o.Targets) == 0 {
+		always = r.state().ix.files // one without outputs may be among them
+	}
 	latest := map[gitSource]string{}
 	// dvc tells the state of the whole output to whom names parts of it.
 	for _, out := range slices.CompactFunc(outs, func(a, b *out) bool { return a.path == b.path && a.file == b.file }) {
@@ -128,7 +133,17 @@ func (r *Repo) Status(ctx context.Context, o StatusOptions) (Status, error) {
 			s.Changes = append(s.Changes, Change{f.at(r), r.show(out.path), state})
 		}
 		if f.imports != nil && f.sum != f.stageSum() {
+			if f.always {
+				s.Changes = append(s.Changes, Change{DVCFile: f.at(r), State: AlwaysChanged})
+			}
 			s.Changes = append(s.Changes, Change{DVCFile: f.at(r), State: ChangedChecksum})
+		} else if len(o.Targets) > 0 && !slices.Contains(always, f) {
+			always = append(always, f)
+		}
+	}
+	for _, f := range always {
+		if f.always && (f.imports == nil || f.sum == f.stageSum()) {
+			s.Changes = append(s.Changes, Change{DVCFile: f.at(r), State: AlwaysChanged})
 		}
 	}
 	return s, nil

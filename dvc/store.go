@@ -135,7 +135,7 @@ func (c *cache) unchanged(ctx context.Context, f *rawfile.File, size int64, hint
 // storeBig writes while it hashes, and gives the object its name at the end.
 func (c *cache) storeBig(ctx context.Context, f *rawfile.File) (oid, int64, error) {
 	dir := filepath.Join(c.dir, "files", "md5")
-	if err := os.MkdirAll(dir, 0o777); err != nil {
+	if err := c.mkdirAll(dir); err != nil {
 		return "", 0, err
 	}
 	tmp, cloned, err := c.clone(f.Name(), dir)
@@ -154,7 +154,7 @@ func (c *cache) storeBig(ctx context.Context, f *rawfile.File) (oid, int64, erro
 // take stores what r delivers under the name that it turns out to have.
 func (c *cache) take(ctx context.Context, r io.Reader) (oid, int64, error) {
 	dir := filepath.Join(c.dir, "files", "md5")
-	if err := os.MkdirAll(dir, 0o777); err != nil {
+	if err := c.mkdirAll(dir); err != nil {
 		return "", 0, err
 	}
 	tmp, err := c.temp(dir)

@@ -56,11 +56,9 @@ func (t *temps) marked(c *cache) {
 		return
 	}
 	for range 3 { // another program may take an empty folder away, or a mark before it is locked
-		if os.MkdirAll(c.marks(), 0o777) != nil {
+		c.made.Delete(c.marks())
+		if c.mkdirAll(c.marks()) != nil {
 			return
-		}
-		if c.shared {
-			_ = os.Chmod(c.marks(), 0o775|fs.ModeSetgid)
 		}
 		name := tmpName()[1:9]
 		f, err := os.OpenFile(filepath.Join(c.marks(), name), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o666)

@@ -51,7 +51,7 @@ func (c *cache) trash(ctx context.Context, all []object, used map[oid]bool) (str
 			}
 			if dir == "" {
 				dir = filepath.Join(c.trashDir(), time.Now().UTC().Format(trashTime)+"-"+tmpName()[1:9])
-				if err := os.MkdirAll(dir, 0o777); err != nil {
+				if err := c.mkdirAll(dir); err != nil {
 					return "", err
 				}
 			}

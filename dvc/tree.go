@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path"
 	"path/filepath"
 	"slices"
@@ -63,7 +62,7 @@ func (t tree) write(b *bytes.Buffer, flush func() error) error {
 // putTree stores a listing, without holding all of its text.
 func (c *cache) putTree(ctx context.Context, t tree) (oid, error) {
 	dir := filepath.Join(c.dir, "files", "md5")
-	if err := os.MkdirAll(dir, 0o777); err != nil {
+	if err := c.mkdirAll(dir); err != nil {
 		return "", err
 	}
 	f, err := c.temp(dir)

@@ -88,7 +88,7 @@ outs:
   nfiles: 5
   hash: md5
   path: d   # the path
-  unknown: [1, 2]
+  labels: [1, 2]
   size: 5 # bytes
   isexec: true
 
@@ -105,7 +105,7 @@ outs:
 	require.NoError(t, err)
 	got, err = f.outs[0].patch(content{oid: id, size: 77, nfiles: 12})
 	require.NoError(t, err)
-	require.Contains(t, string(got), "  unknown: [1, 2]\n\n# the end\n  size: 77\n", "as dvc does")
+	require.Contains(t, string(got), "  labels: [1, 2]\n\n# the end\n  size: 77\n", "as dvc does")
 
 	f, err = parseDVCFile("x.dvc", []byte("outs: [{md5: d41d8cd98f00b204e9800998ecf8427e, hash: md5, path: x}]\n"))
 	require.NoError(t, err)
