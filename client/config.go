@@ -208,6 +208,7 @@ func (c *Config) loopback(stack stackfile.Stack) {
 func (c Config) mlflowOptions(s settings) mlflow.Options {
 	o := c.tool
 	o.URL, o.Auth, o.HTTP, o.Logger = c.MLflowURI, c.MLflowAuth, s.http, s.logger
+	o.Target.RunID = cmp.Or(o.Target.RunID, os.Getenv("MLOPS_TRACKED_RUN")) // mlopsctl run exec, with MLflow away
 	if c.sources["mlflow.uri"] == fromCode {
 		o.RegistryURL = ""
 	}

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"io"
 	"iter"
 	"log/slog"
 	"os"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/mlops-integration/mlops"
 	"github.com/mlops-integration/mlops/airflow"
+	"github.com/mlops-integration/mlops/applesilicon"
 	"github.com/mlops-integration/mlops/evidently"
 	"github.com/mlops-integration/mlops/mlflow"
 	"github.com/mlops-integration/mlops/rayserve"
@@ -47,8 +49,11 @@ type Project struct {
 	pool       once[struct{}]
 	drift      once[evidently.Project]
 
-	mu     sync.Mutex
-	runner *evidently.Runner
+	mu      sync.Mutex
+	runner  *evidently.Runner
+	machine *applesilicon.Machine // of LogAppleSilicon
+
+	recording func() io.Reader // in tests, instead of this machine
 }
 
 // FromProject opens the project called name; an empty name is looked up in
@@ -125,6 +130,10 @@ func (p *Project) Close() error {
 	err := p.MLflow.Close()
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.machine != nil {
+		err = errors.Join(err, p.machine.Close())
+		p.machine = nil
+	}
 	if p.runner == nil {
 		return err
 	}

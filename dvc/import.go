@@ -243,6 +243,11 @@ func (r *Repo) destination(root *os.Root, ix *index, name string, o ImportOption
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return "", nil, err
 	}
+	if old == nil {
+		if err := r.notIgnored(rel + ".dvc"); err != nil {
+			return "", nil, err
+		}
+	}
 	if there && !o.Force {
 		return refuse(mlops.ErrAlreadyExists, "exists already; use force to replace it (-f)")
 	}

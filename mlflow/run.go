@@ -462,6 +462,12 @@ func (r *Run) leave(ctx context.Context) (last map[string]float64) {
 	return last
 }
 
+// Lend returns an open file for a command that is what the run tracks: as long
+// as the command has it, no other program takes the run for one whose program
+// was killed, even if this one was. The caller closes it after the start of the
+// command; nil means that nothing of the run is on disk.
+func (r *Run) Lend() (*os.File, error) { return r.s.j.Lend() }
+
 // Discard is Close for a run that is to leave no trace: what the server does
 // not have yet is deleted. A run that the server has stays there, not ended.
 func (r *Run) Discard() error {

@@ -62,8 +62,21 @@ func (j *Journal) release() {
 		j.root.Close()
 	}
 	if j.lock != nil {
-		j.lock.Close()
+		letGo(j.lock)
 	}
+}
+
+// Lend returns an open file that holds the journal's lock beside the journal
+// itself: as long as a process has it, also one that outlives this one, nobody
+// else can open the journal. [Journal.Close] ends that. The caller closes the
+// file; nil means that nothing is on disk.
+func (j *Journal) Lend() (*os.File, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.lock == nil || j.closed {
+		return nil, nil
+	}
+	return lend(j.lock)
 }
 
 func (j *Journal) load() error {
