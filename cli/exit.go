@@ -194,7 +194,7 @@ func codeOf(err error) int {
 
 // signIn names, for each service, what holds its credentials.
 var signIn = map[string]string{
-	"mlflow": "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
+	"mlflow": "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, beside MLFLOW_TRACKING_URI",
 }
 
 // hintFor is the next step after err, or empty.

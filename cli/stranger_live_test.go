@@ -20,7 +20,7 @@ import (
 // newStackSuite has secrets for an environment, made for this run alone.
 func newStackSuite(t *testing.T, home string) *stackSuite {
 	s := &stackSuite{suite: t, home: home, left: map[int]string{}, strangers: map[string]*stranger.Server{}, environment: map[string]string{}}
-	for _, v := range []string{"MLFLOW_TRACKING_PASSWORD", "MLOPS_AIRFLOW_PASSWORD", "RAY_AUTH_TOKEN", "EVIDENTLY_SECRET", "AWS_SECRET_ACCESS_KEY", "MLOPS_DVC_SSH_PASSWORD"} {
+	for _, v := range []string{"MLFLOW_TRACKING_PASSWORD", "MLOPS_AIRFLOW_PASSWORD", "RAY_AUTH_TOKEN", "EVIDENTLY_SECRET", "AWS_SECRET_ACCESS_KEY", "MLOPS_DVC_SSH_PASSWORD", "password of config.local"} {
 		s.environment[v] = rand.Text()
 	}
 	return s
@@ -128,11 +128,17 @@ func (s *stackSuite) hostile(t *testing.T) {
 	s.ctl(t, 0, "dvc", "init", "-C", dir)
 	write("data.csv", "x\n1\n")
 	s.ctl(t, 0, "dvc", "add", "-C", dir, "data.csv")
+	s.ctl(t, 0, "dvc", "remote", "add", "-C", dir, "evil", "http://127.0.0.1:1/data")
+	for option, value := range map[string]string{"auth": "basic", "user": "u", "password": s.environment["password of config.local"]} {
+		s.ctl(t, 0, "dvc", "remote", "modify", "-C", dir, "--local", "evil", option, value)
+	}
 	write(".dvc/config", "[core]\n    remote = evil\n['remote \"evil\"']\n    url = "+at["dvc"]+"\n['remote \"ssh\"']\n    url = "+strings.Replace(at["dvc"], "http:", "ssh:", 1)+"/data\n")
 	write("mlops.yaml", "project: evil\nmlflow:\n  uri: "+at["mlflow"]+"\nairflow:\n  url: "+at["airflow"]+"\nray:\n  address: "+at["ray"]+"\n  serve_url: "+at["serve"]+"\nevidently:\n  url: "+at["evidently"]+"\n")
 	var secrets []string
 	for v, secret := range s.environment {
-		secrets = append(secrets, v+"="+secret)
+		if !strings.Contains(v, " ") {
+			secrets = append(secrets, v+"="+secret)
+		}
 	}
 	secrets = append(secrets, "MLFLOW_TRACKING_USERNAME=u", "MLOPS_AIRFLOW_USERNAME=u", "AWS_ACCESS_KEY_ID=u")
 

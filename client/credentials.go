@@ -21,7 +21,7 @@ type credential struct {
 // of the environment or of the tool's own file goes to an address that the user
 // gave, to a host that the user trusts, or to the running stack; if only
 // mlops.yaml names the address, the error says how to trust it. The default
-// addresses get none: whoever listens there is not known.
+// addresses get none: it is not known who listens there.
 func (c *Config) credentials(stack stackfile.Stack, user, project file) error {
 	for _, t := range []struct {
 		key, endpoint, what string

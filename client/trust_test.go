@@ -129,7 +129,7 @@ func TestAnAddressOfTheProjectsFileGetsNoCredential(t *testing.T) {
 	}
 }
 
-func TestWhoeverListensOnADefaultPortGetsNoCredential(t *testing.T) {
+func TestADefaultPortGetsNoCredential(t *testing.T) {
 	home, dir := alone(t)
 	for _, v := range []string{"MLFLOW_TRACKING_TOKEN", "MLOPS_AIRFLOW_TOKEN", "RAY_AUTH_TOKEN", "EVIDENTLY_SECRET"} {
 		t.Setenv(v, "canary")
@@ -306,7 +306,7 @@ func TestProjectFilesOfOthersDecideNothing(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can make files of other users")
 	}
-	const eve = 12345
+	const another = 12345
 	from := func(home, dir string) (*Project, error) {
 		return FromProject(t.Context(), "demo", WithHome(home), In(dir))
 	}
@@ -314,8 +314,8 @@ func TestProjectFilesOfOthersDecideNothing(t *testing.T) {
 	t.Run("in a world-writable folder above", func(t *testing.T) {
 		home, dir := alone(t)
 		above := filepath.Dir(dir)
-		file := project(t, above, "namespace: eve\n")
-		require.NoError(t, os.Chown(file, eve, -1))
+		file := project(t, above, "namespace: theirs\n")
+		require.NoError(t, os.Chown(file, another, -1))
 		require.NoError(t, os.Chmod(above, 0o777|os.ModeSticky))
 		_, err := from(home, dir)
 		require.ErrorIs(t, err, mlops.ErrForbidden)
@@ -330,8 +330,8 @@ func TestProjectFilesOfOthersDecideNothing(t *testing.T) {
 
 	t.Run("by link", func(t *testing.T) {
 		home, dir := alone(t)
-		theirs := project(t, t.TempDir(), "namespace: eve\n")
-		require.NoError(t, os.Chown(theirs, eve, -1))
+		theirs := project(t, t.TempDir(), "namespace: theirs\n")
+		require.NoError(t, os.Chown(theirs, another, -1))
 		require.NoError(t, os.Symlink(theirs, filepath.Join(dir, FileName)))
 		_, err := from(home, dir)
 		require.ErrorIs(t, err, mlops.ErrForbidden)
@@ -346,7 +346,7 @@ func TestProjectFilesOfOthersDecideNothing(t *testing.T) {
 		require.NoError(t, os.Mkdir(filepath.Join(root, ".git"), 0o755))
 		file := project(t, root, "namespace: mine\n")
 		for _, f := range []string{root, dir, file} {
-			require.NoError(t, os.Chown(f, eve, -1))
+			require.NoError(t, os.Chown(f, another, -1))
 		}
 		_, err := from(home, dir)
 		require.ErrorIs(t, err, mlops.ErrForbidden)

@@ -22,11 +22,11 @@ import (
 // [mlops.ErrForbidden].
 type Refused struct {
 	Path   string
-	Reason string // "belongs to the user eve, not to you"
+	Reason string // "belongs to the user 1001, not to you"
 	Cure   string // a command to type, or what to do
 }
 
-// Error returns "/p/x belongs to the user eve, not to you; run: sudo chown me /p/x".
+// Error returns "/p/x belongs to the user 1001, not to you; run: sudo chown me /p/x".
 func (r *Refused) Error() string { return r.Path + " " + r.Reason + "; " + r.Cure }
 
 // Unwrap returns the kind.
