@@ -37,7 +37,11 @@ func doctorCommand(e *env) *cli.Command {
 	return &cli.Command{
 		Name:  "doctor",
 		Usage: "Find what keeps the stack from working, each with its cure",
-		Flags: append(appleDoctorFlags(), e.runtimeFlag()),
+		Description: `   mlopsctl doctor          look, and change nothing
+   mlopsctl doctor --fix    mend what can be mended without a loss: modes and owners
+                            of files, secrets of which there is a copy, files that a
+                            start writes; then look`,
+		Flags: append(appleDoctorFlags(), e.runtimeFlag(), &cli.BoolFlag{Name: "fix", Usage: "mend what is safe to mend, and say what was done"}),
 		Action: func(c *cli.Context) error {
 			if c.Bool("apple") {
 				return e.doctorApple(c)
@@ -45,6 +49,15 @@ func doctorCommand(e *env) *cli.Command {
 			s, err := e.stack(&progress{w: e.stderr, quiet: true})
 			if err != nil {
 				return err
+			}
+			if c.Bool("fix") {
+				did, err := s.Mend(c.Context)
+				if err != nil {
+					return err
+				}
+				for _, f := range did {
+					e.note("%s", f.Message)
+				}
 			}
 			findings, err := s.Doctor(c.Context)
 			if err != nil {

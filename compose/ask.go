@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"slices"
@@ -25,7 +26,7 @@ var (
 // ask puts one request to the supervisor and passes its events on. With begin
 // it starts a supervisor if there is none.
 func (s *Stack) ask(ctx context.Context, req request, begin bool) (answer, error) {
-	c, err := dial(s.home)
+	c, err := s.dialPatiently(ctx)
 	if err != nil && begin {
 		if err := s.begin(ctx); err != nil {
 			return answer{}, err
@@ -76,6 +77,22 @@ func (s *Stack) ask(ctx context.Context, req request, begin bool) (answer, error
 				return answer{}, err
 			}
 			return a, nil
+		}
+	}
+}
+
+// dialPatiently waits for the socket of a supervisor that lives: it opens it
+// again when somebody removed it.
+func (s *Stack) dialPatiently(ctx context.Context) (net.Conn, error) {
+	for deadline := time.Now().Add(5 * time.Second); ; {
+		c, err := dial(s.home)
+		if err == nil || time.Now().After(deadline) || !held(s.home) {
+			return c, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(20 * time.Millisecond):
 		}
 	}
 }

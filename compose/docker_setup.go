@@ -124,6 +124,7 @@ func (d *docker) writeFiles() error {
 		return err
 	}
 	here := d.siteOf(nil, false, nil)
+	here.looks = false
 	if err := os.MkdirAll(d.secrets(), 0o700); err != nil {
 		return err
 	}

@@ -58,8 +58,9 @@ func (s *Stack) Doctor(ctx context.Context) ([]Finding, error) {
 	}
 	var out []Finding
 	for _, check := range []func(context.Context, Status) []Finding{
-		s.checkPython, s.checkUV, s.checkPostgres, s.checkDisk, s.checkMemory,
-		s.checkEnvironments, s.checkS3, s.checkState, s.checkServices, s.checkPorts, s.checkMLflow,
+		s.checkPython, s.checkUV, s.checkPostgres, s.checkHome, s.checkDisk, s.checkMemory,
+		s.checkEnvironments, s.checkS3, s.checkState, s.checkDatabases, s.checkFiles,
+		s.checkServices, s.checkPorts, s.checkMLflow,
 	} {
 		if err := ctx.Err(); err != nil {
 			return out, err

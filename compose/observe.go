@@ -12,6 +12,8 @@ import (
 
 // publish writes the stack file: where the services are that became ready.
 func (sup *supervisor) publish() {
+	sup.saving.Lock()
+	defer sup.saving.Unlock()
 	s := sup.stack
 	sup.mu.Lock()
 	endpoints := map[string]stackfile.Endpoint{}
@@ -39,6 +41,7 @@ func (sup *supervisor) publish() {
 	if err != nil {
 		sup.log.Error("stack file", "error", err)
 	}
+	sup.publishedAs = stampOf(stackfile.Path(s.home))
 }
 
 // pythons finds the interpreter of each environment that is there.
@@ -54,7 +57,7 @@ func pythons(home string) map[string]string {
 // status is what the supervisor knows; with memory it also measures that.
 func (sup *supervisor) status(memory bool) Status {
 	sup.mu.Lock()
-	st := Status{Runtime: "process", Home: sup.stack.home, Light: sup.light, Supervisor: SupervisorStatus{PID: os.Getpid(), Since: sup.since}}
+	st := Status{Runtime: "process", Home: sup.stack.home, Light: sup.light, Supervisor: SupervisorStatus{PID: os.Getpid(), Since: sup.since, Mended: slices.Clone(sup.repairs)}}
 	where := sup.stack.siteOf(sup.ports, sup.light, io.Discard)
 	var trees [][]proc
 	for _, v := range sup.stack.recipes(sup.light) {

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -43,35 +44,50 @@ type wireError struct {
 	Start   *StartError `json:"start,omitempty"`
 }
 
-var kinds = map[string]error{
-	"invalid": mlops.ErrInvalid, "not_found": mlops.ErrNotFound, "conflict": mlops.ErrConflict,
-	"unavailable": mlops.ErrUnavailable, "unsupported": mlops.ErrUnsupported, "interrupted": errInterrupted,
+// interrupted is the name of errInterrupted on the wire, where it is a kind of
+// its own beside those of package mlops.
+const interrupted = "interrupted"
+
+// kindName is the name of an error's kind on the wire, for example "not_found".
+func kindName(err error) string {
+	if errors.Is(err, errInterrupted) {
+		return interrupted
+	}
+	if kind := mlops.KindOf(err); kind != nil {
+		return strings.ReplaceAll(kind.Error(), " ", "_")
+	}
+	return ""
+}
+
+// kindNamed is the kind that kindName named; nil if there is none.
+func kindNamed(name string) error {
+	for _, kind := range append(mlops.Kinds(), errInterrupted) {
+		if kindName(kind) == name {
+			return kind
+		}
+	}
+	return nil
 }
 
 func wire(err error) *wireError {
 	if err == nil {
 		return nil
 	}
-	w := &wireError{Message: err.Error()}
+	w := &wireError{Kind: kindName(err), Message: err.Error()}
 	if e, ok := errors.AsType[*StartError](err); ok {
 		w.Start = e
-	}
-	for name, kind := range kinds {
-		if errors.Is(err, kind) {
-			w.Kind = name
-		}
 	}
 	return w
 }
 
-// said is an error that came through the socket.
-type said struct {
+// remoteError is an error that came through the socket.
+type remoteError struct {
 	text string
 	kind error
 }
 
-func (e *said) Error() string { return e.text }
-func (e *said) Unwrap() error { return e.kind }
+func (e *remoteError) Error() string { return e.text }
+func (e *remoteError) Unwrap() error { return e.kind }
 
 func (a answer) err() error {
 	switch {
@@ -80,9 +96,9 @@ func (a answer) err() error {
 	case a.Error.Start != nil && a.Error.Message == a.Error.Start.Error():
 		return a.Error.Start
 	case a.Error.Start != nil: // with what went wrong while it was taken down
-		return errors.Join(a.Error.Start, &said{a.Error.Message, kinds[a.Error.Kind]})
+		return errors.Join(a.Error.Start, &remoteError{a.Error.Message, kindNamed(a.Error.Kind)})
 	}
-	return &said{a.Error.Message, kinds[a.Error.Kind]}
+	return &remoteError{a.Error.Message, kindNamed(a.Error.Kind)}
 }
 
 // Supervise runs the services of the home until none is wanted. It is the body
@@ -107,13 +123,14 @@ func (s *Stack) Supervise(ctx context.Context) error {
 	}
 	defer l.release()
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
-	listener, err := listen(s.home)
+	door, err := openDoor(s.home)
 	if err != nil {
 		return err
 	}
-	defer unlisten(s.home, listener)
+	defer door.close()
 
 	sup := newSupervisor(s, log)
+	sup.door, sup.locked, sup.lockedAs = door, l, stampOf(lockPath(s.home))
 	defer sup.giveBack()
 	log.Info("supervisor", "pid", os.Getpid(), "home", s.home)
 	if err := sup.adopt(); err != nil {
@@ -123,33 +140,12 @@ func (s *Stack) Supervise(ctx context.Context) error {
 	defer endKeeping()
 	go sup.housekeeping(keeping)
 
-	over := make(chan struct{})
-	requests := make(chan net.Conn)
-	go func() {
-		defer close(requests)
-		for {
-			c, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			select {
-			case requests <- c:
-			case <-over:
-				c.Close()
-				return
-			}
-		}
-	}()
-	defer close(over)
 	finished := make(chan bool)
 	idle := time.NewTicker(s.timing.idle)
 	defer idle.Stop()
 	for {
 		select {
-		case c, ok := <-requests:
-			if !ok {
-				return errors.New("the supervisor's socket was closed")
-			}
+		case c := <-door.requests:
 			sup.mu.Lock()
 			sup.active++
 			sup.mu.Unlock()
@@ -157,9 +153,13 @@ func (s *Stack) Supervise(ctx context.Context) error {
 				end := sup.serve(c)
 				select {
 				case finished <- end:
-				case <-over:
+				case <-door.over:
 				}
 			}()
+		case lost := <-door.broken:
+			sup.healing.Lock()
+			door.heal(sup, lost)
+			sup.healing.Unlock()
 		case end := <-finished:
 			if end || sup.worked() && sup.mayEnd(0) {
 				log.Info("nothing left to do")
@@ -217,6 +217,7 @@ func (sup *supervisor) serve(c net.Conn) (ending bool) {
 	done := answer{Done: true}
 	switch req.Op {
 	case "status":
+		sup.heal()
 		done.Status = sup.status(true)
 	case "start", "stop":
 		err := sup.attended(req, lines, reply)

@@ -55,6 +55,12 @@ type service struct {
 	grace time.Duration
 }
 
+// refusal is the answer of a server that waiting does not change: it takes our
+// secret for a stranger's.
+type refusal string
+
+func (r refusal) Error() string { return string(r) }
+
 // port is a listening address of a service.
 type port struct {
 	name  string // "http", "dashboard"
@@ -78,6 +84,7 @@ type site struct {
 	ports map[string]int // chosen, by "service/name"
 	log   io.Writer      // the service's log, for what prepare has to say
 	light bool           // MLflow alone on SQLite
+	looks bool           // makes no secrets: it is for a question, not for a start
 
 	command string // the mlopsctl that tasks call; may be empty
 
@@ -112,7 +119,16 @@ func (s *site) bin(venv, program string) string {
 }
 
 // secret returns a secret of this stack, made at its first use and kept in a
-// file of mode 0600; the second result is that file.
+// file of mode 0600; the second result is that file. A site that only looks
+// makes none.
 func (s *site) secret(name string) (mlops.Secret, string, error) {
-	return secretIn(filepath.Join(s.home, "secrets"), name)
+	if !s.looks {
+		if err := makeSecret(s.home, name); err != nil {
+			return "", "", err
+		}
+	}
+	return readSecret(s.home, name)
 }
+
+// secretFile is the file of a secret, which need not be there.
+func (s *site) secretFile(name string) string { return secretPath(s.home, name) }

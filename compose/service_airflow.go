@@ -47,11 +47,7 @@ func airflowServices() []service {
 	api.ready = airflowReady
 	api.settled = airflowWarm
 	api.endpoints = func(s *site) map[string]stackfile.Endpoint {
-		_, file, err := s.secret("airflow")
-		if err != nil {
-			return nil
-		}
-		return map[string]stackfile.Endpoint{stackfile.Airflow: {URL: s.url("airflow-api-server", "http"), Username: "admin", SecretFile: file}}
+		return map[string]stackfile.Endpoint{stackfile.Airflow: {URL: s.url("airflow-api-server", "http"), Username: "admin", SecretFile: s.secretFile("airflow")}}
 	}
 	scheduler := part("airflow-scheduler", "scheduler", "--skip-serve-logs")
 	scheduler.ready = beats("airflow-scheduler", "scheduler")

@@ -27,11 +27,7 @@ func mlflowService(light bool) service {
 		command: mlflowCommand,
 		ready:   mlflowReady,
 		endpoints: func(s *site) map[string]stackfile.Endpoint {
-			_, file, err := s.secret("mlflow")
-			if err != nil {
-				return nil
-			}
-			return map[string]stackfile.Endpoint{stackfile.MLflow: {URL: s.url("mlflow", "http"), Username: "admin", SecretFile: file}}
+			return map[string]stackfile.Endpoint{stackfile.MLflow: {URL: s.url("mlflow", "http"), Username: "admin", SecretFile: s.secretFile("mlflow")}}
 		},
 	}
 	if !light {
@@ -54,6 +50,26 @@ func mlflowStore(s *site) (address, pgpass string, err error) {
 }
 
 func mlflowPrepare(ctx context.Context, s *site) error {
+	if err := mlflowFiles(s); err != nil {
+		return err
+	}
+	store, _, err := mlflowStore(s)
+	if err != nil {
+		return err
+	}
+	return mlflowUpgrade(ctx, s, store, mlflowUsers(s, store))
+}
+
+// mlflowUsers is the database of MLflow's users.
+func mlflowUsers(s *site, store string) string {
+	if s.light { // SQLite has one writer per file
+		return "sqlite:///" + s.data("mlflow", "users.db")
+	}
+	return store
+}
+
+// mlflowFiles makes the folders and the files of secrets.
+func mlflowFiles(s *site) error {
 	store, pgpass, err := mlflowStore(s)
 	if err != nil {
 		return err
@@ -67,14 +83,10 @@ func mlflowPrepare(ctx context.Context, s *site) error {
 			return err
 		}
 	}
-	users := store
-	if s.light { // SQLite has one writer per file
-		users = "sqlite:///" + s.data("mlflow", "users.db")
-	}
 	ini := strings.Join([]string{
 		"[mlflow]",
 		"default_permission = READ",
-		"database_uri = " + strings.ReplaceAll(users, "%", "%%"),
+		"database_uri = " + strings.ReplaceAll(mlflowUsers(s, store), "%", "%%"),
 		"admin_username = admin",
 		"admin_password = " + strings.ReplaceAll(string(password), "%", "%%"),
 		"authorization_function = mlflow.server.auth:authenticate_request_basic_auth",
@@ -82,13 +94,10 @@ func mlflowPrepare(ctx context.Context, s *site) error {
 		"auth_cache_ttl_seconds = 60", // a password is hashed once a minute, not at every request
 		"",
 	}, "\n")
-	if err := errors.Join(
+	return errors.Join(
 		writePrivate(s.data("mlflow", "basic_auth.ini"), ini),
 		writePrivate(s.data("mlflow", "pgpass"), pgpass),
-	); err != nil {
-		return err
-	}
-	return mlflowUpgrade(ctx, s, store, users)
+	)
 }
 
 // mlflowUpgrade brings tables that an older MLflow made up to this one's.
@@ -99,7 +108,7 @@ func mlflowUpgrade(ctx context.Context, s *site, store, users string) error {
 	}
 	mark := s.data("mlflow", "tables")
 	before, err := os.ReadFile(mark)
-	if err == nil && string(before) != now {
+	if err == nil && len(before) > 0 && string(before) != now {
 		fmt.Fprintf(s.log, "the tables are of MLflow %s; upgrading them to %s\n", before, now)
 		env, err := mlflowEnv(s)
 		if err != nil {
@@ -133,7 +142,7 @@ func mlflowEnv(s *site) ([]string, error) {
 		"MLFLOW_AUTH_CONFIG_PATH="+s.data("mlflow", "basic_auth.ini"),
 		"MLFLOW_FLASK_SERVER_SECRET_KEY="+string(session),
 		"MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false", // else seven more processes
-		fmt.Sprintf("MLFLOW_SERVER_ALLOWED_HOSTS=localhost,localhost:%d,127.0.0.1,127.0.0.1:%d", at, at),
+		fmt.Sprintf("MLFLOW_SERVER_ALLOWED_HOSTS=localhost,localhost:%[1]d,127.0.0.1,127.0.0.1:%[1]d,[::1],[::1]:%[1]d", at),
 		"MLFLOW_SQLALCHEMYSTORE_POOL_SIZE=5",
 		"MLFLOW_SQLALCHEMYSTORE_MAX_OVERFLOW=10",
 		"MLFLOW_DISABLE_TELEMETRY=true",
@@ -181,7 +190,7 @@ func mlflowReady(ctx context.Context, s *site) error {
 	case err != nil:
 		return err
 	case status == http.StatusUnauthorized:
-		return fmt.Errorf("MLflow does not take the password in %s: the database was made with another", file)
+		return refusal("MLflow does not take the password in " + file + ": its database was made with another; put that file back")
 	case status != http.StatusOK || strings.TrimSpace(string(body)) != want:
 		return fmt.Errorf("%s answered %d %.40q, MLflow %s was due", at, status, body, want)
 	}

@@ -2,13 +2,10 @@ package compose
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/url"
 	"os"
-	"os/user"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -16,6 +13,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/mlops-integration/mlops/internal/stackfile"
 )
@@ -31,8 +29,8 @@ const (
 var postgresDatabases = []string{"mlflow", "airflow"}
 
 // postgresService is a real PostgreSQL. It listens on 127.0.0.1 only, with a
-// password (scram-sha-256), and on no unix socket. As root it runs as nobody,
-// which owns the data.
+// password (scram-sha-256), and on no unix socket. As root it runs as a system
+// user of its own, which owns the data.
 func postgresService() service {
 	return service{
 		name:  "postgres",
@@ -64,13 +62,9 @@ func postgresService() service {
 		ready:   postgresReady,
 		settled: postgresSettled,
 		endpoints: func(s *site) map[string]stackfile.Endpoint {
-			_, file, err := s.secret("postgres")
-			if err != nil {
-				return nil
-			}
 			return map[string]stackfile.Endpoint{stackfile.Postgres: {
 				URL:      "postgresql://127.0.0.1:" + strconv.Itoa(s.port("postgres", "sql")),
-				Username: postgresUser, SecretFile: file,
+				Username: postgresUser, SecretFile: s.secretFile("postgres"),
 			}}
 		},
 		// A "fast" shutdown; at SIGTERM it would wait for its last client.
@@ -108,9 +102,16 @@ func postgresConnect(ctx context.Context, s *site, database string) (*pgx.Conn, 
 	return pgx.ConnectConfig(ctx, cfg)
 }
 
+// wrongPassword is PostgreSQL's code for it.
+// Source: https://www.postgresql.org/docs/16/errcodes-appendix.html
+const wrongPassword = "28P01"
+
 // postgresFolderOf asks a server that takes our password for its data's folder.
 func postgresFolderOf(ctx context.Context, s *site) (dir string, err error) {
 	conn, err := postgresConnect(ctx, s, "postgres")
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && pg.Code == wrongPassword {
+		return "", refusal("PostgreSQL does not take the password in " + s.secretFile("postgres") + ": its databases were made with another; put that file back")
+	}
 	if err != nil {
 		return "", err
 	}
@@ -165,7 +166,11 @@ func postgresSettled(ctx context.Context, s *site) error {
 			return fmt.Errorf("create database %s: %w", name, err)
 		}
 	}
-	return nil
+	root, err := postgresRoot(s.home)
+	if err != nil {
+		return err
+	}
+	return databasesOf(s.home, root).claim()
 }
 
 // postgres is an installation: programs, a folder, and the user it runs as.
@@ -215,16 +220,23 @@ func openPostgres(ctx context.Context, home string) (postgres, error) {
 
 var errNoPostgres = errors.New("no PostgreSQL of version 15 or later found; run: mlopsctl setup")
 
-// postgresPlace makes the folder of PostgreSQL. As root that is a folder which
-// another user can reach, whatever the mode of the home.
+// postgresPlace makes the folder of PostgreSQL, unless the home has no right to
+// what lies there. As root that is a folder which another user can reach,
+// whatever the mode of the home.
 func postgresPlace(home string) (postgres, error) {
+	if _, err := ensureIdentity(home); err != nil {
+		return postgres{}, err
+	}
 	root, err := postgresRoot(home)
 	if err != nil {
 		return postgres{}, err
 	}
+	if _, err := databasesOf(home, root).judge(); err != nil {
+		return postgres{}, err
+	}
 	p := postgres{root: root}
 	if os.Geteuid() == 0 {
-		if p.uid, p.gid, err = unprivileged(); err != nil {
+		if p.uid, p.gid, err = postgresOwner(p.data()); err != nil {
 			return p, err
 		}
 	}
@@ -256,53 +268,6 @@ func untraversable(path string) (string, bool) {
 			return "", false
 		}
 	}
-}
-
-// postgresNote keeps which folder was chosen: the data must not move because
-// a variable is set in one shell and not in another.
-func postgresNote(home string) string { return filepath.Join(home, "data", "postgres.folder") }
-
-func postgresRoot(home string) (string, error) {
-	asked := os.Getenv(postgresFolder)
-	sum := sha256.Sum256([]byte(home))
-	short := hex.EncodeToString(sum[:6])
-	if asked != "" && isTwin(home) { // the folder itself is its original's
-		asked = filepath.Join(asked, short)
-	}
-	if b, err := os.ReadFile(postgresNote(home)); err == nil {
-		root := strings.TrimSpace(string(b))
-		if asked != "" && asked != root {
-			if _, err := os.Stat(filepath.Join(root, "data", "PG_VERSION")); err == nil {
-				return "", fmt.Errorf("the databases are in %s, but %s is %s; unset it, or move the folder and delete %s", root, postgresFolder, asked, postgresNote(home))
-			}
-			return filepath.Abs(asked)
-		}
-		return root, nil
-	}
-	switch {
-	case asked != "":
-		return filepath.Abs(asked)
-	case os.Geteuid() == 0:
-		return filepath.Join("/var/lib/mlops", short), nil
-	}
-	return filepath.Join(home, "data", "postgres"), nil
-}
-
-// unprivileged is the user that PostgreSQL runs as when we are root. It needs a
-// name: initdb looks it up.
-func unprivileged() (uid, gid int, err error) {
-	for _, name := range []string{"nobody", "postgres", "daemon"} {
-		u, err := user.Lookup(name)
-		if err != nil {
-			continue
-		}
-		uid, err1 := strconv.Atoi(u.Uid)
-		gid, err2 := strconv.Atoi(u.Gid)
-		if err1 == nil && err2 == nil && uid != 0 {
-			return int(uint32(uid)), int(uint32(gid)), nil
-		}
-	}
-	return 0, 0, errors.New("PostgreSQL does not run as root, and there is no user nobody, postgres or daemon to run it as")
 }
 
 // initialize makes the data folder, once.
@@ -355,16 +320,18 @@ func (p postgres) initialize(ctx context.Context, s *site) error {
 	return p.own(hba)
 }
 
-// setAside moves databases out of the way whose password is gone because the
-// home that they belonged to was deleted: as root they lie outside of it.
-// Nothing is deleted.
+// setAside moves databases out of the way that a home which was deleted left in
+// a folder that is named again. Nothing is deleted.
 func (p postgres) setAside(s *site) error {
-	_, err := os.Stat(filepath.Join(s.home, "secrets", "postgres"))
-	if p.dataMajor() == 0 || !errors.Is(err, os.ErrNotExist) {
-		return nil
+	aside, err := databasesOf(s.home, p.root).judge()
+	if err != nil || !aside {
+		return err
 	}
 	to := p.data() + ".of-a-deleted-home-" + time.Now().UTC().Format("20060102T150405.000")
 	fmt.Fprintf(s.log, "the databases in %s are of a home that was deleted, and their password with it: moved to %s\n", p.data(), to)
+	if err := os.Remove(identityPath(p.root)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
 	return os.Rename(p.data(), to)
 }
 

@@ -61,8 +61,8 @@ func probeJSON(ctx context.Context, url string, auth mlops.Auth, timeout time.Du
 
 // writePrivate replaces a file whole, with mode 0600, if its content differs.
 func writePrivate(file, content string) error {
-	if b, err := os.ReadFile(file); err == nil && string(b) == content {
-		return os.Chmod(file, 0o600)
+	if b, err := os.ReadFile(file); err == nil && string(b) == content && privateFile(file) == nil {
+		return nil
 	}
 	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 		return err

@@ -47,11 +47,7 @@ func s3Service() service {
 		},
 		ready: s3Ready,
 		endpoints: func(s *site) map[string]stackfile.Endpoint {
-			_, file, err := s.secret("s3")
-			if err != nil {
-				return nil
-			}
-			return map[string]stackfile.Endpoint{stackfile.S3: {URL: s.url("s3", "http"), Username: s3User, SecretFile: file}}
+			return map[string]stackfile.Endpoint{stackfile.S3: {URL: s.url("s3", "http"), Username: s3User, SecretFile: s.secretFile("s3")}}
 		},
 	}
 }

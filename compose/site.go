@@ -68,9 +68,10 @@ func openLog(path string) (*os.File, error) {
 	return os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 }
 
-// siteOf makes the site that a recipe sees: the ports as they are now.
+// siteOf makes the site that a recipe sees: the ports as they are now. It is for
+// questions: it makes no secrets.
 func (s *Stack) siteOf(ports map[string]int, light bool, log io.Writer) *site {
-	return &site{home: s.home, ports: ports, light: light, log: log, command: s.command}
+	return &site{home: s.home, ports: ports, light: light, log: log, command: s.command, looks: true}
 }
 
 // runner returns site.run for a service: the command runs in a session of its

@@ -125,6 +125,10 @@ type Status struct {
 type SupervisorStatus struct {
 	PID   int       `json:"pid,omitempty"` // 0: none runs
 	Since time.Time `json:"since,omitzero"`
+
+	// Mended are files of its own that others changed or removed, and that it
+	// wrote again, with the time.
+	Mended []string `json:"mended,omitempty"`
 }
 
 // ServiceStatus is one service at one moment.

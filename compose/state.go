@@ -22,7 +22,8 @@ const stateVersion = 1
 // kept when the stack stops.
 type state struct {
 	Version  int                `json:"version"`
-	Boot     string             `json:"boot"` // process numbers of another boot mean nothing
+	Home     string             `json:"home,omitempty"` // whose state this is
+	Boot     string             `json:"boot"`           // process numbers of another boot mean nothing
 	Light    bool               `json:"light"`
 	Ports    map[string]int     `json:"ports"` // by "service/name"
 	Services map[string]*record `json:"services"`
@@ -42,16 +43,21 @@ type record struct {
 func statePath(home string) string { return filepath.Join(home, "run", "state.json") }
 
 // readState returns what the last supervisor wrote. Processes of another boot
-// are forgotten. A file that cannot be read counts as none: it would be wrong
-// to signal anybody on its word.
+// are forgotten, and those of another home, of which this one is a copy. A file
+// that cannot be read or that is not ours counts as none: it would be wrong to
+// signal anybody on its word.
 func readState(home string) (state, error) {
-	empty := state{Version: stateVersion, Boot: bootID(), Ports: map[string]int{}, Services: map[string]*record{}}
+	empty := state{Version: stateVersion, Home: home, Boot: bootID(), Ports: map[string]int{}, Services: map[string]*record{}}
 	b, err := os.ReadFile(statePath(home))
 	if errors.Is(err, fs.ErrNotExist) {
 		return empty, nil
 	}
 	if err != nil {
 		return empty, err
+	}
+	info, err := os.Stat(statePath(home))
+	if err != nil || !ownedByUs(info) {
+		return empty, nil
 	}
 	s, err := decodeState(b)
 	if err != nil {
@@ -60,7 +66,7 @@ func readState(home string) (state, error) {
 	if s.Ports == nil {
 		s.Ports = map[string]int{}
 	}
-	if s.Boot != empty.Boot || s.Services == nil {
+	if s.Boot != empty.Boot || s.Services == nil || s.copied(home) {
 		s.Services = map[string]*record{}
 	}
 	for name, r := range s.Services {
@@ -68,8 +74,17 @@ func readState(home string) (state, error) {
 			delete(s.Services, name)
 		}
 	}
-	s.Boot = empty.Boot
+	s.Home, s.Boot = home, empty.Boot
 	return s, nil
+}
+
+// copied reports whether the state is of another home that is still there.
+func (s state) copied(home string) bool {
+	if s.Home == "" || sameFolder(s.Home, home) {
+		return false
+	}
+	_, err := os.Stat(statePath(s.Home))
+	return err == nil
 }
 
 // decodeState reads the form that we write, and no other.
@@ -150,6 +165,16 @@ func lockedFile(path string) (*os.File, error) {
 func (l *lock) release() {
 	_ = os.Remove(l.f.Name())
 	_ = l.f.Close()
+}
+
+// held reports whether a process has the lock of a home.
+func held(home string) bool {
+	f, err := os.Open(lockPath(home))
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	return errors.Is(unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB), unix.EWOULDBLOCK)
 }
 
 // makeHome makes the folders that the core needs.

@@ -37,7 +37,16 @@ type supervisor struct {
 	ending     bool                    // the supervisor is on its way out
 	marks      map[proc]string         // what processes were seen to carry
 
-	saving   sync.Mutex
+	repairs []string // what was put back that others changed
+
+	saving               sync.Mutex
+	savedAs, publishedAs stamp // the state file and the stack file as we left them
+
+	healing  sync.Mutex // guards the three below
+	door     *door
+	locked   *lock
+	lockedAs stamp
+
 	choosing sync.Mutex // one choice of ports at a time; guards reserved
 	reserved reserved   // the numbers that supervisors of other homes leave to us
 }
@@ -287,6 +296,7 @@ func (sup *supervisor) site(u *unit, log *os.File) *site {
 	defer sup.mu.Unlock()
 	st := sup.stack.siteOf(maps.Clone(sup.ports), sup.light, io.Discard)
 	if log != nil {
+		st.looks = false
 		st.log = log
 		st.run = sup.stack.runner(u.name, log)
 	}
@@ -334,7 +344,7 @@ func (sup *supervisor) save() {
 	sup.saving.Lock()
 	defer sup.saving.Unlock()
 	sup.mu.Lock()
-	st := state{Version: stateVersion, Boot: bootID(), Light: sup.light, Ports: maps.Clone(sup.ports), Services: map[string]*record{}, Optional: slices.Clone(sup.optional)}
+	st := state{Version: stateVersion, Home: sup.stack.home, Boot: bootID(), Light: sup.light, Ports: maps.Clone(sup.ports), Services: map[string]*record{}, Optional: slices.Clone(sup.optional)}
 	for n, u := range sup.units {
 		r := u.rec
 		r.Seen = slices.Clone(r.Seen)
@@ -344,6 +354,7 @@ func (sup *supervisor) save() {
 	if err := st.write(sup.stack.home); err != nil {
 		sup.log.Error("state file", "error", err)
 	}
+	sup.savedAs = stampOf(statePath(sup.stack.home))
 }
 
 // housekeeping looks at processes and logs until ctx ends.
@@ -358,6 +369,7 @@ func (sup *supervisor) housekeeping(ctx context.Context) {
 		case <-tick.C:
 		}
 		sup.look()
+		sup.heal()
 		logs, _ := filepath.Glob(filepath.Join(sup.stack.home, "logs", "*.log"))
 		for _, l := range logs {
 			if err := rotate(l, logSize); err != nil {

@@ -202,6 +202,7 @@ func (u *unit) awaitReady(ctx context.Context) error {
 	}
 	defer f.Close()
 	st := u.sup.site(u, f)
+	st.looks = true
 	u.set(Starting, u.note())
 	var progress struct {
 		at   time.Time
@@ -220,6 +221,9 @@ func (u *unit) awaitReady(ctx context.Context) error {
 		last = u.ask(ctx, st)
 		if d, ok := errors.AsType[displaced](last); ok {
 			return d
+		}
+		if _, ok := errors.AsType[refusal](last); ok {
+			return last
 		}
 		if last == nil {
 			break

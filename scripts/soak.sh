@@ -11,6 +11,7 @@
 #   CLIENT_KILLS=200 SERVER_KILLS=50 LOST_RUNS=100
 #              kill -9 of a logging program, of the server under one, and runs
 #              whose answers get lost; in rounds of ten, the seed is the round's
+#   Each file of a home removed, emptied, opened and given away, in turn.
 #   DVC_KILLS=200 DVC_TOGETHER=100
 #              kill -9 of add, checkout, push and pull; rounds of dvc and ours in
 #              one repository at once. Both need dvc in the home.
@@ -93,6 +94,8 @@ trees() {
 	echo $((round + 1)) >"$at/trees.round"
 	MLOPS_LIVE=1 MLOPS_TREES=10 MLOPS_SEED="$round" go test -count=1 -timeout 60m -run '^TestLiveTreesComeOutAsDVCs$' ./dvc
 }
+home_files() { MLOPS_LIVE=1 MLOPS_HOME_FILES=all go test -count=1 -timeout 300m -run '^TestEachFileOfAHomeMayBeLost$' -v ./cli; }
+part home-files 1 home_files
 part trees $((${TREES:-500} / 10)) trees
 
 part dvc-kills $((${DVC_KILLS:-200} / 10)) dvc_kills
