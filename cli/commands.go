@@ -36,6 +36,7 @@ func commands(e *env) []*cli.Command {
 		deployCommand(e),
 		undeployCommand(e),
 		listDeploymentsCommand(e),
+		predictCommand(e),
 		driftCommand(e),
 		demoCommand(e),
 		versionCommand(e),

@@ -1,10 +1,12 @@
 package cli
 
 import (
+	"errors"
 	"time"
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/mlops-integration/mlops"
 	"github.com/mlops-integration/mlops/client"
 	"github.com/mlops-integration/mlops/rayserve"
 )
@@ -19,7 +21,7 @@ type deploymentJSON struct {
 }
 
 func deploymentOf(a rayserve.Application) deploymentJSON {
-	return deploymentJSON{a.Name, string(a.Status), a.ModelURI, a.URL, a.Message, a.Metadata}
+	return deploymentJSON{a.Name, string(a.Status), a.ModelURI, a.URL, a.Cause(), a.Metadata}
 }
 
 func deployCommand(e *env) *cli.Command {
@@ -29,12 +31,20 @@ func deployCommand(e *env) *cli.Command {
 		ArgsUsage: "<model> [version]",
 		Description: `   mlopsctl deploy sentiment 3 -p lora-finetuning
    mlopsctl deploy sentiment@champion -p lora-finetuning --replicas 2
+   mlopsctl predict sentiment rows.csv -p lora-finetuning
 
-   Prints the URL that answers. If an upgrade fails, the version before it goes
-   on answering, and the exit code is not 0.`,
+   Prints the URL of the deployment, as list-deployments does; it takes rows as
+   "mlflow models serve" does:
+
+   curl "$url/invocations" -H 'Content-Type: application/json' \
+       -d '{"dataframe_split": {"columns": ["length"], "data": [[5.1]]}}'
+
+   A deployment is called like its model; --name calls it otherwise, or puts
+   another model in the place of one. If an upgrade fails, the version before
+   it keeps answering, and the exit code is not 0.`,
 		Flags: []cli.Flag{
 			e.projectFlag(), e.dirFlag(),
-			&cli.StringFlag{Name: "name", Usage: "`name` of the deployment; the model's if empty"},
+			&cli.StringFlag{Name: "name", Usage: "`name` of the deployment, whatever it serves now; the model's if empty"},
 			&cli.IntFlag{Name: "replicas", Value: 1, Usage: "`number` of processes"},
 			&cli.DurationFlag{Name: "timeout", Value: 10 * time.Minute, Usage: "give up after `duration`"},
 			&cli.BoolFlag{Name: "no-wait", Usage: "do not wait until it answers"},
@@ -52,9 +62,12 @@ func deployCommand(e *env) *cli.Command {
 			bar := e.progress()
 			a, err := p.Deploy(c.Context, model, client.DeployOptions{
 				Name: c.String("name"), Replicas: c.Int("replicas"), NoWait: c.Bool("no-wait"), Timeout: c.Duration("timeout"),
-				OnState: func(a rayserve.Application) { bar.set("%s: %s %s", a.Name, a.Status, a.Message) },
+				OnState: func(a rayserve.Application) { bar.set("%s: %s %s", a.Name, a.Status, a.Cause()) },
 			})
 			bar.done()
+			if errors.Is(err, mlops.ErrConflict) && c.String("name") == "" {
+				return withHint(err, "with --name and that name it takes its place, with --name and another it is served beside it")
+			}
 			if err != nil {
 				return err
 			}
@@ -87,6 +100,9 @@ func listDeploymentsCommand(e *env) *cli.Command {
 				open = e.projectOrAny
 			}
 			p, err := open(c)
+			if errors.Is(err, client.ErrNoProject) {
+				return withHint(err, program+" list-deployments --all lists those of all projects")
+			}
 			if err != nil {
 				return err
 			}
@@ -98,9 +114,11 @@ func listDeploymentsCommand(e *env) *cli.Command {
 			t := newTable("NAME", "STATUS", "MODEL", "URL", "MESSAGE")
 			t.empty = "nothing is deployed"
 			var docs []deploymentJSON
+			var away error // after what is kept for a Ray that does not answer
 			for a, err := range apps {
 				if err != nil {
-					return err
+					away = err
+					break
 				}
 				status := warn(a.Status)
 				switch a.Status {
@@ -109,10 +127,13 @@ func listDeploymentsCommand(e *env) *cli.Command {
 				case rayserve.DeployFailed, rayserve.Unhealthy:
 					status = bad(a.Status)
 				}
-				t.row(a.Name, status, a.ModelURI, a.URL, a.Message)
+				t.row(a.Name, status, a.ModelURI, a.URL, a.Cause())
 				docs = append(docs, deploymentOf(a))
 			}
-			return e.table(t, docs)
+			if away != nil && len(docs) == 0 {
+				return away
+			}
+			return errors.Join(e.table(t, docs), away)
 		},
 	}
 }

@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -56,7 +58,10 @@ func startCommand(e *env) *cli.Command {
    mlopsctl start --light         MLflow alone, on SQLite
    mlopsctl start --dry-run       what would be done
    mlopsctl start --runtime docker --scale airflow-worker=2
-                                  in containers; from then on all commands mean those`,
+                                  in containers; from then on all commands mean those
+
+   Models that were served before are served again. If one does not come back,
+   the exit code is 11, and status names it.`,
 		Flags: append(startFlags(), e.runtimeFlag(), &cli.BoolFlag{Name: "dry-run", Usage: "print the plan and do nothing"}),
 		Action: func(c *cli.Context) error {
 			p := e.progress()
@@ -85,9 +90,24 @@ func startCommand(e *env) *cli.Command {
 			if err != nil {
 				return err
 			}
-			return e.printStatus(st)
+			return errors.Join(e.printStatus(st), comeBack(st))
 		},
 	}
+}
+
+// comeBack is the error of a start whose deployments did not all come back.
+func comeBack(st compose.Status) error {
+	var names []string
+	for _, d := range st.Deployments {
+		if d.State != compose.Ready {
+			names = append(names, d.Name)
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	err := fmt.Errorf("the servers are ready, but what was deployed did not come back: %s", strings.Join(names, ", "))
+	return withCode(exitDegraded, withHint(err, "deploy it again, or take it down: mlopsctl undeploy"))
 }
 
 func stopCommand(e *env) *cli.Command {
@@ -130,7 +150,7 @@ func restartCommand(e *env) *cli.Command {
 			if err != nil {
 				return err
 			}
-			return e.printStatus(st)
+			return errors.Join(e.printStatus(st), comeBack(st))
 		},
 	}
 }
@@ -266,6 +286,15 @@ func (e *env) printStatus(st compose.Status) error {
 			pid, memory = s.PID, sizeText(s.PSSBytes)
 		}
 		t.row(s.Name, state, s.URL, pid, memory, s.Restarts, s.Message)
+	}
+	for _, d := range st.Deployments {
+		switch d.State {
+		case compose.Ready:
+		case compose.Starting:
+			t.row(d.Name, warn(d.State), "", "", "", "", d.Message)
+		default:
+			t.row(d.Name, bad(d.State), "", "", "", "", d.Message)
+		}
 	}
 	return e.table(t, st)
 }

@@ -55,10 +55,10 @@ type Config struct {
 
 	remote map[string]string // options of the stack's DVC remote
 
-	named string         // MLflow's address as it was given, where MLflowURI is the stack's name for it
-	bare  error          // why the artifact stores of the MLflow server get no credentials
-	apart bool           // MLflow and Ray are of one stack, which has its own address for MLflow
-	tool  mlflow.Options // what MLflow's own variables say
+	named     string         // MLflow's address as it was given, where MLflowURI is the stack's name for it
+	bare      error          // why the artifact stores of the MLflow server get no credentials
+	ownMLflow string         // the MLflow that replicas know by themselves: Ray's stack's
+	tool      mlflow.Options // what MLflow's own variables say
 }
 
 // key describes one address of Config.
@@ -144,8 +144,7 @@ func load(s settings) (Config, string, error) {
 	c.loopback(stack)
 	if c.ServeDir == "" && sameOrigin(c.RayAddress, stack.Endpoints[stackfile.Ray].URL) {
 		c.ServeDir = stack.ServeDir
-		// Servers in containers know each other by other addresses than we do.
-		c.apart = stack.Runtime == "docker" && sameOrigin(c.MLflowURI, stack.Endpoints[stackfile.MLflow].URL)
+		c.ownMLflow = stack.Endpoints[stackfile.MLflow].URL
 	}
 	if c.DVCRemote == stack.DVCRemote {
 		c.remote = stack.DVCOptions

@@ -242,15 +242,17 @@ func TestUserInformationIsNotPublished(t *testing.T) {
 	require.Equal(t, "/a/b", publicURL("/a/b"))
 }
 
-func TestReplicasInContainersFindTheirMLflowThemselves(t *testing.T) {
+func TestReplicasOfAStackFindTheirMLflowThemselves(t *testing.T) {
 	home, dir := alone(t)
 	running(t, home)
-	require.False(t, open(t, home, dir).Config.apart)
 	s, err := stackfile.Read(home)
 	require.NoError(t, err)
+	own := s.Endpoints[stackfile.MLflow].URL
+	require.NotEmpty(t, own)
+	require.Equal(t, own, open(t, home, dir).Config.ownMLflow)
 	s.Runtime = "docker"
 	require.NoError(t, stackfile.Write(s))
-	require.True(t, open(t, home, dir).Config.apart)
-	t.Setenv("MLFLOW_TRACKING_URI", "https://mlflow.example.com")
-	require.False(t, open(t, home, dir).Config.apart, "another MLflow has to be named to the replicas")
+	require.Equal(t, own, open(t, home, dir).Config.ownMLflow, "in containers it has another address, and Ray's environment has it, too")
+	t.Setenv("RAY_DASHBOARD_ADDRESS", "https://ray.example.com")
+	require.Empty(t, open(t, home, dir).Config.ownMLflow, "another Ray does not know the stack's MLflow")
 }

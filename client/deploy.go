@@ -1,12 +1,16 @@
 package client
 
 import (
+	"cmp"
 	"context"
+	"errors"
+	"fmt"
 	"iter"
 	"maps"
 	"strings"
 	"time"
 
+	"github.com/mlops-integration/mlops"
 	"github.com/mlops-integration/mlops/mlflow"
 	"github.com/mlops-integration/mlops/rayserve"
 )
@@ -14,7 +18,7 @@ import (
 // DeployOptions are how a model is served. The zero value is one replica,
 // and waiting until it answers.
 type DeployOptions struct {
-	Name     string  // of the deployment; empty: the model's
+	Name     string  // of the deployment, whose model may be replaced by another; empty: the model's
 	Replicas int     // 0: 1
 	NumCPUs  float64 // per replica; 0: a tenth
 	NoWait   bool
@@ -60,38 +64,75 @@ func parseModel(ref string) (name, alias, version string, err error) {
 // Deploy serves a registered model, named as [Project.ModelVersion] reads it,
 // below the project's serving endpoint. The model is resolved to a version
 // first, so that moving an alias later changes nothing that is served until
-// the next Deploy. If an upgrade fails, the version before goes on answering.
+// the next Deploy. If an upgrade fails, the version before keeps answering.
+//
+// The deployment is called like the model; no two models share a name. Only
+// DeployOptions.Name replaces a deployment of another model: without it the
+// error matches [mlops.ErrConflict].
 func (p *Project) Deploy(ctx context.Context, model string, o DeployOptions) (rayserve.Application, error) {
+	if err := p.opened(); err != nil {
+		return rayserve.Application{}, err
+	}
 	mv, err := p.ModelVersion(ctx, model)
 	if err != nil {
 		return rayserve.Application{}, err
 	}
-	name := o.Name
-	if name == "" {
-		name = strings.ToLower(mv.Name)
+	only := mv.Name
+	if o.Name != "" {
+		only = ""
+	}
+	name, err := p.deployed(ctx, cmp.Or(o.Name, mv.Name), only)
+	if err != nil {
+		return rayserve.Application{}, err
 	}
 	_, alias, _, _ := parseModel(model)
 	app := rayserve.App{
-		Name: p.app(name), RoutePrefix: p.route() + "/" + name,
+		Name: name, RoutePrefix: p.route() + "/" + strings.TrimPrefix(name, p.appPrefix()),
 		ModelURI: "models:/" + mv.Name + "/" + mv.Version, TrackingURI: p.Config.MLflowURI,
 		Replicas: o.Replicas, NumCPUs: o.NumCPUs,
 		Metadata: map[string]string{metaProject: p.join("/"), metaModel: mv.Name, metaVersion: mv.Version, metaAlias: alias, metaRun: mv.RunID},
 	}
-	if p.Config.apart {
-		app.TrackingURI = "" // replicas have it from Ray's own environment
-	}
 	maps.DeleteFunc(app.Metadata, func(_, v string) bool { return v == "" })
-	return p.Serve.Deploy(ctx, app, rayserve.DeployOptions{NoWait: o.NoWait, Timeout: o.Timeout, OnState: o.OnState})
+	return p.Serve.Deploy(ctx, app, rayserve.DeployOptions{
+		NoWait: o.NoWait, Timeout: o.Timeout, OnState: o.OnState,
+		Admit: func(now rayserve.Application) error { return p.admit(now, only) },
+	})
 }
 
-// Undeploy stops serving a deployment and waits until it is gone.
+// admit refuses to replace what another project or, if only names a model,
+// another model serves.
+func (p *Project) admit(now rayserve.Application, only string) error {
+	project, model := now.Metadata[metaProject], now.Metadata[metaModel]
+	switch {
+	case project != "" && project != p.join("/"):
+		return &mlops.Error{Kind: mlops.ErrConflict, Message: fmt.Sprintf("%s belongs to project %s; choose another name for the deployment", now.Name, project)}
+	case only != "" && model != "" && model != only:
+		return &mlops.Error{Kind: mlops.ErrConflict, Message: fmt.Sprintf("%s serves the model %s; name the deployment to replace it, or choose another name", now.Name, model)}
+	}
+	return nil
+}
+
+// Undeploy stops serving a deployment and waits until it is gone. It is called
+// as [Project.Deployments] lists it, or like its model.
 func (p *Project) Undeploy(ctx context.Context, name string) error {
-	return p.Serve.Delete(ctx, p.app(name), rayserve.DeleteOptions{})
+	if err := p.opened(); err != nil {
+		return err
+	}
+	app, err := p.deployed(ctx, name, "")
+	if err != nil {
+		return err
+	}
+	return p.Serve.Delete(ctx, app, rayserve.DeleteOptions{})
 }
 
-// Deployments lists what the project serves.
+// Deployments lists what the project serves, as [rayserve.Client.Applications]
+// does.
 func (p *Project) Deployments(ctx context.Context) iter.Seq2[rayserve.Application, error] {
 	return func(yield func(rayserve.Application, error) bool) {
+		if err := p.opened(); err != nil {
+			yield(rayserve.Application{}, err)
+			return
+		}
 		for a, err := range p.Serve.Applications(ctx) {
 			if err == nil && a.Metadata[metaProject] != p.join("/") {
 				continue
@@ -103,17 +144,33 @@ func (p *Project) Deployments(ctx context.Context) iter.Seq2[rayserve.Applicatio
 	}
 }
 
-// Predict scores rows with a deployment of the project.
+// Predict scores rows with a deployment of the project, called as for
+// [Project.Undeploy].
 func (p *Project) Predict(ctx context.Context, name string, in rayserve.Input) (rayserve.Prediction, error) {
-	return p.Serve.Invoke(ctx, p.app(name), in)
+	if err := p.opened(); err != nil {
+		return rayserve.Prediction{}, err
+	}
+	if name == "" {
+		return rayserve.Prediction{}, errWhichDeployment
+	}
+	app := p.app(name)
+	out, err := p.Serve.Invoke(ctx, app, in)
+	if !errors.Is(err, mlops.ErrNotFound) {
+		return out, err
+	}
+	other, lookErr := p.deployed(ctx, name, "")
+	if lookErr != nil || other == app {
+		return out, err
+	}
+	return p.Serve.Invoke(ctx, other, in)
 }
 
-// app is the cluster-wide name of a deployment. "." cannot be part of a
-// project's name, so that two projects never meet.
-func (p *Project) app(name string) string {
-	prefix := p.join(".") + "."
-	if strings.HasPrefix(name, prefix) {
-		return name
+var errWhichDeployment = invalid("which deployment? Name it")
+
+// opened refuses a project that FromProject did not open.
+func (p *Project) opened() error {
+	if p == nil || p.Serve == nil || p.MLflow == nil {
+		return invalid("this project was not opened by client.FromProject")
 	}
-	return prefix + name
+	return nil
 }

@@ -90,7 +90,7 @@ func FromProject(ctx context.Context, name string, options ...Option) (*Project,
 	var errs [4]error
 	p.MLflow, errs[0] = mlflow.New(c.mlflowOptions(s))
 	p.Airflow, errs[1] = airflow.New(airflow.Options{URL: c.AirflowURL, Auth: c.AirflowAuth, HTTP: s.http, Logger: s.logger})
-	p.Serve, errs[2] = rayserve.New(rayserve.Options{URL: c.RayAddress, ServeURL: c.ServeURL, Auth: c.RayAuth, StateDir: c.ServeDir, HTTP: s.http, Logger: s.logger})
+	p.Serve, errs[2] = rayserve.New(rayserve.Options{URL: c.RayAddress, ServeURL: c.ServeURL, Auth: c.RayAuth, StateDir: c.ServeDir, MLflow: c.ownMLflow, HTTP: s.http, Logger: s.logger})
 	p.Evidently, errs[3] = evidently.New(evidently.Options{URL: c.EvidentlyURL, Auth: c.EvidentlyAuth, HTTP: s.http, Logger: s.logger})
 	p.Data = &Data{dir: p.Dir, remote: p.remote(), options: c.remote}
 	return p, errors.Join(errs[:]...)

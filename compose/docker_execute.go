@@ -61,9 +61,6 @@ func (d *docker) start(ctx context.Context, opt StartOptions) (Status, error) {
 	if err := d.setup(ctx, want); err != nil {
 		return Status{}, err
 	}
-	if opt.WaitTimeout <= 0 {
-		opt.WaitTimeout = 10 * time.Minute
-	}
 	if err := d.up(ctx, names, opt.WaitTimeout); err != nil {
 		if !opt.KeepOnFailure && len(fresh) > 0 {
 			_, stopped := d.compose(context.WithoutCancel(ctx), nil, append([]string{"stop"}, fresh...)...)

@@ -148,7 +148,9 @@ func rayCommand(s *site) (command, error) {
 			"RAY_prestart_worker_first_driver=0",
 			"RAY_USAGE_STATS_ENABLED=0",
 			// Replicas load models with these; they have them from us, and no
-			// Serve configuration repeats them.
+			// Serve configuration repeats them. The mark is that of the process
+			// which they sign in to, and to no other.
+			"MLOPS_MLFLOW_MARK="+strings.TrimPrefix(markOf(s.home, "mlflow"), markVariable+"="),
 			"MLFLOW_TRACKING_URI="+s.url("mlflow", "http"),
 			"MLFLOW_TRACKING_USERNAME=admin",
 			"MLFLOW_TRACKING_PASSWORD="+string(password),
@@ -208,9 +210,9 @@ func rayNode(ctx context.Context, at string, token mlops.Secret) error {
 	return errors.New("the dashboard answers, the node is not alive yet")
 }
 
-// rayReapply declares anew what was deployed: Ray forgets it with its head. A
-// head without it still serves a new deployment, so that a configuration which
-// Ray does not take any more is told in the log and keeps nobody waiting.
+// rayReapply gives back to Ray what it forgot with its head. A head without it
+// still serves a new deployment, so that a configuration which Ray does not take
+// any more fails no start; status names what it holds.
 func rayReapply(ctx context.Context, s *site) error {
 	token, _, err := s.secret("ray")
 	if err != nil {
@@ -221,6 +223,7 @@ func rayReapply(ctx context.Context, s *site) error {
 		ServeURL: s.url("ray", "serve"),
 		Auth:     mlops.Auth{Token: token},
 		StateDir: serveDir(s),
+		MLflow:   s.url("mlflow", "http"),
 	})
 	if err != nil {
 		return err
@@ -231,7 +234,7 @@ func rayReapply(ctx context.Context, s *site) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		fmt.Fprintf(s.log, "what was deployed before is not declared again: %v\n", err)
+		fmt.Fprintf(s.log, "what was deployed before is not given back to Ray: %v\n", err)
 	}
 	return nil
 }

@@ -114,6 +114,11 @@ type Status struct {
 	Message    string           `json:"message,omitempty"`
 	Services   []ServiceStatus  `json:"services"`
 	Supervisor SupervisorStatus `json:"supervisor"`
+
+	// Deployments are those that Ray forgot when it was stopped, and was given
+	// again. The stack is Starting while one is on its way, and Degraded when
+	// one did not come back.
+	Deployments []DeploymentStatus `json:"deployments,omitempty"`
 }
 
 // SupervisorStatus is the process that watches the services.
@@ -192,11 +197,24 @@ func (s *Stack) tell(e Event) {
 // does, nothing is done. Environments that are missing are made first.
 //
 // If something does not become ready, or ctx ends, what this call started is
-// stopped again, unless KeepOnFailure; the error is a [*StartError] then.
+// stopped again, unless KeepOnFailure; the error is a [*StartError] then. A
+// deployment that does not come back stops nothing: the status names it.
 func (s *Stack) Start(ctx context.Context, opt StartOptions) (Status, error) {
 	if err := s.settle(ctx); err != nil {
 		return Status{}, err
 	}
+	if opt.WaitTimeout <= 0 {
+		opt.WaitTimeout = 10 * time.Minute
+	}
+	ends := time.Now().Add(opt.WaitTimeout)
+	st, err := s.startServices(ctx, opt)
+	if err != nil {
+		return st, err
+	}
+	return s.awaitDeployments(ctx, st, time.Until(ends))
+}
+
+func (s *Stack) startServices(ctx context.Context, opt StartOptions) (Status, error) {
 	if d, err := s.containers(); d != nil || err != nil {
 		if err != nil {
 			return Status{}, err
@@ -213,9 +231,6 @@ func (s *Stack) Start(ctx context.Context, opt StartOptions) (Status, error) {
 	want, err := s.toStart(s.recipes(opt.Light), opt.Services, before.Optional)
 	if err != nil {
 		return Status{}, err
-	}
-	if opt.WaitTimeout <= 0 {
-		opt.WaitTimeout = 10 * time.Minute
 	}
 	if err := makeHome(s.home); err != nil {
 		return Status{}, err
@@ -312,8 +327,20 @@ func (s *Stack) Restart(ctx context.Context, opt StartOptions) (Status, error) {
 }
 
 // Status asks the supervisor how the services are. Without a supervisor it
-// looks for their processes itself. Of containers it asks the engine.
+// looks for their processes itself. Of containers it asks the engine. Of
+// deployments that were given back to Ray it asks Ray, for 8 s at most.
 func (s *Stack) Status(ctx context.Context) (Status, error) {
+	st, err := s.services(ctx)
+	if err != nil {
+		return st, err
+	}
+	within, cancel := context.WithTimeout(ctx, 8*time.Second)
+	defer cancel()
+	return s.withDeployments(within, st), nil
+}
+
+// services is the status without the deployments.
+func (s *Stack) services(ctx context.Context) (Status, error) {
 	if d, err := s.containers(); d != nil || err != nil {
 		if err != nil {
 			return Status{}, err

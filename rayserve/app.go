@@ -10,10 +10,10 @@ import (
 // App is a registered model as an application of Ray Serve.
 // Zero values take the defaults named.
 type App struct {
-	Name        string // a-z, 0-9, . and -, at most 128
+	Name        string // letters, digits, ".", "_", "~" and "-", at most 200; case counts
 	RoutePrefix string // where it answers; empty: "/" + Name
 	ModelURI    string // "models:/wine/3" or "runs:/…", an exact version: an alias that moves is no change Ray could see
-	TrackingURI string // of MLflow, without credentials; empty: as in the replica's environment
+	TrackingURI string // of MLflow, without credentials; empty, or Options.MLflow: as in the replica's environment
 
 	Replicas           int     // 0: 1
 	NumCPUs            float64 // reserved by each replica; 0: 0.1
@@ -24,11 +24,17 @@ type App struct {
 }
 
 var (
-	appName    = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{0,127}$`)
+	appName    = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._~-]{0,199}$`)
 	routeForm  = regexp.MustCompile(`^(/[A-Za-z0-9._~-]+)+$`)
 	modelForm  = regexp.MustCompile(`^(models|runs):/.+|^models:/m-.+`)
 	secretName = regexp.MustCompile(`(?i)(password|passwd|secret|token|api_?key|credential|access_key)`)
+	// the addresses to which MLflow's credentials belong
+	mlflowAddress = regexp.MustCompile(`^MLFLOW_(TRACKING|REGISTRY)_URI$`)
 )
+
+// form is the form of an application's arguments. In form 0 they named the
+// stack's own MLflow by the address that it had at the time.
+const form = 1
 
 // importPath names the embedded Python builder.
 const importPath = "mlops_serve.app:build"
@@ -53,6 +59,7 @@ type (
 		TrackingURI string            `json:"tracking_uri,omitempty"`
 		Metadata    map[string]string `json:"metadata,omitempty"`
 		Attempt     int               `json:"attempt,omitempty"` // of a configuration that failed before
+		Form        int               `json:"form,omitempty"`
 	}
 	deploymentConfig struct {
 		Name               string       `json:"name"`
@@ -82,7 +89,7 @@ func (a App) config(op, workingDir string) (appConfig, error) {
 		RoutePrefix: a.RoutePrefix,
 		ImportPath:  importPath,
 		RuntimeEnv:  runtimeEnv{WorkingDir: workingDir, EnvVars: maps.Clone(a.Env)},
-		Args:        appArgs{ModelURI: a.ModelURI, TrackingURI: a.TrackingURI, Metadata: maps.Clone(a.Metadata)},
+		Args:        appArgs{ModelURI: a.ModelURI, TrackingURI: a.TrackingURI, Metadata: maps.Clone(a.Metadata), Form: form},
 		Deployments: []deploymentConfig{{
 			Name:               "model",
 			NumReplicas:        a.Replicas,
@@ -115,13 +122,16 @@ func (a App) check(op string) error {
 		if secretName.MatchString(k) {
 			return invalid(op, "environment variable %s looks like a secret, and a Serve configuration can be read over REST; set it where Ray is started", k)
 		}
+		if mlflowAddress.MatchString(k) {
+			return invalid(op, "environment variable %s would take the replicas' credentials to another server; set TrackingURI", k)
+		}
 	}
 	return nil
 }
 
 func checkName(op, name string) error {
 	if !appName.MatchString(name) {
-		return invalid(op, "application name %q: want lower-case letters, digits, . and -, at most 128, beginning with a letter or digit", name)
+		return invalid(op, "application name %q: want letters, digits, \".\", \"_\", \"~\" and \"-\", at most 200, beginning with a letter or digit", name)
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package rayserve
 
 import (
 	"context"
+	"errors"
 	"iter"
 	"maps"
 	"math"
@@ -25,6 +26,10 @@ const (
 	Running      Status = "RUNNING"
 	Unhealthy    Status = "UNHEALTHY"
 	Deleting     Status = "DELETING"
+
+	// Recovering is a word of ours: the application is kept, and Ray, which was
+	// started again, does not have it yet.
+	Recovering Status = "RECOVERING"
 )
 
 // Application is what Ray Serve knows of one application.
@@ -70,20 +75,21 @@ func (a Application) Serving() bool {
 }
 
 // Applications lists all applications of the cluster by name, those of
-// serve.run and of others too.
+// serve.run and of others too. While Ray comes back, those that are kept for it
+// are listed as [Recovering]; if it does not answer at all, they are followed
+// by the error.
 //
 // Ray REST: GET /api/serve/applications/
 func (c *Client) Applications(ctx context.Context) iter.Seq2[Application, error] {
 	return func(yield func(Application, error) bool) {
-		d, err := c.cluster(ctx, "Applications")
-		if err != nil {
-			yield(Application{}, err)
-			return
-		}
-		for _, name := range slices.Sorted(maps.Keys(d.Applications)) {
-			if !yield(c.application(name, d.Applications[name]), nil) {
+		apps, _, err := c.look(ctx, "Applications")
+		for _, a := range apps {
+			if !yield(a, nil) {
 				return
 			}
+		}
+		if err != nil {
+			yield(Application{}, err)
 		}
 	}
 }
@@ -97,16 +103,72 @@ func (c *Client) Application(ctx context.Context, name string) (Application, err
 	return c.find(ctx, "Application", name)
 }
 
+// Returned lists the applications that Ray forgot when its head was stopped and
+// that [Reapply] gave back to it, or has yet to, as they are now. One that was
+// deployed since is not among them. If Ray does not answer, those that it was
+// given back are listed as [Recovering], and the error matches
+// [mlops.ErrUnavailable].
+func (c *Client) Returned(ctx context.Context) ([]Application, error) {
+	if err := c.usable("Returned"); err != nil {
+		return nil, err
+	}
+	if k, err := c.recall(); err != nil || len(k.Config.Applications) == 0 {
+		return nil, err
+	}
+	apps, k, err := c.look(ctx, "Returned")
+	return slices.DeleteFunc(apps, func(a Application) bool {
+		return (a.Status != Recovering || err != nil) && !slices.Contains(k.Returned, a.Name)
+	}), err
+}
+
 func (c *Client) find(ctx context.Context, op, name string) (Application, error) {
-	d, err := c.cluster(ctx, op)
+	apps, _, err := c.look(ctx, op)
+	for _, a := range apps {
+		if a.Name == name && (err == nil || a.Status != Recovering) {
+			return a, nil
+		}
+	}
 	if err != nil {
 		return Application{}, err
 	}
-	a, ok := d.Applications[name]
-	if !ok {
-		return Application{}, failure(mlops.ErrNotFound, op, "no application %s is deployed", name)
+	return Application{}, failure(mlops.ErrNotFound, op, "no application %s is deployed", name)
+}
+
+// look returns what Ray has and, while it comes back, what is kept for it.
+func (c *Client) look(ctx context.Context, op string) ([]Application, kept, error) {
+	why := "Ray was started again and does not have it yet"
+	d, away := c.cluster(ctx, op)
+	if away != nil {
+		if !errors.Is(away, mlops.ErrUnavailable) && !errors.Is(away, context.DeadlineExceeded) {
+			return nil, kept{}, away
+		}
+		why = "Ray does not answer"
 	}
-	return c.application(name, a), nil
+	var out []Application
+	for name, a := range d.Applications {
+		out = append(out, c.application(name, a))
+	}
+	k, err := c.recall()
+	if err != nil {
+		return out, k, err
+	}
+	_, missing := restore(d, desired{}, k.Config)
+	if len(missing.Applications) > 0 && away == nil {
+		v, err := c.version(ctx, op)
+		if err != nil && !errors.Is(err, mlops.ErrUnavailable) {
+			return out, k, err
+		}
+		if v.Session == k.Session {
+			missing = desired{} // they were taken away
+		}
+	}
+	for _, raw := range missing.Applications {
+		out = append(out, c.application(nameOf(raw), appDetails{
+			Config: raw, Status: Recovering, Message: why,
+		}))
+	}
+	slices.SortFunc(out, func(a, b Application) int { return strings.Compare(a.Name, b.Name) })
+	return out, k, away
 }
 
 // application puts Ray's words into ours.
@@ -140,9 +202,13 @@ func (c *Client) application(name string, a appDetails) Application {
 	return out
 }
 
-// cause is the most telling thing said about an application that is not
-// running: its deployments know more than "Failed to update the deployments".
-func (a Application) cause() string {
+// Cause is the most telling thing said about an application that is not
+// running, "" if it runs: its deployments know more than the application, whose
+// Message is "Failed to update the deployments".
+func (a Application) Cause() string {
+	if a.Status == Running {
+		return ""
+	}
 	var said []string
 	for _, d := range a.Deployments {
 		if d.Message != "" && d.Status != "HEALTHY" {

@@ -19,6 +19,9 @@ import (
 // what the next one reads. What Ray has already is not sent again: a PUT makes
 // it build anew whatever has not been built to its end.
 func (c *Client) change(ctx context.Context, op string, edit func(details, desired) (desired, error), seen func(details) bool) error {
+	if err := c.usable(op); err != nil {
+		return err
+	}
 	unlock, err := c.lock(ctx, op)
 	if err != nil {
 		return err
@@ -40,8 +43,11 @@ func (c *Client) change(ctx context.Context, op string, edit func(details, desir
 	base := d.declared()
 	lost := kept{}
 	if k.Session != v.Session { // Ray was started anew and has forgotten what is kept
-		k.Config.HTTPOptions = c.here(k.Config.HTTPOptions)
+		if k, err = c.mended(k); err != nil {
+			return err
+		}
 		base, lost.Config = restore(d, base, k.Config)
+		k.Returned = lost.Config.names()
 	}
 	next, err := edit(d, base)
 	if err != nil {
@@ -54,34 +60,32 @@ func (c *Client) change(ctx context.Context, op string, edit func(details, desir
 		return err
 	}
 	if !unchanged(d.declared(), next) {
-		if err := c.putSoon(ctx, op, next); err != nil {
+		if err := c.putSoon(ctx, op, next); err != nil && !c.taken(ctx, op, next, err) {
 			return err
 		}
 	}
-	if err := c.keep(kept{Session: v.Session, Config: next}); err != nil {
+	returned := slices.DeleteFunc(k.Returned, func(name string) bool { return !same(next.app(name), base.app(name)) })
+	if err := c.keep(kept{Session: v.Session, Config: next, Returned: returned}); err != nil {
 		return fmt.Errorf("rayserve: %s: the configuration is applied, but it cannot be kept for a restart of Ray: %w", op, err)
 	}
 	return c.until(ctx, op, seen)
 }
 
-// unchanged reports whether two configurations hold the same applications.
+// unchanged reports whether two configurations hold the same applications, in
+// any order.
 func unchanged(a, b desired) bool {
-	return slices.EqualFunc(a.Applications, b.Applications, func(x, y json.RawMessage) bool { return same(x, y) })
+	return len(a.Applications) == len(b.Applications) &&
+		!slices.ContainsFunc(a.Applications, func(x json.RawMessage) bool { return !same(x, b.app(nameOf(x))) })
 }
 
-// here is how Serve was started before, at the address where it is now: a
-// stack that was started again may have another port.
-func (c *Client) here(kept json.RawMessage) json.RawMessage {
-	var o map[string]any
-	if json.Unmarshal(kept, &o) != nil || o == nil {
-		return kept
+// taken reports whether Ray has the configuration although the PUT failed: its
+// answer may have been lost.
+func (c *Client) taken(ctx context.Context, op string, next desired, err error) bool {
+	if !errors.Is(err, mlops.ErrUnavailable) {
+		return false
 	}
-	o["port"] = c.port
-	b, err := json.Marshal(o)
-	if err != nil {
-		return kept
-	}
-	return b
+	d, err := c.cluster(ctx, op)
+	return err == nil && unchanged(d.declared(), next)
 }
 
 // restore adds the kept applications that Ray does not have, and returns them
@@ -158,10 +162,17 @@ var errNotShown = errors.New("the configuration was taken but does not show; ano
 
 // Reapply brings back what Ray forgot when its head was stopped: it waits for
 // the dashboard, uploads the kept packages and declares the kept applications
-// that are not there. It does not wait for them to run. Nothing kept, and
-// nothing forgotten, is no error.
+// that are not there. It does not wait for them to run; [Client.Returned] lists
+// them. Nothing kept, and nothing forgotten, is no error.
+//
+// Applications that were kept by an earlier version of this package are brought
+// up to date: they run the embedded builder, and those that named a loopback
+// address as the MLflow of Options.MLflow name none.
 func Reapply(ctx context.Context, c *Client) error {
 	const op = "Reapply"
+	if err := c.usable(op); err != nil {
+		return err
+	}
 	k, err := c.recall()
 	if err != nil || len(k.Config.Applications) == 0 {
 		return err

@@ -34,6 +34,12 @@ type Options struct {
 	// anything wider is a decision.
 	ServeHost string
 
+	// MLflow is the address, as seen from here, of the MLflow that Ray's own
+	// environment names. Applications that load their models from it name no
+	// address: it may be another one when Ray is started again. Empty: every
+	// address is named.
+	MLflow string
+
 	// StateDir holds the lock, the desired configuration and the packages;
 	// empty: a folder of the user's cache, one per URL. Programs that deploy to
 	// one cluster from one machine have to share it.
@@ -134,11 +140,22 @@ type version struct {
 }
 
 func (c *Client) version(ctx context.Context, op string) (version, error) {
+	if err := c.usable(op); err != nil {
+		return version{}, err
+	}
 	v, err := transport.Do[version](ctx, c.t, transport.Call{Op: op, Method: "GET", Path: "/api/version", Idempotent: true})
 	if err == nil && v.Ray == "" {
 		err = &mlops.Error{Kind: mlops.ErrInvalid, Service: service, Op: op, Message: c.t.URL() + " answers, but it is not a Ray dashboard"}
 	}
 	return v, err
+}
+
+// usable is why c cannot be used, nil if it can.
+func (c *Client) usable(op string) error {
+	if c == nil || c.t == nil {
+		return invalid(op, "this client was not made by rayserve.New")
+	}
+	return nil
 }
 
 func failure(kind error, op, format string, args ...any) *mlops.Error {

@@ -70,6 +70,9 @@ type desired struct {
 //
 // Ray REST: GET /api/serve/applications/
 func (c *Client) cluster(ctx context.Context, op string) (details, error) {
+	if err := c.usable(op); err != nil {
+		return details{}, err
+	}
 	return transport.Do[details](ctx, c.t, transport.Call{Op: op, Method: "GET", Path: applicationsPath, Idempotent: true})
 }
 
@@ -136,6 +139,15 @@ func (d desired) app(name string) json.RawMessage {
 		}
 	}
 	return nil
+}
+
+// names lists the applications of d.
+func (d desired) names() []string {
+	var out []string
+	for _, raw := range d.Applications {
+		out = append(out, nameOf(raw))
+	}
+	return out
 }
 
 // nameOf is the name in an application's configuration; Ray's default for a

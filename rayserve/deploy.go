@@ -15,6 +15,11 @@ type DeployOptions struct {
 	NoWait  bool              // return when Ray has taken the configuration; a failure is then not undone
 	Timeout time.Duration     // for the application to run; 0: 10 min
 	OnState func(Application) // called when status, message or replicas change
+
+	// Admit is asked, with all other deployments kept out, about the application
+	// of ours that has the name now; its error ends the deployment. Nil: any may
+	// be replaced.
+	Admit func(now Application) error
 }
 
 // DeployError is why an application did not come to run. It is the Cause of
@@ -54,15 +59,21 @@ func (e *DeployError) Unwrap() error { return e.Restore }
 //
 // The error holds a [*DeployError] if Ray gave up or the time ran out, and
 // matches [mlops.ErrUnavailable] in the latter case. It matches
-// [mlops.ErrConflict] if name or route belong to somebody else, or somebody
-// else changed the application meanwhile.
+// [mlops.ErrConflict] if name or route belong to another application, or
+// another program changed the application meanwhile.
 //
 // Ray REST: PUT /api/packages/gcs/{package}, GET and PUT /api/serve/applications/
 func (c *Client) Deploy(ctx context.Context, app App, opt DeployOptions) (Application, error) {
 	const op = "Deploy"
+	if err := c.usable(op); err != nil {
+		return Application{}, err
+	}
 	pkg, data, err := builder()
 	if err != nil {
 		return Application{}, err
+	}
+	if c.opt.MLflow != "" && sameServer(app.TrackingURI, c.opt.MLflow) {
+		app.TrackingURI = ""
 	}
 	cfg, err := app.config(op, "gcs://"+pkg)
 	if err != nil {
@@ -78,6 +89,11 @@ func (c *Client) Deploy(ctx context.Context, app App, opt DeployOptions) (Applic
 			return base, err
 		}
 		before = base.app(cfg.Name)
+		if before != nil && opt.Admit != nil {
+			if err := opt.Admit(c.application(cfg.Name, appDetails{Config: before, Status: d.Applications[cfg.Name].Status})); err != nil {
+				return base, err
+			}
+		}
 		if mine, err = cfg.after(before, d.Applications[cfg.Name].Status); err != nil {
 			return base, err
 		}
@@ -175,7 +191,7 @@ func stopped(op, name string, cause error, last Application) error {
 }
 
 func reason(a Application, none string) string {
-	if s := a.cause(); s != "" {
+	if s := a.Cause(); s != "" {
 		return limit(s)
 	}
 	return none
@@ -231,6 +247,9 @@ type DeleteOptions struct {
 // Ray REST: GET and PUT /api/serve/applications/; DELETE would end all of Serve
 func (c *Client) Delete(ctx context.Context, name string, opt DeleteOptions) error {
 	const op = "Delete"
+	if err := c.usable(op); err != nil {
+		return err
+	}
 	orDefault(&opt.Timeout, 2*time.Minute)
 	ctx, cancel := context.WithTimeoutCause(ctx, opt.Timeout, errTimeout)
 	defer cancel()

@@ -1,10 +1,13 @@
 package rayserve
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"reflect"
 	"time"
 
 	"github.com/mlops-integration/mlops"
@@ -12,8 +15,10 @@ import (
 )
 
 // Input is one of the forms in which MLflow's scoring server takes rows:
-// [DataframeSplit], [DataframeRecords], [Inputs] or [Instances].
-type Input interface{ payload() map[string]any }
+// [DataframeSplit], [DataframeRecords], [Inputs], [Instances] or [Body].
+type Input interface {
+	payload() any // sent as JSON, or a *transport.Stream
+}
 
 // DataframeSplit is a table by columns' names and rows.
 type DataframeSplit struct {
@@ -31,16 +36,30 @@ type Inputs struct{ Value any }
 // Instances are rows in TensorFlow Serving's form.
 type Instances []any
 
-func (in DataframeSplit) payload() map[string]any {
+// Body is a whole request as MLflow's scoring server takes it, for example a
+// table as "text/csv" with a header.
+type Body struct {
+	ContentType string // empty: "application/json"
+	Data        []byte
+}
+
+func (in Body) payload() any {
+	orDefault(&in.ContentType, "application/json")
+	return &transport.Stream{
+		Open: func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(in.Data)), nil },
+		Size: int64(len(in.Data)), ContentType: in.ContentType,
+	}
+}
+func (in DataframeSplit) payload() any {
 	split := map[string]any{"data": in.Data}
 	if in.Columns != nil {
 		split["columns"] = in.Columns
 	}
 	return map[string]any{"dataframe_split": split}
 }
-func (in DataframeRecords) payload() map[string]any { return map[string]any{"dataframe_records": in} }
-func (in Inputs) payload() map[string]any           { return map[string]any{"inputs": in.Value} }
-func (in Instances) payload() map[string]any        { return map[string]any{"instances": in} }
+func (in DataframeRecords) payload() any { return map[string]any{"dataframe_records": in} }
+func (in Inputs) payload() any           { return map[string]any{"inputs": in.Value} }
+func (in Instances) payload() any        { return map[string]any{"instances": in} }
 
 // Prediction is what a model answered.
 type Prediction struct {
@@ -87,13 +106,24 @@ const lookAgain = 10 * time.Second
 // MLflow's scoring protocol: POST {route}/invocations
 func (c *Client) Invoke(ctx context.Context, name string, in Input) (Prediction, error) {
 	const op = "Invoke"
+	if err := c.usable(op); err != nil {
+		return Prediction{}, err
+	}
+	if v := reflect.ValueOf(in); !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil() {
+		return Prediction{}, invalid(op, "nothing was given to predict from")
+	}
 	route, err := c.route(ctx, op, name)
 	if err != nil {
 		return Prediction{}, err
 	}
-	out, err := transport.Do[Prediction](ctx, c.serve, transport.Call{
-		Op: op, Method: "POST", Path: route + "/invocations", Body: in.payload(),
-	})
+	call := transport.Call{Op: op, Method: "POST", Path: route + "/invocations"}
+	body := in.payload()
+	if raw, ok := body.(*transport.Stream); ok {
+		call.Raw = raw
+	} else {
+		call.Body = body
+	}
+	out, err := transport.Do[Prediction](ctx, c.serve, call)
 	if err == nil && out.Predictions == nil {
 		err = failure(mlops.ErrInvalid, op, "%s%s does not answer in MLflow's form: there are no predictions", c.serve.URL(), route)
 	}

@@ -125,14 +125,6 @@ func TestWhatRayForgotComesBackOnce(t *testing.T) {
 	require.Equal(t, `{"port":9}`, string(all.HTTPOptions), "Serve starts as it was")
 }
 
-func TestServeComesBackWhereItIsNow(t *testing.T) {
-	c, err := New(Options{URL: "http://127.0.0.1:8265", ServeURL: "http://127.0.0.1:8003"})
-	require.NoError(t, err)
-	require.JSONEq(t, `{"host":"127.0.0.1","port":8003,"root_path":"/x"}`, string(c.here(json.RawMessage(`{"host":"127.0.0.1","port":8001,"root_path":"/x"}`))),
-		"the port of an earlier start may be somebody else's now")
-	require.Nil(t, c.here(nil), "nothing kept is nothing to change")
-}
-
 func TestAFailedConfigurationGetsANewNumberAndARunningOneDoesNot(t *testing.T) {
 	cfg, err := App{Name: "a", ModelURI: "models:/m/1"}.config("Deploy", "gcs://_ray_pkg_00000000000000000000000000000000.zip")
 	require.NoError(t, err)
@@ -159,19 +151,21 @@ func TestAnApplicationIsCheckedBeforeAnythingIsSent(t *testing.T) {
 		edit func(*App)
 		want string
 	}{
-		"upper case":             {func(a *App) { a.Name = "Wine" }, "application name"},
-		"no name":                {func(a *App) { a.Name = "" }, "application name"},
-		"leading dash":           {func(a *App) { a.Name = "-w" }, "application name"},
-		"slash at the end":       {func(a *App) { a.RoutePrefix = "/wine/" }, "route prefix"},
-		"no slash":               {func(a *App) { a.RoutePrefix = "wine" }, "route prefix"},
-		"root":                   {func(a *App) { a.RoutePrefix = "/" }, "route prefix"},
-		"dots":                   {func(a *App) { a.RoutePrefix = "/a/../b" }, "route prefix"},
-		"Serve's own":            {func(a *App) { a.RoutePrefix = "/-/x" }, "belongs to Ray Serve"},
-		"alias":                  {func(a *App) { a.ModelURI = "models:/wine@champion" }, "alias"},
-		"a folder":               {func(a *App) { a.ModelURI = "/srv/model" }, "model URI"},
-		"credentials in the URI": {func(a *App) { a.TrackingURI = "http://u:p4ss@h:1/x" }, "credentials"},
-		"a secret in Env":        {func(a *App) { a.Env = map[string]string{"MLFLOW_TRACKING_PASSWORD": "p4ss"} }, "looks like a secret"},
-		"negative":               {func(a *App) { a.Replicas = -1 }, "negative"},
+		"a blank":                 {func(a *App) { a.Name = "my wine" }, "application name"},
+		"a slash":                 {func(a *App) { a.Name = "my/wine" }, "application name"},
+		"no name":                 {func(a *App) { a.Name = "" }, "application name"},
+		"leading dash":            {func(a *App) { a.Name = "-w" }, "application name"},
+		"slash at the end":        {func(a *App) { a.RoutePrefix = "/wine/" }, "route prefix"},
+		"no slash":                {func(a *App) { a.RoutePrefix = "wine" }, "route prefix"},
+		"root":                    {func(a *App) { a.RoutePrefix = "/" }, "route prefix"},
+		"dots":                    {func(a *App) { a.RoutePrefix = "/a/../b" }, "route prefix"},
+		"Serve's own":             {func(a *App) { a.RoutePrefix = "/-/x" }, "belongs to Ray Serve"},
+		"alias":                   {func(a *App) { a.ModelURI = "models:/wine@champion" }, "alias"},
+		"a folder":                {func(a *App) { a.ModelURI = "/srv/model" }, "model URI"},
+		"credentials in the URI":  {func(a *App) { a.TrackingURI = "http://u:p4ss@h:1/x" }, "credentials"},
+		"a secret in Env":         {func(a *App) { a.Env = map[string]string{"MLFLOW_TRACKING_PASSWORD": "p4ss"} }, "looks like a secret"},
+		"MLflow's address in Env": {func(a *App) { a.Env = map[string]string{"MLFLOW_TRACKING_URI": "http://h:1"} }, "set TrackingURI"},
+		"negative":                {func(a *App) { a.Replicas = -1 }, "negative"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := ok
@@ -183,7 +177,7 @@ func TestAnApplicationIsCheckedBeforeAnythingIsSent(t *testing.T) {
 	}
 	for _, uri := range []string{"runs:/abc/model", "models:/wine/3", "models:/m-0123"} {
 		a := ok
-		a.ModelURI, a.RoutePrefix = uri, "/v1/wine.x"
+		a.Name, a.ModelURI, a.RoutePrefix = "p.Wine_Red~20", uri, "/v1/Wine_Red~20.x"
 		_, err := a.config("Deploy", "x")
 		require.NoError(t, err)
 	}

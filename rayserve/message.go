@@ -15,6 +15,8 @@ var (
 	serverPath = regexp.MustCompile(`(^|[\s"'(=,\[])(?:/[^/\s"'():,\]]+){2,}/([^/\s"'():,\]]+)`)
 	// the last line of a traceback: "package.module.SomeError: words"
 	exception = regexp.MustCompile(`^[A-Za-z_][\w.]*(\([\w.]+\))?(: |$)`)
+	// Ray's guess at a cause, which it then names
+	guess = regexp.MustCompile(`\. This may be due to [^\n]*See controller logs for details\. Error:\s*`)
 )
 
 // readable is what a person needs of a message of Ray's: colours are taken
@@ -33,7 +35,7 @@ func readable(msg string) string {
 	for i, l := range lines {
 		lines[i] = serverPath.ReplaceAllString(strings.TrimSpace(l), "$1$2")
 	}
-	return strings.TrimSpace(strings.Join(lines, "\n"))
+	return strings.TrimSpace(guess.ReplaceAllString(strings.Join(lines, "\n"), ": "))
 }
 
 // traceback finds the line on which a traceback begins, -1 if there is none.

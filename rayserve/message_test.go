@@ -17,7 +17,7 @@ const startupFailed = "The deployment failed to start 3 times in a row. This may
 
 func TestATracebackBecomesItsLastLine(t *testing.T) {
 	for _, tt := range []struct{ name, in, want string }{
-		{"a replica that cannot start", startupFailed, "The deployment failed to start 3 times in a row. This may be due to a problem with its constructor or initial health check failing. See controller logs for details. Error:\nmlflow.exceptions.RestException: RESOURCE_DOES_NOT_EXIST: Model Version (name=lin, version=99) not found"},
+		{"a replica that cannot start", startupFailed, "The deployment failed to start 3 times in a row: mlflow.exceptions.RestException: RESOURCE_DOES_NOT_EXIST: Model Version (name=lin, version=99) not found"},
 		{"a traceback in a traceback", "Deploying app 'lin' failed with exception:\nTraceback (most recent call last):\n  File \"/a/b/c.py\", line 9, in f\n    x\nray.exceptions.RayTaskError(RuntimeError): \x1b[36mray::build()\x1b[39m (pid=1)\nRuntimeError: Traceback (most recent call last):\n  File \"/a/b/d.py\", line 7, in g\nModuleNotFoundError: No module named 'x.y'\n", "Deploying app 'lin' failed with exception:\nModuleNotFoundError: No module named 'x.y'"},
 		{"paths", "OSError: cannot read '/srv/ray/session_1/model.bin'", "OSError: cannot read 'model.bin'"},
 		{"an address is no path", "GET http://127.0.0.1:5000/api/2.0/mlflow failed", "GET http://127.0.0.1:5000/api/2.0/mlflow failed"},

@@ -24,16 +24,24 @@ import (
 //go:embed python/mlops_serve/*.py
 var python embed.FS
 
-// pack writes every file below root into a zip whose bytes depend on nothing
-// but names and contents: sorted, stored, without times. Its name follows
-// from them, so that equal code is uploaded once.
+// pack writes every file of fsys, which for a folder is that of an [os.Root],
+// into a zip whose bytes depend on nothing but names and contents: sorted,
+// stored, without times. Its name follows from them, so that equal code is
+// uploaded once. A link, a device or a pipe is refused: replicas of others
+// would read what it leads to.
 func pack(fsys fs.FS) (name string, data []byte, err error) {
 	var files []string
 	err = fs.WalkDir(fsys, ".", func(p string, d fs.DirEntry, err error) error {
-		if err == nil && !d.IsDir() {
-			files = append(files, p)
+		switch {
+		case err != nil || d.IsDir():
+			return err
+		case d.Type()&fs.ModeSymlink != 0:
+			return invalid("pack", "%s is a link; put the file that it leads to in its place", p)
+		case !d.Type().IsRegular():
+			return invalid("pack", "%s is neither a file nor a folder", p)
 		}
-		return err
+		files = append(files, p)
+		return nil
 	})
 	if err != nil {
 		return "", nil, err

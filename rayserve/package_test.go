@@ -4,12 +4,17 @@ import (
 	"archive/zip"
 	"bytes"
 	"io"
+	"os"
+	"path/filepath"
 	"regexp"
+	"syscall"
 	"testing"
 	"testing/fstest"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/mlops-integration/mlops"
 )
 
 func TestThePackageDependsOnNamesAndContentsOnly(t *testing.T) {
@@ -27,6 +32,37 @@ func TestThePackageDependsOnNamesAndContentsOnly(t *testing.T) {
 	require.NotEqual(t, n1, n3, "other code under the same name would never arrive")
 	require.Equal(t, n1, packageOf("gcs://"+n1))
 	require.Empty(t, packageOf("gcs://../"+n1))
+}
+
+func TestAPackageStaysInsideItsFolder(t *testing.T) {
+	for name, spoil := range map[string]func(t *testing.T, dir string){
+		"a link out of it": func(t *testing.T, dir string) {
+			require.NoError(t, os.Symlink("/etc/passwd", filepath.Join(dir, "m", "bad")))
+		},
+		"a link within it": func(t *testing.T, dir string) { require.NoError(t, os.Symlink("a.py", filepath.Join(dir, "m", "bad"))) },
+		"a linked folder":  func(t *testing.T, dir string) { require.NoError(t, os.Symlink("/etc", filepath.Join(dir, "m", "bad"))) },
+		"a link to nothing": func(t *testing.T, dir string) {
+			require.NoError(t, os.Symlink("nowhere", filepath.Join(dir, "m", "bad")))
+		},
+		"a pipe, which may hang": func(t *testing.T, dir string) {
+			require.NoError(t, syscall.Mkfifo(filepath.Join(dir, "m", "bad"), 0o600))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			require.NoError(t, os.Mkdir(filepath.Join(dir, "m"), 0o755))
+			require.NoError(t, os.WriteFile(filepath.Join(dir, "m", "a.py"), []byte("1"), 0o600))
+			root, err := os.OpenRoot(dir)
+			require.NoError(t, err)
+			defer root.Close()
+			_, _, err = pack(root.FS())
+			require.NoError(t, err)
+			spoil(t, dir)
+			_, _, err = pack(root.FS())
+			require.ErrorIs(t, err, mlops.ErrInvalid)
+			require.ErrorContains(t, err, "m/bad", "it has to be named")
+		})
+	}
 }
 
 func TestTheBuilderIsInThePackage(t *testing.T) {

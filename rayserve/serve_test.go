@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -50,6 +51,18 @@ func TestAnApplicationFromFirstDeployToDelete(t *testing.T) {
 	x, err := ask(ctx, c, name)
 	require.NoError(t, err)
 	require.Equal(t, 30.0, x)
+	status, body := plain(t, s, "GET", got.URL, "", "")
+	require.Equal(t, 200, status, "the URL that deploy prints has to answer: %s", body)
+	require.Contains(t, body, app.ModelURI)
+	for _, rows := range []string{`{"dataframe_split":{"columns":["x"],"data":[["a"]]}}`, `{"inputs":`, `{"inputs":[[{}]]}`} {
+		status, body = plain(t, s, "POST", got.URL+"/invocations", "application/json", rows)
+		require.GreaterOrEqual(t, status, 400, rows)
+		for _, word := range []string{"stack_trace", "Traceback", "site-packages", ".py", "/tmp/"} {
+			require.NotContains(t, body, word, "%s: callers of a model are shown the server's code and paths", rows)
+		}
+	}
+	status, body = plain(t, s, "POST", got.URL+"/invocations", "text/csv", "x\n3\n")
+	require.Equal(t, 200, status, body)
 
 	_, err = c.Invoke(ctx, name, rayserve.Inputs{Value: "not a table"})
 	require.Error(t, err)
@@ -89,6 +102,22 @@ func TestAnApplicationFromFirstDeployToDelete(t *testing.T) {
 	_, err = c.Application(ctx, name)
 	require.ErrorIs(t, err, mlops.ErrNotFound)
 	require.ErrorIs(t, c.Delete(ctx, name, rayserve.DeleteOptions{}), mlops.ErrNotFound)
+}
+
+// plain is a request as curl sends it.
+func plain(t *testing.T, s *cassette.Session, method, url, kind, body string) (int, string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
+	require.NoError(t, err)
+	if kind != "" {
+		req.Header.Set("Content-Type", kind)
+	}
+	resp, err := s.HTTP.Do(req)
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	require.NoError(t, err)
+	return resp.StatusCode, string(b)
 }
 
 func TestTwoDeploymentsAtOnceBothSurvive(t *testing.T) {

@@ -19,6 +19,10 @@ import (
 type kept struct {
 	Session string  `json:"session"` // the Ray session it was written to; another one has forgotten it
 	Config  desired `json:"config"`
+
+	// Returned names the applications that this session had forgotten and was
+	// given again; one that is deployed anew leaves the list.
+	Returned []string `json:"returned,omitempty"`
 }
 
 func (c *Client) keptFile() string { return filepath.Join(c.opt.StateDir, "serve.json") }
