@@ -63,7 +63,10 @@ func runStart(e *env) *cli.Command {
 			}
 			defer p.Close()
 			id, sent, err := e.runID(c, run)
-			if err != nil { // nobody learns of the run: nothing may be left of it
+			if err == nil && !sent {
+				err = kept(run)
+			}
+			if err != nil { // its ID is not printed: nothing may be left of it
 				return errors.Join(err, run.Discard())
 			}
 			if err := e.print(id, runJSON{ID: id, UID: run.UID, Sent: sent}); err != nil || sent {
@@ -117,6 +120,14 @@ func away(err error) bool {
 	return errors.Is(err, mlops.ErrUnavailable) || errors.Is(err, mlops.ErrRateLimited) || errors.Is(err, context.DeadlineExceeded)
 }
 
+// kept is nil if what MLflow does not have waits on this machine.
+func kept(run *mlflow.Run) error {
+	if err := run.Kept(); err != nil {
+		return fmt.Errorf("not kept: %w", err)
+	}
+	return nil
+}
+
 // requireSentFlag is for commands that log.
 func requireSentFlag() cli.Flag {
 	return &cli.BoolFlag{Name: "require-sent", Usage: "exit with 8 if MLflow does not have it yet"}
@@ -125,6 +136,9 @@ func requireSentFlag() cli.Flag {
 // notSent tells that what was logged waits, which is an error only if the
 // command line says so.
 func (e *env) notSent(c *cli.Context, run *mlflow.Run) error {
+	if err := kept(run); err != nil {
+		return err
+	}
 	msg := fmt.Sprintf("MLflow is away; run %s waits on this machine until it is back", run.UID)
 	if c.Bool("require-sent") {
 		return withHint(withCode(exitNotSent, errors.New(msg)), "mlopsctl sync")

@@ -15,6 +15,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"unicode/utf8"
 
 	"golang.org/x/sync/errgroup"
 
@@ -199,9 +200,23 @@ func uploadPath(artifactPath string) (string, error) {
 		return "", invalid("Upload", "an artifact needs a path")
 	case strings.Contains(p, "#") || percentCode.MatchString(p):
 		return "", invalid("Upload", "artifact path %q: MLflow takes no # and reads %%41 as A; rename the file", p)
+	case !utf8.ValidString(p) || strings.ContainsFunc(p, control):
+		return "", invalid("Upload", "artifact path %q: MLflow stores control characters, and what is not UTF-8, under another name; rename the file", p)
+	}
+	for part := range strings.SplitSeq(p, "/") {
+		if len(part) > maxComponent {
+			return "", invalid("Upload", "artifact path %.40q…: a name of %d bytes; %d is the most", part, len(part), maxComponent)
+		}
 	}
 	return p, nil
 }
+
+// maxComponent is the longest name, in bytes, that file systems take.
+const maxComponent = 255
+
+// control reports whether r is one of the characters that MLflow's addresses drop
+// (tab, line break) or write as a code (the others).
+func control(r rune) bool { return r < 0x20 || r == 0x7f }
 
 func (c *Client) put(ctx context.Context, root, artifactPath string, src Source) error {
 	p, err := uploadPath(artifactPath)

@@ -2,6 +2,7 @@ package mlflow
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"sync"
 
 	"golang.org/x/sync/errgroup"
 
@@ -165,10 +167,18 @@ func (r *Run) own(ctx context.Context) (string, error) {
 // uploading one again replaces it by itself.
 func (c *Client) uploadRecords(ctx context.Context, j *spool.Journal, at whereabouts, rs []record, reject func(record, error)) error {
 	root, err := c.root(ctx, at.root)
+	if unfit(err) { // nothing stores artifacts of this run
+		for _, r := range rs {
+			reject(r, err)
+		}
+		return nil
+	}
 	if err != nil {
 		return err
 	}
 	errs := make([]error, len(rs))
+	var failed error // of one; the others are uploaded all the same
+	var mu sync.Mutex
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(parallel)
 	for i, r := range rs {
@@ -183,10 +193,16 @@ func (c *Client) uploadRecords(ctx context.Context, j *spool.Journal, at whereab
 				errs[i] = err
 				return nil
 			}
+			if err != nil && !undelivered(err) && gctx.Err() == nil {
+				mu.Lock()
+				defer mu.Unlock()
+				failed = err
+				return nil
+			}
 			return err
 		})
 	}
-	if err := g.Wait(); err != nil {
+	if err := cmp.Or(g.Wait(), failed); err != nil {
 		return err
 	}
 	for i, err := range errs {
