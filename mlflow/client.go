@@ -243,6 +243,19 @@ func once[T any](ctx context.Context, c *Client, create func() (T, error), find 
 	}
 }
 
+// firstOf finds the first of a list that is the one looked for.
+func firstOf[T any](list iter.Seq2[T, error], is func(T) bool) (T, bool, error) {
+	for v, err := range list {
+		if err != nil {
+			return v, false, err
+		}
+		if is(v) {
+			return v, true, nil
+		}
+	}
+	return *new(T), false, nil
+}
+
 // remove deletes exactly once: a repeated delete that finds nothing is done.
 func (c *Client) remove(ctx context.Context, del func() error) error {
 	err := del()

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -148,9 +149,25 @@ func (r *Run) upload(ctx context.Context, at whereabouts, p *pkg, logged LoggedM
 //
 // MLflow REST: POST /api/2.0/mlflow/runs/outputs
 func (c *Client) logOutput(ctx context.Context, at whereabouts, model string, step int64) error {
-	_, err := send[transport.None](ctx, c, "LogOutputs", "POST", "runs/outputs", map[string]any{
-		"run_id": at.id, "models": []map[string]any{{"model_id": model, "step": step}}})
+	_, err := once(ctx, c, func() (transport.None, error) {
+		return sendOnce[transport.None](ctx, c, "LogOutputs", "POST", "runs/outputs", map[string]any{
+			"run_id": at.id, "models": []map[string]any{{"model_id": model, "step": step}}})
+	}, func() (transport.None, bool, error) {
+		there, err := c.hasOutput(ctx, at.id, model)
+		return transport.None{}, there, err
+	})
+	if hopeless(err) { // a repeat, by this program or the next, is answered with the database's own words
+		if there, ferr := c.hasOutput(ctx, at.id, model); there && ferr == nil {
+			return nil
+		}
+	}
 	return err
+}
+
+// hasOutput reports whether a logged model is among the outputs of a run.
+func (c *Client) hasOutput(ctx context.Context, run, model string) (bool, error) {
+	r, err := c.RunInfo(ctx, run)
+	return slices.Contains(r.Models, model), err
 }
 
 // Flavor is one way to load a model: [SKLearn], [PyFunc], [ONNX], [Loader] or
