@@ -211,12 +211,14 @@ func (s proxyStore) putOnce(ctx context.Context, uri string, src Source) (int64,
 		Raw: &transport.Stream{Size: src.Size(), ContentType: "application/octet-stream", Open: func() (io.ReadCloser, error) {
 			if src.Size() <= inOnePiece {
 				b, err := io.ReadAll(io.NewSectionReader(src, 0, src.Size()))
-				most.Store(int64(len(b)))
 				return io.NopCloser(bytes.NewReader(b)), err
 			}
 			last = &counted{Reader: io.NewSectionReader(src, 0, src.Size()), most: &most}
 			return last, nil
 		}}})
+	if last == nil && (err == nil || brokenOff(err)) {
+		most.Store(src.Size())
+	}
 	if err == nil && last != nil && last.n.Load() != src.Size() {
 		err = half("the server answered after %d of %d bytes", last.n.Load(), src.Size())
 	}

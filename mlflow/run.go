@@ -438,7 +438,7 @@ func (s *sender) end(ctx context.Context, status string, timeout time.Duration) 
 	s.mu.Lock()
 	s.ended = true
 	short, known := timeout, s.failure
-	if known != nil && passing(known) {
+	if _, answers := failing(known); known != nil && passing(known) && !answers {
 		short = min(timeout, knownDown)
 	}
 	s.mu.Unlock()
