@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -129,13 +128,17 @@ func (r *Run) upload(ctx context.Context, at whereabouts, p *pkg, logged LoggedM
 		if _, replaced := p.made[f]; replaced || f == modelFile {
 			continue
 		}
-		g.Go(func() error { return r.c.putFile(gctx, root, filepath.Join(p.dir, filepath.FromSlash(f)), f) })
+		g.Go(func() error {
+			_, err := r.c.putInside(gctx, root, p.dir, f, f)
+			return err
+		})
 	}
 	if err := g.Wait(); err != nil {
 		return err
 	}
 	if _, ours := p.made[modelFile]; !ours {
-		return r.c.putFile(ctx, root, filepath.Join(p.dir, modelFile), modelFile)
+		_, err := r.c.putInside(ctx, root, p.dir, modelFile, modelFile)
+		return err
 	}
 	for _, f := range p.order() {
 		if err := r.c.putBytes(ctx, root, p.made[f], f); err != nil {

@@ -57,6 +57,29 @@ func (r *Run) logFile(ctx context.Context, localPath, artifactPath string) error
 	return r.logReader(ctx, f, info.Size(), artifactPath)
 }
 
+// logInside is logFile for a file of a folder, and none that a link leads to
+// outside.
+func (r *Run) logInside(ctx context.Context, dir, name, artifactPath string) error {
+	f, err := openInside(dir, name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if info.Size() <= maxKept {
+		return r.logReader(ctx, f, info.Size(), artifactPath)
+	}
+	root, err := r.own(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = r.c.sendFile(ctx, root, f, artifactPath)
+	return err
+}
+
 // LogDir logs the files below a local folder into artifactDir, "" for the
 // root. Each is logged as by LogArtifact.
 func (r *Run) LogDir(ctx context.Context, localDir, artifactDir string) error {
@@ -65,7 +88,7 @@ func (r *Run) LogDir(ctx context.Context, localDir, artifactDir string) error {
 		return err
 	}
 	for _, f := range files {
-		if err := r.logFile(ctx, filepath.Join(localDir, filepath.FromSlash(f)), path.Join(artifactDir, f)); err != nil {
+		if err := r.logInside(ctx, localDir, f, path.Join(artifactDir, f)); err != nil {
 			return fmt.Errorf("%s: %w", f, err)
 		}
 	}
