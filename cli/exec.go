@@ -88,7 +88,10 @@ func runExec(e *env) *cli.Command {
 			}
 			status, err := relay.run(cmd, lent)
 			err = endedAs(argv[0], err, run.EndAs(end, status))
-			if n := run.Pending(); n > 0 {
+			switch n := run.Pending(); {
+			case n > 0 && kept(run) != nil:
+				e.note("%s: %d records of run %s are lost: %v", program, n, run.UID, kept(run))
+			case n > 0:
 				e.note("%s: %d records of run %s wait on this machine (mlopsctl sync, or the agent of a running stack, sends them)", program, n, run.UID)
 			}
 			return err

@@ -63,7 +63,10 @@ func runStart(e *env) *cli.Command {
 			}
 			defer p.Close()
 			id, silence, err := e.runID(c, run, 0)
-			if err != nil { // nobody learns of the run: nothing may be left of it
+			if err == nil && silence != nil {
+				err = kept(run)
+			}
+			if err != nil { // its ID is not printed: nothing may be left of it
 				return errors.Join(err, run.Discard())
 			}
 			if err := e.print(id, runJSON{ID: id, UID: run.UID, Sent: silence == nil}); err != nil || silence == nil {
@@ -193,6 +196,14 @@ func silenceOf(err error) string {
 	return "MLflow is slow to answer"
 }
 
+// kept is nil if what MLflow does not have waits on this machine.
+func kept(run *mlflow.Run) error {
+	if err := run.Kept(); err != nil {
+		return fmt.Errorf("not kept: %w", err)
+	}
+	return nil
+}
+
 // requireSentFlag is for commands that log.
 func requireSentFlag() cli.Flag {
 	return &cli.BoolFlag{Name: "require-sent", Usage: "exit with 8 if MLflow does not have it yet"}
@@ -201,6 +212,9 @@ func requireSentFlag() cli.Flag {
 // notSent tells that what was logged waits, which is an error only if the
 // command line says so.
 func (e *env) notSent(c *cli.Context, run *mlflow.Run, silence error) error {
+	if err := kept(run); err != nil {
+		return err
+	}
 	msg := fmt.Sprintf("%s; run %s waits on this machine until it is back", silenceOf(silence), run.UID)
 	if op, ok := errors.AsType[*net.OpError](silence); !ok || op.Op != "dial" {
 		msg = fmt.Sprintf("%s; %d records of run %s wait on this machine", silenceOf(silence), run.Pending(), run.UID)

@@ -3,6 +3,7 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -48,6 +49,7 @@ func syncCommand(e *env) *cli.Command {
 
 type backlogJSON struct {
 	Run      string    `json:"run"`
+	ID       string    `json:"id,omitempty"` // the server's, where it is known
 	Server   string    `json:"server"`
 	Path     string    `json:"path"`
 	Held     bool      `json:"held"`
@@ -65,7 +67,7 @@ type backlogJSON struct {
 }
 
 func backlogDoc(b mlflow.Backlog) (backlogJSON, error) {
-	doc := backlogJSON{Run: b.Run, Server: b.Server, Path: b.Path, Held: b.Held, Created: b.Created, Waiting: b.Waiting, Sent: b.Sent,
+	doc := backlogJSON{Run: b.Run, ID: b.ID, Server: b.Server, Path: b.Path, Held: b.Held, Created: b.Created, Waiting: b.Waiting, Sent: b.Sent,
 		Refused: b.Refused, Lost: b.Lost, Dropped: b.Dropped}
 	if b.Torn >= 0 {
 		doc.Torn = &b.Torn
@@ -117,10 +119,11 @@ func (e *env) backlogTable(list []mlflow.Backlog, snapshots []client.WaitingSnap
 	return e.table(t, docs)
 }
 
-// chosen tells whether a run is among those named; none named means all.
-func chosen(runs []string, run string) bool {
+// chosen reports whether a journal is that of one of the runs named, by UID or
+// ID; none named means all.
+func chosen(runs []string, b mlflow.Backlog) bool {
 	for _, r := range runs {
-		if r == run {
+		if b.Of(r) {
 			return true
 		}
 	}
@@ -133,7 +136,7 @@ func (e *env) backlogs(runs []string, o []client.Option) error {
 		if err != nil {
 			return err
 		}
-		if chosen(runs, b.Run) {
+		if chosen(runs, b) {
 			list = append(list, b)
 		}
 	}
@@ -142,7 +145,7 @@ func (e *env) backlogs(runs []string, o []client.Option) error {
 		if err != nil {
 			return err
 		}
-		if chosen(runs, w.UID) {
+		if len(runs) == 0 || slices.Contains(runs, w.UID) {
 			snapshots = append(snapshots, w)
 		}
 	}
@@ -158,7 +161,7 @@ func (e *env) discard(runs []string, o []client.Option) error {
 		if err != nil {
 			return err
 		}
-		if !chosen(runs, b.Run) {
+		if !chosen(runs, b) {
 			continue
 		}
 		if err := b.Discard(); err != nil {
@@ -171,7 +174,7 @@ func (e *env) discard(runs []string, o []client.Option) error {
 		if err != nil {
 			return err
 		}
-		if !chosen(runs, w.UID) {
+		if !slices.Contains(runs, w.UID) {
 			continue
 		}
 		if err := w.Discard(); err != nil {

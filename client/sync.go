@@ -61,7 +61,7 @@ func unknown(s settings, known map[string]*mlflow.Client, opt mlflow.SyncOptions
 		if err != nil {
 			return out, err
 		}
-		if known[b.Server] != nil || b.Server == "" || b.Waiting == 0 || (opt.Run != "" && b.Run != opt.Run) {
+		if known[b.Server] != nil || b.Server == "" || b.Waiting == 0 || (opt.Run != "" && !b.Of(opt.Run)) {
 			continue
 		}
 		b.Err = elsewhere(b.Server)

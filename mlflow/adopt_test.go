@@ -111,3 +111,52 @@ func TestAJournalThatAnotherTookIsNobodysError(t *testing.T) {
 		require.NotNil(t, i.Head)
 	}
 }
+
+func TestAJournalOfANewerFormIsLeftAloneAndSaid(t *testing.T) {
+	server := &one{}
+	c, err := New(Options{URL: "http://lab.invalid", HTTP: &http.Client{Transport: server}, Journal: Journal{Dir: t.TempDir()}})
+	require.NoError(t, err)
+	leave(t, c, head{UID: "head", Run: "r1", Form: journalForm + 1}, record{kind: tagRecord, key: "new", text: "1"})
+	leave(t, c, head{UID: "record", Run: "r1"}, record{kind: tagRecord, key: "known", text: "1"}, record{kind: 200}, record{kind: tagRecord, key: "new", text: "1"})
+	leave(t, c, head{UID: "first", Run: "r1", Form: journalForm}, record{kind: tagRecord, key: "today", text: "1"})
+	list, err := c.Sync(t.Context(), SyncOptions{})
+	require.NoError(t, err)
+	require.Len(t, list, 3)
+	for _, b := range list {
+		if b.Run == "first" {
+			require.NoError(t, b.Err)
+			continue
+		}
+		require.ErrorIs(t, b.Err, mlops.ErrUnsupported)
+		require.ErrorContains(t, b.Err, "left alone")
+		require.Zero(t, b.Refused, "a newer program's record is not refused for good")
+	}
+	require.NotContains(t, fmt.Sprint(server.done), "new")
+	require.Contains(t, fmt.Sprint(server.done), "today")
+	kept, err := mlops.Collect(Backlogs(c.journal.Dir))
+	require.NoError(t, err)
+	require.Len(t, kept, 2)
+	for _, b := range kept {
+		require.NotZero(t, b.Waiting)
+	}
+}
+
+func TestAJournalIsFoundByUIDAndByID(t *testing.T) {
+	server := &one{}
+	c, err := New(Options{URL: "http://lab.invalid", HTTP: &http.Client{Transport: server}, Journal: Journal{Dir: t.TempDir()}})
+	require.NoError(t, err)
+	r, err := c.StartRun(t.Context(), Experiment{ID: "0"}, RunOptions{})
+	require.NoError(t, err)
+	_, err = r.ID(t.Context())
+	require.NoError(t, err)
+	leave(t, c, head{UID: "u2", Run: "r2"}, record{kind: tagRecord, key: "a", text: "1"})
+	found := map[string]bool{}
+	for b, err := range Backlogs(c.journal.Dir) {
+		require.NoError(t, err)
+		for _, name := range []string{r.UID, "u2", "r2", "r3", ""} {
+			found[name] = found[name] || b.Of(name)
+		}
+	}
+	require.Equal(t, map[string]bool{r.UID: true, "u2": true, "r2": true, "r3": false, "": false}, found)
+	require.NoError(t, r.Discard())
+}

@@ -15,6 +15,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"unicode/utf8"
 
 	"golang.org/x/sync/errgroup"
 
@@ -199,9 +200,23 @@ func uploadPath(artifactPath string) (string, error) {
 		return "", invalid("Upload", "an artifact needs a path")
 	case strings.Contains(p, "#") || percentCode.MatchString(p):
 		return "", invalid("Upload", "artifact path %q: MLflow takes no # and reads %%41 as A; rename the file", p)
+	case !utf8.ValidString(p) || strings.ContainsFunc(p, control):
+		return "", invalid("Upload", "artifact path %q: MLflow stores control characters, and what is not UTF-8, under another name; rename the file", p)
+	}
+	for part := range strings.SplitSeq(p, "/") {
+		if len(part) > maxComponent {
+			return "", invalid("Upload", "artifact path %.40q…: a name of %d bytes; %d is the most", part, len(part), maxComponent)
+		}
 	}
 	return p, nil
 }
+
+// maxComponent is the longest name, in bytes, that file systems take.
+const maxComponent = 255
+
+// control reports whether r is one of the characters that MLflow's addresses drop
+// (tab, line break) or write as a code (the others).
+func control(r rune) bool { return r < 0x20 || r == 0x7f }
 
 func (c *Client) put(ctx context.Context, root, artifactPath string, src Source) error {
 	p, err := uploadPath(artifactPath)
@@ -223,17 +238,56 @@ func (c *Client) putBytes(ctx context.Context, root string, b []byte, artifactPa
 }
 
 func (c *Client) putFile(ctx context.Context, root, localPath, artifactPath string) error {
-	_, err := c.sendFile(ctx, root, localPath, artifactPath)
+	f, err := os.Open(localPath)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	_, err = c.sendFile(ctx, root, f, artifactPath)
 	return err
 }
 
-// sendFile stores a local file and tells its size.
-func (c *Client) sendFile(ctx context.Context, root, localPath, artifactPath string) (int64, error) {
-	f, err := os.Open(localPath)
+// putInside stores the file called name of a local folder, and none that a link
+// leads to outside, and returns its size.
+func (c *Client) putInside(ctx context.Context, root, dir, name, artifactPath string) (int64, error) {
+	f, err := openInside(dir, name)
 	if err != nil {
 		return 0, err
 	}
 	defer f.Close()
+	return c.sendFile(ctx, root, f, artifactPath)
+}
+
+// openInside opens a file of a folder for reading. A link that leads out of the
+// folder is refused.
+func openInside(dir, name string) (*os.File, error) {
+	f, err := os.OpenInRoot(dir, filepath.FromSlash(name))
+	if err != nil && leadsOut(dir, name) {
+		return nil, outside(dir, name)
+	}
+	return f, err
+}
+
+// leadsOut reports whether a name of a folder is a link, or lies behind one, that
+// leads to a file outside.
+func leadsOut(dir, name string) bool {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return false
+	}
+	defer root.Close()
+	_, inner := root.Stat(filepath.FromSlash(name))
+	_, outer := os.Stat(filepath.Join(dir, filepath.FromSlash(name)))
+	return inner != nil && outer == nil
+}
+
+func outside(dir, name string) error {
+	return invalid("UploadDir", "%s is a link that leads out of %s: copy the file it names, or leave it out", name, dir)
+}
+
+// sendFile stores an open local file and returns its size.
+func (c *Client) sendFile(ctx context.Context, root string, f *os.File, artifactPath string) (int64, error) {
+	localPath := f.Name()
 	info, err := f.Stat()
 	if err != nil {
 		return 0, err
@@ -268,7 +322,7 @@ func (c *Client) putDir(ctx context.Context, root, localDir, artifactDir string)
 	for _, f := range files {
 		g.Go(func() error {
 			p := path.Join(to, f)
-			n, err := c.sendFile(gctx, root, filepath.Join(localDir, filepath.FromSlash(f)), p)
+			n, err := c.putInside(gctx, root, localDir, f, p)
 			mu.Lock()
 			defer mu.Unlock()
 			dir, name := path.Dir(p), path.Base(p)
@@ -306,16 +360,25 @@ func (c *Client) putDir(ctx context.Context, root, localDir, artifactDir string)
 	return g.Wait()
 }
 
-// localFiles lists the files below dir, with slashes. A link to a file counts
-// as the file; links to folders and other things are refused.
+// localFiles lists the files below dir, with slashes. A link to a file of the
+// folder counts as the file; links that lead out, links to folders and other
+// things are refused.
 func localFiles(dir string) ([]string, error) {
 	var out []string
-	err := fs.WalkDir(os.DirFS(dir), ".", func(p string, d fs.DirEntry, err error) error {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	err = fs.WalkDir(os.DirFS(dir), ".", func(p string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
 		local := filepath.Join(dir, filepath.FromSlash(p))
-		info, err := os.Stat(local)
+		info, err := root.Stat(filepath.FromSlash(p))
+		if err != nil && leadsOut(dir, p) {
+			return outside(dir, p)
+		}
 		if err != nil {
 			return err
 		}

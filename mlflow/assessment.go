@@ -3,6 +3,7 @@ package mlflow
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"net/url"
 	"strings"
 	"time"
@@ -192,8 +193,11 @@ func assessmentPath(trace, id string) string {
 	return p
 }
 
-// CreateAssessment judges a trace. The server chooses the ID, so that a call
-// whose answer got lost is not repeated: look at [Client.TraceInfo] then.
+// assessmentKey is where an assessment's client-made ID is kept, in its metadata.
+const assessmentKey = "mlops.assessment_uid"
+
+// CreateAssessment judges a trace. An answer that got lost does not lead to a
+// second assessment: each carries a client-made ID in its metadata.
 //
 // MLflow REST: POST /api/3.0/mlflow/traces/{trace_id}/assessments
 func (c *Client) CreateAssessment(ctx context.Context, traceID string, a Assessment) (Assessment, error) {
@@ -208,8 +212,25 @@ func (c *Client) CreateAssessment(ctx context.Context, traceID string, a Assessm
 		return Assessment{}, invalid(op, "assessment %q: want exactly one of Feedback, Expectation and Issue", a.Name)
 	}
 	a.TraceID = traceID
-	out, err := sendOnce3[assessmentReply](ctx, c, op, "POST", assessmentPath(traceID, ""), map[string]any{"assessment": a})
-	return out.Assessment, err
+	uid := newUID()
+	a.Metadata = maps.Clone(a.Metadata)
+	if a.Metadata == nil {
+		a.Metadata = map[string]string{}
+	}
+	a.Metadata[assessmentKey] = uid
+	made, err := once(ctx, c, func() (Assessment, error) {
+		out, err := sendOnce3[assessmentReply](ctx, c, op, "POST", assessmentPath(traceID, ""), map[string]any{"assessment": a})
+		return out.Assessment, err
+	}, func() (Assessment, bool, error) {
+		t, err := c.TraceInfo(ctx, traceID)
+		for _, there := range t.Assessments {
+			if there.Metadata[assessmentKey] == uid {
+				return there, true, err
+			}
+		}
+		return Assessment{}, false, err
+	})
+	return made, err
 }
 
 // Assessment returns an assessment of a trace.

@@ -62,6 +62,8 @@ type hunt struct {
 	taken  bool // something was accepted
 	lost   int  // records refused so far
 	gaveUp error
+
+	suspect func(record, error) // gets records on which the server fails alone; nil: its failure ends the search
 }
 
 // split sends rs in halves until the refused records stand alone. known is the
@@ -83,11 +85,23 @@ func (c *Client) split(ctx context.Context, runID string, rs []record, known err
 			h.taken = true
 			return nil
 		}
-		if !hopeless(err) {
-			return err
-		}
+	}
+	_, fails := failing(err)
+	if !hopeless(err) && (!fails || h.suspect == nil) {
+		return err
 	}
 	if len(rs) == 1 {
+		for n := 1; fails && n < equalAnswers; n++ {
+			if err = c.logBatch(ctx, runID, rs); err == nil {
+				h.taken = true
+				return nil
+			}
+			_, fails = failing(err)
+		}
+		if fails {
+			h.suspect(rs[0], err)
+			return nil
+		}
 		if h.lost++; h.lost >= 10 && !h.taken {
 			h.gaveUp = err // the run itself takes nothing any more: it is deleted
 		}
@@ -172,7 +186,7 @@ func refused(err error, r record, reject func(record, error)) error {
 // sending it again as it is cannot help.
 func hopeless(err error) bool {
 	e, ok := errors.AsType[*mlops.Error](err)
-	return ok && e.Status >= 400 && (errors.Is(err, mlops.ErrInvalid) || e.Code == "RESOURCE_DOES_NOT_EXIST")
+	return ok && errors.Is(err, errUnstorable) || ok && e.Status >= 400 && (errors.Is(err, mlops.ErrInvalid) || e.Code == "RESOURCE_DOES_NOT_EXIST")
 }
 
 // MLflow's limits for one log-batch.

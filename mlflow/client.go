@@ -5,6 +5,7 @@ import (
 	"context"
 	crand "crypto/rand"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"iter"
@@ -163,18 +164,74 @@ func (c *Client) door(path string) *transport.Client {
 
 // get asks for something by GET.
 func get[T any](ctx context.Context, c *Client, op, path string, query url.Values) (T, error) {
+	if err := storable(op, query); err != nil {
+		return *new(T), err
+	}
 	return transport.Do[T](ctx, c.door(path), transport.Call{Op: op, Method: "GET", Path: api + path, Query: query, Idempotent: true})
 }
 
 // send does what may be done twice without harm.
 func send[T any](ctx context.Context, c *Client, op, method, path string, body any) (T, error) {
-	return transport.Do[T](ctx, c.door(path), transport.Call{Op: op, Method: method, Path: api + path, Body: body, Idempotent: true})
+	return call[T](ctx, c.door(path), transport.Call{Op: op, Method: method, Path: api + path, Body: body, Idempotent: true})
 }
 
 // sendOnce does what must not be done twice: it is not repeated once the
 // server may have acted on it.
 func sendOnce[T any](ctx context.Context, c *Client, op, method, path string, body any) (T, error) {
-	return transport.Do[T](ctx, c.door(path), transport.Call{Op: op, Method: method, Path: api + path, Body: body})
+	return call[T](ctx, c.door(path), transport.Call{Op: op, Method: method, Path: api + path, Body: body})
+}
+
+// call sends a body that MLflow can store as it is. What the sender of a journal
+// writes itself is not looked at: the server decides about what was acknowledged.
+func call[T any](ctx context.Context, t *transport.Client, call transport.Call) (T, error) {
+	if _, written := call.Body.(json.RawMessage); call.Body != nil && !written {
+		b, err := json.Marshal(call.Body)
+		if err != nil {
+			return *new(T), invalid(call.Op, "the request cannot be written as JSON: %v", err)
+		}
+		if err := storableJSON(call.Op, b); err != nil {
+			return *new(T), err
+		}
+		call.Body = json.RawMessage(b)
+	}
+	return transport.Do[T](ctx, t, call)
+}
+
+// errUnstorable is the cause of a refusal that no server had to be asked for.
+var errUnstorable = errors.New("MLflow cannot store it")
+
+// storableJSON reports a text with U+0000, on which MLflow's database fails, or
+// that was not UTF-8, so that two of them would become one. encoding/json writes
+// an escape for both, and for a U+FFFD that was there before it does not.
+func storableJSON(op string, b []byte) error {
+	for i := 0; i+6 <= len(b); i++ {
+		if b[i] != '\\' {
+			continue
+		}
+		switch string(b[i : i+6]) {
+		case `\u0000`:
+			return unstorable(op, "a text holds U+0000, which MLflow's database cannot store")
+		case `\ufffd`:
+			return unstorable(op, "a text is not UTF-8")
+		}
+		i++ // an escaped backslash begins no other escape
+	}
+	return nil
+}
+
+func storable(op string, query url.Values) error {
+	for key, list := range query {
+		for _, v := range list {
+			if err := checkText(op, key, v); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func unstorable(op, msg string) error {
+	return &mlops.Error{Kind: mlops.ErrInvalid, Service: "mlflow", Op: op, Message: msg, Cause: errUnstorable}
 }
 
 // once creates something exactly once: when it is not known whether the server
@@ -196,6 +253,19 @@ func once[T any](ctx context.Context, c *Client, create func() (T, error), find 
 			return v, errors.Join(err, ferr)
 		}
 	}
+}
+
+// firstOf finds the first of a list that is the one looked for.
+func firstOf[T any](list iter.Seq2[T, error], is func(T) bool) (T, bool, error) {
+	for v, err := range list {
+		if err != nil {
+			return v, false, err
+		}
+		if is(v) {
+			return v, true, nil
+		}
+	}
+	return *new(T), false, nil
 }
 
 // remove deletes exactly once: a repeated delete that finds nothing is done.

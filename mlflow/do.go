@@ -51,17 +51,20 @@ const api3 = "/api/3.0/mlflow/"
 
 // get3 is get for the newer half of the API.
 func get3[T any](ctx context.Context, c *Client, op, path string, query url.Values) (T, error) {
+	if err := storable(op, query); err != nil {
+		return *new(T), err
+	}
 	return transport.Do[T](ctx, c.t, transport.Call{Op: op, Method: "GET", Path: api3 + path, Query: query, Idempotent: true})
 }
 
 // send3 is send for the newer half of the API.
 func send3[T any](ctx context.Context, c *Client, op, method, path string, body any) (T, error) {
-	return transport.Do[T](ctx, c.t, transport.Call{Op: op, Method: method, Path: api3 + path, Body: body, Idempotent: true})
+	return call[T](ctx, c.t, transport.Call{Op: op, Method: method, Path: api3 + path, Body: body, Idempotent: true})
 }
 
 // sendOnce3 is sendOnce for the newer half of the API.
 func sendOnce3[T any](ctx context.Context, c *Client, op, method, path string, body any) (T, error) {
-	return transport.Do[T](ctx, c.t, transport.Call{Op: op, Method: method, Path: api3 + path, Body: body})
+	return call[T](ctx, c.t, transport.Call{Op: op, Method: method, Path: api3 + path, Body: body})
 }
 
 // remove3 deletes by sendOnce3, once.

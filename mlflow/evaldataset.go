@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"iter"
+	"maps"
 	"net/url"
 	"time"
 
@@ -62,8 +63,12 @@ type EvalDatasetOptions struct {
 	Tags        map[string]string
 }
 
-// CreateEvalDataset makes an empty evaluation dataset. Names need not be unique,
-// so that a call whose answer got lost is not repeated: look for the name then.
+// evalTag is where an evaluation dataset's client-made ID is kept.
+const evalTag = "mlops.dataset_uid"
+
+// CreateEvalDataset makes an empty evaluation dataset. Names need not be unique.
+// An answer that got lost does not lead to a second one: each carries a
+// client-made ID as a tag.
 //
 // MLflow REST: POST /api/3.0/mlflow/datasets/create
 func (c *Client) CreateEvalDataset(ctx context.Context, name string, opt EvalDatasetOptions) (EvalDataset, error) {
@@ -72,15 +77,20 @@ func (c *Client) CreateEvalDataset(ctx context.Context, name string, opt EvalDat
 		Experiments []string `json:"experiment_ids,omitempty"`
 		Tags        string   `json:"tags,omitempty"`
 	}{Name: name, Experiments: opt.Experiments}
-	if len(opt.Tags) > 0 {
-		b, err := json.Marshal(opt.Tags)
-		if err != nil {
-			return EvalDataset{}, err
-		}
-		body.Tags = string(b)
+	uid := newUID()
+	tags := map[string]string{evalTag: uid}
+	maps.Copy(tags, opt.Tags)
+	b, err := json.Marshal(tags)
+	if err != nil {
+		return EvalDataset{}, err
 	}
-	out, err := sendOnce3[evalReply](ctx, c, "CreateEvalDataset", "POST", "datasets/create", body)
-	return out.Dataset, err
+	body.Tags = string(b)
+	return once(ctx, c, func() (EvalDataset, error) {
+		out, err := sendOnce3[evalReply](ctx, c, "CreateEvalDataset", "POST", "datasets/create", body)
+		return out.Dataset, err
+	}, func() (EvalDataset, bool, error) {
+		return firstOf(c.EvalDatasets(ctx, EvalDatasetQuery{Experiments: opt.Experiments}), func(d EvalDataset) bool { return d.Tags[evalTag] == uid })
+	})
 }
 
 func evalPath(id string, more string) string { return "datasets/" + url.PathEscape(id) + more }

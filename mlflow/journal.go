@@ -39,15 +39,22 @@ func (c *Client) folder() (string, error) {
 // server is the name under which journals remember the server.
 func (c *Client) server() string { return cmp.Or(c.journal.Server, c.URL()) }
 
+// journalForm is the form of heads and records that this program writes. A
+// journal that tells none has form 1. Whatever an older program would take
+// wrongly, or not at all, makes a new form: programs leave alone what is newer.
+const journalForm = 1
+
 // head is what a journal tells of its run before anything else. It holds all
 // that another program needs to go on.
 type head struct {
+	Form   int     `json:"form,omitempty"` // 0: 1
 	Server string  `json:"server"`
 	UID    string  `json:"uid"`
 	Create *create `json:"create,omitempty"` // nil: the run is there, or another journal makes it
 	Run    string  `json:"run,omitempty"`    // the run to go on with, by ID or UID
 	Update *change `json:"update,omitempty"`
 	Owner  bool    `json:"owner,omitempty"` // the run lives as long as the program that writes
+	Aside  bool    `json:"aside,omitempty"` // artifacts that another journal of the run set aside
 	PID    int     `json:"pid"`
 }
 

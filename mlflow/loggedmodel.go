@@ -220,7 +220,17 @@ func (c *Client) LogLoggedModelParams(ctx context.Context, id string, params map
 			return err
 		}
 	}
-	_, err := sendOnce[transport.None](ctx, c, "LogLoggedModelParams", "POST", "logged-models/"+url.PathEscape(id)+"/params", map[string]any{"model_id": id, "params": list})
+	_, err := once(ctx, c, func() (transport.None, error) {
+		return sendOnce[transport.None](ctx, c, "LogLoggedModelParams", "POST", "logged-models/"+url.PathEscape(id)+"/params", map[string]any{"model_id": id, "params": list})
+	}, func() (transport.None, bool, error) {
+		m, err := c.LoggedModel(ctx, id)
+		for k, v := range list {
+			if there, ok := m.Params[k]; !ok || there != v {
+				return transport.None{}, false, err
+			}
+		}
+		return transport.None{}, err == nil, err
+	})
 	return err
 }
 

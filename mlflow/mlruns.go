@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"iter"
 	"os"
@@ -74,7 +75,7 @@ type meta struct {
 func (f FileStore) meta(dir string) (meta, error) {
 	var m meta
 	name := filepath.Join(f.dir, filepath.FromSlash(dir), "meta.yaml")
-	b, err := os.ReadFile(name)
+	b, err := f.read(path.Join(dir, "meta.yaml"))
 	if err != nil {
 		return m, err
 	}
@@ -88,6 +89,16 @@ func (f FileStore) meta(dir string) (meta, error) {
 		m.Tags = tagged.Tags
 	}
 	return m, nil
+}
+
+// read reads a file of the store.
+func (f FileStore) read(name string) ([]byte, error) {
+	file, err := openInside(f.dir, name)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	return io.ReadAll(file)
 }
 
 // folders lists the folders in dir that have a meta.yaml.
@@ -113,7 +124,7 @@ func (f FileStore) texts(dir string) (Tags, error) {
 		if err != nil {
 			return nil, err
 		}
-		b, err := os.ReadFile(filepath.Join(f.dir, filepath.FromSlash(dir), filepath.FromSlash(key)))
+		b, err := f.read(path.Join(dir, key))
 		if err != nil {
 			return nil, err
 		}
@@ -277,7 +288,7 @@ func (f FileStore) points(run string) iter.Seq2[Metric, error] {
 				return
 			}
 			name := filepath.Join(f.dir, filepath.FromSlash(dir), filepath.FromSlash(key))
-			file, err := os.Open(name)
+			file, err := openInside(f.dir, path.Join(dir, key))
 			if err != nil {
 				yield(Metric{}, err)
 				return
@@ -335,16 +346,27 @@ func readPoint(line string) (Metric, error) {
 
 // artifacts is the local folder of a run's artifacts, "" if it has none here.
 func (f FileStore) artifacts(r storedRun) string {
-	local := filepath.Join(f.dir, filepath.FromSlash(r.dir), "artifacts")
-	if info, err := os.Stat(local); err == nil && info.IsDir() {
-		return local
+	own := filepath.Join(filepath.FromSlash(r.dir), "artifacts")
+	if isFolderIn(f.dir, own) {
+		return filepath.Join(f.dir, own)
 	}
-	if p, ok := strings.CutPrefix(r.ArtifactURI, "file://"); ok {
-		if info, err := os.Stat(p); err == nil && info.IsDir() {
+	if p, ok := strings.CutPrefix(r.ArtifactURI, "file://"); ok { // only what is in the store: the file that says it may come from anywhere
+		if in, err := filepath.Rel(f.dir, p); err == nil && filepath.IsLocal(in) && isFolderIn(f.dir, in) {
 			return p
 		}
 	}
 	return ""
+}
+
+// isFolderIn reports whether a folder is there, and no link on its way leads out.
+func isFolderIn(dir, name string) bool {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return false
+	}
+	defer root.Close()
+	info, err := root.Stat(name)
+	return err == nil && info.IsDir()
 }
 
 // LeftOut counts what a store holds and Import does not bring over: logged and

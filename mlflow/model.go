@@ -5,7 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -128,13 +128,17 @@ func (r *Run) upload(ctx context.Context, at whereabouts, p *pkg, logged LoggedM
 		if _, replaced := p.made[f]; replaced || f == modelFile {
 			continue
 		}
-		g.Go(func() error { return r.c.putFile(gctx, root, filepath.Join(p.dir, filepath.FromSlash(f)), f) })
+		g.Go(func() error {
+			_, err := r.c.putInside(gctx, root, p.dir, f, f)
+			return err
+		})
 	}
 	if err := g.Wait(); err != nil {
 		return err
 	}
 	if _, ours := p.made[modelFile]; !ours {
-		return r.c.putFile(ctx, root, filepath.Join(p.dir, modelFile), modelFile)
+		_, err := r.c.putInside(ctx, root, p.dir, modelFile, modelFile)
+		return err
 	}
 	for _, f := range p.order() {
 		if err := r.c.putBytes(ctx, root, p.made[f], f); err != nil {
@@ -148,9 +152,25 @@ func (r *Run) upload(ctx context.Context, at whereabouts, p *pkg, logged LoggedM
 //
 // MLflow REST: POST /api/2.0/mlflow/runs/outputs
 func (c *Client) logOutput(ctx context.Context, at whereabouts, model string, step int64) error {
-	_, err := send[transport.None](ctx, c, "LogOutputs", "POST", "runs/outputs", map[string]any{
-		"run_id": at.id, "models": []map[string]any{{"model_id": model, "step": step}}})
+	_, err := once(ctx, c, func() (transport.None, error) {
+		return sendOnce[transport.None](ctx, c, "LogOutputs", "POST", "runs/outputs", map[string]any{
+			"run_id": at.id, "models": []map[string]any{{"model_id": model, "step": step}}})
+	}, func() (transport.None, bool, error) {
+		there, err := c.hasOutput(ctx, at.id, model)
+		return transport.None{}, there, err
+	})
+	if hopeless(err) { // a repeat, by this program or the next, is answered with the database's own words
+		if there, ferr := c.hasOutput(ctx, at.id, model); there && ferr == nil {
+			return nil
+		}
+	}
 	return err
+}
+
+// hasOutput reports whether a logged model is among the outputs of a run.
+func (c *Client) hasOutput(ctx context.Context, run, model string) (bool, error) {
+	r, err := c.RunInfo(ctx, run)
+	return slices.Contains(r.Models, model), err
 }
 
 // Flavor is one way to load a model: [SKLearn], [PyFunc], [ONNX], [Loader] or

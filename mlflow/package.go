@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"path/filepath"
@@ -98,7 +99,12 @@ func (p *pkg) readRequirements() error {
 	if p.given || !slices.Contains(p.files, requirementsFile) {
 		return nil
 	}
-	b, err := os.ReadFile(filepath.Join(p.dir, requirementsFile))
+	f, err := openInside(p.dir, requirementsFile)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(f)
 	if err != nil {
 		return err
 	}

@@ -69,13 +69,72 @@ func (s *sender) create(ctx context.Context) (whereabouts, error) {
 	}{experiment, h.Create.Name, tags["mlflow.user"], h.Create.Start, tags})
 	if err != nil {
 		s.asked = s.asked || unsure(err) || ctx.Err() != nil
-		return whereabouts{}, err
+		if !s.stuck.again(0, err) && !errors.Is(err, errUnstorable) || ctx.Err() != nil {
+			return whereabouts{}, err
+		}
+		if out.Run, err = s.createBare(ctx, experiment, err); err != nil {
+			return whereabouts{}, err
+		}
+		delete(tags, uidTag)
+		if err := s.describe(ctx, out.Run.ID, h.Create.Name, tags, true); err != nil {
+			return whereabouts{}, err
+		}
+		asked = true
 	}
 	if asked { // an early attempt may have been on its way still
 		out.Run, err = s.c.keepFirst(ctx, experiment, h.UID, out.Run)
 		s.late = true
 	}
 	return placeOf(out.Run), err
+}
+
+// createBare makes the run with nothing but its UID, after the server failed time
+// after time on the run as it was described. known is what it answered then.
+func (s *sender) createBare(ctx context.Context, experiment string, known error) (RunInfo, error) {
+	r, ok, err := s.c.runByUID(ctx, []string{experiment}, s.head.UID)
+	if ok || err != nil {
+		return r, err
+	}
+	out, err := sendOnce[struct{ Run RunInfo }](ctx, s.c, "StartRun", "POST", "runs/create", map[string]any{
+		"experiment_id": experiment, "start_time": s.head.Create.Start, "tags": Tags{uidTag: s.head.UID}})
+	if _, fails := failing(err); fails {
+		return RunInfo{}, known // it is not the description
+	}
+	return out.Run, err
+}
+
+// describe gives a run its name and tags. What the server refuses of it, or, if it
+// is suspect, fails on, is told like any refused record; the run goes without.
+func (s *sender) describe(ctx context.Context, id, name string, tags Tags, suspect bool) error {
+	reject := func(r record, err error) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.reject(spool.Entry{Data: r.appendTo(nil)}, fmt.Errorf("%s: %w", r, err))
+	}
+	var rs []record
+	for _, kv := range keyValues(tags) {
+		rs = append(rs, record{kind: tagRecord, key: kv.Key, text: kv.Value})
+	}
+	if name != "" {
+		err := s.c.UpdateRun(ctx, id, RunUpdate{Name: name})
+		if _, fails := failing(err); fails || hopeless(err) {
+			reject(record{kind: tagRecord, key: "mlflow.runName", text: name}, err)
+		} else if err != nil {
+			return err
+		}
+	}
+	h := &hunt{reject: reject}
+	if suspect {
+		h.suspect = reject
+	}
+	for len(rs) > 0 {
+		n := batchSize(rs)
+		if err := s.c.split(ctx, id, rs[:n], nil, h); err != nil {
+			return err
+		}
+		rs = rs[n:]
+	}
+	return nil
 }
 
 func deletedRun(op, id string) error {
@@ -221,11 +280,7 @@ func (s *sender) attach(ctx context.Context) (whereabouts, error) {
 	if err := s.nest(ctx, u.Parent, tags); err != nil || len(tags) == 0 {
 		return placeOf(r), err
 	}
-	var rs []record
-	for _, kv := range keyValues(tags) {
-		rs = append(rs, record{kind: tagRecord, key: kv.Key, text: kv.Value})
-	}
-	return placeOf(r), s.c.logBatch(ctx, r.ID, rs)
+	return placeOf(r), s.describe(ctx, r.ID, "", tags, s.stuck.equal >= equalAnswers)
 }
 
 // experimentOf returns the ID of an experiment by name, which it makes if need be.

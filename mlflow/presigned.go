@@ -28,8 +28,8 @@ type signed struct {
 	Headers map[string]string `json:"headers"`
 }
 
-// call turns it into a call without our credentials.
-func (c *Client) call(op, method string, s signed) (*transport.Client, transport.Call, error) {
+// signedCall turns it into a call without our credentials.
+func (c *Client) signedCall(op, method string, s signed) (*transport.Client, transport.Call, error) {
 	u, err := url.Parse(s.URL)
 	if err != nil {
 		return nil, transport.Call{}, invalid(op, "the server signed something that is no URL")
@@ -89,7 +89,7 @@ func (c *Client) openSigned(ctx context.Context, uri string, span Range) (*Objec
 		}
 		return nil, err
 	}
-	t, call, err := c.call("Download", "GET", s)
+	t, call, err := c.signedCall("Download", "GET", s)
 	if err != nil {
 		return nil, err
 	}
@@ -168,7 +168,7 @@ func (c *Client) putSigned(ctx context.Context, uri string, src Source) (bool, e
 
 // putPart stores one part and returns its tag.
 func (c *Client) putPart(ctx context.Context, s signed, body *io.SectionReader) (string, error) {
-	t, call, err := c.call("Upload", "PUT", s)
+	t, call, err := c.signedCall("Upload", "PUT", s)
 	if err != nil {
 		return "", err
 	}

@@ -2,6 +2,7 @@ package mlflow
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -197,15 +198,27 @@ func (s proxyStore) Put(ctx context.Context, uri string, src Source) error {
 	}
 }
 
+// inOnePiece is the size up to which a body leaves together with its header. A
+// server that fails on the header alone closes the connection, and its answer is
+// lost with what it did not read.
+const inOnePiece = 32 << 10
+
 // putOnce stores src and tells how much of it was taken.
 func (s proxyStore) putOnce(ctx context.Context, uri string, src Source) (int64, error) {
 	var most atomic.Int64
 	var last *counted
 	_, err := transport.Do[transport.None](ctx, s.c.t, transport.Call{Op: "Upload", Method: "PUT", Path: escape("artifacts", uri), Idempotent: true,
 		Raw: &transport.Stream{Size: src.Size(), ContentType: "application/octet-stream", Open: func() (io.ReadCloser, error) {
+			if src.Size() <= inOnePiece {
+				b, err := io.ReadAll(io.NewSectionReader(src, 0, src.Size()))
+				return io.NopCloser(bytes.NewReader(b)), err
+			}
 			last = &counted{Reader: io.NewSectionReader(src, 0, src.Size()), most: &most}
 			return last, nil
 		}}})
+	if last == nil && (err == nil || brokenOff(err)) {
+		most.Store(src.Size())
+	}
 	if err == nil && last != nil && last.n.Load() != src.Size() {
 		err = half("the server answered after %d of %d bytes", last.n.Load(), src.Size())
 	}

@@ -97,9 +97,13 @@ func appendText(b []byte, s string) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
 }
 
-var errRecord = errors.New("not a record of this program's form")
+var (
+	errRecord = errors.New("not a record of this program's form")
+	errKind   = errors.New("a record of an unknown kind")
+)
 
-// readRecords reads what one call logged. What it read before an error counts.
+// readRecords reads what one call logged. What it read before a malformed record
+// counts; with one of an unknown kind nothing does.
 func readRecords(seq uint64, b []byte) ([]record, error) {
 	var out []record
 	for len(b) > 0 {
@@ -123,7 +127,7 @@ func readRecords(seq uint64, b []byte) ([]record, error) {
 		case outputRecord:
 			r.step, r.key = in.varint(), in.text()
 		default:
-			in.bad = true
+			return nil, errKind
 		}
 		if in.bad {
 			return out, errRecord

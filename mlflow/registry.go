@@ -211,10 +211,11 @@ func (c *Client) CreateModelVersion(ctx context.Context, name, source string, op
 	return once(ctx, c, func() (ModelVersion, error) {
 		return version(sendOnce[versionReply](ctx, c, "CreateModelVersion", "POST", "model-versions/create", body))
 	}, func() (ModelVersion, bool, error) {
-		for v, err := range c.ModelVersions(ctx, ModelQuery{Filter: "tags.`" + versionTag + "` = '" + uid + "'"}) {
-			return v, err == nil, err
+		filter := "tags.`" + versionTag + "` = '" + uid + "'"
+		if tags[promptTag] != "" { // the server leaves out prompts that are not asked for
+			filter += " AND tags.`" + promptTag + "` = '" + tags[promptTag] + "'"
 		}
-		return ModelVersion{}, false, nil
+		return firstOf(c.ModelVersions(ctx, ModelQuery{Filter: filter}), func(ModelVersion) bool { return true })
 	})
 }
 

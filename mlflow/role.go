@@ -55,8 +55,12 @@ func (c *Client) CreateRole(ctx context.Context, workspace, name, description st
 	if description != "" {
 		body["description"] = description
 	}
-	out, err := sendOnce3[roleReply](ctx, c, "CreateRole", "POST", "roles/create", body)
-	return out.Role, err
+	return once(ctx, c, func() (Role, error) {
+		out, err := sendOnce3[roleReply](ctx, c, "CreateRole", "POST", "roles/create", body)
+		return out.Role, err
+	}, func() (Role, bool, error) {
+		return firstOf(c.Roles(ctx, workspace), func(r Role) bool { return r.Name == name })
+	})
 }
 
 // Role returns a role with its grants.
@@ -108,9 +112,15 @@ func (c *Client) DeleteRole(ctx context.Context, id int64) error {
 //
 // MLflow REST: POST /api/3.0/mlflow/roles/permissions/add
 func (c *Client) AddRolePermission(ctx context.Context, roleID int64, g Grant) (RolePermission, error) {
-	out, err := sendOnce3[rolePermissionReply](ctx, c, "AddRolePermission", "POST", "roles/permissions/add",
-		map[string]any{"role_id": roleID, "resource_type": g.Type, "resource_pattern": g.ID, "permission": g.Permission})
-	return out.Permission, err
+	return once(ctx, c, func() (RolePermission, error) {
+		out, err := sendOnce3[rolePermissionReply](ctx, c, "AddRolePermission", "POST", "roles/permissions/add",
+			map[string]any{"role_id": roleID, "resource_type": g.Type, "resource_pattern": g.ID, "permission": g.Permission})
+		return out.Permission, err
+	}, func() (RolePermission, bool, error) {
+		return firstOf(c.RolePermissions(ctx, roleID), func(p RolePermission) bool {
+			return p.Type == g.Type && p.Pattern == g.ID && p.Permission == g.Permission
+		})
+	})
 }
 
 // RolePermissions lists the grants of a role.
@@ -146,8 +156,16 @@ func (c *Client) RemoveRolePermission(ctx context.Context, id int64) error {
 //
 // MLflow REST: POST /api/3.0/mlflow/roles/assign
 func (c *Client) AssignRole(ctx context.Context, user string, roleID int64) (Assignment, error) {
-	out, err := sendOnce3[struct{ Assignment Assignment }](ctx, c, "AssignRole", "POST", "roles/assign", map[string]any{"username": user, "role_id": roleID})
-	return out.Assignment, err
+	return once(ctx, c, func() (Assignment, error) {
+		out, err := sendOnce3[struct{ Assignment Assignment }](ctx, c, "AssignRole", "POST", "roles/assign", map[string]any{"username": user, "role_id": roleID})
+		return out.Assignment, err
+	}, func() (Assignment, bool, error) {
+		u, err := c.User(ctx, user)
+		if err != nil {
+			return Assignment{}, false, err
+		}
+		return firstOf(c.RoleUsers(ctx, roleID), func(a Assignment) bool { return a.UserID == u.ID })
+	})
 }
 
 // UnassignRole takes a role from a user.

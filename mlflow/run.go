@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
 	"math"
 	"os"
@@ -100,6 +101,9 @@ func (c *Client) StartRun(ctx context.Context, experiment Experiment, opt RunOpt
 		}
 	}
 	tags := c.runTags(opt)
+	if err := errors.Join(checkRunName(op, opt.Name), checkText(op, "the experiment's name", ref.Name), checkText(op, "the parent", opt.Parent)); err != nil {
+		return nil, err
+	}
 	for _, kv := range keyValues(tags) {
 		if err := checkValue(op, "tag", kv.Key, kv.Value, maxTagValue); err != nil {
 			return nil, err
@@ -156,6 +160,9 @@ const resumeTimeout = 5 * time.Second
 func (c *Client) ResumeRun(ctx context.Context, runID string, opt RunOptions) (*Run, error) {
 	const op = "ResumeRun"
 	tags := changes(opt)
+	if err := errors.Join(checkRunName(op, opt.Name), checkText(op, "the run", runID), checkText(op, "the parent", opt.Parent)); err != nil {
+		return nil, err
+	}
 	for _, kv := range keyValues(tags) {
 		if err := checkValue(op, "tag", kv.Key, kv.Value, maxTagValue); err != nil {
 			return nil, err
@@ -267,6 +274,9 @@ func (r *Run) logPoints(op string, points []Metric) error {
 			at = p.Time.UnixMilli()
 		}
 		err := checkKey(op, "metric", p.Key)
+		if err == nil {
+			err = checkText(op, "the model's ID", p.ModelID)
+		}
 		if err == nil && at < 0 {
 			err = invalid(op, "metric %q: MLflow takes no time before 1970, not %s", p.Key, p.Time)
 		}
@@ -334,6 +344,9 @@ func (r *Run) LogInputs(_ context.Context, inputs ...DatasetInput) error {
 		if err != nil {
 			return err
 		}
+		if err := storableJSON("LogInputs", b); err != nil {
+			return fmt.Errorf("dataset %q: %w", in.Name, err)
+		}
 		rs = append(rs, record{kind: inputRecord, text: string(b)})
 	}
 	return r.s.add("LogInputs", rs...)
@@ -344,6 +357,9 @@ func (r *Run) LogInputs(_ context.Context, inputs ...DatasetInput) error {
 func (r *Run) LogOutput(_ context.Context, step int64, modelID string) error {
 	if modelID == "" {
 		return invalid("LogOutput", "want the ID of a logged model, m-…")
+	}
+	if err := checkText("LogOutput", "the model's ID", modelID); err != nil {
+		return err
 	}
 	return r.s.add("LogOutput", record{kind: outputRecord, key: modelID, step: step})
 }
@@ -362,7 +378,12 @@ func (r *Run) Flush(ctx context.Context) error {
 }
 
 // Pending returns how many records the server does not have yet.
-func (r *Run) Pending() int { return int(r.s.waiting.Load()) }
+func (r *Run) Pending() int { return int(r.s.waiting.Load() + r.s.asideWaits()) }
+
+// Kept returns nil if the server, or a journal on this machine's disk, has all
+// that was logged. Otherwise the error tells what is lost with this process; it
+// matches [mlops.ErrUnavailable].
+func (r *Run) Kept() error { return r.s.kept() }
 
 // End marks the run as finished, or failed if err is not nil, or killed if err
 // is [context.Canceled], and waits until the server has everything: up to
@@ -417,7 +438,7 @@ func (s *sender) end(ctx context.Context, status string, timeout time.Duration) 
 	s.mu.Lock()
 	s.ended = true
 	short, known := timeout, s.failure
-	if known != nil && passing(known) {
+	if _, answers := failing(known); known != nil && passing(known) && !answers {
 		short = min(timeout, knownDown)
 	}
 	s.mu.Unlock()
@@ -434,10 +455,7 @@ func (s *sender) end(ctx context.Context, status string, timeout time.Duration) 
 		<-s.over
 	case !passing(ferr) && wait.Err() == nil:
 	default: // the journal keeps it, and this program goes on sending
-		ferr = nil
-		if kept := errors.Join(s.j.Trouble(), s.j.Sync()); kept != nil || s.j.Path() == "" {
-			ferr = s.left(false)
-		}
+		ferr = s.kept()
 	}
 	return errors.Join(aerr, ferr, s.complaints())
 }
@@ -471,13 +489,15 @@ func (r *Run) Lend() (*os.File, error) { return r.s.j.Lend() }
 // Discard is Close for a run that is to leave no trace: what the server does
 // not have yet is deleted. A run that the server has stays there, not ended.
 func (r *Run) Discard() error {
-	path := r.s.j.Path()
 	_ = r.Close() // what it tells to wait is to go
-	if path == "" {
-		return nil
+	var errs []error
+	for _, s := range []*sender{r.s, r.s.aside()} {
+		if s == nil || s.j.Path() == "" {
+			continue
+		}
+		if err := spool.Discard(s.j.Path()); !isNotFound(err) {
+			errs = append(errs, err)
+		}
 	}
-	if err := spool.Discard(path); !isNotFound(err) {
-		return err
-	}
-	return nil
+	return errors.Join(errs...)
 }

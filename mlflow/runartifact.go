@@ -2,6 +2,7 @@ package mlflow
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"sync"
 
 	"golang.org/x/sync/errgroup"
 
@@ -55,6 +57,29 @@ func (r *Run) logFile(ctx context.Context, localPath, artifactPath string) error
 	return r.logReader(ctx, f, info.Size(), artifactPath)
 }
 
+// logInside is logFile for a file of a folder, and none that a link leads to
+// outside.
+func (r *Run) logInside(ctx context.Context, dir, name, artifactPath string) error {
+	f, err := openInside(dir, name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if info.Size() <= maxKept {
+		return r.logReader(ctx, f, info.Size(), artifactPath)
+	}
+	root, err := r.own(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = r.c.sendFile(ctx, root, f, artifactPath)
+	return err
+}
+
 // LogDir logs the files below a local folder into artifactDir, "" for the
 // root. Each is logged as by LogArtifact.
 func (r *Run) LogDir(ctx context.Context, localDir, artifactDir string) error {
@@ -63,7 +88,7 @@ func (r *Run) LogDir(ctx context.Context, localDir, artifactDir string) error {
 		return err
 	}
 	for _, f := range files {
-		if err := r.logFile(ctx, filepath.Join(localDir, filepath.FromSlash(f)), path.Join(artifactDir, f)); err != nil {
+		if err := r.logInside(ctx, localDir, f, path.Join(artifactDir, f)); err != nil {
 			return fmt.Errorf("%s: %w", f, err)
 		}
 	}
@@ -165,10 +190,18 @@ func (r *Run) own(ctx context.Context) (string, error) {
 // uploading one again replaces it by itself.
 func (c *Client) uploadRecords(ctx context.Context, j *spool.Journal, at whereabouts, rs []record, reject func(record, error)) error {
 	root, err := c.root(ctx, at.root)
+	if unfit(err) { // nothing stores artifacts of this run
+		for _, r := range rs {
+			reject(r, err)
+		}
+		return nil
+	}
 	if err != nil {
 		return err
 	}
 	errs := make([]error, len(rs))
+	var failed error // of one; the others are uploaded all the same
+	var mu sync.Mutex
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(parallel)
 	for i, r := range rs {
@@ -183,10 +216,16 @@ func (c *Client) uploadRecords(ctx context.Context, j *spool.Journal, at whereab
 				errs[i] = err
 				return nil
 			}
+			if err != nil && !undelivered(err) && gctx.Err() == nil {
+				mu.Lock()
+				defer mu.Unlock()
+				failed = err
+				return nil
+			}
 			return err
 		})
 	}
-	if err := g.Wait(); err != nil {
+	if err := cmp.Or(g.Wait(), failed); err != nil {
 		return err
 	}
 	for i, err := range errs {

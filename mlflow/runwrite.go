@@ -3,6 +3,7 @@ package mlflow
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"time"
 
 	"github.com/mlops-integration/mlops/internal/transport"
@@ -71,6 +72,21 @@ func (c *Client) DeleteRunTag(ctx context.Context, runID, key string) error {
 //
 // MLflow REST: POST /api/2.0/mlflow/runs/log-model
 func (c *Client) RecordRunModel(ctx context.Context, runID string, mlmodel json.RawMessage) error {
-	_, err := sendOnce[transport.None](ctx, c, "RecordRunModel", "POST", "runs/log-model", map[string]string{"run_id": runID, "model_json": string(mlmodel)})
+	_, err := once(ctx, c, func() (transport.None, error) {
+		return sendOnce[transport.None](ctx, c, "RecordRunModel", "POST", "runs/log-model", map[string]string{"run_id": runID, "model_json": string(mlmodel)})
+	}, func() (transport.None, bool, error) {
+		r, err := c.RunInfo(ctx, runID)
+		var noted []map[string]any
+		_ = json.Unmarshal([]byte(r.Tags[historyTag]), &noted)
+		var mine map[string]any
+		_ = json.Unmarshal(mlmodel, &mine)
+		there := slices.ContainsFunc(noted, func(m map[string]any) bool {
+			return m["artifact_path"] == mine["artifact_path"] && m["utc_time_created"] == mine["utc_time_created"] && m["model_uuid"] == mine["model_uuid"]
+		})
+		return transport.None{}, there, err
+	})
 	return err
 }
+
+// historyTag is where MLflow keeps the models that were noted on a run.
+const historyTag = "mlflow.log-model.history"

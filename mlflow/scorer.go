@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"iter"
 	"net/url"
+	"reflect"
 	"strconv"
 	"time"
 
@@ -45,13 +46,36 @@ func (s *Scorer) UnmarshalJSON(b []byte) error {
 }
 
 // RegisterScorer makes the next version of a scorer. serialized is a scorer as
-// Python's client writes it; the server refuses one that is Python code. A call
-// whose answer got lost is not repeated: look at [Client.ScorerVersions] then.
+// Python's client writes it; the server refuses one that is Python code. After an
+// answer that got lost, a newest version with these very contents is taken for
+// the one that was made.
 //
 // MLflow REST: POST /api/3.0/mlflow/scorers/register
 func (c *Client) RegisterScorer(ctx context.Context, experiment, name string, serialized json.RawMessage) (Scorer, error) {
-	return sendOnce3[Scorer](ctx, c, "RegisterScorer", "POST", "scorers/register",
-		map[string]string{"experiment_id": experiment, "name": name, "serialized_scorer": string(serialized)})
+	return once(ctx, c, func() (Scorer, error) {
+		return sendOnce3[Scorer](ctx, c, "RegisterScorer", "POST", "scorers/register",
+			map[string]string{"experiment_id": experiment, "name": name, "serialized_scorer": string(serialized)})
+	}, func() (Scorer, bool, error) {
+		var newest Scorer
+		for v, err := range c.ScorerVersions(ctx, experiment, name) {
+			if isNotFound(err) {
+				break
+			}
+			if err != nil {
+				return Scorer{}, false, err
+			}
+			if v.Version > newest.Version {
+				newest = v
+			}
+		}
+		return newest, newest.Version > 0 && sameJSON(newest.Serialized, serialized), nil
+	})
+}
+
+// sameJSON reports whether two texts are the same JSON.
+func sameJSON(a, b []byte) bool {
+	var x, y any
+	return json.Unmarshal(a, &x) == nil && json.Unmarshal(b, &y) == nil && reflect.DeepEqual(x, y)
 }
 
 func scorerQuery(experiment, name string, version int) url.Values {

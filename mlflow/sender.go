@@ -31,16 +31,20 @@ type sender struct {
 	over chan struct{} // closed when the goroutine is gone
 
 	waiting atomic.Int64  // records the server does not have
+	shut    atomic.Bool   // close was called
 	wake    chan struct{} // somebody waits, or the sender is to end
 	full    chan struct{} // a batch is full
 
 	mu       sync.Mutex
 	at       whereabouts
-	placed   bool // at is known
-	asked    bool // a create may have reached the server
-	again    bool // the batch that is due may have reached it
-	adopts   bool // the journal is another program's
-	late     bool // an earlier attempt to make the run may still succeed
+	placed   bool    // at is known
+	asked    bool    // a create may have reached the server
+	again    bool    // the batch that is due may have reached it
+	stuck    stuck   // what the server fails on time after time
+	newer    error   // the journal goes on with records of a form that is not known here
+	side     *sender // artifacts that are set aside; nil: none were
+	adopts   bool    // the journal is another program's
+	late     bool    // an earlier attempt to make the run may still succeed
 	ahead    []record
 	seen     uint64 // number of the last call read from the journal
 	done     uint64 // number of the last call settled: sent or refused
@@ -173,12 +177,16 @@ func (s *sender) await() bool {
 // fill reads ahead from the journal, up to two full batches, and returns how
 // many records are there. The caller holds mu.
 func (s *sender) fill() int {
-	for len(s.ahead) < 2*maxEntries {
+	for len(s.ahead) < 2*maxEntries && s.newer == nil {
 		e, ok := s.j.Next()
 		if !ok {
 			break
 		}
 		rs, err := readRecords(e.Seq, e.Data)
+		if errors.Is(err, errKind) {
+			s.newer = newerForm(fmt.Sprintf("record %d of run %s is of a kind", e.Seq, s.head.UID))
+			break
+		}
 		if err != nil {
 			s.reject(e, fmt.Errorf("mlflow: record %d of run %s: %w", e.Seq, s.head.UID, err))
 		}
@@ -229,11 +237,15 @@ func (s *sender) step(ctx context.Context) error {
 	if !placed {
 		at, err := s.place(ctx)
 		if err != nil {
+			if s.head.Create == nil {
+				s.stuck.again(0, err)
+			}
 			return err
 		}
 		s.mu.Lock()
-		s.at, s.placed = at, true
+		s.at, s.placed, s.stuck = at, true, stuck{}
 		s.mu.Unlock()
+		_ = s.j.SetLabel(at.id) // for people: the run is found by its UID
 		return nil
 	}
 	s.mu.Lock()
@@ -245,21 +257,12 @@ func (s *sender) step(ctx context.Context) error {
 	}
 	var refused []refusal
 	reject := func(r record, err error) { refused = append(refused, refusal{r, err}) }
-	var err error
-	if first := batch[0]; first.kind == tableRecord {
-		err = s.c.addRows(ctx, at, first, s.again)
-		if unfit(err) {
-			reject(first, err)
-			err = nil
-		}
-	} else {
-		err = s.c.sendRecords(ctx, s.j, at, batch, reject)
-	}
+	err, aside := s.deliver(ctx, at, batch, reject)
 	if err != nil {
 		s.again = s.again || unsure(err) || ctx.Err() != nil
 		return err // the batch is sent again as a whole, so that nothing is reported twice
 	}
-	s.again = false
+	s.again, s.stuck = false, stuck{}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, r := range refused {
@@ -273,7 +276,9 @@ func (s *sender) step(ctx context.Context) error {
 		s.ahead, last = nil, s.seen
 	}
 	s.waiting.Add(-int64(len(batch)))
-	s.sent += len(batch) - len(refused)
+	if !aside {
+		s.sent += len(batch) - len(refused)
+	}
 	if last <= s.done {
 		return nil
 	}
@@ -288,6 +293,37 @@ func (s *sender) step(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// deliver sends a batch, or sets it aside.
+func (s *sender) deliver(ctx context.Context, at whereabouts, batch []record, reject func(record, error)) (err error, aside bool) {
+	if batch[0].artifact() && s.asideWaits() > 0 { // artifacts stay in their order
+		return s.setAside(at, batch), true
+	}
+	err = s.send(ctx, at, batch, reject)
+	if err == nil || ctx.Err() != nil {
+		return err, false
+	}
+	if s.stuck.again(batch[0].seq, err) {
+		err = s.isolate(ctx, at, batch, err, reject)
+	}
+	if err != nil && batch[0].artifact() && s.stuck.holdsBack(err) && s.setAside(at, batch) == nil {
+		return nil, true
+	}
+	return err, false
+}
+
+// send sends a batch. What the server refuses goes to reject.
+func (s *sender) send(ctx context.Context, at whereabouts, batch []record, reject func(record, error)) error {
+	if batch[0].kind != tableRecord {
+		return s.c.sendRecords(ctx, s.j, at, batch, reject)
+	}
+	err := s.c.addRows(ctx, at, batch[0], s.again)
+	if unfit(err) {
+		reject(batch[0], err)
+		return nil
+	}
+	return err
 }
 
 type refusal struct {
@@ -318,6 +354,12 @@ func passing(err error) bool {
 	return errors.Is(err, mlops.ErrUnavailable) || errors.Is(err, mlops.ErrRateLimited)
 }
 
+// goesOn reports whether the sender tries again by itself after err.
+func goesOn(err error) bool {
+	_, fails := failing(err)
+	return fails || passing(err)
+}
+
 // sleep waits before another attempt, or until somebody asks for one. An error
 // that will not go away by itself, such as wrong credentials, is tried again
 // only when somebody asks.
@@ -333,7 +375,7 @@ func (s *sender) sleep(try int, err error) error {
 	over := make(chan struct{})
 	go func() {
 		defer close(over)
-		if !passing(err) {
+		if !goesOn(err) {
 			<-ctx.Done()
 			return
 		}
@@ -383,88 +425,18 @@ func (s *sender) complaints() error {
 			Message: fmt.Sprintf("%d records of run %s are missing from its journal", missing-s.gap, s.head.UID)})
 		s.gap = missing
 	}
+	if s.side != nil {
+		errs = append(errs, s.side.complaints())
+	}
 	return errors.Join(errs...)
 }
 
-// patience is what makes a flush give up.
-type patience int
-
-const (
-	someTries patience = iota // so many failed attempts
-	stubborn                  // ctx alone
-)
-
-// flush waits until all that was logged before is settled. It gives up when
-// ctx ends, when nobody listens at the server's address, at an error that will
-// not go away by itself, and when p is at its end.
-func (s *sender) flush(ctx context.Context, p patience) error {
-	target := s.j.Stats().Last
-	s.mu.Lock()
-	failures := s.failures
-	s.flushes++
-	s.mu.Unlock()
-	nudge(s.wake)
-	defer func() {
-		s.mu.Lock()
-		s.flushes--
-		s.mu.Unlock()
-	}()
-	for {
-		s.mu.Lock()
-		done, changed, failure := s.placed && s.done >= target, s.changed, s.failure
-		failed := s.failures - failures
-		s.mu.Unlock()
-		switch {
-		case done:
-			return nil
-		case failed > 0 && failure != nil && (!unsure(failure) || p == someTries && failed >= flushTries):
-			return s.waits(failure)
-		case s.ctx.Err() != nil:
-			return invalid("Flush", "the run is closed; %d records were not sent", s.waiting.Load())
-		}
-		select {
-		case <-changed:
-		case <-s.ctx.Done():
-		case <-ctx.Done():
-			if failure == nil {
-				failure = fmt.Errorf("mlflow: Flush: %w", context.Cause(ctx))
-			}
-			return s.waits(failure)
-		}
-	}
-}
-
-func (s *sender) waits(err error) error {
-	return fmt.Errorf("%w; %d records wait", err, s.waiting.Load())
-}
-
-// whereabouts waits until the server has the run.
-func (s *sender) whereabouts(ctx context.Context) (whereabouts, error) {
-	for {
-		s.mu.Lock()
-		at, placed, failure, changed := s.at, s.placed, s.failure, s.changed
-		s.mu.Unlock()
-		switch {
-		case placed:
-			return at, nil
-		case failure != nil && !passing(failure):
-			return at, failure
-		}
-		select {
-		case <-changed:
-		case <-s.ctx.Done():
-			return at, invalid("ID", "the run is closed; the server does not have it")
-		case <-ctx.Done():
-			if failure == nil {
-				failure = &mlops.Error{Kind: mlops.ErrUnavailable, Service: "mlflow", Op: "ID", Cause: context.Cause(ctx), Message: "the server has not answered yet"}
-			}
-			return at, failure
-		}
-	}
-}
-
-// finish lets go of a journal that is sealed and sent.
+// finish lets go of a journal that is sealed and sent. What is set aside is sent
+// while the program runs.
 func (s *sender) finish() {
+	if side := s.aside(); side != nil {
+		side.endWhenSent()
+	}
 	s.c.runs.remove(s)
 	s.c.pass("let go")
 	if err := letGo(s.j); err != nil {
@@ -474,6 +446,9 @@ func (s *sender) finish() {
 
 // close stops sending and lets go of the run without ending it.
 func (s *sender) close() error {
+	if s.head.Aside && s.shut.Swap(true) {
+		return nil // by the run and by the client
+	}
 	s.stop()
 	<-s.over
 	var last []byte
@@ -484,13 +459,33 @@ func (s *sender) close() error {
 	s.mu.Lock()
 	sent := s.placed && s.done >= logged
 	s.mu.Unlock()
+	var aerr error
+	if side := s.aside(); side != nil {
+		aerr = side.close()
+	}
 	if sent {
 		s.finish()
-		return nil
+		return aerr
 	}
 	err := s.left(false)
 	s.c.runs.remove(s)
-	return errors.Join(err, s.j.Close())
+	return errors.Join(err, s.j.Close(), aerr)
+}
+
+// kept is nil if a journal on disk holds all that was not sent.
+func (s *sender) kept() error {
+	for _, one := range []*sender{s, s.aside()} {
+		if one == nil {
+			continue
+		}
+		one.mu.Lock()
+		sent := one.placed && one.waiting.Load() == 0
+		one.mu.Unlock()
+		if !sent && (one.j.Path() == "" || one.j.Sync() != nil || one.j.Trouble() != nil) {
+			return one.left(false)
+		}
+	}
+	return nil
 }
 
 // left is the error for what was not sent, nil if all was.

@@ -18,6 +18,7 @@ import (
 type Backlog struct {
 	Path    string // the journal's folder
 	Run     string // UID, or the ID of a run that another client made
+	ID      string // of the run on the server; empty: it was not known when the journal was written
 	Server  string // its URL, or the name that [Journal] gave it
 	Held    bool   // a program is writing or sending it
 	Created time.Time
@@ -56,18 +57,34 @@ func Backlogs(dir string) iter.Seq2[Backlog, error] {
 func backlogOf(i spool.Info) Backlog {
 	b := Backlog{Path: i.Path, Run: i.Name, Held: i.Held, Created: i.Created, Changed: i.Changed,
 		Waiting: int(i.Waiting), Refused: i.Refused, Lost: i.Lost, Dropped: i.Dropped, Torn: i.Torn, Bytes: i.Bytes}
-	if h, err := readHead(i.Head); err == nil {
+	h, err := readHead(i.Head)
+	if err == nil || errors.Is(err, mlops.ErrUnsupported) {
 		b.Server = h.Server
+	}
+	if b.ID = i.Label; b.ID == "" && h.Run != b.Run {
+		b.ID = h.Run
 	}
 	return b
 }
 
+// Of reports whether the journal is that of a run, named by its UID or by the
+// server's ID.
+func (b Backlog) Of(run string) bool { return run != "" && (run == b.Run || run == b.ID) }
+
 func readHead(b []byte) (head, error) {
 	var h head
-	if err := json.Unmarshal(b, &h); err != nil || h.UID == "" {
+	if err := json.Unmarshal(b, &h); err == nil && h.Form > journalForm {
+		return h, newerForm(fmt.Sprintf("the journal of run %s has form %d", h.UID, h.Form))
+	} else if err != nil || h.UID == "" {
 		return h, fmt.Errorf("the head of the journal is damaged: %w", errors.Join(err, errRecord))
 	}
 	return h, nil
+}
+
+// newerForm is the error for what a newer program wrote.
+func newerForm(what string) error {
+	return &mlops.Error{Kind: mlops.ErrUnsupported, Service: "mlflow", Op: "Sync",
+		Message: what + ", which this program does not know: it is left alone; send it with the newer program that wrote it"}
 }
 
 // BacklogServers tells for which servers there are journals to be sent in dir,
@@ -110,8 +127,10 @@ type SyncOptions struct {
 // Sync sends what programs that are gone left for this server: the journals of
 // the client's folder whose lock is free, the oldest first. It returns them
 // all; what was not sent has an Err. A run whose program was killed is marked
-// as [Killed]. After the first journal that finds the server away the others
-// are not tried. Programs may go on logging meanwhile, and several may Sync.
+// as [Killed]. After the first journal that finds the server away the others are
+// not tried; one on which the server fails, while it answers otherwise, holds
+// back none of them. Records on which it fails time after time are refused.
+// Programs may go on logging meanwhile, and several may Sync.
 //
 // The error is for a folder that cannot be read, or the end of ctx.
 func (c *Client) Sync(ctx context.Context, opt SyncOptions) ([]Backlog, error) {
@@ -129,7 +148,7 @@ func (c *Client) Sync(ctx context.Context, opt SyncOptions) ([]Backlog, error) {
 		if i.Archived {
 			continue
 		}
-		if (opt.Run != "" && b.Run != opt.Run) || b.Server != c.server() && b.Server != "" {
+		if (opt.Run != "" && !b.Of(opt.Run)) || b.Server != c.server() && b.Server != "" {
 			continue
 		}
 		switch {
@@ -143,7 +162,7 @@ func (c *Client) Sync(ctx context.Context, opt SyncOptions) ([]Backlog, error) {
 			if b.Err = err; errors.Is(err, errTaken) {
 				continue // another program was quicker
 			}
-			if passing(err) {
+			if _, fails := failing(err); passing(err) && (!fails || c.alive(ctx) != nil) {
 				down = err
 			}
 		}
@@ -185,13 +204,30 @@ func (c *Client) adopt(ctx context.Context, i spool.Info, b *Backlog) (Backlog, 
 	s := c.idleSender(ctx, j, h)
 	defer s.stop()
 	s.adopts, s.asked, s.again = true, true, true // the program before us may have asked
-	err = s.drain(ctx, i.Changed)
+	err = s.sendAll(ctx, i.Changed)
 	st := j.Stats()
 	b.Sent, b.Waiting, b.Refused, b.Lost, b.Torn = s.sent, int(st.Waiting), st.Refused, st.Lost, st.Torn
-	if err != nil {
-		return *b, errors.Join(err, j.Close())
+	side := s.side
+	if side == nil {
+		return *b, err
 	}
-	return *b, letGo(j)
+	if err == nil {
+		b.Path = side.j.Path()
+		err = side.sendAll(ctx, time.Now())
+	} else {
+		err = errors.Join(err, side.j.Close())
+	}
+	st = side.j.Stats()
+	b.Sent, b.Waiting, b.Refused = b.Sent+side.sent, b.Waiting+int(st.Waiting), b.Refused+st.Refused
+	return *b, err
+}
+
+// sendAll sends what the journal holds and lets go of it.
+func (s *sender) sendAll(ctx context.Context, changed time.Time) error {
+	if err := s.drain(ctx, changed); err != nil {
+		return errors.Join(err, s.j.Close())
+	}
+	return letGo(s.j)
 }
 
 // letGo is done with a journal that is sealed and sent but for the note that its
@@ -209,16 +245,25 @@ func letGo(j *spool.Journal) error {
 // drain sends all there is, once, and tells the end of a run whose program did
 // not live to tell it: at the time of its last record, else when the journal changed.
 func (s *sender) drain(ctx context.Context, changed time.Time) error {
-	for {
+	for try := 1; ; {
 		s.mu.Lock()
-		busy := s.fill() > 0 || !s.placed
+		busy, newer := s.fill() > 0 || !s.placed, s.newer
 		s.mu.Unlock()
+		if !busy && newer != nil {
+			return newer
+		}
 		if !busy {
 			break
 		}
-		if err := s.step(ctx); err != nil {
+		err := s.step(ctx)
+		if err == nil {
+			try = 1
+			continue
+		}
+		if !goesOn(err) || undelivered(err) || ctx.Err() != nil || try == equalAnswers || s.c.pause(ctx, backoff(try, hurried)) != nil {
 			return err
 		}
+		try++ // to see whether it fails on this, or at all
 	}
 	if s.late {
 		if err := s.dropLate(ctx); err != nil {

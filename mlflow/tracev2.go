@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"iter"
+	"maps"
 	"net/url"
 	"time"
 
@@ -33,18 +34,29 @@ type traceV2Reply struct {
 	Info traceV2 `json:"trace_info"`
 }
 
+// traceTag is where the client-made ID of a trace is kept whose ID the server chose.
+const traceTag = "mlops.trace_uid"
+
 // StartTraceV2 begins a trace; the server chooses its ID. Of t it takes
-// ExperimentID, Time, Metadata and Tags. A call whose answer got lost is not
-// repeated.
+// ExperimentID, Time, Metadata and Tags. An answer that got lost does not lead to
+// a second trace: each carries a client-made ID as a tag.
 //
 // MLflow REST: POST /api/2.0/mlflow/traces
 func (c *Client) StartTraceV2(ctx context.Context, t TraceInfo) (TraceInfo, error) {
 	if t.Time.IsZero() {
 		t.Time = time.Now()
 	}
-	out, err := sendOnce[traceV2Reply](ctx, c, "StartTraceV2", "POST", "traces", map[string]any{
-		"experiment_id": t.ExperimentID, "timestamp_ms": t.Time.UnixMilli(), "request_metadata": Tags(t.Metadata), "tags": Tags(t.Tags)})
-	return out.Info.info(), err
+	uid := newUID()
+	tags := Tags{traceTag: uid}
+	maps.Copy(tags, t.Tags)
+	return once(ctx, c, func() (TraceInfo, error) {
+		out, err := sendOnce[traceV2Reply](ctx, c, "StartTraceV2", "POST", "traces", map[string]any{
+			"experiment_id": t.ExperimentID, "timestamp_ms": t.Time.UnixMilli(), "request_metadata": Tags(t.Metadata), "tags": tags})
+		return out.Info.info(), err
+	}, func() (TraceInfo, bool, error) {
+		q := TraceQuery{Experiments: []string{t.ExperimentID}, Filter: "tags.`" + traceTag + "` = '" + uid + "'"}
+		return firstOf(c.TracesV2(ctx, q), func(i TraceInfo) bool { return i.Tags[traceTag] == uid })
+	})
 }
 
 // EndTraceV2 ends a trace at t.Time plus t.Duration, with t.State, and adds

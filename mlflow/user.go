@@ -31,8 +31,10 @@ type userReply struct {
 //
 // MLflow REST: POST /api/2.0/mlflow/users/create
 func (c *Client) CreateUser(ctx context.Context, name string, password mlops.Secret) (User, error) {
-	out, err := sendOnce[userReply](ctx, c, "CreateUser", "POST", "users/create", map[string]string{"username": name, "password": string(password)})
-	return out.User, err
+	return once(ctx, c, func() (User, error) {
+		out, err := sendOnce[userReply](ctx, c, "CreateUser", "POST", "users/create", map[string]string{"username": name, "password": string(password)})
+		return out.User, err
+	}, func() (User, bool, error) { return found(c.User(ctx, name)) })
 }
 
 // User returns a user by name.
@@ -118,8 +120,15 @@ type Grant struct {
 //
 // MLflow REST: POST /api/3.0/mlflow/users/permissions/grant
 func (c *Client) GrantPermission(ctx context.Context, user string, g Grant) error {
-	_, err := send3[transport.None](ctx, c, "GrantPermission", "POST", "users/permissions/grant",
-		map[string]string{"username": user, "resource_type": g.Type, "resource_id": g.ID, "permission": g.Permission})
+	_, err := once(ctx, c, func() (transport.None, error) {
+		return sendOnce3[transport.None](ctx, c, "GrantPermission", "POST", "users/permissions/grant",
+			map[string]string{"username": user, "resource_type": g.Type, "resource_id": g.ID, "permission": g.Permission})
+	}, func() (transport.None, bool, error) {
+		_, there, err := firstOf(c.UserPermissions(ctx, user), func(p UserPermission) bool {
+			return p.Type == g.Type && p.Pattern == g.ID && p.Permission == g.Permission
+		})
+		return transport.None{}, there, err
+	})
 	return err
 }
 

@@ -176,10 +176,31 @@ func checkKey(op, what, key string) error {
 		return invalid(op, "a %s without a name", what)
 	case !utf8.ValidString(key):
 		return invalid(op, "%s %q: the name is not UTF-8", what, key)
+	case strings.ContainsFunc(key, control):
+		return invalid(op, "%s %q: MLflow takes no control characters in a name", what, key)
 	case utf8.RuneCountInString(key) > maxKey:
 		return invalid(op, "%s %.40q…: the name has %d characters, MLflow takes %d", what, key, utf8.RuneCountInString(key), maxKey)
 	}
 	return nil
+}
+
+// checkText reports a text that MLflow could not store as it is.
+func checkText(op, what, text string) error {
+	switch {
+	case !utf8.ValidString(text):
+		return invalid(op, "%s %.40q is not UTF-8", what, text)
+	case strings.ContainsRune(text, 0):
+		return invalid(op, "%s %.40q holds U+0000, which MLflow's database cannot store", what, text)
+	}
+	return nil
+}
+
+// checkRunName reports a name that MLflow could not give to a run.
+func checkRunName(op, name string) error {
+	if n := utf8.RuneCountInString(name); n > maxKey {
+		return invalid(op, "the run's name %.40q… has %d characters, MLflow takes %d", name, n, maxKey)
+	}
+	return checkText(op, "the run's name", name)
 }
 
 // checkValue reports a text that MLflow would cut.
@@ -189,6 +210,9 @@ func checkValue(op, what, key, value string, limit int) error {
 	}
 	if !utf8.ValidString(value) {
 		return invalid(op, "%s %q: the value is not UTF-8", what, key)
+	}
+	if strings.ContainsRune(value, 0) {
+		return invalid(op, "%s %q: the value holds U+0000, which MLflow's database cannot store", what, key)
 	}
 	if n := utf8.RuneCountInString(value); n > limit {
 		return invalid(op, "%s %q: the value has %d characters; MLflow would cut it to %d, so it was not sent", what, key, n, limit)

@@ -12,6 +12,7 @@ import (
 	"iter"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -103,8 +104,9 @@ type wireWebhook struct {
 
 // CreateWebhook has the server tell address of events. MLflow wants https and an
 // address that is not private, unless its operator allowed others by
-// MLFLOW_WEBHOOK_ALLOWED_SCHEMES and MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS. A call
-// whose answer got lost is not repeated: look at [Client.Webhooks] then.
+// MLFLOW_WEBHOOK_ALLOWED_SCHEMES and MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS. After an
+// answer that got lost, a webhook of this name for this address and these events
+// is taken for the one that was made.
 //
 // MLflow REST: POST /api/2.0/mlflow/webhooks
 func (c *Client) CreateWebhook(ctx context.Context, name, address string, events []WebhookEvent, opt WebhookOptions) (Webhook, error) {
@@ -115,8 +117,14 @@ func (c *Client) CreateWebhook(ctx context.Context, name, address string, events
 	if opt.Disabled {
 		body.Status = WebhookDisabled
 	}
-	out, err := sendOnce[webhookReply](ctx, c, "CreateWebhook", "POST", "webhooks", body)
-	return out.Webhook, err
+	return once(ctx, c, func() (Webhook, error) {
+		out, err := sendOnce[webhookReply](ctx, c, "CreateWebhook", "POST", "webhooks", body)
+		return out.Webhook, err
+	}, func() (Webhook, bool, error) {
+		return firstOf(c.Webhooks(ctx), func(w Webhook) bool {
+			return w.Name == name && w.URL == address && w.Status == body.Status && slices.Equal(w.Events, events)
+		})
+	})
 }
 
 // Webhook returns a webhook. Its secret stays with the server.
