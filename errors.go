@@ -3,6 +3,7 @@ package mlops
 import (
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 )
@@ -20,6 +21,27 @@ var (
 	ErrUnavailable     = errors.New("unavailable")       // try again later
 	ErrUnsupported     = errors.New("unsupported")       // not on this machine or server version
 )
+
+// kinds are the kinds in the order in which [KindOf] asks for them: what is
+// certain comes before what may pass by itself.
+var kinds = []error{
+	ErrNotFound, ErrUnauthenticated, ErrForbidden, ErrAlreadyExists, ErrConflict,
+	ErrInvalid, ErrUnsupported, ErrRateLimited, ErrUnavailable,
+}
+
+// Kinds returns all kinds, in the order in which [KindOf] tries them.
+func Kinds() []error { return slices.Clone(kinds) }
+
+// KindOf returns the kind of err: the first of [Kinds] that it matches, since an
+// error that joins several may match more than one; nil if it matches none.
+func KindOf(err error) error {
+	for _, kind := range kinds {
+		if errors.Is(err, kind) {
+			return kind
+		}
+	}
+	return nil
+}
 
 // KindOfStatus is the kind that an HTTP status stands for where the body says no
 // more; 0 is no answer at all.

@@ -96,3 +96,14 @@ func TestKindOfStatus(t *testing.T) {
 		}
 	}
 }
+
+func TestAnErrorOfSeveralKindsHasOneThatDoesNotChange(t *testing.T) {
+	require.Nil(t, mlops.KindOf(nil))
+	require.Nil(t, mlops.KindOf(io.EOF))
+	for i, first := range mlops.Kinds() {
+		require.Equal(t, first, mlops.KindOf(fmt.Errorf("wrapped: %w", first)))
+		for _, second := range mlops.Kinds()[i:] {
+			require.Equal(t, first, mlops.KindOf(errors.Join(second, first)), "what is certain comes before what may pass")
+		}
+	}
+}

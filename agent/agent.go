@@ -106,6 +106,8 @@ func (a *Agent) Run(ctx context.Context) error {
 // look sends what there is, once.
 func (a *Agent) look(ctx context.Context) {
 	list, err := client.Sync(ctx, mlflow.SyncOptions{MaxAge: a.o.MaxAge}, a.o.options()...)
+	snapshots, serr := client.SyncSnapshots(ctx, client.SnapshotSyncOptions{MaxAge: a.o.MaxAge, Patience: snapshotPatience}, a.o.options()...)
+	err = errors.Join(err, serr)
 	if ctx.Err() != nil {
 		return
 	}
@@ -132,7 +134,20 @@ func (a *Agent) look(ctx context.Context) {
 			h.Error = b.Err.Error()
 		}
 	}
+	for _, w := range snapshots {
+		if w.SnapshotID != "" {
+			a.o.Logger.Info("sent", "drift", w.Project, "snapshot", w.SnapshotID)
+		}
+		a.tell(w.Path, w.Err)
+		if w.Err != nil && h.Error == "" {
+			h.Error = w.Err.Error()
+		}
+	}
 }
+
+// snapshotPatience is how long a drift snapshot is left alone that Evidently,
+// although it was there, did not take.
+const snapshotPatience = 10 * time.Minute
 
 // tell logs an error when it is a new one.
 func (a *Agent) tell(of string, err error) {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/internal/transport"
 )
 
 // DAG is a DAG as the server knows it.
@@ -129,8 +130,10 @@ func (c *Client) setPaused(ctx context.Context, op, id string, paused bool) erro
 //
 // Airflow REST: DELETE /api/v2/dags/{dag_id} (204)
 func (c *Client) DeleteDAG(ctx context.Context, id string) error {
-	_, err := do[none](ctx, c, request{op: "DeleteDAG", method: "DELETE", path: "/dags/%s", ids: []string{id}})
-	return err
+	return transport.Gone(ctx, c.t, func() error {
+		_, err := do[none](ctx, c, request{op: "DeleteDAG", method: "DELETE", path: "/dags/%s", ids: []string{id}})
+		return err
+	})
 }
 
 // ImportError is a file that the server could not read as a DAG. As an error it

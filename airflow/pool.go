@@ -3,11 +3,13 @@ package airflow
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"net/url"
 	"strings"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/internal/transport"
 )
 
 // Pool limits how many tasks run at once.
@@ -48,7 +50,8 @@ func (c *Client) Pool(ctx context.Context, name string) (Pool, error) {
 }
 
 // CreatePool makes a pool. The error matches [mlops.ErrAlreadyExists] if the
-// name is taken.
+// name is taken. When an answer is lost, a pool that is as p wants it counts as
+// made by this call.
 //
 // Airflow REST: POST /api/v2/pools (201)
 func (c *Client) CreatePool(ctx context.Context, p Pool) error {
@@ -56,7 +59,15 @@ func (c *Client) CreatePool(ctx context.Context, p Pool) error {
 	if err := checkSlots(op, p.Name, p.Slots); err != nil {
 		return err
 	}
-	_, err := do[Pool](ctx, c, request{op: op, method: "POST", path: "/pools", body: p.wire()})
+	_, err := transport.Once(ctx, c.t, func() (Pool, error) {
+		return do[Pool](ctx, c, request{op: op, method: "POST", path: "/pools", body: p.wire()})
+	}, func() (Pool, error) {
+		there, err := c.Pool(ctx, p.Name)
+		if err == nil && there.wire() != p.wire() {
+			return there, &mlops.Error{Kind: mlops.ErrAlreadyExists, Service: service, Op: op, Message: fmt.Sprintf("pool %s exists with other slots or another description", p.Name)}
+		}
+		return there, err
+	})
 	return err
 }
 
@@ -124,8 +135,10 @@ func (c *Client) SetPools(ctx context.Context, pools []Pool) error {
 //
 // Airflow REST: DELETE /api/v2/pools/{pool_name} (204)
 func (c *Client) DeletePool(ctx context.Context, name string) error {
-	_, err := do[none](ctx, c, request{op: "DeletePool", method: "DELETE", path: "/pools/%s", ids: []string{name}})
-	return err
+	return transport.Gone(ctx, c.t, func() error {
+		_, err := do[none](ctx, c, request{op: "DeletePool", method: "DELETE", path: "/pools/%s", ids: []string{name}})
+		return err
+	})
 }
 
 // checkSlots refuses "-1 for unlimited": Airflow 2 stores it and then fails

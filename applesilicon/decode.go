@@ -4,8 +4,8 @@ import (
 	"cmp"
 	"encoding/binary"
 	"fmt"
-	"math"
 	"runtime"
+	"slices"
 	"time"
 )
 
@@ -17,6 +17,9 @@ type decoder struct {
 	rails *railSet
 	cores processorStates
 	gpu   *speeds
+	ane   *speeds
+	whole integral       // of the whole computer's power
+	heat  [2]thermometer // of CPU and GPU
 
 	load  [4]uint32
 	loads bool
@@ -27,11 +30,18 @@ func newDecoder(f *facts) *decoder {
 	d := &decoder{f: f, rails: newRails(f)}
 	d.base.Host = Host{OS: "darwin", Arch: runtime.GOARCH}
 	identify(f, &d.base)
+	d.heat[0], d.heat[1] = thermometers(f, d.base.Chip.Name.Value)
 	tables := newDVFS(f.DVFS)
 	d.cores = newProcessorStates(f, tables)
 	for i, c := range f.Channels {
 		if c.Group+"/"+c.Subgroup == gpuGroup && c.Name == "GPUPH" {
 			d.gpu = newSpeeds(i, c, tables)
+		}
+		if c.Group+"/"+c.Subgroup == aneGroup && slices.Contains(c.States, aneRunning) {
+			d.ane = newSpeeds(i, c, nil)
+			for j, state := range c.States {
+				d.ane.active[j] = state == aneRunning
+			}
 		}
 	}
 	return d
@@ -59,11 +69,12 @@ func (d *decoder) step(now *frame) Sample {
 		if c := now.counter(i); c.Gone {
 			m.ok, m.reason = false, cmp.Or(now.Errors["ioreport"], noChannel)
 		} else {
-			m.step(c.Value, d.f.nanoseconds(c.Ticks), at)
+			m.step(c.Value, d.f.driverNanoseconds(c.Ticks), at)
 		}
 	}
 	d.rails.judge(&s, at, cpuBusy, gpuBusy)
 	s.Power.SystemWatts = systemPower(d.f, now)
+	s.Energy.SystemJoules, s.Energy.SystemCovered = d.whole.step(s.Power.SystemWatts, at)
 
 	s.Memory.UsedBytes, s.Memory.UsedPercent = memoryInUse(d.f, now, s.Memory.Bytes)
 	s.Memory.SwapUsedBytes = swapInUse(now)
@@ -71,6 +82,11 @@ func (d *decoder) step(now *frame) Sample {
 	s.Thermal, s.ThermalLevel = thermal(d.f, now)
 	s.PowerMode = powerMode(d.f, now)
 	s.Battery = battery(d.f, now)
+	s.CPU.TemperatureCelsius, s.GPU.TemperatureCelsius = d.heat[0].read(d.f, now), d.heat[1].read(d.f, now)
+	s.Fans = fans(d.f, now)
+	s.GPU.MemoryLimitBytes = wiredLimit(now)
+	s.ANE.RunningPercent = d.neural(now)
+	s.Process = watched(d.f, now)
 	return s
 }
 
@@ -109,20 +125,19 @@ func (d *decoder) graphics(now *frame, g *GPU) float64 {
 		states = "IOReport GPUPH"
 		driver = "IORegistry AGXAccelerator PerformanceStatistics"
 	)
-	busy, mhz, why := 0.0, 0.0, cmp.Or(d.f.Missing["gpu"], noChannel)
 	if d.gpu != nil {
-		busy, mhz, why = d.gpu.step(now.counter(d.gpu.channel))
-		g.ActivePercent, g.FrequencyMegahertz = d.gpu.readings(states, busy, mhz, why)
+		g.ActivePercent, g.FrequencyMegahertz = d.gpu.readings(states, now.counter(d.gpu.channel))
 	} else {
-		g.ActivePercent, g.FrequencyMegahertz = lacking[float64](states, why), lacking[float64](states, why)
+		g.ActivePercent = lacking[float64](states, cmp.Or(d.f.Missing["gpu"], noChannel))
+		g.FrequencyMegahertz = g.ActivePercent
 	}
 	if used, ok := now.GPU["In use system memory"]; ok && used >= 0 {
 		g.MemoryUsedBytes = read(uint64(used), driver)
 	} else {
 		g.MemoryUsedBytes = lacking[uint64](driver, d.f.why(now, "gpuStatistics"))
 	}
-	if why == "" {
-		return busy
+	if g.ActivePercent.OK {
+		return g.ActivePercent.Value / 100
 	}
 	if p := now.GPU["Device Utilization %"]; p > 0 {
 		g.ActivePercent = read(min(100, float64(p)), driver)
@@ -141,7 +156,7 @@ func memoryInUse(f *facts, now *frame, total Reading[uint64]) (Reading[uint64], 
 	if len(now.VM) < 16 {
 		return fail(f.why(now, "vm"))
 	}
-	page, err := sysctl(f.Sysctl).Number("hw.pagesize")
+	page, err := f.pageSize()
 	if err != nil {
 		return fail(err.Error())
 	}
@@ -172,7 +187,7 @@ func systemPower(f *facts, now *frame) Reading[float64] {
 	if now.System == nil {
 		return lacking[float64](source, f.why(now, "smc"))
 	}
-	if w := *now.System; w > 0 && !math.IsInf(w, 0) {
+	if w := *now.System; w > 0 && w <= mostWatts {
 		return read(w, source)
 	}
 	return lacking[float64](source, fmt.Sprintf("says %v W", *now.System))

@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-var update = flag.Bool("update", false, "write the recordings and goldens anew")
+var update = flag.Bool("update", false, "write the recordings and goldens")
 
 const fixtures = "../testdata/applesilicon"
 
@@ -93,6 +93,7 @@ func describe(w io.Writer, s Sample) {
 	for _, c := range s.CPU.Clusters.Value {
 		show(c.Name+" %", c.ActivePercent)
 		show(c.Name+" MHz", c.FrequencyMegahertz)
+		show(c.Name+" MHz had", c.RealisedMegahertz)
 		fmt.Fprintf(w, "    %d cores:", len(c.Cores))
 		for _, core := range c.Cores {
 			fmt.Fprintf(w, " %s=%.1f", core.Name, core.ActivePercent.Value)
@@ -101,6 +102,9 @@ func describe(w io.Writer, s Sample) {
 	}
 	show("gpu %", s.GPU.ActivePercent)
 	show("gpu MHz", s.GPU.FrequencyMegahertz)
+	show("ane running %", s.ANE.RunningPercent)
+	show("cpu °C", s.CPU.TemperatureCelsius)
+	show("gpu °C", s.GPU.TemperatureCelsius)
 	show("cpu W", s.Power.CPUWatts)
 	show("gpu W", s.Power.GPUWatts)
 	show("ane W", s.Power.ANEWatts)
@@ -108,6 +112,7 @@ func describe(w io.Writer, s Sample) {
 	show("package W", s.Power.PackageWatts)
 	show("system W", s.Power.SystemWatts)
 	show("package J", s.Energy.PackageJoules)
+	show("system J", s.Energy.SystemJoules)
 	fmt.Fprintf(w, "  thermal %v mode %v (%s) memory %d MPS %v ANE %v (%s)\n", s.Thermal.Value, s.PowerMode.Value, s.PowerMode.Source,
 		s.Memory.UsedBytes.Value, s.Chip.MPS.Value, s.ANE.Present.Value, s.ANE.Present.Source)
 }
@@ -264,14 +269,14 @@ func TestCountersThatBeginAgain(t *testing.T) {
 
 	s := newSpeeds(0, channel{Name: "ECPU0", States: []string{"IDLE", "V0"}}, dvfs{})
 	s.step(counter{States: []int64{100, 100}})
-	_, _, why := s.step(counter{States: []int64{50, 200}})
+	_, _, _, why := s.step(counter{States: []int64{50, 200}})
 	require.Equal(t, warming, why, "set back")
-	active, _, why := s.step(counter{States: []int64{150, 300}})
+	active, _, _, why := s.step(counter{States: []int64{150, 300}})
 	require.Empty(t, why)
 	require.Equal(t, 0.5, active)
-	_, _, why = s.step(counter{States: []int64{150, 300}})
+	_, _, _, why = s.step(counter{States: []int64{150, 300}})
 	require.NotEmpty(t, why, "no time is not idle")
-	_, _, why = s.step(counter{States: []int64{150}})
+	_, _, _, why = s.step(counter{States: []int64{150}})
 	require.Equal(t, noChannel, why)
 }
 
@@ -322,15 +327,26 @@ func FuzzReplay(f *testing.F) {
 		}
 	}
 	f.Add([]byte(`{"facts":{"timebase":[0,0],"channels":[{"group":"Energy Model","name":"CPU Energy","unit":"mJ"}]}}` + "\n" + `{"frame":{"counters":[{"value":1}]}}`))
+	f.Add([]byte(`{"facts":{"timebase":[1,1],"channels":[{"group":"Energy Model","name":"CPU Energy","unit":"mJ"}]}}` + "\n" +
+		`{"frame":{"ticks":1,"counters":[{"ticks":1,"value":-9223372036854775808}]}}` + "\n" + `{"frame":{"ticks":1000000000,"counters":[{"ticks":1000000000,"value":1000}]}}` + "\n" +
+		`{"frame":{"ticks":2000000000,"systemWatts":1e300,"counters":[{"ticks":2000000000,"value":9223372036854775807}]}}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		m, err := Open(t.Context(), Options{Replay: bytes.NewReader(b)})
 		if err != nil {
 			return
 		}
+		most := map[string]float64{}
 		for range 20 {
 			s, err := m.Read(t.Context())
 			if err != nil {
 				return
+			}
+			plausible(t, s)
+			for rail, r := range joulesOf(s) {
+				if r.OK {
+					require.GreaterOrEqual(t, r.Value, most[rail], "the joules of %s fell", rail)
+					most[rail] = r.Value
+				}
 			}
 			for k, v := range s.Metrics() {
 				require.False(t, math.IsNaN(v) || math.IsInf(v, 0), "%s is %v", k, v)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"strings"
 	"time"
 )
 
@@ -87,15 +88,28 @@ func (d *decoder) diagnose(s Sample, now *frame) []Finding {
 		reading("cluster "+c.Name, "%", c.ActivePercent)
 		if c.ActivePercent.OK && c.ActivePercent.Value > 0 {
 			reading("frequency of "+c.Name, "MHz", c.FrequencyMegahertz)
+			reading("realised frequency of "+c.Name, "MHz", c.RealisedMegahertz)
 		}
 	}
 	reading("GPU", "%", s.GPU.ActivePercent)
+	if s.GPU.FrequencyMegahertz.OK || !s.GPU.ActivePercent.OK || s.GPU.ActivePercent.Value > 0 {
+		reading("frequency of GPU", "MHz", s.GPU.FrequencyMegahertz)
+	}
 	for _, r := range []struct {
 		name string
 		r    Reading[float64]
 	}{{"CPU", s.Power.CPUWatts}, {"GPU", s.Power.GPUWatts}, {"ANE", s.Power.ANEWatts}, {"DRAM", s.Power.DRAMWatts}, {"package", s.Power.PackageWatts}, {"system", s.Power.SystemWatts}} {
 		reading("power of "+r.name, "W", r.r)
 	}
+	reading("energy of system", "J", s.Energy.SystemJoules)
+	reading("temperature of CPU", "°C", s.CPU.TemperatureCelsius)
+	reading("temperature of GPU", "°C", s.GPU.TemperatureCelsius)
+	if s.Fans.OK {
+		say(true, "fans", "%.0f turns a minute", s.Fans.Value)
+	} else {
+		say(strings.Contains(s.Fans.Reason, noFans), "fans", "%s", s.Fans.Reason)
+	}
+	reading("ANE running", "%", s.ANE.RunningPercent)
 	if s.Thermal.OK {
 		say(true, "thermal state", "%v", s.Thermal.Value)
 	} else {

@@ -44,13 +44,21 @@
 //	CPU.Percent            host_statistics64 HOST_CPU_LOAD_INFO    %             M1–M5, stub        none yet
 //	CPU.Clusters           IOReport CPU Core Performance States    %             M1–M5, stub        none yet
 //	  …FrequencyMegahertz  + IORegistry pmgr voltage-states        MHz           M1–M5, stub        none yet
+//	  …RealisedMegahertz   IOReport CPU Complex Performance States MHz           M3–M5, stub        none yet
+//	CPU, GPU …Celsius      SMC Tp…, Te…, Ts… (M5), Tg…             °C            M1–M5, stub        none yet
+//	Fans                   SMC FNum, F0Ac…                         1/min         M1–M5, stub        none yet
 //	GPU.ActivePercent      IOReport GPUPH, else AGXAccelerator     %             M1–M5, stub        none yet
 //	GPU.FrequencyMegahertz + IORegistry pmgr voltage-states9       MHz           M1–M5, stub        none yet
 //	GPU.MemoryUsedBytes    AGXAccelerator PerformanceStatistics    bytes         M1–M5, stub        none yet
+//	GPU.MemoryLimitBytes   sysctl iogpu.wired_limit_mb             bytes         stub               none yet
+//	ANE.RunningPercent     IOReport ANE IOP State, state Running   %             M3–M5, stub        none yet
+//	Process.GPUSeconds     IORegistry AGXDeviceUserClient AppUsage s             stub               none yet
+//	Process.Footprint…     proc_pid_rusage                         bytes         stub               none yet
 //	Power.CPU…DRAMWatts    IOReport Energy Model, or powermetrics  W             M1–M5, stub        none yet
-//	Power.PackageWatts     CPU, GPU and ANE together               W             M1–M5, stub        none yet
+//	Power.PackageWatts     CPU, GPU and, if it has a rail, ANE     W             M1–M5, stub        none yet
 //	Power.SystemWatts      SMC PSTR                                W             stub               none yet
 //	Energy                 as Power                                J             M1–M5, stub        none yet
+//	Energy.SystemJoules    SMC PSTR times the machine's clock      J             M1–M5, stub        none yet
 //	Thermal, ThermalLevel  notify …thermalpressurelevel            state, 0–4    levels 0–4, stub   none yet
 //	PowerMode              IOPMCopyActivePMPreferences             mode          three keys, stub   none yet
 //	Battery                IOPSCopyPowerSourcesInfo                %             stub               none yet
@@ -70,9 +78,13 @@
 // absolutely, not since the sample before; the names of channels and rails of
 // each generation; which table of frequencies is which; that the levels of the
 // thermal notification and the keys of the power mode are as read; when rails
-// are gated. Whoever has a Mac can help:
+// are gated. Owners of a Mac can help:
 //
 //	mlopsctl doctor --apple --record mac.ndjson
+//
+// The file has a line of JSON for what does not change and one for each second:
+// answers of sysctl, names of channels, counters, sensors, all undecoded. It
+// holds no serial number, no name of a host, user or other program.
 //
 // # Power
 //
@@ -80,8 +92,24 @@
 // cases, and publishes them every 2 s or so where it does not. So power is
 // measured between two publications, by the driver's own time; a rail that
 // stands still for 10 s beside a busy processor is "gated by the system", and a
-// 0 is believed only if something else agrees. Energy is exact for what was
-// published; the last 2 s of a run may be missing.
+// 0 is believed only if another rail moved meanwhile. When a rail moves again,
+// its first span is not believed. Energy is exact for what was published; the
+// last 2 s of a run may be missing, and Energy.Covered is the time that was
+// really measured. The energy of the whole computer is there in any case.
 //
-// The ANE has no percentage: no Mac tells one. MLX and PyTorch do not use it.
+// IOReport's marks for "no value" (INT64_MIN, and -1 on states) lose one sample
+// and nothing else. A program under Rosetta gets power only if hw.tbfrequency
+// tells how the kernel counts time.
+//
+// # Frequency
+//
+// What cores ask for is not what they have: a hot or fanless Mac asks for the
+// highest step and runs at a lower one. FrequencyMegahertz is the first,
+// RealisedMegahertz the second.
+//
+// # The neural engine
+//
+// How busy the ANE is no source tells. ANE.RunningPercent is how long its
+// controller was switched on, ANEWatts what it used. MLX and PyTorch do not use
+// it.
 package applesilicon

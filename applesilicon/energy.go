@@ -1,7 +1,6 @@
 package applesilicon
 
 import (
-	"cmp"
 	"fmt"
 	"regexp"
 	"strings"
@@ -67,6 +66,10 @@ const (
 	silent = uint64(10 * time.Second)      // without publication for so long, a reading is dropped
 )
 
+// mostWatts is more than the power supply of any Mac gives: what is above it
+// was not measured.
+const mostWatts = 1e4
+
 // meter follows one energy counter. Drivers publish in batches of about 2 s,
 // at times of their own: power is what came between two publications, divided
 // by the time between these, not by ours.
@@ -80,13 +83,14 @@ type meter struct {
 	seen      uint64
 	movedAt   uint64 // when the value last changed, by the meter's clock
 	ownClock  bool   // the driver's times are no use: every value is as of our reading
+	held      bool   // it stood still for so long that its next span is not believed
 	moves     int    // samples in which it moved one after the other, as far as that matters
 	watts     float64
 	ok        bool
 	reason    string
 	from      uint64 // the window of watts began here
 	joules    float64
-	covered   uint64
+	covered   uint64 // the time that joules were measured in
 	lastMoved uint64 // our time when the value last moved or the meter began
 }
 
@@ -95,36 +99,43 @@ type mark struct {
 	at    uint64
 }
 
-// step takes the counter as read at now.
+// step takes the counter as read at now. A counter of energy is never
+// negative: IOReport fills in INT64_MIN where there is no value, and what is
+// known stays as it was.
+//
+// Source: kIOReportInvalidIntValue of xnu's IOReportTypes.h.
 func (m *meter) step(value int64, published, now uint64) {
-	if m.broken != "" {
+	switch {
+	case m.broken != "":
 		m.reason = m.broken
 		return
-	}
-	if m.ownClock || published == 0 {
-		published = now
-		m.ownClock = true
-	}
-	if !m.begun {
-		if published > now+ahead {
-			m.ownClock, published = true, now
-		}
-		m.begin(mark{value, published}, now, warming)
-		m.begun = true
+	case value < 0:
+		m.ok, m.reason = false, noValue
 		return
 	}
+	if m.ownClock || published == 0 || !m.begun && published > now+ahead {
+		m.ownClock, published = true, now
+	}
 	switch {
+	case !m.begun:
+		m.begun = true
+		m.begin(mark{value, published}, now, warming)
+		return
 	case value < m.last.value:
-		if !m.ownClock && published > now+ahead {
+		if published > now+ahead {
 			m.ownClock, published = true, now
 		}
 		m.begin(mark{value, published}, now, wasReset)
 		return
 	case !m.ownClock && (published > now+ahead || published < m.last.at || published == m.last.at && value != m.last.value):
 		m.ownClock = true // for good
-		m.count(value)
-		m.covered += now - m.seen
+		if !m.held {
+			m.count(mark{value, now}, m.seen)
+		}
 		m.begin(mark{value, now}, now, warming)
+		return
+	case m.held && value != m.last.value:
+		m.begin(mark{value, published}, now, thawed)
 		return
 	case m.ownClock:
 		m.stepOwn(value, now)
@@ -132,22 +143,24 @@ func (m *meter) step(value int64, published, now uint64) {
 		m.stepPublished(mark{value, published}, now)
 	}
 	if now-m.seen >= silent {
-		m.ok, m.reason = false, stale
+		m.ok, m.reason, m.held = false, stale, true
 	}
 }
 
 func (m *meter) stepPublished(p mark, now uint64) {
 	if p.value != m.last.value {
+		if !m.count(p, m.movedAt) {
+			m.begin(p, now, absurd)
+			return
+		}
 		m.movedAt, m.lastMoved = p.at, now
 	}
-	m.count(p.value)
-	m.covered += p.at - m.last.at
 	m.last, m.seen = p, now
 	if p.at-m.base.at < tail {
 		return
 	}
-	m.watts = float64(p.value-m.base.value) * m.unit / (float64(p.at-m.base.at) / 1e9)
-	m.ok, m.reason, m.from, m.base = true, "", m.base.at, p
+	m.measure(p, m.base)
+	m.base = p
 }
 
 // stepOwn measures by our own clock. It can do so only for a counter that
@@ -161,8 +174,11 @@ func (m *meter) stepOwn(value int64, now uint64) {
 		m.ok, m.reason = false, unmoved
 		return
 	}
-	m.count(value)
-	m.covered += now - m.base.at // since it last moved
+	p := mark{value, now}
+	if !m.count(p, m.movedAt) {
+		m.begin(p, now, absurd)
+		return
+	}
 	m.movedAt, m.lastMoved, m.seen = now, now, now
 	if m.moves < 5 {
 		if m.moves++; span > uint64(1250*time.Millisecond) {
@@ -171,135 +187,36 @@ func (m *meter) stepOwn(value int64, now uint64) {
 	}
 	m.ok, m.reason = false, unmoved
 	if m.moves == 5 && span >= tail {
-		m.watts, m.ok, m.reason, m.from = float64(value-m.last.value)*m.unit/(float64(span)/1e9), true, "", m.last.at
+		m.measure(p, m.last)
 	}
-	m.last, m.base = mark{value, now}, mark{value, now}
+	m.last, m.base = p, p
 }
 
 func (m *meter) begin(p mark, now uint64, reason string) {
 	m.base, m.last, m.seen, m.lastMoved, m.movedAt = p, p, now, now, p.at
-	m.ok, m.reason = false, reason
+	m.ok, m.reason, m.held = false, reason, false
 }
 
-func (m *meter) count(value int64) { m.joules += float64(value-m.last.value) * m.unit }
-
-// zero reports whether the reading is 0 W.
-func (m *meter) zero() bool { return m.ok && m.watts == 0 }
-
-const energySource = "IOReport Energy Model"
-
-// judge gives power and energy of each rail. A rail that says 0 is believed
-// only if something else agrees: the rails of the power manager are frozen for
-// ordinary users on some systems, and a frozen counter looks like 0 W.
-//
-// cpuBusy and gpuBusy are active shares, from 0 to 1; negative is unknown.
-func (r *railSet) judge(s *Sample, now uint64, cpuBusy, gpuBusy float64) {
-	if cpuBusy >= 0 && cpuBusy <= 0.01 { // idle: a counter that stands still proves nothing
-		r.busySince = now
-	}
-	frozen := len(r.of[cpuRail]) > 0
-	cpuMoved := uint64(0)
-	for _, m := range r.of[cpuRail] {
-		if m.broken != "" || now-max(m.lastMoved, r.busySince) < silent {
-			frozen = false
-		}
-		cpuMoved = max(cpuMoved, m.movedAt)
-	}
-	reason := func(k rail, m *meter) string {
-		switch {
-		case m.broken != "":
-			return m.broken
-		case frozen && k != gpuRail && cpuBusy >= 0: // the GPU's own driver goes on
-			return gated
-		case !m.ok:
-			return m.reason
-		case !m.zero():
-			return ""
-		case k == cpuRail:
-			return doubtful // a processor that runs this program uses something
-		case k == gpuRail && (gpuBusy < 0 || gpuBusy > 0.01):
-			return doubtful
-		case k != gpuRail && cpuMoved <= m.from:
-			return doubtful
-		}
-		return ""
-	}
-	var watts, joules [rails]Reading[float64]
-	for k := cpuRail; k < rails; k++ {
-		watts[k], joules[k] = read(0.0, energySource), read(0.0, energySource)
-		if len(r.of[k]) == 0 {
-			why := cmp.Or(r.absent, noRail)
-			watts[k], joules[k] = lacking[float64](energySource, why), lacking[float64](energySource, why)
-		}
-		for _, m := range r.of[k] {
-			watts[k].Value += m.watts
-			joules[k].Value += m.joules
-			why := reason(k, m)
-			if why == "" {
-				continue
-			}
-			watts[k] = lacking[float64](energySource, why)
-			if m.joules == 0 || why == m.broken || why == gated || why == stale { // else what was counted stands
-				joules[k] = lacking[float64](energySource, why)
-			}
-		}
-		if !watts[k].OK {
-			watts[k].Value = 0
-		}
-		if !joules[k].OK {
-			joules[k].Value = 0
-		}
-	}
-	p, e := &s.Power, &s.Energy
-	p.CPUWatts, p.GPUWatts, p.ANEWatts, p.DRAMWatts = watts[cpuRail], watts[gpuRail], watts[aneRail], watts[dramRail]
-	e.CPUJoules, e.GPUJoules, e.ANEJoules, e.DRAMJoules = joules[cpuRail], joules[gpuRail], joules[aneRail], joules[dramRail]
-	p.PackageWatts, e.PackageJoules = sum(watts[:]), sum(joules[:])
-	if len(r.of[cpuRail]) > 0 {
-		e.Covered = time.Duration(r.of[cpuRail][0].covered)
+// measure takes the power between two marks.
+func (m *meter) measure(p, from mark) {
+	m.watts = float64(p.value-from.value) * m.unit / (float64(p.at-from.at) / 1e9)
+	m.ok, m.reason, m.from = true, "", from.at
+	if m.watts > mostWatts {
+		m.ok, m.reason = false, absurd
 	}
 }
 
-// sum is CPU, GPU and ANE together, if all are known.
-func sum(of []Reading[float64]) Reading[float64] {
-	total := 0.0
-	for _, k := range []rail{cpuRail, gpuRail, aneRail} {
-		if !of[k].OK {
-			return lacking[float64](energySource, [...]string{cpuRail: "CPU: ", gpuRail: "GPU: ", aneRail: "ANE: "}[k]+of[k].Reason)
-		}
-		total += of[k].Value
+// count adds what was used since the value last moved, and the time that it
+// took. It counts nothing and reports false if no Mac can use so much.
+func (m *meter) count(p mark, since uint64) bool {
+	used, span := float64(p.value-m.last.value)*m.unit, uint64(0)
+	if p.at > since {
+		span = p.at - since
 	}
-	return read(total, energySource)
-}
-
-// railSet is all meters of a machine.
-type railSet struct {
-	of        [rails][]*meter
-	all       []*meter // by channel; nil for others
-	absent    string
-	busySince uint64
-}
-
-func newRails(f *facts) *railSet {
-	r := &railSet{all: make([]*meter, len(f.Channels)), absent: f.Missing["energy"]}
-	whole := false
-	for _, c := range f.Channels {
-		whole = whole || c.Group == "Energy Model" && c.Name == "GPU Energy"
+	if used > mostWatts*max(float64(span)/1e9, 1) {
+		return false
 	}
-	for i, c := range f.Channels {
-		if c.Group != "Energy Model" {
-			continue
-		}
-		k := railOf(c.Name, whole)
-		if k == otherRail {
-			continue
-		}
-		m := &meter{}
-		unit, err := joulesPer(c.Unit)
-		if err != nil {
-			m.broken = err.Error()
-		}
-		m.unit = unit
-		r.all[i], r.of[k] = m, append(r.of[k], m)
-	}
-	return r
+	m.joules += used
+	m.covered += span
+	return true
 }

@@ -54,6 +54,7 @@ const (
 	ioObjectRelease
 	ioRegistryEntryGetName
 	ioRegistryEntryCreateCFProperty
+	ioRegistryEntryGetChildIterator
 	ioServiceOpen
 	ioServiceClose
 	ioConnectCallStructMethod
@@ -69,6 +70,8 @@ const (
 	machHostSelf
 	machTaskSelf // data, not a function
 	hostStatistics64
+	hostPageSize
+	procPIDRusage
 	notifyRegisterCheck
 	notifyGetState
 	notifyCancel
@@ -95,10 +98,10 @@ var symbolNames = [symbols]string{
 	"IOReportSimpleGetIntegerValue", "IOReportStateGetCount", "IOReportStateGetNameForIndex", "IOReportStateGetResidency",
 
 	"IOServiceMatching", "IOServiceGetMatchingServices", "IOIteratorNext", "IOObjectRelease", "IORegistryEntryGetName",
-	"IORegistryEntryCreateCFProperty", "IOServiceOpen", "IOServiceClose", "IOConnectCallStructMethod", "IOPMCopyActivePMPreferences",
+	"IORegistryEntryCreateCFProperty", "IORegistryEntryGetChildIterator", "IOServiceOpen", "IOServiceClose", "IOConnectCallStructMethod", "IOPMCopyActivePMPreferences",
 	"IOPSCopyPowerSourcesInfo", "IOPSCopyPowerSourcesList", "IOPSGetPowerSourceDescription", "IOPSGetProvidingPowerSourceType",
 
-	"sysctlbyname", "mach_absolute_time", "mach_timebase_info", "mach_host_self", "mach_task_self_", "host_statistics64",
+	"sysctlbyname", "mach_absolute_time", "mach_timebase_info", "mach_host_self", "mach_task_self_", "host_statistics64", "host_page_size", "proc_pid_rusage",
 	"notify_register_check", "notify_get_state", "notify_cancel",
 }
 
@@ -262,6 +265,12 @@ func (l *ffi) goString(r ref) string {
 	return ""
 }
 
+// startsWith reports whether a string object begins with a text.
+func (l *ffi) startsWith(r ref, text string) bool {
+	return l.is(r, cfStringGetTypeID) && uint8(l.call(cfStringGetCString, r, uintptr(unsafe.Pointer(&l.text[0])), uintptr(len(l.text)), utf8Encoding)) != 0 &&
+		len(text) <= len(l.text) && string(l.text[:len(text)]) == text
+}
+
 // get is what a dictionary holds under key, which stays the dictionary's.
 func (l *ffi) get(dict ref, key string) ref {
 	if !l.is(dict, cfDictionaryGetTypeID) {
@@ -323,17 +332,7 @@ func (l *ffi) services(class string, do func(entry uintptr, name string)) int {
 	if int32(l.call(ioServiceGetMatchingServices, 0, match, uintptr(unsafe.Pointer(&l.out[0])))) != 0 { // takes match over
 		return 0
 	}
-	it := uintptr(uint32(l.out[0]))
-	if it == 0 {
-		return 0
-	}
-	n := 0
-	for {
-		entry := uintptr(uint32(l.call(ioIteratorNext, it)))
-		if entry == 0 {
-			break
-		}
-		n++
+	return l.each(uintptr(uint32(l.out[0])), func(entry uintptr) {
 		name := ""
 		if int32(l.call(ioRegistryEntryGetName, entry, uintptr(unsafe.Pointer(&l.text[0])))) == 0 {
 			for i, c := range l.text[:128] {
@@ -344,6 +343,31 @@ func (l *ffi) services(class string, do func(entry uintptr, name string)) int {
 			}
 		}
 		do(entry, name)
+	})
+}
+
+// children calls do for each entry right below another one.
+func (l *ffi) children(entry uintptr, do func(child uintptr)) {
+	l.out[0] = 0
+	if int32(l.cstring(ioRegistryEntryGetChildIterator, 1, "IOService", entry, 0, uintptr(unsafe.Pointer(&l.out[0])))) == 0 {
+		l.each(uintptr(uint32(l.out[0])), do)
+	}
+}
+
+// each calls do for each entry of an iterator, which it releases, and returns
+// how many there are.
+func (l *ffi) each(it uintptr, do func(entry uintptr)) int {
+	if it == 0 {
+		return 0
+	}
+	n := 0
+	for {
+		entry := uintptr(uint32(l.call(ioIteratorNext, it)))
+		if entry == 0 {
+			break
+		}
+		n++
+		do(entry)
 		l.call(ioObjectRelease, entry)
 	}
 	l.call(ioObjectRelease, it)

@@ -3,11 +3,13 @@
 package applesilicon
 
 import (
+	"bytes"
 	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -54,6 +56,7 @@ type control struct {
 	extra   func(int64)
 	lying   func(int32)
 	thermal func(level, status int32)
+	smc     func(fans, celsius int32)
 	release func(uintptr)
 	string  func(uintptr, string, uint32) uintptr
 }
@@ -67,7 +70,7 @@ func useStub(t *testing.T, without string) control {
 	require.NoError(t, err)
 	var c control
 	for name, to := range map[string]any{
-		"stub_live": &c.live, "stub_time": &c.time, "stub_extra": &c.extra, "stub_lying": &c.lying, "stub_thermal": &c.thermal,
+		"stub_live": &c.live, "stub_time": &c.time, "stub_extra": &c.extra, "stub_lying": &c.lying, "stub_thermal": &c.thermal, "stub_smc": &c.smc,
 	} {
 		purego.RegisterLibFunc(to, h, name)
 	}
@@ -128,6 +131,18 @@ func TestStubGivesAWholeSample(t *testing.T) {
 	require.Equal(t, read(false, "IOPSCopyPowerSourcesInfo"), s.Battery.OnBattery)
 	require.InDelta(t, 80, s.Battery.ChargePercent.Value, 1e-9)
 	require.Equal(t, ThermalNominal, s.Thermal.Value)
+	require.InDelta(t, 1000, s.CPU.Clusters.Value[0].RealisedMegahertz.Value, 1e-9)
+	require.InDelta(t, 1700, s.CPU.Clusters.Value[1].RealisedMegahertz.Value, 1e-9)
+	require.InDelta(t, 60, s.CPU.TemperatureCelsius.Value, 1e-9, "40, 70, 70: not Ts0S, nor what is of another type")
+	require.InDelta(t, 55, s.GPU.TemperatureCelsius.Value, 1e-9)
+	require.Equal(t, read([]float64{1200, 1300}, "SMC F0Ac…"), s.Fans)
+	require.Equal(t, uint64(96<<30), s.GPU.MemoryLimitBytes.Value)
+	require.InDelta(t, 30, s.ANE.RunningPercent.Value, 1e-9)
+	require.Equal(t, os.Getpid(), s.Process.ID)
+	require.InDelta(t, 3, s.Process.GPUSeconds.Value, 1e-9, "two connections with two interfaces, and no other program's")
+	require.Equal(t, uint64(46<<30), s.Process.FootprintBytes.Value)
+	require.InDelta(t, 42.5, s.Energy.SystemJoules.Value, 1e-9)
+	require.Equal(t, uint64(16384), m.d.f.KernelPage)
 
 	c.thermal(2, 0)
 	c.time(1002 * second)
@@ -141,6 +156,56 @@ func TestStubGivesAWholeSample(t *testing.T) {
 	require.Equal(t, ThermalUnknown, s.Thermal.Value)
 	require.NoError(t, m.Close())
 	require.Zero(t, c.live())
+}
+
+// TestStubSensorsAndProcessesHaveReasons asks for what is not there.
+func TestStubSensorsAndProcessesHaveReasons(t *testing.T) {
+	c := useStub(t, "")
+	c.smc(0, 5)
+	m, err := Open(t.Context(), Options{Process: os.Getpid() + 100_000})
+	require.NoError(t, err)
+	s, err := m.sample(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, noFans, s.Fans.Reason)
+	require.Contains(t, s.CPU.TemperatureCelsius.Reason, "says 5 °C")
+	require.Contains(t, s.GPU.TemperatureCelsius.Reason, "Tg0D says 5 °C")
+	require.Contains(t, s.Process.GPUSeconds.Reason, "does not use the GPU")
+	require.Contains(t, s.Process.FootprintBytes.Reason, "no process")
+	c.smc(1, 200)
+	s, err = m.sample(t.Context())
+	require.NoError(t, err)
+	require.Contains(t, s.CPU.TemperatureCelsius.Reason, "says 200 °C")
+	require.NoError(t, m.Close())
+	require.Zero(t, c.live())
+}
+
+// TestStubARecordingNamesNobody: the stub answers for the serial number, the
+// host's name and the names of programs with SECRET.
+func TestStubARecordingNamesNobody(t *testing.T) {
+	c := useStub(t, "")
+	var b bytes.Buffer
+	m, err := Open(t.Context(), Options{Record: &b})
+	require.NoError(t, err)
+	_, err = m.Read(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, m.Close())
+	require.Zero(t, c.live())
+	text := b.String()
+	var first line
+	require.NoError(t, json.NewDecoder(strings.NewReader(text)).Decode(&first))
+	require.Contains(t, string(first.Facts.Sysctl["hw.model"]), "Mac15,9", "as bytes, which are base64 in the text")
+	for name, v := range first.Facts.Sysctl {
+		require.NotContains(t, string(v), "SECRET", name)
+		require.NotContains(t, name, "host")
+		require.NotContains(t, name, "uuid")
+	}
+	host, err := os.Hostname()
+	require.NoError(t, err)
+	for _, secret := range []string{"SECRET", "SerialNumber", "hostname", host, os.Getenv("HOME")} {
+		if len(secret) > 3 { // a short one is in it by chance
+			require.NotContains(t, text, secret)
+		}
+	}
 }
 
 func TestStubHelpers(t *testing.T) {
@@ -162,7 +227,7 @@ func TestStubLosesNothingIn10000Samples(t *testing.T) {
 	c := useStub(t, "")
 	now := uint64(1000 * second)
 	c.time(now)
-	n := newNative(openFFI(func(string) string { return stub }))
+	n := newNative(openFFI(func(string) string { return stub }), 0, false)
 	f, err := n.facts()
 	require.NoError(t, err)
 	d := newDecoder(f)
@@ -189,7 +254,7 @@ func TestStubRawElementsAreUsedOnlyIfTheyAgree(t *testing.T) {
 	c := useStub(t, "")
 	c.lying(1)
 	c.time(1000 * second)
-	n := newNative(openFFI(func(string) string { return stub }))
+	n := newNative(openFFI(func(string) string { return stub }), 0, false)
 	d := newDecoder(n.f)
 	var raw frame
 	for range 3 {
@@ -237,6 +302,17 @@ func TestStubWithoutASymbol(t *testing.T) {
 			text, err := json.Marshal([]any{m.d.f.Missing, sample})
 			require.NoError(t, err)
 			require.Contains(t, string(text), name+" is not in this system")
+			for of, reason := range map[string]string{
+				"IORegistryEntryGetChildIterator": sample.Process.GPUSeconds.Reason, "proc_pid_rusage": sample.Process.FootprintBytes.Reason,
+				"sysctlbyname": sample.Chip.Name.Reason, "IOReportCreateSamples": sample.ANE.RunningPercent.Reason,
+				"IOReportStateGetResidency": sample.ANE.RunningPercent.Reason, "IOConnectCallStructMethod": sample.Fans.Reason,
+				"IOServiceOpen": sample.CPU.TemperatureCelsius.Reason, "mach_task_self_": sample.GPU.TemperatureCelsius.Reason,
+				"IORegistryEntryCreateCFProperty": sample.Process.GPUSeconds.Reason, "IOServiceClose": sample.Energy.SystemJoules.Reason,
+			} {
+				if of == name {
+					require.Contains(t, reason, name+" is not in this system")
+				}
+			}
 			for key, v := range sample.Metrics() {
 				require.False(t, v == 0 && key == "system/apple_cpu_power_watts", "a made-up zero")
 			}
@@ -245,7 +321,7 @@ func TestStubWithoutASymbol(t *testing.T) {
 		})
 	}
 	t.Run("no library at all", func(t *testing.T) {
-		n := newNative(openFFI(func(library string) string { return filepath.Join(t.TempDir(), library) }))
+		n := newNative(openFFI(func(library string) string { return filepath.Join(t.TempDir(), library) }), 0, false)
 		var raw frame
 		require.NoError(t, n.read(&raw))
 		s := newDecoder(n.f).step(&raw)
@@ -257,7 +333,7 @@ func TestStubWithoutASymbol(t *testing.T) {
 
 // many opens a stub of which 400 channels are read.
 func many(t testing.TB, c control) *Machine {
-	c.extra(392)
+	c.extra(389)
 	m, err := Open(t.Context(), Options{})
 	require.NoError(t, err)
 	require.Len(t, m.d.f.Channels, 400)

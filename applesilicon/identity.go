@@ -34,7 +34,7 @@ func identify(f *facts, s *Sample) {
 	s.Host.Arch = "arm64"
 	s.Host.Translated = number("sysctl.proc_translated") == 1
 	chip, err := sys.Text("machdep.cpu.brand_string")
-	s.Host.Virtual = number("kern.hv_vmm_present") == 1 || strings.Contains(chip, "Virtual")
+	s.Host.Virtual = number("kern.hv_vmm_present") == 1 || strings.HasPrefix(chip, "Apple ") && strings.Contains(chip, "Virtual")
 	s.Chip.Name = readIf(chip, "sysctl machdep.cpu.brand_string", err)
 	s.Chip.Levels = levels(sys)
 	if f.GPUCores > 0 {
@@ -55,11 +55,13 @@ func identify(f *facts, s *Sample) {
 func (s *Sample) appleOnly(why string) {
 	no := unread[float64](why)
 	s.Chip = Chip{unread[string](why), unread[[]PerformanceLevel](why), unread[int](why), unread[bool](why)}
-	s.GPU = GPU{no, no, unread[uint64](why)}
-	s.ANE.Present = unread[bool](why)
-	s.CPU.Clusters = unread[[]Cluster](why)
+	s.GPU = GPU{no, no, unread[uint64](why), unread[uint64](why), no}
+	s.ANE = ANE{unread[bool](why), no}
+	s.CPU.Clusters, s.CPU.TemperatureCelsius = unread[[]Cluster](why), no
+	s.Fans = unread[[]float64](why)
+	s.Process = Process{GPUSeconds: no, FootprintBytes: unread[uint64](why)}
 	s.Power = Power{no, no, no, no, no, no}
-	s.Energy = Energy{CPUJoules: no, GPUJoules: no, ANEJoules: no, DRAMJoules: no, PackageJoules: no}
+	s.Energy = Energy{CPUJoules: no, GPUJoules: no, ANEJoules: no, DRAMJoules: no, PackageJoules: no, SystemJoules: no}
 	s.Thermal, s.ThermalLevel = unread[ThermalState](why), unread[int](why)
 	s.PowerMode = unread[PowerMode](why)
 	s.Battery = Battery{unread[bool](why), no}
@@ -94,9 +96,9 @@ func levels(sys sysctl) Reading[[]PerformanceLevel] {
 // other hardware than its host's.
 func abilities(chip, macOS string, guest bool) (mps, ane Reading[bool]) {
 	switch {
-	case guest || strings.Contains(chip, "Virtual"):
+	case guest:
 		return unread[bool](virtual), unread[bool](virtual)
-	case !strings.HasPrefix(chip, "Apple "):
+	case !strings.HasPrefix(chip, "Apple ") && !strings.HasPrefix(chip, "VirtualApple"): // what Rosetta shows to old programs
 		why := fmt.Sprintf("no entry for chip %q", chip)
 		return unread[bool](why), unread[bool](why)
 	}

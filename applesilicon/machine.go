@@ -27,6 +27,9 @@ type Options struct {
 	// from ordinary users. It is run as "sudo -n", so it never asks for a
 	// password: without a rule in sudoers, readings carry the reason.
 	Powermetrics bool
+
+	// Process is the program whose use of GPU and memory is read; 0: this one.
+	Process int
 }
 
 // Machine is a machine that is being read. Its methods are safe for concurrent
@@ -57,7 +60,7 @@ func Open(ctx context.Context, o Options) (*Machine, error) {
 		}
 		return openSource(src, o)
 	}
-	src, err := openNative()
+	src, err := openNative(o.Process, false)
 	if err == nil {
 		return openSource(src, o)
 	}

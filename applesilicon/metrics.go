@@ -2,6 +2,7 @@ package applesilicon
 
 import (
 	"context"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -40,8 +41,18 @@ func (s Sample) Metrics() map[string]float64 {
 	put(out, "system/apple_package_power_watts", s.Power.PackageWatts, 1, 3)
 	put(out, "system/apple_system_power_watts", s.Power.SystemWatts, 1, 3)
 	put(out, "system/apple_package_energy_joules", s.Energy.PackageJoules, 1, 3)
+	put(out, "system/apple_system_energy_joules", s.Energy.SystemJoules, 1, 3)
+	put(out, "system/apple_cpu_temperature_celsius", s.CPU.TemperatureCelsius, 1, 1)
+	put(out, "system/apple_gpu_temperature_celsius", s.GPU.TemperatureCelsius, 1, 1)
+	for i, v := range s.Fans.Value {
+		put(out, "system/apple_fan_"+strconv.Itoa(i)+"_turns_per_minute", Reading[float64]{Value: v, OK: s.Fans.OK}, 1, 1)
+	}
+	put(out, "system/apple_gpu_memory_limit_megabytes", s.GPU.MemoryLimitBytes, 1e6, 1)
+	put(out, "system/apple_ane_running_percentage", s.ANE.RunningPercent, 1, 1)
+	put(out, "system/apple_process_gpu_seconds", s.Process.GPUSeconds, 1, 3)
+	put(out, "system/apple_process_footprint_megabytes", s.Process.FootprintBytes, 1e6, 1)
 	put(out, "system/apple_gpu_frequency_megahertz", s.GPU.FrequencyMegahertz, 1, 1)
-	s.tiers(out)
+	s.levels(out)
 	if s.ThermalLevel.OK {
 		out["system/apple_thermal_pressure_level"] = float64(s.ThermalLevel.Value)
 	}
@@ -58,37 +69,57 @@ func (s Sample) Metrics() map[string]float64 {
 	return out
 }
 
-// tiers puts the mean of all cores of a sort, as "apple_cpu_pcpu_…".
-func (s Sample) tiers(out map[string]float64) {
-	type sum struct{ active, cores, weighted, busy float64 }
-	by := map[string]*sum{}
+// levels puts the mean of all cores of a sort, as "apple_cpu_performance_…":
+// the sorts have the system's names for them, whichever source tells of them.
+func (s Sample) levels(out map[string]float64) {
+	type mean struct{ sum, weight float64 }
+	active, asked, had := map[string]*mean{}, map[string]*mean{}, map[string]*mean{}
+	add := func(to map[string]*mean, level string, r Reading[float64], weight float64) {
+		if !r.OK || weight <= 0 {
+			return
+		}
+		if to[level] == nil {
+			to[level] = &mean{}
+		}
+		to[level].sum += weight * r.Value
+		to[level].weight += weight
+	}
 	for _, c := range s.CPU.Clusters.Value {
-		t := by[tier(c.Name)]
-		if t == nil {
-			t = &sum{}
-			by[tier(c.Name)] = t
-		}
+		level, busy := s.levelOf(c.Name), 0.0
 		for _, core := range c.Cores {
-			if !core.ActivePercent.OK {
-				continue
-			}
-			t.cores++
-			t.active += core.ActivePercent.Value
-			if core.FrequencyMegahertz.OK {
-				t.busy += core.ActivePercent.Value
-				t.weighted += core.ActivePercent.Value * core.FrequencyMegahertz.Value
-			}
+			add(active, level, core.ActivePercent, 1)
+			add(asked, level, core.FrequencyMegahertz, core.ActivePercent.Value)
+			busy += core.ActivePercent.Value
+		}
+		add(had, level, c.RealisedMegahertz, busy)
+	}
+	for suffix, of := range map[string]map[string]*mean{
+		"_active_percentage": active, "_frequency_megahertz": asked, "_realised_frequency_megahertz": had,
+	} {
+		for level, m := range of {
+			out["system/apple_cpu_"+level+suffix] = round(m.sum/m.weight, 1)
 		}
 	}
-	for name, t := range by {
-		key := "system/apple_cpu_" + strings.ToLower(name)
-		if t.cores > 0 {
-			out[key+"_active_percentage"] = round(t.active/t.cores, 1)
+}
+
+// levelOf is the sort of a cluster's cores: "performance", "efficiency", or
+// "super", which is what P stands for on chips that have cores of that sort.
+func (s Sample) levelOf(cluster string) string {
+	sort := tier(cluster)
+	switch sort {
+	case "ECPU":
+		return "efficiency"
+	case "MCPU":
+		return "performance"
+	case "PCPU":
+		isSuper := func(l PerformanceLevel) bool { return l.Name == "Super" }
+		isMiddle := func(c Cluster) bool { return tier(c.Name) == "MCPU" }
+		if slices.ContainsFunc(s.Chip.Levels.Value, isSuper) || slices.ContainsFunc(s.CPU.Clusters.Value, isMiddle) {
+			return "super"
 		}
-		if t.busy > 0 {
-			out[key+"_frequency_megahertz"] = round(t.weighted/t.busy, 1)
-		}
+		return "performance"
 	}
+	return strings.ToLower(sort)
 }
 
 func put[T uint64 | float64](out map[string]float64, key string, r Reading[T], unit float64, decimals int) {
@@ -169,7 +200,8 @@ func (r *Recorder) read(ctx context.Context) (Sample, error) {
 // "apple.memory_bytes", "apple.os_build", "apple.power_mode",
 // "apple.thermal_state" and "apple.power_source". There are none on other
 // machines. What could not be read has no tag, but the source of power tells
-// why there is none.
+// why there is none: see [Sample.PowerSource]. It may change while a run goes
+// on, and is known for sure at its end.
 func (r *Recorder) Tags(ctx context.Context) map[string]string {
 	r.mu.Lock()
 	s := r.last
@@ -196,31 +228,55 @@ func (s Sample) Tags() map[string]string {
 	tag("apple.memory_bytes", strconv.FormatUint(s.Memory.Bytes.Value, 10), s.Memory.Bytes.OK)
 	tag("apple.power_mode", s.PowerMode.Value.String(), s.PowerMode.OK)
 	tag("apple.thermal_state", s.Thermal.Value.String(), s.Thermal.OK)
-	switch w := s.Power.CPUWatts; {
-	case w.Reason == warming: // not known yet
-	case !w.OK:
-		out["apple.power_source"] = "none:" + w.Reason
-	case strings.HasPrefix(w.Source, "IOReport"):
-		out["apple.power_source"] = "ioreport"
-	default:
-		out["apple.power_source"] = w.Source
-	}
+	out[PowerSourceTag] = s.PowerSource()
 	return out
 }
 
+// PowerSourceTag is the tag of a run that [Sample.PowerSource] is the value of.
+const PowerSourceTag = "apple.power_source"
+
+// PowerSource is where the processor's power comes from, "ioreport" or
+// "powermetrics", or "none:" and the reason why it is not known. A rail that
+// has not been read twice counts as one that will be.
+func (s Sample) PowerSource() string {
+	w := s.Power.CPUWatts
+	switch {
+	case !w.OK && w.Reason != warming:
+		return "none:" + w.Reason
+	case strings.HasPrefix(w.Source, "IOReport"):
+		return "ioreport"
+	}
+	return pmSource
+}
+
+// PowerSource is [Sample.PowerSource] of the sample that was taken last; empty
+// if there is none, or of a machine that is not Apple's.
+func (r *Recorder) PowerSource() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.last.Chip.Name.OK {
+		return ""
+	}
+	return r.last.PowerSource()
+}
+
 // Energy takes a last sample and gives what the run has used, as metrics to
-// log at its end: "system/apple_package_energy_joules" and, if steps is not
-// 0, "system/apple_package_energy_joules_per_step". It gives none if the
-// energy is not known.
+// log at its end: "system/apple_package_energy_joules" and
+// "system/apple_system_energy_joules" and, if steps is not 0, both with
+// "_per_step". What is not known is absent.
 func (r *Recorder) Energy(ctx context.Context, steps int64) (map[string]float64, error) {
 	s, err := r.read(ctx)
 	if err != nil {
 		return nil, err
 	}
 	out := map[string]float64{}
-	put(out, "system/apple_package_energy_joules", s.Energy.PackageJoules, 1, 3)
-	if s.Energy.PackageJoules.OK && steps > 0 {
-		out["system/apple_package_energy_joules_per_step"] = s.Energy.PackageJoules.Value / float64(steps)
+	for key, r := range map[string]Reading[float64]{
+		"system/apple_package_energy_joules": s.Energy.PackageJoules, "system/apple_system_energy_joules": s.Energy.SystemJoules,
+	} {
+		put(out, key, r, 1, 3)
+		if r.OK && steps > 0 {
+			out[key+"_per_step"] = r.Value / float64(steps)
+		}
 	}
 	return out, nil
 }

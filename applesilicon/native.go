@@ -3,9 +3,9 @@
 package applesilicon
 
 import (
-	"encoding/binary"
 	"fmt"
 	"math"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -16,9 +16,9 @@ import (
 var (
 	factNames = []string{
 		"machdep.cpu.brand_string", "hw.model", "hw.optional.arm64", "sysctl.proc_translated", "kern.hv_vmm_present",
-		"kern.osproductversion", "kern.osversion", "hw.memsize", "hw.pagesize", "hw.physicalcpu", "hw.logicalcpu", "hw.nperflevels",
+		"kern.osproductversion", "kern.osversion", "hw.memsize", "hw.pagesize", "hw.tbfrequency", "hw.physicalcpu", "hw.logicalcpu", "hw.nperflevels",
 	}
-	frameNames = []string{"vm.swapusage", "kern.memorystatus_vm_pressure_level"}
+	frameNames = []string{"vm.swapusage", "kern.memorystatus_vm_pressure_level", "iogpu.wired_limit_mb"}
 )
 
 // native is the source that asks the system libraries.
@@ -31,15 +31,13 @@ type native struct {
 
 	host    uintptr // the port; asked for once, because each answer is counted
 	thermal int32   // token of notify; negative: none
-	smc     uintptr // connection; 0: none
-	psize   uint32  // of the key PSTR
-	gpu     uintptr // the registry's entry; 0: none
+	smc     smc
+	process int    // whose use is read
+	creator string // how the registry names it
 	keys    keyRefs
 
-	vm    [256]byte // more than the structure of any known system
-	smcIn [80]byte
-	smcUp [80]byte
-	sys   [64]byte
+	vm  [256]byte // more than the structure of any known system
+	sys [64]byte
 }
 
 // keyRefs are strings used for every sample.
@@ -61,8 +59,14 @@ const (
 	refuted
 )
 
-func newNative(l *ffi) *native {
-	n := &native{l: l, thermal: -1}
+// newNative asks about a process, 0 for this one. A light source reads neither
+// power nor sensors.
+func newNative(l *ffi, process int, light bool) *native {
+	n := &native{l: l, thermal: -1, process: process}
+	if process == 0 {
+		n.process = os.Getpid()
+	}
+	n.creator = "pid " + strconv.Itoa(n.process) + ","
 	n.f = &facts{Sysctl: map[string][]byte{}, Missing: map[string]string{}, DVFS: map[string][]byte{}}
 	n.area("sysctl", l.need(sysctlByName, sysctlByName))
 	n.identify()
@@ -71,23 +75,31 @@ func newNative(l *ffi) *native {
 	n.area("vm", l.need(machHostSelf, machHostSelf, hostStatistics64))
 	n.area("load", n.f.Missing["vm"])
 	n.host = uintptr(uint32(l.call(machHostSelf)))
+	n.page()
+	n.area("thermal", l.need(notifyRegisterCheck, notifyCancel))
+	if n.f.Missing["thermal"] == "" {
+		n.registerThermal()
+	}
+	n.area("footprint", l.need(procPIDRusage, procPIDRusage))
+	supply := first(foundation, l.need(ioPSCopyPowerSourcesInfo, ioPSGetProvidingPowerSourceType))
+	n.area("supply", supply)
+	n.area("battery", supply)
+	n.area("prefs", first(foundation, l.need(ioPMCopyActivePMPreferences, ioPMCopyActivePMPreferences)))
+	if light {
+		for _, a := range []string{"energy", "cores", "gpu", "complex", "ane", "smc", "celsius", "fans", "dvfs", "gpuCores", "gpuStatistics", "gpuTime"} {
+			n.area(a, "not asked for")
+		}
+		return n
+	}
 	n.registry(foundation)
 	if n.arm64() {
 		n.subscribe(foundation)
 		n.openSMC()
 	} else {
-		for _, a := range []string{"energy", "cores", "gpu", "smc"} {
+		for _, a := range []string{"energy", "cores", "gpu", "complex", "ane", "smc"} {
 			n.area(a, first(n.f.Missing["sysctl"], notSilicon))
 		}
 	}
-	n.area("thermal", l.need(notifyRegisterCheck, notifyCancel))
-	if n.f.Missing["thermal"] == "" {
-		n.registerThermal()
-	}
-	supply := first(foundation, l.need(ioPSCopyPowerSourcesInfo, ioPSGetProvidingPowerSourceType))
-	n.area("supply", supply)
-	n.area("battery", supply)
-	n.area("prefs", first(foundation, l.need(ioPMCopyActivePMPreferences, ioPMCopyActivePMPreferences)))
 	return n
 }
 
@@ -137,6 +149,21 @@ func (n *native) sysctl(out map[string][]byte, name string) {
 	out[name] = append(out[name][:0], n.sys[:l.out[0]]...)
 }
 
+// page reads the size of the kernel's own pages.
+func (n *native) page() {
+	why := first(n.f.Missing["vm"], n.l.need(hostPageSize, hostPageSize))
+	n.area("page", why)
+	if why != "" {
+		return
+	}
+	n.l.out[0] = 0
+	if r := int32(n.l.call(hostPageSize, n.host, uintptr(unsafe.Pointer(&n.l.out[0])))); r != 0 {
+		n.area("page", fmt.Sprintf("host_page_size: error %d", r))
+		return
+	}
+	n.f.KernelPage = n.l.out[0]
+}
+
 // clock reads the timebase. Without a clock of the machine, drivers' times
 // mean nothing.
 func (n *native) clock() {
@@ -164,7 +191,7 @@ func (n *native) ticks() uint64 {
 // registry reads what the registry knows once.
 func (n *native) registry(foundation string) {
 	why := first(foundation, n.l.need(ioServiceMatching, ioRegistryEntryCreateCFProperty))
-	for _, a := range []string{"dvfs", "gpuCores", "gpuStatistics"} {
+	for _, a := range []string{"dvfs", "gpuCores", "gpuStatistics", "gpuTime"} {
 		n.area(a, why)
 	}
 	if why != "" {
@@ -196,16 +223,20 @@ func (n *native) registry(foundation string) {
 		})
 	})
 	n.f.ANEs = l.services("H11ANEIn", func(uintptr, string) {})
+	n.area("gpuTime", l.need(ioRegistryEntryGetChildIterator, ioRegistryEntryGetChildIterator))
 	if n.f.GPUs == 0 {
 		n.area("gpuStatistics", "no AGX GPU")
+		n.area("gpuTime", "no AGX GPU")
 	}
 }
 
 // wanted lists the channels that are subscribed to.
 var wanted = []struct{ area, group, subgroup string }{
 	{"cores", "CPU Stats", "CPU Core Performance States"},
+	{"complex", "CPU Stats", "CPU Complex Performance States"},
 	{"gpu", "GPU Stats", "GPU Performance States"},
 	{"energy", "Energy Model", ""},
+	{"ane", "ANE", "IOP State"},
 }
 
 // subscribe chooses channels and begins to read them.
@@ -233,10 +264,10 @@ func (n *native) subscribe(foundation string) {
 		}
 		group := l.call(ioReportCopyChannelsInGroup, l.str(w.group), sub, 0, 0, 0)
 		if group == 0 {
-			n.area(w.area, "IOReport has no group "+w.group)
+			n.area(w.area, "IOReport has no group "+strings.TrimSuffix(w.group+", "+w.subgroup, ", "))
 			continue
 		}
-		n.choose(group, chosen, w.group)
+		n.choose(group, chosen, w.area)
 		if model == 0 {
 			model = l.call(cfDictionaryCreateMutableCopy, 0, 0, group)
 		}
@@ -272,7 +303,7 @@ func (n *native) subscribe(foundation string) {
 }
 
 // choose appends to chosen what we read of a group: of energy, the rails only.
-func (n *native) choose(group, chosen ref, name string) {
+func (n *native) choose(group, chosen ref, area string) {
 	l := n.l
 	list := l.get(group, "IOReportChannels")
 	whole := false
@@ -281,10 +312,18 @@ func (n *native) choose(group, chosen ref, name string) {
 	})
 	l.array(list, func(c ref) {
 		channel := l.goString(l.call(ioReportChannelGetChannelName, c))
-		if name == "Energy Model" && railOf(channel, whole) == otherRail || name == "GPU Stats" && channel != "GPUPH" {
-			return
+		wanted := true
+		switch area {
+		case "energy":
+			wanted = railOf(channel, whole) != otherRail
+		case "gpu":
+			wanted = channel == "GPUPH"
+		case "complex":
+			wanted = complexName.MatchString(channel)
 		}
-		l.call(cfArrayAppendValue, chosen, c)
+		if wanted {
+			l.call(cfArrayAppendValue, chosen, c)
+		}
 	})
 }
 
@@ -330,72 +369,6 @@ func (n *native) registerThermal() {
 	n.thermal = int32(l.out[0])
 }
 
-// The commands of the power controller's key protocol.
-const (
-	smcRead = 5
-	smcInfo = 9
-)
-
-func (n *native) openSMC() {
-	l := n.l
-	n.area("smc", l.need(ioServiceMatching, ioConnectCallStructMethod, machTaskSelf))
-	if n.f.Missing["smc"] != "" {
-		return
-	}
-	task := *(*uint32)(pointer(l.at[machTaskSelf]))
-	best := false
-	count := l.services("AppleSMC", func(entry uintptr, name string) {
-		endpoint := name == "AppleSMCKeysEndpoint"
-		if n.smc != 0 && (best || !endpoint) {
-			return
-		}
-		l.out[0] = 0
-		if int32(l.call(ioServiceOpen, entry, uintptr(task), 0, uintptr(unsafe.Pointer(&l.out[0])))) != 0 {
-			return
-		}
-		if n.smc != 0 {
-			l.call(ioServiceClose, n.smc)
-		}
-		n.smc, best = uintptr(uint32(l.out[0])), endpoint
-	})
-	if n.smc == 0 {
-		n.area("smc", fmt.Sprintf("none of %d AppleSMC could be opened", count))
-		return
-	}
-	info, why := n.ask(smcInfo, 0)
-	if why == "" && (binary.LittleEndian.Uint32(info[28:]) != 4 || binary.LittleEndian.Uint32(info[32:]) != fourCC("flt ")) {
-		why = "PSTR is of a type we do not know"
-	}
-	if why != "" {
-		n.area("smc", why)
-		return
-	}
-	n.psize = 4
-}
-
-func fourCC(s string) uint32 { return binary.BigEndian.Uint32([]byte(s)) }
-
-// ask sends one command about the key PSTR and gives the answer's structure.
-func (n *native) ask(command byte, size uint32) (*[80]byte, string) {
-	clear(n.smcIn[:])
-	clear(n.smcUp[:])
-	binary.LittleEndian.PutUint32(n.smcIn[0:], fourCC("PSTR"))
-	binary.LittleEndian.PutUint32(n.smcIn[28:], size)
-	n.smcIn[42] = command
-	n.l.out[0] = uint64(len(n.smcUp))
-	r := int32(n.l.call(ioConnectCallStructMethod, n.smc, 2, uintptr(unsafe.Pointer(&n.smcIn[0])), uintptr(len(n.smcIn)),
-		uintptr(unsafe.Pointer(&n.smcUp[0])), uintptr(unsafe.Pointer(&n.l.out[0]))))
-	switch {
-	case r != 0:
-		return nil, fmt.Sprintf("SMC: error %#x", uint32(r))
-	case n.smcUp[40] == 132:
-		return nil, "SMC has no key PSTR"
-	case n.smcUp[40] != 0:
-		return nil, fmt.Sprintf("SMC: result %d", n.smcUp[40])
-	}
-	return &n.smcUp, ""
-}
-
 // close releases what this source holds. It must not be used afterwards.
 func (n *native) close() error {
 	l := n.l
@@ -403,9 +376,9 @@ func (n *native) close() error {
 		l.call(notifyCancel, uintptr(n.thermal))
 		n.thermal = -1
 	}
-	if n.smc != 0 {
-		l.call(ioServiceClose, n.smc)
-		n.smc = 0
+	if n.smc.port != 0 {
+		l.call(ioServiceClose, n.smc.port)
+		n.smc.port = 0
 	}
 	l.release(n.channels)
 	l.release(n.subscription)

@@ -5,7 +5,6 @@ package applesilicon
 import (
 	"encoding/binary"
 	"fmt"
-	"math"
 	"time"
 	"unsafe"
 )
@@ -19,8 +18,9 @@ func (n *native) read(now *frame) error {
 	n.statistics(now)
 	n.notify(now)
 	n.power(now)
-	now.System = n.system(now, now.System)
+	n.sensors(now)
 	n.graphics(now)
+	n.watched(now)
 	if now.Sysctl == nil {
 		now.Sysctl = map[string][]byte{}
 	}
@@ -91,7 +91,7 @@ func (n *native) counter(c *counter, i int, from ref) {
 			return
 		}
 		c.Value = int64(l.call(ioReportSimpleGetIntegerValue, from, 0))
-		if v, ok := elementValue(raw); sh.trust == unproven && c.Value != 0 {
+		if v, ok := elementValue(raw); sh.trust == unproven && c.Value > 0 {
 			sh.prove(ok && v == c.Value)
 		}
 		return
@@ -99,12 +99,14 @@ func (n *native) counter(c *counter, i int, from ref) {
 	if sh.trust == proven && elementStates(c.States, raw) {
 		return
 	}
-	any := false
+	held := 0 // in one state alone, values in another order would look the same
 	for j := range c.States {
 		c.States[j] = int64(l.call(ioReportStateGetResidency, from, uintptr(j)))
-		any = any || c.States[j] != 0
+		if c.States[j] > 0 {
+			held++
+		}
 	}
-	if sh.trust == unproven && any {
+	if sh.trust == unproven && held > 1 {
 		same := len(raw) >= elementSize*len(c.States)
 		for j := 0; same && j < len(c.States); j++ {
 			same = int64(binary.LittleEndian.Uint64(raw[j*elementSize+48:])) == c.States[j]
@@ -169,29 +171,6 @@ func (n *native) notify(now *frame) {
 		now.Thermal = new(uint64)
 	}
 	*now.Thermal = n.l.out[0]
-}
-
-// system is the power of the whole computer, a float of 4 bytes, little
-// endian.
-func (n *native) system(now *frame, into *float64) *float64 {
-	if n.smc == 0 || n.psize == 0 {
-		return nil
-	}
-	answer, why := n.ask(smcRead, n.psize)
-	if why != "" {
-		now.fail("smc", "%s", why)
-		return nil
-	}
-	w := float64(math.Float32frombits(binary.LittleEndian.Uint32(answer[48:])))
-	if math.IsNaN(w) || math.IsInf(w, 0) {
-		now.fail("smc", "PSTR is no number")
-		return nil
-	}
-	if into == nil {
-		into = new(float64)
-	}
-	*into = w
-	return into
 }
 
 // gpuKeys are the figures of the GPU's driver that are read.
@@ -290,4 +269,59 @@ func (n *native) supply(now *frame) {
 		l.release(list)
 	}
 	l.release(info)
+}
+
+// The flavour of proc_pid_rusage whose structure all systems have, and where
+// the footprint stands in it.
+//
+// Source: rusage_info_v0 of xnu's resource.h.
+const (
+	rusageV0    = 0
+	footprintAt = 72
+)
+
+// watched reads what the watched process uses of memory and GPU.
+func (n *native) watched(now *frame) {
+	l, p := n.l, &now.Process
+	gpu, footprint := p.GPUNanoseconds, p.Footprint
+	*p = process{ID: n.process}
+	if n.f.Missing["footprint"] == "" {
+		if r := int32(l.call(procPIDRusage, uintptr(n.process), rusageV0, uintptr(unsafe.Pointer(&n.vm[0])))); r != 0 {
+			now.fail("footprint", "no process %d that may be read", n.process)
+		} else {
+			if footprint == nil {
+				footprint = new(uint64)
+			}
+			*footprint = binary.LittleEndian.Uint64(n.vm[footprintAt:])
+			p.Footprint = footprint
+		}
+	}
+	if n.f.Missing["gpuTime"] != "" {
+		return
+	}
+	used, clients := uint64(0), 0
+	app := func(app ref) {
+		if v, ok := l.number(l.get(app, "accumulatedGPUTime")); ok && v > 0 {
+			used += uint64(v)
+		}
+	}
+	usage := func(list ref) { l.array(list, app) }
+	l.services("AGXAccelerator", func(gpu uintptr, _ string) {
+		l.children(gpu, func(client uintptr) {
+			ours := false
+			l.property(client, "IOUserClientCreator", func(r ref) { ours = l.startsWith(r, n.creator) })
+			if ours {
+				clients++
+				l.property(client, "AppUsage", usage)
+			}
+		})
+	})
+	if clients == 0 {
+		now.fail("gpuTime", "process %d does not use the GPU", n.process)
+		return
+	}
+	if gpu == nil {
+		gpu = new(uint64)
+	}
+	*gpu, p.GPUNanoseconds = used, gpu
 }

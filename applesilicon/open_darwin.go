@@ -1,5 +1,5 @@
 package applesilicon
 
-func openNative() (source, error) {
-	return newNative(openFFI(func(library string) string { return library })), nil
+func openNative(process int, light bool) (source, error) {
+	return newNative(openFFI(func(library string) string { return library }), process, light), nil
 }

@@ -2,4 +2,4 @@
 
 package applesilicon
 
-func openNative() (source, error) { return nil, unsupported("Open", notApple) }
+func openNative(int, bool) (source, error) { return nil, unsupported("Open", notApple) }

@@ -3,15 +3,13 @@ package applesilicon
 import (
 	"bufio"
 	"bytes"
-	"cmp"
-	"context"
 	"errors"
 	"fmt"
 	"io"
 	"iter"
-	"os/exec"
+	"regexp"
+	"slices"
 	"strings"
-	"sync"
 	"time"
 )
 
@@ -57,6 +55,7 @@ type pmSample struct {
 	elapsed            time.Duration
 	cpu, gpu, ane, pkg Reading[float64] // watts
 	thermal            Reading[ThermalState]
+	level              Reading[int]
 	clusters           []Cluster
 	gpuActive, gpuMHz  Reading[float64]
 }
@@ -91,7 +90,10 @@ func decodePowermetrics(b []byte) (pmSample, error) {
 					continue
 				}
 				if strings.HasSuffix(key, "_energy") { // millijoules
-					return read(v/1e3/s.elapsed.Seconds(), pmSource+" "+key)
+					v /= s.elapsed.Seconds()
+				}
+				if v/1e3 > mostWatts {
+					return lacking[float64](pmSource+" "+key, absurd)
 				}
 				return read(v/1e3, pmSource+" "+key)
 			}
@@ -110,7 +112,7 @@ func decodePowermetrics(b []byte) (pmSample, error) {
 		s.ane, s.pkg = s.cpu, s.cpu
 	}
 
-	s.thermal = pressureName(top["thermal_pressure"])
+	s.thermal, s.level = pressureName(top["thermal_pressure"])
 	list, _ := processor["clusters"].([]any)
 	for _, v := range list {
 		if d, ok := v.(map[string]any); ok {
@@ -142,6 +144,9 @@ func pmActive(d map[string]any) Reading[float64] {
 	return read(100*max(0, min(1, 1-resting-down)), pmSource)
 }
 
+// pmAsked stands for the frequency that was asked for.
+var pmAsked = lacking[float64](pmSource, "tells the realised frequency only")
+
 func pmHertz(d map[string]any) Reading[float64] {
 	hz, ok := number(d, "freq_hz")
 	if !ok || hz <= 0 {
@@ -150,11 +155,26 @@ func pmHertz(d map[string]any) Reading[float64] {
 	return read(hz/1e6, pmSource)
 }
 
+// pmClusterName is the name that IOReport has for a cluster: "PCPU0" for
+// "P0-Cluster". S are the cores that it calls PCPU beside MCPU.
+func pmClusterName(name string) string {
+	m := pmName.FindStringSubmatch(name)
+	if m == nil {
+		return name
+	}
+	if m[1] == "S" {
+		m[1] = "P"
+	}
+	return m[1] + "CPU" + m[2]
+}
+
+var pmName = regexp.MustCompile(`^([A-Z])(\d*)-Cluster$`)
+
 // pmCluster reads a cluster. How busy it is tells the mean of its cores: the
 // cluster's own ratio says when any of them was.
 func pmCluster(d map[string]any) Cluster {
 	name, _ := d["name"].(string)
-	c := Cluster{Name: name, FrequencyMegahertz: pmHertz(d), ActivePercent: lacking[float64](pmSource, "no cores")}
+	c := Cluster{Name: pmClusterName(name), RealisedMegahertz: pmHertz(d), FrequencyMegahertz: pmAsked, ActivePercent: lacking[float64](pmSource, "no cores")}
 	cores, _ := d["cpus"].([]any)
 	sum, n := 0.0, 0.0
 	for _, v := range cores {
@@ -163,7 +183,7 @@ func pmCluster(d map[string]any) Cluster {
 			continue
 		}
 		id, _ := number(d, "cpu")
-		core := Core{Name: fmt.Sprintf("cpu%.0f", id), ActivePercent: pmActive(d), FrequencyMegahertz: pmHertz(d)}
+		core := Core{Name: fmt.Sprintf("cpu%.0f", id), ActivePercent: pmActive(d), FrequencyMegahertz: c.FrequencyMegahertz}
 		c.Cores = append(c.Cores, core)
 		if core.ActivePercent.OK {
 			sum, n = sum+core.ActivePercent.Value, n+1
@@ -175,168 +195,22 @@ func pmCluster(d map[string]any) Cluster {
 	return c
 }
 
-func pressureName(v any) Reading[ThermalState] {
+// pressureName reads the pressure and its level, as macOS counts.
+func pressureName(v any) (Reading[ThermalState], Reading[int]) {
 	name, ok := v.(string)
 	if !ok {
-		return lacking[ThermalState](pmSource, "no thermal_pressure")
+		return lacking[ThermalState](pmSource, "no thermal_pressure"), lacking[int](pmSource, "no thermal_pressure")
 	}
-	switch name {
-	case "Nominal":
-		return read(ThermalNominal, pmSource)
-	case "Light", "Moderate":
-		return read(ThermalFair, pmSource)
-	case "Heavy":
-		return read(ThermalSerious, pmSource)
-	case "Trapping", "Sleeping":
-		return read(ThermalCritical, pmSource)
-	}
-	return lacking[ThermalState](pmSource, fmt.Sprintf("unknown pressure %q", clip(name)))
-}
-
-// powermetricsCommand runs it once a second, never asking for a password.
-func powermetricsCommand(ctx context.Context) *exec.Cmd {
-	return exec.CommandContext(ctx, "sudo", "-n", "powermetrics",
-		"--samplers", "cpu_power,gpu_power,ane_power,thermal", "-f", "plist", "-i", "1000")
-}
-
-// powermetrics is a child that reads as root. It is begun anew 3 times at most.
-type powermetrics struct {
-	stop context.CancelFunc
-	done chan struct{}
-
-	mu     sync.Mutex
-	last   pmSample
-	at     time.Time
-	reason string
-	joules float64
-	span   time.Duration
-}
-
-const pmTries = 4
-
-func startPowermetrics(command func(context.Context) *exec.Cmd) *powermetrics {
-	ctx, cancel := context.WithCancel(context.Background())
-	p := &powermetrics{stop: cancel, done: make(chan struct{}), reason: warming}
-	go func() {
-		defer close(p.done)
-		for range pmTries {
-			err := p.run(command(ctx))
-			if ctx.Err() != nil {
-				return
-			}
-			p.fail(err)
-		}
-	}()
-	return p
-}
-
-// run reads one child to its end.
-func (p *powermetrics) run(cmd *exec.Cmd) error {
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		return err
-	}
-	var said headWriter
-	cmd.Stderr = &said
-	cmd.WaitDelay = time.Second
-	if err := cmd.Start(); err != nil {
-		return err
-	}
-	var bad error
-	for b, err := range documents(out) {
-		if err != nil {
-			bad = err
-			break
-		}
-		s, err := decodePowermetrics(b)
-		if err != nil {
-			p.fail(err)
-			continue
-		}
-		p.take(s)
-	}
-	if bad != nil {
-		cmd.Process.Kill()
-	}
-	err = cmd.Wait()
-	words := strings.Join(strings.Fields(said.String()), " ")
-	switch {
-	case bad != nil:
-		return bad
-	case words != "":
-		return errors.New(words)
-	case err != nil:
-		return err
-	}
-	return errors.New("it ended")
-}
-
-// headWriter keeps the first words that a child says.
-type headWriter struct{ bytes.Buffer }
-
-func (w *headWriter) Write(b []byte) (int, error) {
-	w.Buffer.Write(b[:min(len(b), max(0, 300-w.Len()))])
-	return len(b), nil
-}
-
-func (p *powermetrics) take(s pmSample) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.last, p.at, p.reason = s, time.Now(), ""
-	if s.pkg.OK {
-		p.joules += s.pkg.Value * s.elapsed.Seconds()
-		p.span += s.elapsed
-	}
-}
-
-func (p *powermetrics) fail(err error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.reason = "powermetrics: " + strings.TrimPrefix(err.Error(), "powermetrics: ")
-}
-
-// fill puts what powermetrics knows where the sample has nothing.
-func (p *powermetrics) fill(s *Sample) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	why := p.reason
-	if why == "" && time.Since(p.at) > time.Duration(silent) {
-		why = "powermetrics: silent for 10 s"
-	}
-	one := func(have *Reading[float64], got Reading[float64]) {
-		switch {
-		case have.OK:
-		case why != "":
-			have.Reason = cmp.Or(have.Reason, "not read") + "; " + why
-		case got.OK:
-			*have = got
+	levels := []struct {
+		names []string
+		state ThermalState
+	}{{[]string{"Nominal"}, ThermalNominal}, {[]string{"Moderate", "Light"}, ThermalFair}, {[]string{"Heavy"}, ThermalSerious},
+		{[]string{"Trapping"}, ThermalCritical}, {[]string{"Sleeping"}, ThermalCritical}}
+	for level, l := range levels {
+		if slices.Contains(l.names, name) {
+			return read(l.state, pmSource), read(level, pmSource)
 		}
 	}
-	w := &s.Power
-	if !w.CPUWatts.OK || !w.GPUWatts.OK || !w.ANEWatts.OK {
-		one(&w.CPUWatts, p.last.cpu)
-		one(&w.GPUWatts, p.last.gpu)
-		one(&w.ANEWatts, p.last.ane)
-		one(&w.PackageWatts, p.last.pkg)
-		if p.span > 0 && !s.Energy.PackageJoules.OK {
-			one(&s.Energy.PackageJoules, read(p.joules, pmSource))
-			s.Energy.Covered = p.span
-		}
-	}
-	if why == "" && !s.Thermal.OK && p.last.thermal.OK {
-		s.Thermal = p.last.thermal
-	}
-	if why == "" && !s.CPU.Clusters.OK && p.last.clusters != nil {
-		s.CPU.Clusters = read(p.last.clusters, pmSource)
-	}
-	if why == "" {
-		one(&s.GPU.ActivePercent, p.last.gpuActive)
-		one(&s.GPU.FrequencyMegahertz, p.last.gpuMHz)
-	}
-}
-
-func (p *powermetrics) close() error {
-	p.stop()
-	<-p.done
-	return nil
+	why := fmt.Sprintf("unknown pressure %q", clip(name))
+	return lacking[ThermalState](pmSource, why), lacking[int](pmSource, why)
 }

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -43,7 +44,9 @@ func TestPowermetricsOfTwoGenerations(t *testing.T) {
 	require.InDelta(t, 20, s.clusters[0].Cores[0].ActivePercent.Value, 1e-9)
 	require.InDelta(t, 20, s.clusters[0].ActivePercent.Value, 1e-9, "of the cores: the cluster says 40 %")
 	require.InDelta(t, 80, s.clusters[1].ActivePercent.Value, 1e-9)
-	require.Equal(t, 1100.0, s.clusters[0].FrequencyMegahertz.Value)
+	require.Equal(t, "ECPU", s.clusters[0].Name, "as IOReport calls it")
+	require.Equal(t, 1100.0, s.clusters[0].RealisedMegahertz.Value)
+	require.Equal(t, pmAsked, s.clusters[0].FrequencyMegahertz)
 
 	s, err = decodePowermetrics(fixture(t, pmNew))
 	require.NoError(t, err)
@@ -53,9 +56,9 @@ func TestPowermetricsOfTwoGenerations(t *testing.T) {
 	require.Equal(t, ThermalSerious, s.thermal.Value)
 	require.Equal(t, 1578.0, s.gpuMHz.Value)
 	require.InDelta(t, 98, s.gpuActive.Value, 1e-9)
-	require.Equal(t, "M0-Cluster", s.clusters[0].Name)
+	require.Equal(t, "MCPU0", s.clusters[0].Name)
 	require.InDelta(t, 70, s.clusters[0].Cores[0].ActivePercent.Value, 1e-9)
-	require.Equal(t, "S-Cluster", s.clusters[1].Name)
+	require.Equal(t, "PCPU", s.clusters[1].Name)
 	require.Empty(t, s.clusters[1].Cores)
 	require.Equal(t, "no cores", s.clusters[1].ActivePercent.Reason)
 	require.False(t, s.clusters[1].FrequencyMegahertz.OK)
@@ -193,6 +196,11 @@ func TestMain(m *testing.M) {
 	case "refused":
 		fmt.Fprintln(os.Stderr, "sudo: a password is required")
 		os.Exit(1)
+	case "minute":
+		for range 3 {
+			os.Stdout.WriteString(os.Getenv("MLOPS_APPLE_DOCUMENT") + "\x00")
+		}
+		os.Exit(0)
 	case "stream":
 		for {
 			if _, err := os.Stdout.WriteString(os.Getenv("MLOPS_APPLE_DOCUMENT") + "\x00"); err != nil {
@@ -251,6 +259,94 @@ func TestPowermetricsIsBegunFourTimesAtMostAndNeverAsks(t *testing.T) {
 	require.False(t, s.Power.CPUWatts.OK)
 	require.NoError(t, p.close())
 	require.Equal(t, []string{"sudo", "-n", "powermetrics"}, powermetricsCommand(t.Context()).Args[:3])
+}
+
+// document is one of powermetrics, of a second's length, by watts of the CPU.
+func document(t *testing.T, watts float64, more string) pmSample {
+	t.Helper()
+	s, err := decodePowermetrics(fmt.Appendf(nil, `<?xml version="1.0"?><plist version="1.0"><dict><key>elapsed_ns</key><integer>1000000000</integer>
+<key>thermal_pressure</key><string>Heavy</string><key>processor</key><dict><key>cpu_power</key><real>%v</real><key>gpu_power</key><integer>0</integer><key>ane_power</key><integer>0</integer>
+<key>clusters</key><array><dict><key>name</key><string>P0-Cluster</string><key>freq_hz</key><real>%v</real><key>cpus</key><array><dict><key>cpu</key><integer>4</integer>
+<key>idle_ratio</key><real>%v</real></dict></array></dict></array></dict>%s</dict></plist>`, 1e3*watts, 1e7*watts, 1-watts/100, more))
+	require.NoError(t, err)
+	return s
+}
+
+func TestPowermetricsIsTheMeanSinceTheSampleBefore(t *testing.T) {
+	p := &powermetrics{reason: warming}
+	fill := func() Sample {
+		s := Sample{Power: Power{CPUWatts: unread[float64](gated), ANEWatts: unread[float64](gated), GPUWatts: unread[float64](gated)},
+			Thermal: unread[ThermalState]("x"), ThermalLevel: unread[int]("x")}
+		p.fill(&s)
+		return s
+	}
+	for range 9 {
+		p.take(document(t, 10, ""))
+	}
+	p.take(document(t, 100, ""))
+	s := fill()
+	require.InDelta(t, 19, s.Power.CPUWatts.Value, 0.01)
+	require.InDelta(t, 19, s.Power.PackageWatts.Value, 0.01)
+	require.InDelta(t, 190, s.Energy.PackageJoules.Value, 0.01)
+	require.Equal(t, 10*time.Second, s.Energy.Covered)
+	c := s.CPU.Clusters.Value[0]
+	require.InDelta(t, 19, c.ActivePercent.Value, 0.01)
+	require.InDelta(t, 19, c.Cores[0].ActivePercent.Value, 0.01)
+	require.InDelta(t, (9*.1*100+1*1000)/1.9, c.RealisedMegahertz.Value, 0.01, "of the time that it was active")
+	require.Equal(t, "PCPU0", c.Name)
+	require.Equal(t, ThermalSerious, s.Thermal.Value)
+	require.Equal(t, read(2, pmSource), s.ThermalLevel, "the level, too")
+
+	require.InDelta(t, 19, fill().Power.CPUWatts.Value, 0.01, "no document since: the mean before")
+	p.take(document(t, 30, ""))
+	require.InDelta(t, 30, fill().Power.CPUWatts.Value, 0.01, "what was told before does not count again")
+	broken := document(t, 50, "")
+	broken.cpu, broken.clusters = lacking[float64](pmSource, doubtful), nil
+	p.take(broken)
+	p.take(document(t, 70, ""))
+	require.InDelta(t, 70, fill().Power.CPUWatts.Value, 0.01, "of those that tell it")
+	require.Equal(t, absurd, document(t, 1e7, "").cpu.Reason)
+}
+
+func TestPackageEnergyNeverFallsWhenItsSourceChanges(t *testing.T) {
+	p := &powermetrics{}
+	p.take(document(t, 10, ""))
+	s := Sample{Power: Power{CPUWatts: unread[float64](gated)}, Energy: Energy{PackageJoules: unread[float64](gated)}}
+	p.fill(&s)
+	require.Equal(t, read(10.0, pmSource), s.Energy.PackageJoules)
+	live := read(1.0, energySource)
+	s = Sample{Power: Power{live, live, live, live, live, live}, Energy: Energy{PackageJoules: read(3.0, energySource)}}
+	p.fill(&s)
+	require.Equal(t, read(10.0, pmSource), s.Energy.PackageJoules)
+}
+
+// TestCloseEndsAChildThatCannotBeKilled has a child whose end is refused, as
+// that of sudo is to a user: EPERM.
+func TestCloseEndsAChildThatCannotBeKilled(t *testing.T) {
+	started := make(chan struct{}, 10)
+	var cmd *exec.Cmd
+	command := child(t, "stream", started)
+	p := startPowermetrics(func(ctx context.Context) *exec.Cmd {
+		cmd = command(ctx)
+		cmd.Cancel = func() error { return syscall.EPERM }
+		return cmd
+	})
+	require.Eventually(t, func() bool { p.mu.Lock(); defer p.mu.Unlock(); return p.span > 0 }, 30*time.Second, time.Millisecond)
+	pid := cmd.Process.Pid
+	begin := time.Now()
+	require.NoError(t, p.close())
+	require.Less(t, time.Since(begin), 3*time.Second)
+	require.ErrorIs(t, syscall.Kill(pid, 0), syscall.ESRCH, "the child is there still")
+	t.Logf("closed in %v", time.Since(begin))
+}
+
+func TestPowermetricsIsStartedAgainWhenItsMinuteIsOver(t *testing.T) {
+	started := make(chan struct{}, 1000)
+	p := startPowermetrics(child(t, "minute", started))
+	require.Eventually(t, func() bool { return len(started) > pmTries+1 }, 60*time.Second, time.Millisecond, "its end is no failure")
+	require.NoError(t, p.close())
+	args := powermetricsCommand(t.Context()).Args
+	require.Equal(t, []string{"-n", "60"}, args[len(args)-2:], "what this program leaves behind ends by itself")
 }
 
 func FuzzPowermetrics(f *testing.F) {

@@ -1,12 +1,29 @@
 package applesilicon
 
+import "encoding/json"
+
 // Reading is one value as the machine gave it, or the reason why it could not.
-// The zero value is "not read"; Value means nothing unless OK.
+// The zero value is "not read"; Value means nothing unless OK, and is null in
+// JSON.
 type Reading[T any] struct {
 	Value  T      `json:"value"`
 	OK     bool   `json:"ok"`
 	Source string `json:"source,omitempty"` // "sysctl hw.memsize", "IOReport Energy Model"
 	Reason string `json:"reason,omitempty"` // "gated by the system"; empty when OK
+}
+
+// MarshalJSON writes null for a value that was not read.
+func (r Reading[T]) MarshalJSON() ([]byte, error) {
+	out := struct {
+		Value  *T     `json:"value"`
+		OK     bool   `json:"ok"`
+		Source string `json:"source,omitempty"`
+		Reason string `json:"reason,omitempty"`
+	}{nil, r.OK, r.Source, r.Reason}
+	if r.OK {
+		out.Value = &r.Value
+	}
+	return json.Marshal(out)
 }
 
 func read[T any](v T, source string) Reading[T] {
@@ -37,12 +54,17 @@ const (
 
 	warming   = "warming up: needs a second publication"
 	gated     = "gated by the system"
+	standing  = "stands still while other rails move"
+	thawed    = "moves again after a gap: measured from now on"
+	noValue   = "IOReport has no value"
+	absurd    = "more than any Mac can use"
 	stale     = "not published for 10 s"
 	wasReset  = "the counter was set back"
 	unmoved   = "published at no known time"
 	doubtful  = "says 0 while the unit is at work"
 	noRail    = "no such rail"
 	noChannel = "no such channel"
+	noFans    = "this machine has no fans"
 )
 
 // ThermalState is how far heat slows the machine down.

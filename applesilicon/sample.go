@@ -6,7 +6,7 @@ import "time"
 // since the sample before.
 type Sample struct {
 	Time   time.Time     `json:"time"`
-	Window time.Duration `json:"window_nanoseconds"` // since the sample before
+	Window time.Duration `json:"window_nanoseconds,omitzero"` // since the sample before; absent of the first
 
 	Host    Host    `json:"host"`
 	Chip    Chip    `json:"chip"`
@@ -19,7 +19,9 @@ type Sample struct {
 	Battery Battery `json:"battery"`
 	Disk    Disk    `json:"disk"`
 	Network Network `json:"network"`
+	Process Process `json:"process"`
 
+	Fans         Reading[[]float64]    `json:"fans_turns_per_minute"`
 	Thermal      Reading[ThermalState] `json:"thermal"`
 	ThermalLevel Reading[int]          `json:"thermal_level"` // 0 to 4, as macOS counts
 	PowerMode    Reading[PowerMode]    `json:"power_mode"`
@@ -29,10 +31,10 @@ type Sample struct {
 type Host struct {
 	OS            string `json:"os"`                   // runtime.GOOS
 	Arch          string `json:"arch"`                 // of the machine, even if this program is being translated
-	Model         string `json:"model"`                // "Mac15,9"; on Linux the processor's name
+	Model         string `json:"model,omitempty"`      // "Mac15,9"; on Linux the processor's name
 	OSVersion     string `json:"os_version,omitempty"` // "26.4 (25E123)"; on a Mac only
-	LogicalCores  int    `json:"logical_cores"`
-	PhysicalCores int    `json:"physical_cores"`
+	LogicalCores  int    `json:"logical_cores,omitempty"`
+	PhysicalCores int    `json:"physical_cores,omitempty"`
 	Translated    bool   `json:"translated,omitempty"` // this program runs under Rosetta: build it for arm64
 	Virtual       bool   `json:"virtual,omitempty"`    // a guest: it has no rails and another GPU
 }
@@ -63,19 +65,24 @@ type Memory struct {
 
 // CPU is how busy the processor is.
 type CPU struct {
-	Percent  Reading[float64]   `json:"percent"` // of all cores, 0 to 100
-	Clusters Reading[[]Cluster] `json:"clusters"`
+	Percent            Reading[float64]   `json:"percent"` // of all cores, 0 to 100
+	Clusters           Reading[[]Cluster] `json:"clusters"`
+	TemperatureCelsius Reading[float64]   `json:"temperature_celsius"` // mean of the cores' sensors
 }
 
-// Cluster is a group of cores with a clock of its own.
+// Cluster is a group of cores with a clock of its own. FrequencyMegahertz is
+// what was asked for while cores were active (powermetrics tells what was had);
+// RealisedMegahertz is what was had: lower, if heat or power holds it down.
 type Cluster struct {
 	Name               string           `json:"name"`           // whole: "ECPU", "DIE_1_PCPU0", "MCPU1"
 	ActivePercent      Reading[float64] `json:"active_percent"` // mean of the cores; time switched off counts as idle
 	FrequencyMegahertz Reading[float64] `json:"frequency_megahertz"`
+	RealisedMegahertz  Reading[float64] `json:"realised_megahertz"`
 	Cores              []Core           `json:"cores"`
 }
 
-// Core is one core. Its frequency is the mean while it was active.
+// Core is one core. Its frequency is the mean that was asked for while it was
+// active.
 type Core struct {
 	Name               string           `json:"name"` // "DIE_0_PCPU1_CPU2"
 	ActivePercent      Reading[float64] `json:"active_percent"`
@@ -86,13 +93,17 @@ type Core struct {
 type GPU struct {
 	ActivePercent      Reading[float64] `json:"active_percent"` // Source tells by which of two ways
 	FrequencyMegahertz Reading[float64] `json:"frequency_megahertz"`
-	MemoryUsedBytes    Reading[uint64]  `json:"memory_used_bytes"` // of the shared memory
+	MemoryUsedBytes    Reading[uint64]  `json:"memory_used_bytes"`  // of the shared memory
+	MemoryLimitBytes   Reading[uint64]  `json:"memory_limit_bytes"` // of that, what the GPU may have
+	TemperatureCelsius Reading[float64] `json:"temperature_celsius"`
 }
 
-// ANE is the neural engine. How busy it is no Mac tells: see Power.ANEWatts.
-// MLX and PyTorch do not use it, so 0 W is what training shows.
+// ANE is the neural engine. How busy it is no Mac tells, only how long it was
+// switched on: see also Power.ANEWatts. MLX and PyTorch do not use it, so 0 W
+// is what training shows.
 type ANE struct {
-	Present Reading[bool] `json:"present"`
+	Present        Reading[bool]    `json:"present"`
+	RunningPercent Reading[float64] `json:"running_percent"` // of the time its controller was running
 }
 
 // Power is the mean power of each rail.
@@ -101,7 +112,7 @@ type Power struct {
 	GPUWatts     Reading[float64] `json:"gpu_watts"`
 	ANEWatts     Reading[float64] `json:"ane_watts"`
 	DRAMWatts    Reading[float64] `json:"dram_watts"`
-	PackageWatts Reading[float64] `json:"package_watts"` // CPU, GPU and ANE; only if all three are OK
+	PackageWatts Reading[float64] `json:"package_watts"` // CPU, GPU and ANE; only if all are OK. Source says if the chip has no ANE rail
 	SystemWatts  Reading[float64] `json:"system_watts"`  // the whole computer
 }
 
@@ -114,8 +125,22 @@ type Energy struct {
 	DRAMJoules    Reading[float64] `json:"dram_joules"`
 	PackageJoules Reading[float64] `json:"package_joules"`
 
-	// Covered is the time that the CPU rail's joules belong to.
-	Covered time.Duration `json:"covered_nanoseconds"`
+	// SystemJoules is SystemWatts times the time of the machine's clock: sleep
+	// adds nothing. It is the one energy that macOS 27 gives to every user.
+	SystemJoules Reading[float64] `json:"system_joules"`
+
+	// The times that the joules of the CPU's rail, and of the system, were
+	// measured in: gaps are not in it.
+	Covered       time.Duration `json:"covered_nanoseconds,omitzero"`
+	SystemCovered time.Duration `json:"system_covered_nanoseconds,omitzero"`
+}
+
+// Process is what one program uses, this one if no other is named: see
+// [Options].
+type Process struct {
+	ID             int              `json:"id,omitempty"`
+	GPUSeconds     Reading[float64] `json:"gpu_seconds"`     // by its connections to the GPU that are open
+	FootprintBytes Reading[uint64]  `json:"footprint_bytes"` // memory, the GPU's share included, as Activity Monitor counts
 }
 
 // Battery is empty of readings on a desktop.

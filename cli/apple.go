@@ -22,10 +22,10 @@ func appleCommand(e *env) *cli.Command {
    mlopsctl apple --watch --every 2s   until interrupted
    mlopsctl apple --json | jq .power
 
-   A value that cannot be read is shown with the reason, never as 0. Machines
-   other than Apple's show what they have.`,
+   A value that cannot be read is shown with the reason, never as 0; in JSON it
+   is null. Machines other than Apple's show what they have.`,
 		Flags: []cli.Flag{
-			&cli.BoolFlag{Name: "watch", Aliases: []string{"w"}, Usage: "go on until interrupted"},
+			&cli.BoolFlag{Name: "watch", Aliases: []string{"w"}, Usage: "show a sample every so often, until interrupted"},
 			&cli.DurationFlag{Name: "every", Value: time.Second, Usage: "with --watch, `time` between two samples"},
 			&cli.BoolFlag{Name: "prometheus", Usage: "print Prometheus' text format"},
 			replayFlag(), powermetricsFlag(),
@@ -42,7 +42,14 @@ func appleCommand(e *env) *cli.Command {
 				return err
 			}
 			defer done()
+			apple := false
+			defer func() {
+				if apple {
+					e.unverified()
+				}
+			}()
 			show := func(s applesilicon.Sample) error {
+				apple = s.Chip.Name.OK
 				if c.Bool("prometheus") {
 					return s.WritePrometheus(e.stdout)
 				}
@@ -70,6 +77,13 @@ func appleCommand(e *env) *cli.Command {
 		},
 	}
 }
+
+// unverified is said last wherever readings of Apple Silicon are shown.
+func (e *env) unverified() {
+	e.note("no reading of Apple Silicon is verified on hardware yet: mlopsctl doctor --apple --record mac.ndjson writes yours, for an issue at %s", issuesPage)
+}
+
+const issuesPage = "https://github.com/mlops-integration/mlops/issues"
 
 func replayFlag() cli.Flag {
 	return &cli.StringFlag{Name: "replay", Usage: "read a recording, `file`, instead of this machine"}
@@ -140,8 +154,13 @@ func sampleTable(s applesilicon.Sample) *table {
 	add(t, "clusters", s.CPU.Clusters, func(v []applesilicon.Cluster) string { return fmt.Sprint(len(v)) })
 	for _, c := range s.CPU.Clusters.Value {
 		load(t, c.Name, c.ActivePercent, c.FrequencyMegahertz)
+		add(t, c.Name+" realised", c.RealisedMegahertz, megahertz)
 	}
+	add(t, "cpu temperature", s.CPU.TemperatureCelsius, celsius)
 	load(t, "gpu", s.GPU.ActivePercent, s.GPU.FrequencyMegahertz)
+	add(t, "gpu temperature", s.GPU.TemperatureCelsius, celsius)
+	add(t, "fans", s.Fans, func(v []float64) string { return fmt.Sprintf("%.0f turns a minute", v) })
+	add(t, "ane running", s.ANE.RunningPercent, percent)
 	for _, r := range []struct {
 		name  string
 		watts applesilicon.Reading[float64]
@@ -151,13 +170,16 @@ func sampleTable(s applesilicon.Sample) *table {
 	} {
 		add(t, r.name, r.watts, func(v float64) string { return fmt.Sprintf("%.3f W", v) })
 	}
-	add(t, "package energy", s.Energy.PackageJoules, func(v float64) string { return fmt.Sprintf("%.3f J", v) })
+	add(t, "package energy", s.Energy.PackageJoules, joules)
+	add(t, "system energy", s.Energy.SystemJoules, joules)
 	add(t, "thermal", s.Thermal, applesilicon.ThermalState.String)
 	add(t, "power mode", s.PowerMode, applesilicon.PowerMode.String)
 	add(t, "on battery", s.Battery.OnBattery, yes)
 	add(t, "memory", s.Memory.Bytes, size)
 	add(t, "memory used", s.Memory.UsedBytes, size)
+	add(t, "memory pressure", s.Memory.PressureLevel, func(v int) string { return fmt.Sprintf("%d (1 normal, 2 warning, 4 critical)", v) })
 	add(t, "gpu memory", s.GPU.MemoryUsedBytes, size)
+	add(t, "gpu memory limit", s.GPU.MemoryLimitBytes, size)
 	add(t, "swap used", s.Memory.SwapUsedBytes, size)
 	add(t, "disk free", s.Disk.AvailableBytes, size)
 	return t
@@ -171,15 +193,25 @@ func add[T any](t *table, name string, r applesilicon.Reading[T], text func(T) s
 	t.row(name, faint("- "+r.Reason), faint(r.Source))
 }
 
-// load is one line: how busy, and at what frequency.
+// load is how busy a part is and at what frequency, or a second line that says
+// why that is not known.
 func load(t *table, name string, active, mhz applesilicon.Reading[float64]) {
 	add(t, name, active, func(v float64) string {
 		if !mhz.OK {
 			return percent(v)
 		}
-		return fmt.Sprintf("%s at %.0f MHz", percent(v), mhz.Value)
+		return percent(v) + " at " + megahertz(mhz.Value)
 	})
+	if active.OK && !mhz.OK {
+		add(t, name+" frequency", mhz, megahertz)
+	}
 }
+
+func megahertz(v float64) string { return fmt.Sprintf("%.0f MHz", v) }
+
+func celsius(v float64) string { return fmt.Sprintf("%.1f °C", v) }
+
+func joules(v float64) string { return fmt.Sprintf("%.3f J", v) }
 
 func percent(v float64) string { return fmt.Sprintf("%.1f %%", v) }
 
@@ -190,14 +222,14 @@ func size(v uint64) string { return fmt.Sprintf("%.1f GB", float64(v)/1e9) }
 func appleDoctorFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.BoolFlag{Name: "apple", Usage: "look at what can be read of this Mac instead"},
-		&cli.StringFlag{Name: "record", Usage: "with --apple, write what is read to `file`, to be sent with a report"},
+		&cli.StringFlag{Name: "record", Usage: "with --apple, write what is read, undecoded, to `file`, to be sent with a report: lines of JSON, without serial number, host or user name"},
 		&cli.DurationFlag{Name: "for", Value: 12 * time.Second, Usage: "with --apple, read for this `time`"},
 		replayFlag(), powermetricsFlag(),
 	}
 }
 
-// doctorApple tells what can be read, and writes it down for us: no Mac's
-// readings have been seen by those who wrote the decoders.
+// doctorApple says what can be read, and records it on request: no Mac's
+// readings were there when the decoders were written.
 func (e *env) doctorApple(c *cli.Context) error {
 	var record io.Writer
 	var file *os.File
@@ -231,8 +263,9 @@ func (e *env) doctorApple(c *cli.Context) error {
 		return err
 	}
 	if file != nil {
-		e.note("recorded in %s: no serial number and no user's name is in it", file.Name())
+		e.note("recorded in %s: what the system said, undecoded, with no serial number, host or user name", file.Name())
 	}
+	e.unverified()
 	if !healthy {
 		return withCode(exitFailed, nil)
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/mlops-integration/mlops/client"
 	"github.com/mlops-integration/mlops/dvc"
 	"github.com/mlops-integration/mlops/evidently"
+	"github.com/mlops-integration/mlops/internal/gitcmd"
 	"github.com/mlops-integration/mlops/mlflow"
 	"github.com/mlops-integration/mlops/rayserve"
 )
@@ -52,7 +53,7 @@ func (d *demo) data(ctx context.Context) (demoResult, error) {
 	if err := d.sh(ctx, d.python, "prepare.py", "data"); err != nil {
 		return none, err
 	}
-	if err := d.sh(ctx, "git", "init", "--quiet"); err != nil {
+	if err := d.run(gitcmd.Command(ctx, d.dir, "init", "--quiet")); err != nil {
 		return none, err
 	}
 	p, err := client.FromProject(ctx, demoProject, client.In(d.dir), client.WithHome(d.home), client.WithLogger(d.e.log))
@@ -70,10 +71,10 @@ func (d *demo) data(ctx context.Context) (demoResult, error) {
 	if err != nil {
 		return none, err
 	}
-	if err := d.sh(ctx, "git", "add", "--all"); err != nil {
+	if err := d.run(gitcmd.Command(ctx, d.dir, "add", "--all")); err != nil {
 		return none, err
 	}
-	err = d.sh(ctx, "git", "-c", "user.name=mlopsctl demo", "-c", "user.email=demo@localhost", "commit", "--quiet", "-m", "breast cancer data and a classifier")
+	err = d.run(gitcmd.Command(ctx, d.dir, "-c", "user.name=mlopsctl demo", "-c", "user.email=demo@localhost", "commit", "--quiet", "-m", "breast cancer data and a classifier"))
 	return demoResult{fmt.Sprintf("%d objects pushed", t.Objects), p.Workspace().DVCRemotePath}, err
 }
 
@@ -229,6 +230,9 @@ func (d *demo) drift(ctx context.Context, name string, factor float64, want bool
 	if r.Drifted != want {
 		return demoResult{}, fmt.Errorf("%d of %d columns drifted in the %s rows: drift %t, want %t", r.DriftedColumns, len(r.Columns), name, r.Drifted, want)
 	}
+	if r.Unsent != nil {
+		return demoResult{}, r.Unsent
+	}
 	project, err := d.project.Evidently.ProjectByName(ctx, demoProject)
 	return demoResult{fmt.Sprintf("drift %t: %d of %d columns", r.Drifted, r.DriftedColumns, len(r.Columns)),
 		fmt.Sprintf("%s/projects/%s/reports/%s", d.project.Config.EvidentlyURL, project.ID, r.SnapshotID)}, err
@@ -238,8 +242,12 @@ func (d *demo) drift(ctx context.Context, name string, factor float64, want bool
 func (d *demo) sh(ctx context.Context, name string, args ...string) error {
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir = d.dir
+	return d.run(cmd)
+}
+
+func (d *demo) run(cmd *exec.Cmd) error {
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("%s: %w: %s", name, err, bytes.TrimSpace(out))
+		return fmt.Errorf("%s: %w: %s", cmd.Args[0], err, bytes.TrimSpace(out))
 	}
 	return nil
 }

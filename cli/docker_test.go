@@ -62,7 +62,7 @@ func dockerSuiteOf(t *testing.T, variable string) *dockerSuite {
 		t.Fatal("MLOPS_HOME is not set: this test must not destroy a stack that somebody uses")
 	}
 	t.Setenv("MLOPS_RUNTIME", "")
-	s := &dockerSuite{stackSuite: &stackSuite{home: home}}
+	s := &dockerSuite{stackSuite: newStackSuite(t, home)}
 	if _, err := os.Stat(filepath.Join(home, "run", "docker.json")); err == nil {
 		s.ctl(t, 0, "destroy", "--yes") // what a run left that was cut short
 	}

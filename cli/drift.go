@@ -1,10 +1,12 @@
 package cli
 
 import (
+	"errors"
 	"time"
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/mlops-integration/mlops"
 	"github.com/mlops-integration/mlops/client"
 	"github.com/mlops-integration/mlops/evidently"
 )
@@ -26,7 +28,9 @@ func driftCheck(e *env) *cli.Command {
    mlopsctl drift check ref.parquet new.parquet -p lora-finetuning --column age --column income
 
    Evidently chooses the method for each column unless --method says one, and
-   keeps the result as a snapshot in its service.`,
+   keeps the result as a snapshot in its service. The verdict and the exit code
+   do not depend on the service: a snapshot that it does not take waits on this
+   machine and is sent by the next check, mlopsctl sync or the agent.`,
 		Flags: []cli.Flag{
 			e.projectFlag(), e.dirFlag(),
 			&cli.StringFlag{Name: "name", Usage: "`name` of the snapshot"},
@@ -34,6 +38,7 @@ func driftCheck(e *env) *cli.Command {
 			&cli.StringFlag{Name: "method", Usage: "`method` for all columns: ks, wasserstein, psi, jensenshannon, chisquare, z, …"},
 			&cli.Float64Flag{Name: "threshold", Usage: "the method's `threshold`"},
 			&cli.Float64Flag{Name: "share", Value: 0.5, Usage: "`share` of drifted columns that counts as drift"},
+			&cli.BoolFlag{Name: "require-sent", Usage: "without drift, exit with 8 if Evidently does not have the snapshot yet"},
 		},
 		Action: e.inProject(func(c *cli.Context, p *client.Project) error {
 			o := evidently.DriftOptions{Name: c.String("name"), Columns: c.StringSlice("column"), Method: c.String("method"), DriftShare: c.Float64("share")}
@@ -61,12 +66,28 @@ func driftCheck(e *env) *cli.Command {
 			if err := e.table(t, driftOf(r)); err != nil {
 				return err
 			}
-			e.note("%d of %d columns drifted; snapshot %s", r.DriftedColumns, len(r.Columns), r.SnapshotID)
-			if r.Drifted {
+			e.note("%d of %d columns drifted", r.DriftedColumns, len(r.Columns))
+			e.noteSnapshot(r)
+			switch {
+			case r.Drifted:
 				return withCode(exitDrift, nil)
+			case r.Unsent != nil && c.Bool("require-sent"):
+				return withCode(exitNotSent, nil)
 			}
 			return nil
 		}),
+	}
+}
+
+// noteSnapshot tells where a report's snapshot is.
+func (e *env) noteSnapshot(r evidently.DriftReport) {
+	switch {
+	case r.Unsent == nil:
+		e.note("snapshot %s", r.SnapshotID)
+	case r.Waiting == "":
+		e.note("not kept: Evidently does not have the snapshot, and neither has this machine: %v", r.Unsent)
+	default:
+		e.note("the snapshot waits on this machine; mlopsctl sync sends it: %v", r.Unsent)
 	}
 }
 
@@ -75,7 +96,9 @@ type driftJSON struct {
 	DriftedColumns int               `json:"drifted_columns"`
 	Share          float64           `json:"share"`
 	DriftShare     float64           `json:"drift_share"`
-	SnapshotID     string            `json:"snapshot_id"`
+	SnapshotID     string            `json:"snapshot_id"`       // empty: the service does not have it
+	Waiting        string            `json:"waiting,omitempty"` // the file from which it will be sent
+	Unsent         string            `json:"unsent,omitempty"`  // why it is not there
 	Columns        []driftColumnJSON `json:"columns"`
 	Skipped        []driftSkipJSON   `json:"skipped,omitempty"`
 }
@@ -95,7 +118,10 @@ type driftSkipJSON struct {
 }
 
 func driftOf(r evidently.DriftReport) driftJSON {
-	out := driftJSON{Drifted: r.Drifted, DriftedColumns: r.DriftedColumns, Share: r.Share, DriftShare: r.DriftShare, SnapshotID: r.SnapshotID}
+	out := driftJSON{Drifted: r.Drifted, DriftedColumns: r.DriftedColumns, Share: r.Share, DriftShare: r.DriftShare, SnapshotID: r.SnapshotID, Waiting: r.Waiting}
+	if r.Unsent != nil {
+		out.Unsent = r.Unsent.Error()
+	}
 	for _, c := range r.Columns {
 		out.Columns = append(out.Columns, driftColumnJSON{c.Column, c.Drifted, c.Method, string(c.Kind), c.Value, c.Threshold})
 	}
@@ -123,10 +149,13 @@ func driftList(e *env) *cli.Command {
 			t.empty = "no snapshots yet; mlopsctl drift check makes one"
 			var docs []snapshotJSON
 			for s, err := range p.Snapshots(c.Context) {
+				if errors.Is(err, mlops.ErrNotFound) {
+					return withHint(err, "mlopsctl drift check makes it with its first snapshot")
+				}
 				if err != nil {
 					return err
 				}
-				t.row(s.ID, s.Name, s.Timestamp)
+				t.row(s.ID, s.Name, s.Timestamp.UTC().Format(time.RFC3339))
 				docs = append(docs, snapshotJSON{s.ID, s.Name, s.Timestamp.UTC(), s.Tags, s.Metadata})
 			}
 			return e.table(t, docs)

@@ -133,10 +133,20 @@ func dvcDoctorVerb(e *env) *cli.Command {
 		Usage: "Look at the health of the repository",
 		Description: `   mlopsctl dvc doctor
    mlopsctl dvc doctor -r store
+   mlopsctl dvc doctor --fix    remove the locks of programs that have ended
 
    Exit code 1 if something should be done.`,
-		Flags: []cli.Flag{remoteFlag()},
+		Flags: []cli.Flag{remoteFlag(), &cli.BoolFlag{Name: "fix", Usage: "mend what is safe to mend"}},
 		Action: e.inRepo(func(c *cli.Context, r *dvc.Repo) error {
+			if c.Bool("fix") {
+				gone, err := r.ClearLocks(c.Context)
+				if err != nil {
+					return err
+				}
+				for _, h := range gone {
+					e.note("removed the lock of a program that has ended: %s", h)
+				}
+			}
 			all, err := r.Doctor(c.Context, c.String("remote"))
 			if err != nil {
 				return err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"syscall"
 	"unicode"
 
 	"github.com/mlops-integration/mlops"
@@ -25,9 +26,12 @@ const (
 	exitUnavailable   = 6 // try again later
 	exitNotSent       = 8 // not yet sent although --require-sent
 	exitDrift         = 10
-	exitDegraded      = 11 // part of the stack is not healthy
-	exitStopped       = 12 // no stack runs
-	exitInterrupted   = 130
+	exitDegraded      = 11  // part of the stack is not healthy
+	exitStopped       = 12  // no stack runs
+	exitNoExec        = 126 // run exec: the command cannot be run
+	exitNoCommand     = 127 // run exec: there is no such command
+	exitSignal        = 128 // plus the signal's number: a signal ended it, or what run exec ran
+	exitInterrupted   = 130 // Ctrl-C
 )
 
 // exitOf lists which kind of error has which code.
@@ -110,8 +114,11 @@ func (e *env) exit(ctx context.Context, err error) int {
 		return exitDone
 	}
 	if ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.Cause(ctx))) {
-		fmt.Fprintf(e.stderr, "%s: interrupted\n", program)
-		return exitInterrupted
+		by, ok := errors.AsType[*signalled](context.Cause(ctx))
+		if !ok {
+			by = &signalled{syscall.SIGINT}
+		}
+		err = by
 	}
 	code := codeOf(err)
 	if x, ok := errors.AsType[*exitError](err); ok && x.err == nil {
@@ -141,6 +148,9 @@ func codeOf(err error) int {
 	}
 	if _, ok := errors.AsType[*usageError](err); ok {
 		return exitUsage
+	}
+	if s, ok := errors.AsType[*signalled](err); ok {
+		return exitSignal + int(s.sig)
 	}
 	for _, row := range exitOf {
 		if errors.Is(err, row.kind) {

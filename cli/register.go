@@ -1,6 +1,11 @@
 package cli
 
 import (
+	"bufio"
+	"fmt"
+	"io"
+	"strings"
+
 	"github.com/urfave/cli/v2"
 
 	"github.com/mlops-integration/mlops"
@@ -16,8 +21,11 @@ func registerCommand(e *env) *cli.Command {
 
    Makes the MLflow experiment with the project's record, the Airflow pool, the
    Evidently project and, within a DVC repository, the remote. Programs do this
-   by themselves at each tool's first use; doing it again repairs what is missing.`,
-		Flags: []cli.Flag{e.projectFlag(), e.dirFlag()},
+   by themselves at each tool's first use; doing it again repairs what is missing.
+
+   A folder without mlops.yaml can have one, so that -p is not needed there: on a
+   terminal it is asked, in scripts --write does it.`,
+		Flags: []cli.Flag{e.projectFlag(), e.dirFlag(), &cli.BoolFlag{Name: "write", Usage: "write mlops.yaml into the project's folder, if there is none"}},
 		Action: func(c *cli.Context) error {
 			if c.NArg() == 1 {
 				if err := c.Set("project", c.Args().First()); err != nil {
@@ -33,9 +41,36 @@ func registerCommand(e *env) *cli.Command {
 			if err != nil {
 				return err
 			}
-			return e.table(workspaces(w), w)
+			if err := e.table(workspaces(w), w); err != nil {
+				return err
+			}
+			return e.offerFile(p, c.Bool("write"))
 		},
 	}
+}
+
+// offerFile writes the project's mlops.yaml if that is asked for, and asks or
+// says how if there is none.
+func (e *env) offerFile(p *client.Project, write bool) error {
+	if p.HasFile() {
+		return nil
+	}
+	if in, ok := e.stdin.(io.Writer); !write && ok && !e.json && !e.quiet && e.terminal(in) && e.terminal(e.stderr) {
+		fmt.Fprintf(e.stderr, "write %s into %s, so that -p is not needed there? [Y/n] ", client.FileName, p.Dir)
+		line, err := bufio.NewReader(e.stdin).ReadString('\n')
+		answer := strings.ToLower(strings.TrimSpace(line))
+		write = err == nil && (answer == "" || strings.HasPrefix("yes", answer))
+	} else if !write {
+		e.note("%s has no %s; this writes one: %s register %s --write", p.Dir, client.FileName, program, p.Name)
+	}
+	if !write {
+		return nil
+	}
+	path, err := p.WriteFile()
+	if err == nil {
+		e.note("wrote %s; commit it, so that -p is not needed here", path)
+	}
+	return err
 }
 
 func projectsCommand(e *env) *cli.Command {

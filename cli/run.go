@@ -4,8 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"os/exec"
+	"net"
 	"strings"
 	"time"
 
@@ -29,9 +28,10 @@ func runCommand(e *env) *cli.Command {
 	}
 }
 
-// runFlag names a run; Python programs hand theirs on by MLFLOW_RUN_ID.
+// runFlag names a run; Python programs hand theirs on by MLFLOW_RUN_ID, run
+// exec also by MLOPS_TRACKED_RUN.
 func runFlag() cli.Flag {
-	return &cli.StringFlag{Name: "run", EnvVars: []string{"MLFLOW_RUN_ID"}, Usage: "`ID` or UID of the run"}
+	return &cli.StringFlag{Name: "run", EnvVars: []string{"MLFLOW_RUN_ID", "MLOPS_TRACKED_RUN"}, Usage: "`ID` or UID of the run"}
 }
 
 func runDescriptionFlags() []cli.Flag {
@@ -55,23 +55,28 @@ func runStart(e *env) *cli.Command {
 		Usage: "Start a run and print its ID",
 		Description: `   run=$(mlopsctl run start -p lora-finetuning --name rank-16)
    mlopsctl metric log --run "$run" --step 10 loss=0.31`,
-		Flags: append([]cli.Flag{e.projectFlag(), e.dirFlag(), requireSentFlag()}, runDescriptionFlags()...),
+		Flags: append([]cli.Flag{e.projectFlag(), e.dirFlag(), requireSentFlag(), dataFlag()}, runDescriptionFlags()...),
 		Action: func(c *cli.Context) error {
 			p, run, err := e.startRun(c, func(o *mlflow.RunOptions) { o.SampleEvery = -1 }) // this process is gone before the run is
 			if err != nil {
 				return err
 			}
 			defer p.Close()
-			id, sent, err := e.runID(c, run)
+			id, silence, err := e.runID(c, run, 0)
 			if err != nil { // nobody learns of the run: nothing may be left of it
 				return errors.Join(err, run.Discard())
 			}
-			if err := e.print(id, runJSON{ID: id, UID: run.UID, Sent: sent}); err != nil || sent {
+			if err := e.print(id, runJSON{ID: id, UID: run.UID, Sent: silence == nil}); err != nil || silence == nil {
 				return err
 			}
-			return e.notSent(c, run)
+			return e.notSent(c, run, silence)
 		},
 	}
+}
+
+// dataFlag names the data that a run uses.
+func dataFlag() cli.Flag {
+	return &cli.StringSliceFlag{Name: "data", Usage: "tracked `path` that the run reads, recorded with its version; may be repeated"}
 }
 
 // startRun begins the run that the command line describes.
@@ -86,35 +91,88 @@ func (e *env) startRun(c *cli.Context, change func(*mlflow.RunOptions)) (*client
 	if err != nil {
 		return nil, nil, err
 	}
+	for _, path := range c.StringSlice("data") { // no run begins on data that is not there
+		if _, err := p.Data.Version(c.Context, path); err != nil {
+			return nil, nil, errors.Join(fmt.Errorf("--data %s: %w", path, err), p.Close())
+		}
+	}
 	run, err := p.StartRun(c.Context, o)
 	if err != nil {
 		return nil, nil, errors.Join(err, p.Close())
 	}
+	if err := p.LogData(c.Context, run, c.StringSlice("data")...); err != nil {
+		return nil, nil, errors.Join(err, run.Discard(), p.Close())
+	}
 	return p, run, nil
 }
 
-// answerTimeout is how long a command waits for MLflow before it goes on
+// answerTimeout is how long a command waits for MLflow before it continues
 // without.
 const answerTimeout = 5 * time.Second
 
-// runID is the server's ID of a run, or its UID while the server is away.
-func (e *env) runID(c *cli.Context, run *mlflow.Run) (id string, sent bool, err error) {
-	ctx, cancel := context.WithTimeout(c.Context, answerTimeout)
-	defer cancel()
-	err = run.Flush(ctx)
-	switch {
-	case err == nil:
-		id, err = run.ID(ctx)
-		return id, true, err
-	case c.Context.Err() == nil && away(err):
-		return run.UID, false, nil
+// runID is the server's ID of a run, or its UID while the server is away,
+// which is waited for as long as wait says. silence is why it is not sent.
+func (e *env) runID(c *cli.Context, run *mlflow.Run, wait time.Duration) (id string, silence, err error) {
+	until := time.Now().Add(wait)
+	for told := false; ; told = true {
+		err := e.flush(c.Context, run)
+		switch {
+		case err == nil:
+			id, err = run.ID(c.Context)
+			return id, nil, err
+		case c.Context.Err() != nil:
+			return "", nil, context.Cause(c.Context)
+		case !away(err):
+			return "", nil, err
+		case !time.Now().Before(until):
+			return run.UID, err, nil
+		}
+		if !told {
+			e.note("%s; waiting up to %v", silenceOf(err), wait)
+		}
+		select {
+		case <-time.After(min(time.Second, time.Until(until))):
+		case <-c.Context.Done():
+		}
 	}
-	return "", false, err
+}
+
+// flush sends what waits: for [answerTimeout], and for as long as more and more
+// of it is sent.
+func (e *env) flush(ctx context.Context, run *mlflow.Run) error {
+	for {
+		before := run.Pending()
+		short, cancel := context.WithTimeout(ctx, answerTimeout)
+		err := run.Flush(short)
+		slow := short.Err() != nil
+		cancel()
+		left := run.Pending()
+		if err == nil || ctx.Err() != nil || !slow || left >= before {
+			return err
+		}
+		e.note("%d records are still on their way to MLflow", left)
+	}
 }
 
 // away reports whether err only says that the server cannot be reached now.
 func away(err error) bool {
 	return errors.Is(err, mlops.ErrUnavailable) || errors.Is(err, mlops.ErrRateLimited) || errors.Is(err, context.DeadlineExceeded)
+}
+
+// silenceOf says what keeps MLflow from taking records, which err does not
+// call an error of theirs.
+func silenceOf(err error) string {
+	d, _ := errors.AsType[*mlops.Error](err)
+	op, dial := errors.AsType[*net.OpError](err)
+	switch {
+	case dial && op.Op == "dial":
+		return "MLflow is away"
+	case errors.Is(err, mlops.ErrRateLimited):
+		return "MLflow turns requests away for now"
+	case d != nil && d.Status != 0:
+		return fmt.Sprintf("MLflow answers with errors (%d)", d.Status)
+	}
+	return "MLflow is slow to answer"
 }
 
 // requireSentFlag is for commands that log.
@@ -124,8 +182,11 @@ func requireSentFlag() cli.Flag {
 
 // notSent tells that what was logged waits, which is an error only if the
 // command line says so.
-func (e *env) notSent(c *cli.Context, run *mlflow.Run) error {
-	msg := fmt.Sprintf("MLflow is away; run %s waits on this machine until it is back", run.UID)
+func (e *env) notSent(c *cli.Context, run *mlflow.Run, silence error) error {
+	msg := fmt.Sprintf("%s; run %s waits on this machine until it is back", silenceOf(silence), run.UID)
+	if op, ok := errors.AsType[*net.OpError](silence); !ok || op.Op != "dial" {
+		msg = fmt.Sprintf("%s; %d records of run %s wait on this machine", silenceOf(silence), run.Pending(), run.UID)
+	}
 	if c.Bool("require-sent") {
 		return withHint(withCode(exitNotSent, errors.New(msg)), "mlopsctl sync")
 	}
@@ -147,60 +208,6 @@ func runEnd(e *env) *cli.Command {
 			return e.onRun(c, func(ctx context.Context, run *mlflow.Run) error { return run.EndAs(ctx, status) })
 		},
 	}
-}
-
-// runExec tracks a whole command: the run lives as long as it does.
-func runExec(e *env) *cli.Command {
-	return &cli.Command{
-		Name:      "exec",
-		Usage:     "Run a command as a run",
-		ArgsUsage: "<command>...",
-		Description: `   mlopsctl run exec -p lora-finetuning --name rank-16 -- python train.py
-
-   The command finds the run in MLFLOW_RUN_ID and the server in
-   MLFLOW_TRACKING_URI, as Python's and Go's StartRun read them; the machine is
-   sampled while it goes on. The run ends as the command does, and so does
-   mlopsctl: with its exit code.`,
-		Flags: append([]cli.Flag{e.projectFlag(), e.dirFlag()}, runDescriptionFlags()...),
-		Action: func(c *cli.Context) error {
-			p, run, err := e.startRun(c, func(*mlflow.RunOptions) {})
-			if err != nil {
-				return err
-			}
-			defer p.Close()
-			id, _, err := e.runID(c, run)
-			if err != nil {
-				return errors.Join(err, run.EndAs(c.Context, mlflow.Failed))
-			}
-			e.note("run %s", id)
-			outcome := e.execute(c.Context, p, id, c.Args().Slice())
-			// The end is told to the server even after Ctrl-C.
-			ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Context), time.Minute)
-			defer cancel()
-			err = run.End(ctx, outcome) // outcome is part of it
-			if exit, ok := errors.AsType[*exec.ExitError](outcome); ok && exit.ExitCode() > 0 {
-				return withCode(exit.ExitCode(), fmt.Errorf("%s: %w", c.Args().First(), err))
-			}
-			return err
-		},
-	}
-}
-
-func (e *env) execute(ctx context.Context, p *client.Project, run string, argv []string) error {
-	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = e.stdin, e.stdout, e.stderr
-	cmd.Env = append(os.Environ(), "MLFLOW_RUN_ID="+run, "MLFLOW_TRACKING_URI="+p.Config.MLflowURI, "MLOPS_PROJECT="+p.Name,
-		"MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING=false") // the machine is sampled here
-	if a := p.Config.MLflowAuth; a.Username != "" {
-		cmd.Env = append(cmd.Env, "MLFLOW_TRACKING_USERNAME="+a.Username, "MLFLOW_TRACKING_PASSWORD="+string(a.Password))
-	}
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
-	cmd.WaitDelay = 10 * time.Second
-	err := cmd.Run()
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	return err
 }
 
 func runList(e *env) *cli.Command {
@@ -258,11 +265,9 @@ func (e *env) onRun(c *cli.Context, f func(context.Context, *mlflow.Run) error) 
 	if run.Pending() == 0 {
 		return nil // f ended the run
 	}
-	ctx, cancel := context.WithTimeout(c.Context, answerTimeout)
-	defer cancel()
-	err = run.Flush(ctx)
+	err = e.flush(c.Context, run)
 	if c.Context.Err() == nil && away(err) {
-		return e.notSent(c, run)
+		return e.notSent(c, run, err)
 	}
 	return err
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -23,9 +22,7 @@ import (
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
 		program: func() {
-			ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-			context.AfterFunc(ctx, stop)
-			os.Exit(Main(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+			os.Exit(Main(Signals(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 		},
 		"lab": func() {
 			e := newEnv(os.Stdin, os.Stdout, os.Stderr, labCommands)

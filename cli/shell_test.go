@@ -8,6 +8,7 @@ import (
 	"io"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -50,12 +51,16 @@ func TestTheCauseOfASignalIsAnInterruptionToo(t *testing.T) {
 	var stderr bytes.Buffer
 	e := newEnv(strings.NewReader(""), io.Discard, &stderr, labCommands)
 	require.Equal(t, exitInterrupted, e.exit(ctx, fmt.Errorf("mlflow: %w", signal)))
+
+	ctx, cancel = context.WithCancelCause(t.Context())
+	cancel(&signalled{syscall.SIGTERM})
+	require.Equal(t, 143, e.exit(ctx, fmt.Errorf("mlflow: %w", context.Canceled)), "as a shell tells it")
 }
 
 func TestExitCodesAreTheDocumentedOnes(t *testing.T) {
-	require.Equal(t, []int{0, 1, 2, 3, 4, 5, 6, 8, 10, 11, 12, 130}, []int{
+	require.Equal(t, []int{0, 1, 2, 3, 4, 5, 6, 8, 10, 11, 12, 126, 127, 128, 130}, []int{
 		exitDone, exitFailed, exitUsage, exitNotFound, exitNotAuthorized, exitConflict, exitUnavailable,
-		exitNotSent, exitDrift, exitDegraded, exitStopped, exitInterrupted,
+		exitNotSent, exitDrift, exitDegraded, exitStopped, exitNoExec, exitNoCommand, exitSignal, exitInterrupted,
 	})
 }
 

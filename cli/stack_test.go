@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"io/fs"
 	"maps"
 	"net"
 	"net/http"
@@ -25,6 +24,7 @@ import (
 
 	"github.com/mlops-integration/mlops/compose"
 	"github.com/mlops-integration/mlops/internal/stackfile"
+	"github.com/mlops-integration/mlops/internal/stranger"
 )
 
 // TestStack has the stack of MLOPS_HOME for itself: it runs the demo, lets the
@@ -37,7 +37,7 @@ func TestStack(t *testing.T) {
 	if os.Getenv("MLOPS_HOME") == "" {
 		t.Fatal("MLOPS_HOME is not set: this test must not end a stack that somebody uses")
 	}
-	s := &stackSuite{home: os.Getenv("MLOPS_HOME")}
+	s := newStackSuite(t, os.Getenv("MLOPS_HOME"))
 	for _, part := range []struct {
 		name string
 		run  func(*testing.T)
@@ -45,14 +45,18 @@ func TestStack(t *testing.T) {
 		{"demo runs, and runs again", s.demo},
 		{"upstream clients agree", s.judges},
 		{"secrets stay secret", s.canary},
+		{"a hostile repository gets nothing", s.hostile},
 		{"start twice changes nothing", s.startTwice},
 		{"what is killed comes back on its port", s.kill},
 		{"a new supervisor adopts", s.killSupervisor},
 		{"stop leaves nothing", s.stop},
+		{"strangers take the ports that are free", s.takeLeftPorts},
+		{"a hostile repository gets nothing while the stack is stopped", s.hostile},
 		{"taken ports are left to their owners", s.portsTaken},
 		{"the first DAG run after a cold start succeeds", s.coldRun},
 		{"every listener is on the loopback interface", s.loopback},
 		{"stop leaves nothing again", s.stop},
+		{"strangers learned nothing", s.strangersLearnedNothing},
 	} {
 		if !t.Run(part.name, part.run) {
 			t.Fatal("the parts after this one build on it")
@@ -61,11 +65,15 @@ func TestStack(t *testing.T) {
 }
 
 type stackSuite struct {
+	suite   *testing.T // of all parts
 	home    string
-	before  map[string]bool // listeners before a cold start
-	held    []net.Listener
+	before  map[string]bool                                 // listeners before a cold start
 	scratch string                                          // the demo's project; empty: where it has it in the process runtime
 	airflow func(t *testing.T, args ...string) (out string) // Airflow's own CLI; nil: the process runtime's
+
+	environment map[string]string           // secrets of no server of the stack
+	left        map[int]string              // ports that services had, and whose they were
+	strangers   map[string]*stranger.Server // who must learn no secret, by what they are
 }
 
 // ctl runs mlopsctl and returns stdout; want is the exit code.
@@ -242,8 +250,15 @@ import json, os, urllib.request
 from evidently.ui.workspace import RemoteWorkspace
 w = RemoteWorkspace(os.environ["MLOPS_EVIDENTLY_URL"], secret=os.environ["MLOPS_EVIDENTLY_SECRET"])
 (p,) = w.search_project("breast-cancer")
-with urllib.request.urlopen(f"{w.base_url}/api/projects/{p.id}/snapshots") as answer:
+reading = urllib.request.Request(f"{w.base_url}/api/projects/{p.id}/snapshots", headers={"evidently-secret": w.secret})
+with urllib.request.urlopen(reading) as answer:
     print("snapshots", len(json.load(answer)))
+try:
+    urllib.request.urlopen(reading.full_url)
+except urllib.error.HTTPError as refused:
+    assert refused.code == 401, refused
+else:
+    raise AssertionError("reading is open to a stranger")
 `)
 		var n int
 		_, err := fmt.Sscanf(out[strings.LastIndex(out, "snapshots"):], "snapshots %d", &n)
@@ -264,54 +279,8 @@ func (s *stackSuite) airflowEnv(t *testing.T, env []string) []string {
 
 // canary looks for every secret of the stack where none may be.
 func (s *stackSuite) canary(t *testing.T) {
-	secrets := map[string]string{}
-	dir := filepath.Join(s.home, "secrets")
-	require.NoError(t, filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
-		}
-		info, err := d.Info()
-		require.NoError(t, err)
-		require.Equal(t, fs.FileMode(0o600), info.Mode().Perm(), "%s may be read by others", p)
-		b, err := os.ReadFile(p)
-		for _, word := range strings.Fields(string(b)) {
-			if len(word) >= 16 {
-				secrets[strings.Trim(word, `"',`)] = p
-			}
-		}
-		return err
-	}))
-	require.GreaterOrEqual(t, len(secrets), 4)
-
-	look := func(where string, text []byte) {
-		for secret, file := range secrets {
-			if bytes.Contains(text, []byte(secret)) {
-				t.Errorf("the secret of %s stands in %s", filepath.Base(file), where)
-			}
-		}
-	}
-	files := 0
-	for _, dir := range []string{"logs", "data/airflow/dags", "data/airflow/logs", "data/serve", "demo"} {
-		err := filepath.WalkDir(filepath.Join(s.home, dir), func(p string, d fs.DirEntry, err error) error {
-			if err != nil || d.IsDir() || !d.Type().IsRegular() {
-				return nil // what is gone while we look is not a leak
-			}
-			b, err := os.ReadFile(p)
-			if err == nil {
-				files++
-				look(p, b)
-			}
-			return nil
-		})
-		require.NoError(t, err)
-	}
-	require.Greater(t, files, 10)
-	lines, err := filepath.Glob("/proc/[0-9]*/cmdline")
-	require.NoError(t, err)
-	for _, f := range lines {
-		b, _ := os.ReadFile(f) // a process that is gone has no arguments
-		look(f+" "+strings.ReplaceAll(string(b[:min(len(b), 60)]), "\x00", " "), b)
-	}
+	s.lookAround(t)
+	look := func(where string, text []byte) { s.look(t, where, text) }
 	look("the output of status", []byte(s.ctl(t, 0, "status", "--json")))
 	look("the output of list-deployments", []byte(s.ctl(t, 0, "list-deployments", "--all", "--json")))
 
@@ -402,6 +371,7 @@ func (s *stackSuite) stop(t *testing.T) {
 	for _, svc := range s.status(t).Services {
 		for name, n := range svc.Ports {
 			ports[n] = svc.Name + "/" + name
+			s.left[n] = ports[n]
 		}
 	}
 	require.NotEmpty(t, s.family(t), "the look-up of the stack's processes finds none while it runs")
@@ -419,23 +389,17 @@ func (s *stackSuite) stop(t *testing.T) {
 	s.ctl(t, 0, "stop") // twice is no error
 }
 
-// portsTaken starts the stack while strangers who answer 403 hold the
-// preferred ports, as AirPlay does on a Mac.
+// portsTaken starts the stack while strangers, as AirPlay on a Mac, hold the
+// preferred ports.
 func (s *stackSuite) portsTaken(t *testing.T) {
 	for _, p := range []string{"5000", "8080", "8000"} {
-		l, err := net.Listen("tcp", "127.0.0.1:"+p)
+		l, err := stranger.Listen(s.suite, "127.0.0.1:"+p)
 		if err != nil {
-			t.Logf("port %s is held by somebody else already: %v", p, err)
+			t.Logf("port %s is held by a stranger or another program already: %v", p, err)
 			continue
 		}
-		s.held = append(s.held, l)
-		go http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) }))
+		s.strangers["port "+p] = l
 	}
-	t.Cleanup(func() {
-		for _, l := range s.held {
-			l.Close()
-		}
-	})
 	s.before = listeners(t)
 	out, stderr, code := run(t, "mlopsctl", "start")
 	require.Zero(t, code, "%s%s", out, stderr)

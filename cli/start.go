@@ -180,8 +180,13 @@ func statusCommand(e *env) *cli.Command {
 		Name:  "status",
 		Usage: "Tell how the stack is",
 		Description: `   mlopsctl status                     exit code 0 healthy, 11 degraded, 12 stopped
-   eval "$(mlopsctl status --env)"     let this shell and its Python programs use the stack`,
-		Flags: []cli.Flag{e.runtimeFlag(), &cli.BoolFlag{Name: "env", Usage: "print variables for a shell, credentials included"}},
+   eval "$(mlopsctl status --env)"     let this shell and its Python programs use the stack
+   mlopsctl status --open evidently    an address for a browser; Evidently's works once, within a minute`,
+		Flags: []cli.Flag{
+			e.runtimeFlag(),
+			&cli.BoolFlag{Name: "env", Usage: "print variables for a shell, credentials included"},
+			&cli.StringFlag{Name: "open", Usage: "print an address at which a browser enters this `service`"},
+		},
 		Action: func(c *cli.Context) error {
 			s, err := e.stack(&progress{w: e.stderr, quiet: true})
 			if err != nil {
@@ -189,6 +194,13 @@ func statusCommand(e *env) *cli.Command {
 			}
 			if c.Bool("env") {
 				return e.printEnv(c, s)
+			}
+			if name := c.String("open"); name != "" {
+				at, err := s.BrowserURL(c.Context, name)
+				if err != nil {
+					return err
+				}
+				return e.print(at, map[string]string{"url": at})
 			}
 			st, err := s.Status(c.Context)
 			if err != nil {

@@ -14,12 +14,13 @@ import (
 func syncCommand(e *env) *cli.Command {
 	return &cli.Command{
 		Name:      "sync",
-		Usage:     "Send what was logged while MLflow was away",
+		Usage:     "Send what was logged while MLflow or Evidently was away",
 		ArgsUsage: "[run...]",
 		Description: `   mlopsctl sync               send what programs that are gone left behind
    mlopsctl sync --status      show what waits, what was refused, what is damaged
    mlopsctl sync --discard "$run"   delete what waits for a run, unsent
 
+   Drift snapshots that wait for Evidently are sent, shown and deleted likewise.
    Nothing is deleted before MLflow has it, however old, unless --discard says
    so. Refused records are kept, with MLflow's reason; --status shows them.
    Exit code 6: something was not sent. Exit code 1: something was refused.`,
@@ -59,6 +60,8 @@ type backlogJSON struct {
 	Torn     *int64    `json:"torn_at,omitempty"`
 	Error    string    `json:"error,omitempty"`
 	Refusals []string  `json:"refusals,omitempty"`
+	Snapshot string    `json:"snapshot,omitempty"` // a drift snapshot, not a run's journal
+	Project  string    `json:"project,omitempty"`  // of the snapshot
 }
 
 func backlogDoc(b mlflow.Backlog) (backlogJSON, error) {
@@ -82,7 +85,7 @@ func backlogDoc(b mlflow.Backlog) (backlogJSON, error) {
 }
 
 // backlogTable lists journals, with the refused records below theirs.
-func (e *env) backlogTable(list []mlflow.Backlog) error {
+func (e *env) backlogTable(list []mlflow.Backlog, snapshots []client.WaitingSnapshot) error {
 	t := newTable("RUN", "WAITING", "SENT", "REFUSED", "LOST", "SINCE", "STATE")
 	t.empty = "nothing waits"
 	var docs []backlogJSON
@@ -108,6 +111,9 @@ func (e *env) backlogTable(list []mlflow.Backlog) error {
 			t.row(faint("refused"), "", "", "", "", "", faint(why))
 		}
 	}
+	for _, w := range snapshots {
+		docs = append(docs, e.snapshotRow(t, w))
+	}
 	return e.table(t, docs)
 }
 
@@ -131,7 +137,16 @@ func (e *env) backlogs(runs []string, o []client.Option) error {
 			list = append(list, b)
 		}
 	}
-	return e.backlogTable(list)
+	var snapshots []client.WaitingSnapshot
+	for w, err := range client.WaitingSnapshots(o...) {
+		if err != nil {
+			return err
+		}
+		if chosen(runs, w.UID) {
+			snapshots = append(snapshots, w)
+		}
+	}
+	return e.backlogTable(list, snapshots)
 }
 
 func (e *env) discard(runs []string, o []client.Option) error {
@@ -151,6 +166,19 @@ func (e *env) discard(runs []string, o []client.Option) error {
 		}
 		n++
 		e.note("deleted %s: %d calls were waiting, %d records had been refused", b.Run, b.Waiting, b.Refused)
+	}
+	for w, err := range client.WaitingSnapshots(o...) {
+		if err != nil {
+			return err
+		}
+		if !chosen(runs, w.UID) {
+			continue
+		}
+		if err := w.Discard(); err != nil {
+			return fmt.Errorf("%s: %w", w.UID, err)
+		}
+		n++
+		e.note("deleted the drift snapshot %s of %s", w.UID, w.Project)
 	}
 	if n == 0 {
 		return withCode(exitNotFound, errors.New("nothing waits for these runs"))
@@ -174,8 +202,15 @@ func (e *env) sync(c *cli.Context, runs []string, o []client.Option) error {
 		}
 		list = append(list, done...)
 	}
+	var snapshots []client.WaitingSnapshot
+	if runs[0] == "" {
+		var err error
+		if snapshots, err = client.SyncSnapshots(c.Context, client.SnapshotSyncOptions{}, o...); err != nil {
+			return err
+		}
+	}
 	p.done()
-	if err := e.backlogTable(list); err != nil {
+	if err := e.backlogTable(list, snapshots); err != nil {
 		return err
 	}
 	refused := 0
@@ -184,6 +219,11 @@ func (e *env) sync(c *cli.Context, runs []string, o []client.Option) error {
 			return fmt.Errorf("run %s: %w", b.Run, b.Err)
 		}
 		refused += b.Refused
+	}
+	for _, w := range snapshots {
+		if w.Err != nil {
+			return fmt.Errorf("drift snapshot %s: %w", w.UID, w.Err)
+		}
 	}
 	if refused > 0 {
 		return withHint(fmt.Errorf("MLflow refused %d records", refused), "mlopsctl sync --status")

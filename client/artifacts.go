@@ -10,10 +10,17 @@ import (
 
 // s3 reaches artifacts at s3:// past the server, with the credentials that the
 // AWS tools would use. They are looked for at its first use: most programs need
-// none.
-type s3 struct{ store once[*s3store.Store] }
+// none. Where the server names the bucket and nobody trusts the server, they
+// are not used.
+type s3 struct {
+	store   once[*s3store.Store]
+	refused error
+}
 
 func (s *s3) open(ctx context.Context) (*s3store.Store, error) {
+	if s.refused != nil {
+		return nil, s.refused
+	}
 	return s.store.get(func() (*s3store.Store, error) { return s3store.New(ctx, s3store.Options{}) })
 }
 

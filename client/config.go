@@ -4,16 +4,12 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
-
-	"github.com/spf13/viper"
 
 	"github.com/mlops-integration/mlops"
 	"github.com/mlops-integration/mlops/internal/stackfile"
@@ -26,7 +22,13 @@ const FileName = "mlops.yaml"
 
 // Config says where the infrastructure is. Each value comes from the first of
 // these that has it: options in code, MLOPS_* variables, the tool's own
-// variables, mlops.yaml, the running local stack, defaults on 127.0.0.1.
+// variables, the user's own file ([UserFile]), mlops.yaml, the running local
+// stack, defaults on 127.0.0.1.
+//
+// mlops.yaml comes with the project and decides neither what runs nor where
+// files are written, and an address that only it names gets no credentials,
+// unless the user trusts the host (MLOPS_TRUST_HOSTS, trust.hosts of the user's
+// file) or it is the running stack's.
 type Config struct {
 	MLflowURI    string // MLOPS_MLFLOW_URI, MLFLOW_TRACKING_URI, mlflow.uri
 	DVCRemote    string // MLOPS_DVC_REMOTE, dvc.remote: a folder or URL below which projects have theirs
@@ -35,15 +37,15 @@ type Config struct {
 	ServeURL     string // where deployed models answer: MLOPS_SERVE_URL, ray.serve_url
 	EvidentlyURL string // MLOPS_EVIDENTLY_URL, evidently.url
 	Namespace    string // MLOPS_NAMESPACE, namespace: sets projects of equal names apart; may be empty
-	DAGs         string // Airflow's DAG folder, as this machine sees it: MLOPS_DAGS_FOLDER, airflow.dags_folder
+	DAGs         string // Airflow's DAG folder, as this machine sees it: MLOPS_DAGS_FOLDER, airflow.dags_folder of the user's file
 
 	// EvidentlyPython is an interpreter that can import evidently; drift is
-	// computed there. MLOPS_EVIDENTLY_PYTHON, evidently.python.
+	// computed there. MLOPS_EVIDENTLY_PYTHON, evidently.python of the user's file.
 	EvidentlyPython string
 
-	// Credentials come from the environment or from the stack's 0600 files,
-	// never from mlops.yaml. The stack's are used for the stack's own
-	// addresses only.
+	// Credentials come from code, from the environment or from the stack's 0600
+	// files, never from a configuration file. The stack's are used for the
+	// stack's own addresses only, the others for an address that the user gave.
 	MLflowAuth, AirflowAuth, RayAuth, EvidentlyAuth mlops.Auth
 
 	// ServeDir is where the desired Serve configuration is kept.
@@ -53,6 +55,8 @@ type Config struct {
 
 	remote map[string]string // options of the stack's DVC remote
 
+	named string         // MLflow's address as it was given, where MLflowURI is the stack's name for it
+	bare  error          // why the artifact stores of the MLflow server get no credentials
 	apart bool           // MLflow and Ray are of one stack, which has its own address for MLflow
 	tool  mlflow.Options // what MLflow's own variables say
 }
@@ -63,18 +67,20 @@ type key struct {
 	env      []string
 	fallback string
 	field    func(*Config) *string
+
+	says string // what it decides, if that is not for mlops.yaml to decide
 }
 
 var keys = []key{
-	{"mlflow.uri", []string{"MLOPS_MLFLOW_URI", "MLFLOW_TRACKING_URI"}, "http://127.0.0.1:5000", func(c *Config) *string { return &c.MLflowURI }},
-	{"dvc.remote", []string{"MLOPS_DVC_REMOTE"}, "", func(c *Config) *string { return &c.DVCRemote }},
-	{"airflow.url", []string{"MLOPS_AIRFLOW_URL"}, "http://127.0.0.1:8080", func(c *Config) *string { return &c.AirflowURL }},
-	{"ray.address", []string{"MLOPS_RAY_ADDRESS", "RAY_DASHBOARD_ADDRESS", "RAY_ADDRESS"}, "http://127.0.0.1:8265", func(c *Config) *string { return &c.RayAddress }},
-	{"ray.serve_url", []string{"MLOPS_SERVE_URL"}, "http://127.0.0.1:8001", func(c *Config) *string { return &c.ServeURL }},
-	{"evidently.url", []string{"MLOPS_EVIDENTLY_URL"}, "http://127.0.0.1:8000", func(c *Config) *string { return &c.EvidentlyURL }},
-	{"evidently.python", []string{"MLOPS_EVIDENTLY_PYTHON"}, "", func(c *Config) *string { return &c.EvidentlyPython }},
-	{"airflow.dags_folder", []string{"MLOPS_DAGS_FOLDER"}, "", func(c *Config) *string { return &c.DAGs }},
-	{"namespace", []string{"MLOPS_NAMESPACE"}, "", func(c *Config) *string { return &c.Namespace }},
+	{"mlflow.uri", []string{"MLOPS_MLFLOW_URI", "MLFLOW_TRACKING_URI"}, "http://127.0.0.1:5000", func(c *Config) *string { return &c.MLflowURI }, ""},
+	{"dvc.remote", []string{"MLOPS_DVC_REMOTE"}, "", func(c *Config) *string { return &c.DVCRemote }, ""},
+	{"airflow.url", []string{"MLOPS_AIRFLOW_URL"}, "http://127.0.0.1:8080", func(c *Config) *string { return &c.AirflowURL }, ""},
+	{"ray.address", []string{"MLOPS_RAY_ADDRESS", "RAY_DASHBOARD_ADDRESS", "RAY_ADDRESS"}, "http://127.0.0.1:8265", func(c *Config) *string { return &c.RayAddress }, ""},
+	{"ray.serve_url", []string{"MLOPS_SERVE_URL"}, "http://127.0.0.1:8001", func(c *Config) *string { return &c.ServeURL }, ""},
+	{"evidently.url", []string{"MLOPS_EVIDENTLY_URL"}, "http://127.0.0.1:8000", func(c *Config) *string { return &c.EvidentlyURL }, ""},
+	{"evidently.python", []string{"MLOPS_EVIDENTLY_PYTHON"}, "", func(c *Config) *string { return &c.EvidentlyPython }, "which program runs"},
+	{"airflow.dags_folder", []string{"MLOPS_DAGS_FOLDER"}, "", func(c *Config) *string { return &c.DAGs }, "where files are written"},
+	{"namespace", []string{"MLOPS_NAMESPACE"}, "", func(c *Config) *string { return &c.Namespace }, ""},
 }
 
 // Source tells where a value came from, for example "MLFLOW_TRACKING_URI",
@@ -115,51 +121,27 @@ func WithHTTP(c *http.Client) Option { return func(s *settings) { s.http = c } }
 func WithLogger(l *slog.Logger) Option { return func(s *settings) { s.logger = l } }
 
 // load finds the configuration of the project in s.dir. The second result is
-// the project's name according to mlops.yaml or MLOPS_PROJECT.
+// the project's name according to MLOPS_PROJECT or a configuration file.
 func load(s settings) (Config, string, error) {
-	v := viper.New()
-	file := findUp(s.dir, FileName)
-	if file != "" {
-		v.SetConfigFile(file)
-		if err := v.ReadInConfig(); err != nil {
-			return Config{}, "", invalid("%s cannot be read: %v", file, err)
-		}
-		if err := checkFile(v, file); err != nil {
-			return Config{}, "", err
-		}
+	user, err := userFile()
+	if err != nil {
+		return Config{}, "", err
+	}
+	project, err := projectFile(s.dir, user)
+	if err != nil {
+		return Config{}, "", err
 	}
 	stack, err := stackfile.Read(s.home)
 	if err != nil && !errors.Is(err, mlops.ErrNotFound) {
 		return Config{}, "", err
 	}
-	_ = v.BindEnv("project", "MLOPS_PROJECT")
-
 	c := s.config
 	c.sources = map[string]string{}
 	for _, k := range keys {
-		_ = v.BindEnv(append([]string{k.name}, k.env...)...)
-		code := *k.field(&c)
-		switch {
-		case code != "":
-			c.sources[k.name] = fromCode
-		case envOf(k.env) != "":
-			c.sources[k.name] = envOf(k.env)
-		case v.InConfig(k.name):
-			c.sources[k.name] = file
-		case ofStack(stack, k.name) != "":
-			v.SetDefault(k.name, ofStack(stack, k.name))
-			c.sources[k.name] = fromStack
-		default:
-			v.SetDefault(k.name, k.fallback)
-			c.sources[k.name] = fromDefault
-		}
-		if code == "" {
-			*k.field(&c) = v.GetString(k.name)
-		}
+		c.find(k, user, project, stack)
 	}
-	if c.sources["dvc.remote"] == file && !strings.Contains(c.DVCRemote, "://") && !filepath.IsAbs(c.DVCRemote) {
-		c.DVCRemote = filepath.Join(filepath.Dir(file), c.DVCRemote)
-	}
+	c.named = withoutUser(c.MLflowURI)
+	c.loopback(stack)
 	if c.ServeDir == "" && sameOrigin(c.RayAddress, stack.Endpoints[stackfile.Ray].URL) {
 		c.ServeDir = stack.ServeDir
 		// Servers in containers know each other by other addresses than we do.
@@ -177,8 +159,48 @@ func load(s settings) (Config, string, error) {
 			return Config{}, "", err
 		}
 	}
-	c.mlflowAuth(stack)
-	return c, v.GetString("project"), c.credentials(stack)
+	name := cmp.Or(os.Getenv("MLOPS_PROJECT"), user.get("project"), project.get("project"))
+	return c, name, c.credentials(stack, user, project)
+}
+
+// find sets one value from the first source that has it.
+func (c *Config) find(k key, user, project file, stack stackfile.Stack) {
+	field := k.field(c)
+	from := func(source, value string) { c.sources[k.name], *field = source, value }
+	ofFile := func(f file) {
+		from(f.path, f.get(k.name))
+		folder := k.name == "dvc.remote" && !strings.Contains(*field, "://") || k.name == "airflow.dags_folder"
+		if folder && !filepath.IsAbs(*field) {
+			*field = filepath.Join(filepath.Dir(f.path), *field)
+		}
+	}
+	switch {
+	case *field != "":
+		from(fromCode, *field)
+	case envOf(k.env) != "":
+		from(envOf(k.env), os.Getenv(envOf(k.env)))
+	case user.has(k.name):
+		ofFile(user)
+	case project.has(k.name):
+		ofFile(project)
+	case ofStack(stack, k.name) != "":
+		from(fromStack, ofStack(stack, k.name))
+	default:
+		from(fromDefault, k.fallback)
+	}
+}
+
+// loopback gives the stack's servers the addresses that they listen on: where
+// localhost leads, and ::1, another user may listen on the same port.
+func (c *Config) loopback(stack stackfile.Stack) {
+	for name, field := range map[string]*string{stackfile.MLflow: &c.MLflowURI, stackfile.Airflow: &c.AirflowURL, stackfile.Ray: &c.RayAddress, stackfile.Serve: &c.ServeURL, stackfile.Evidently: &c.EvidentlyURL} {
+		if at := stack.Endpoints[name].URL; sameOrigin(*field, at) {
+			u, _ := url.Parse(*field)
+			ours, _ := url.Parse(at)
+			u.Host = ours.Host
+			*field = u.String()
+		}
+	}
 }
 
 // mlflowOptions are the settings of MLflow's own variables, under what c and s
@@ -186,6 +208,7 @@ func load(s settings) (Config, string, error) {
 func (c Config) mlflowOptions(s settings) mlflow.Options {
 	o := c.tool
 	o.URL, o.Auth, o.HTTP, o.Logger = c.MLflowURI, c.MLflowAuth, s.http, s.logger
+	o.Target.RunID = cmp.Or(o.Target.RunID, os.Getenv("MLOPS_TRACKED_RUN")) // mlopsctl run exec, with MLflow away
 	if c.sources["mlflow.uri"] == fromCode {
 		o.RegistryURL = ""
 	}
@@ -197,58 +220,15 @@ func (c Config) mlflowOptions(s settings) mlflow.Options {
 	if !strings.HasPrefix(c.sources["mlflow.uri"], "MLFLOW_") && o.Auth.Username != "" {
 		o.User = o.Auth.Username
 	}
-	o.Artifacts.Stores = map[string]mlflow.Store{"s3": &s3{}}
+	o.Artifacts.Stores = map[string]mlflow.Store{"s3": &s3{refused: c.bare}}
 	o.Journal.Dir = journals(s.home)
-	if c.sources["mlflow.uri"] == fromStack {
+	switch {
+	case c.sources["mlflow.uri"] == fromStack:
 		o.Journal.Server = stackServer
+	case c.named != withoutUser(c.MLflowURI):
+		o.Journal.Server = c.named // as other programs know it
 	}
 	return o
-}
-
-// mlflowAuth takes MLflow's credentials from MLOPS_* variables, else as MLflow
-// does: from the URL, its variables, the file ~/.mlflow/credentials. The file
-// names no server; the running stack has credentials of its own.
-func (c *Config) mlflowAuth(stack stackfile.Stack) {
-	if !c.MLflowAuth.IsZero() {
-		return
-	}
-	user, password, token := os.Getenv("MLOPS_MLFLOW_USERNAME"), os.Getenv("MLOPS_MLFLOW_PASSWORD"), os.Getenv("MLOPS_MLFLOW_TOKEN")
-	set := envOf([]string{"MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN"}) != ""
-	switch {
-	case token != "":
-		c.MLflowAuth = mlops.Auth{Token: mlops.Secret(token)}
-	case user != "" || password != "":
-		c.MLflowAuth = mlops.Auth{
-			Username: cmp.Or(user, os.Getenv("MLFLOW_TRACKING_USERNAME")),
-			Password: mlops.Secret(cmp.Or(password, os.Getenv("MLFLOW_TRACKING_PASSWORD"))),
-		}
-	case hasUser(c.MLflowURI):
-	case set || !sameOrigin(c.MLflowURI, stack.Endpoints[stackfile.MLflow].URL):
-		c.MLflowAuth = c.tool.Auth
-	}
-}
-
-// hasUser reports whether an address has credentials in it.
-func hasUser(address string) bool {
-	u, err := url.Parse(address)
-	return err == nil && u.User != nil
-}
-
-// checkFile refuses secrets and unknown keys in mlops.yaml.
-func checkFile(v *viper.Viper, file string) error {
-	known := []string{"project"}
-	for _, k := range keys {
-		known = append(known, k.name)
-	}
-	for _, k := range v.AllKeys() {
-		switch {
-		case strings.Contains(k, "password") || strings.Contains(k, "token") || strings.Contains(k, "secret"):
-			return invalid("%s: %s does not belong into a file that is committed: set it in the environment, for example MLOPS_AIRFLOW_PASSWORD", file, k)
-		case !slices.Contains(known, k):
-			return invalid("%s: unknown key %s; known are %s", file, k, strings.Join(known, ", "))
-		}
-	}
-	return nil
 }
 
 func ofStack(s stackfile.Stack, name string) string {
@@ -299,52 +279,6 @@ func (c Config) check() error {
 	return nil
 }
 
-// credentials fills the Auth fields that code left empty.
-func (c *Config) credentials(stack stackfile.Stack) error {
-	for _, t := range []struct {
-		auth                  *mlops.Auth
-		url, endpoint, header string
-		user, password, token []string
-		tokenFile             []string
-	}{
-		{&c.MLflowAuth, c.MLflowURI, stackfile.MLflow, "", nil, nil, nil, nil},
-		{&c.AirflowAuth, c.AirflowURL, stackfile.Airflow, "", []string{"MLOPS_AIRFLOW_USERNAME"}, []string{"MLOPS_AIRFLOW_PASSWORD"}, []string{"MLOPS_AIRFLOW_TOKEN"}, nil},
-		{&c.RayAuth, c.RayAddress, stackfile.Ray, "", nil, nil, []string{"MLOPS_RAY_TOKEN", "RAY_AUTH_TOKEN"}, []string{"RAY_AUTH_TOKEN_PATH"}},
-		{&c.EvidentlyAuth, c.EvidentlyURL, stackfile.Evidently, "evidently-secret", nil, nil, []string{"MLOPS_EVIDENTLY_SECRET", "EVIDENTLY_SECRET"}, nil},
-	} {
-		if !t.auth.IsZero() {
-			continue
-		}
-		*t.auth = mlops.Auth{
-			Username: os.Getenv(envOf(t.user)),
-			Password: mlops.Secret(os.Getenv(envOf(t.password))),
-			Token:    mlops.Secret(os.Getenv(envOf(t.token))),
-		}
-		if f := os.Getenv(envOf(t.tokenFile)); f != "" && t.auth.Token == "" {
-			secret, err := stackfile.Endpoint{URL: t.url, SecretFile: f}.Secret()
-			if err != nil {
-				return err
-			}
-			t.auth.Token = secret
-		}
-		if e := stack.Endpoints[t.endpoint]; t.auth.IsZero() && !hasUser(t.url) && sameOrigin(t.url, e.URL) {
-			secret, err := e.Secret()
-			if err != nil {
-				return err
-			}
-			if e.Username != "" {
-				*t.auth = mlops.Auth{Username: e.Username, Password: secret}
-			} else {
-				*t.auth = mlops.Auth{Token: secret}
-			}
-		}
-		if t.auth.Token != "" {
-			t.auth.Header = t.header
-		}
-	}
-	return nil
-}
-
 // envOf is the first variable of names that is set, or "".
 func envOf(names []string) string {
 	for _, n := range names {
@@ -353,30 +287,6 @@ func envOf(names []string) string {
 		}
 	}
 	return ""
-}
-
-// sameOrigin keeps the stack's credentials from going to any other server.
-func sameOrigin(a, b string) bool {
-	ua, err1 := url.Parse(a)
-	ub, err2 := url.Parse(b)
-	return err1 == nil && err2 == nil && ua.Host != "" && ua.Scheme == ub.Scheme && ua.Host == ub.Host
-}
-
-// findUp looks for a file in dir and above it.
-func findUp(dir, name string) string {
-	for {
-		p := filepath.Join(dir, name)
-		if info, err := os.Stat(p); err == nil && info.Mode().IsRegular() {
-			return p
-		} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return ""
-		}
-		up := filepath.Dir(dir)
-		if up == dir {
-			return ""
-		}
-		dir = up
-	}
 }
 
 func invalid(format string, args ...any) error {

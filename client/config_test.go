@@ -26,6 +26,9 @@ func alone(t *testing.T) (home, dir string) {
 			}
 		}
 	}
+	user := t.TempDir()
+	t.Setenv("HOME", user)
+	t.Setenv("XDG_CONFIG_HOME", filepath.Join(user, ".config"))
 	home, dir = t.TempDir(), filepath.Join(t.TempDir(), "project", "deep")
 	require.NoError(t, os.MkdirAll(dir, 0o755))
 	return home, dir

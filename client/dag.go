@@ -28,7 +28,7 @@ func (p *Project) DAGID(name string) string {
 // matches [mlops.ErrInvalid] if Airflow cannot read the file.
 func (p *Project) DeclareDAG(ctx context.Context, d airflow.DAGSpec) (airflow.DAG, error) {
 	if p.Config.DAGs == "" {
-		return airflow.DAG{}, invalid("Airflow's DAG folder is not known: set MLOPS_DAGS_FOLDER or airflow.dags_folder in %s", FileName)
+		return airflow.DAG{}, invalid("Airflow's DAG folder is not known: set MLOPS_DAGS_FOLDER, or airflow.dags_folder in %s", UserFile())
 	}
 	if err := p.ensurePool(ctx); err != nil {
 		return airflow.DAG{}, err

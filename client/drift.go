@@ -2,14 +2,27 @@ package client
 
 import (
 	"context"
+	"fmt"
 	"iter"
+	"maps"
+	"time"
 
 	"github.com/mlops-integration/mlops/evidently"
 )
 
-// Drift compares current data with reference data, both CSV or Parquet files,
-// as Evidently does, and keeps the result as a snapshot of the project in the
+// storeWithin bounds how long a verdict waits for the service to take its
+// snapshot.
+const storeWithin = time.Minute
+
+// Drift compares current with reference data, both CSV or Parquet files, as
+// Evidently does, and keeps the result as a snapshot of the project in the
 // Evidently service. Relative paths start at the project's folder.
+//
+// The service is asked for nothing before the comparison, and what becomes of
+// the snapshot never costs the verdict: one that the service does not take
+// within a minute waits on this machine, as the report's Unsent and Waiting
+// say, and is sent once by the next Drift, [SyncSnapshots], mlopsctl sync or
+// the agent.
 //
 // The first call starts a Python worker, which Close ends; it takes seconds.
 func (p *Project) Drift(ctx context.Context, reference, current string, o evidently.DriftOptions) (evidently.DriftReport, error) {
@@ -17,10 +30,7 @@ func (p *Project) Drift(ctx context.Context, reference, current string, o eviden
 	if err != nil {
 		return evidently.DriftReport{}, err
 	}
-	project, err := p.ensureDrift(ctx)
-	if err != nil {
-		return evidently.DriftReport{}, err
-	}
+	o.Metadata = maps.Clone(o.Metadata)
 	if o.Metadata == nil {
 		o.Metadata = map[string]string{}
 	}
@@ -29,8 +39,35 @@ func (p *Project) Drift(ctx context.Context, reference, current string, o eviden
 	if err != nil {
 		return report, err
 	}
-	report.SnapshotID, err = p.Evidently.AddSnapshot(ctx, project.ID, report.Snapshot)
-	return report, err
+	p.keep(ctx, &report)
+	return report, nil
+}
+
+// keep stores the report's snapshot in the service, or else on this machine.
+func (p *Project) keep(ctx context.Context, r *evidently.DriftReport) {
+	uid, snapshot, err := evidently.SnapshotUID(r.Snapshot)
+	if err != nil {
+		r.Unsent = fmt.Errorf("the snapshot is not kept: %w", err)
+		return
+	}
+	r.Snapshot = snapshot
+	q := snapshotQueue(p.home)
+	within, cancel := context.WithTimeout(ctx, storeWithin)
+	defer cancel()
+	project, err := p.ensureDrift(within)
+	if err == nil {
+		r.SnapshotID, err = p.Evidently.AddSnapshot(within, project.ID, snapshot)
+	}
+	server := p.Config.evidentlyServer()
+	if err == nil {
+		_, _ = q.send(within, SnapshotSyncOptions{}, map[string]*evidently.Client{server: p.Evidently}) // those of earlier calls; the next one tries again
+		return
+	}
+	r.Unsent = err
+	r.Waiting, err = q.add(WaitingSnapshot{UID: uid, Server: server, Project: p.join("/"), Created: time.Now()}, snapshot)
+	if err != nil {
+		r.Unsent = fmt.Errorf("%w; the snapshot is not kept: %w", r.Unsent, err)
+	}
 }
 
 // ensureDrift finds or makes the project in the Evidently service.
@@ -56,9 +93,12 @@ func (p *Project) driftRunner() (*evidently.Runner, error) {
 }
 
 // Snapshots lists the project's results in the Evidently service.
+//
+// The error matches [mlops.ErrNotFound] if the project has none and is not
+// registered: a list makes nothing.
 func (p *Project) Snapshots(ctx context.Context) iter.Seq2[evidently.Snapshot, error] {
 	return func(yield func(evidently.Snapshot, error) bool) {
-		project, err := p.ensureDrift(ctx)
+		project, err := p.Evidently.ProjectByName(ctx, p.join("/"))
 		if err != nil {
 			yield(evidently.Snapshot{}, err)
 			return

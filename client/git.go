@@ -6,12 +6,13 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"runtime"
 	"runtime/debug"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/mlops-integration/mlops/internal/gitcmd"
 )
 
 // maxDiff is how much of a work tree's difference is kept.
@@ -111,30 +112,14 @@ type git struct {
 	dir string
 }
 
-// command runs no program of the repository's but the filters that git needs to
-// compare files, takes no lock, and sees only the repository of dir.
-func (g git) command(args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(g.ctx, "git", append([]string{"-C", g.dir, "-c", "core.fsmonitor=false", "-c", "core.quotePath=false"}, args...)...)
-	cmd.WaitDelay = time.Second
-	for _, kv := range os.Environ() {
-		switch name, _, _ := strings.Cut(kv, "="); name {
-		case "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_PREFIX", "GIT_EXTERNAL_DIFF", "GIT_TRACE":
-		default:
-			cmd.Env = append(cmd.Env, kv)
-		}
-	}
-	cmd.Env = append(cmd.Env, "GIT_OPTIONAL_LOCKS=0", "GIT_TERMINAL_PROMPT=0", "LC_ALL=C")
-	return cmd
-}
-
 func (g git) output(args ...string) (string, error) {
-	out, err := g.command(args...).Output()
+	out, err := gitcmd.Command(g.ctx, g.dir, args...).Output()
 	return string(out), err
 }
 
 // diff returns the difference to the commit, and says in tags what is not in it.
 func (g git) diff(tags map[string]string) []byte {
-	cmd := g.command("diff", "HEAD", "--no-color", "--no-ext-diff", "--no-textconv", "--src-prefix=a/", "--dst-prefix=b/", "--submodule=short")
+	cmd := gitcmd.Command(g.ctx, g.dir, "diff", "HEAD", "--no-color", "--no-ext-diff", "--no-textconv", "--src-prefix=a/", "--dst-prefix=b/", "--submodule=short")
 	out, err := cmd.StdoutPipe()
 	if err != nil || cmd.Start() != nil {
 		return nil

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"io"
 	"iter"
 	"log/slog"
 	"os"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/mlops-integration/mlops"
 	"github.com/mlops-integration/mlops/airflow"
+	"github.com/mlops-integration/mlops/applesilicon"
 	"github.com/mlops-integration/mlops/evidently"
 	"github.com/mlops-integration/mlops/mlflow"
 	"github.com/mlops-integration/mlops/rayserve"
@@ -42,12 +44,16 @@ type Project struct {
 	Data *Data
 
 	log        *slog.Logger
+	home       string
 	experiment once[string]
 	pool       once[struct{}]
 	drift      once[evidently.Project]
 
-	mu     sync.Mutex
-	runner *evidently.Runner
+	mu      sync.Mutex
+	runner  *evidently.Runner
+	machine *applesilicon.Machine // of LogAppleSilicon
+
+	recording func() io.Reader // in tests, instead of this machine
 }
 
 // FromProject opens the project called name; an empty name is looked up in
@@ -77,7 +83,7 @@ func FromProject(ctx context.Context, name string, options ...Option) (*Project,
 		return nil, invalid("project name %q: use lower-case letters, digits and hyphens, at most 63, not a hyphen first", name)
 	}
 
-	p := &Project{Name: name, Dir: s.dir, Config: c, log: s.logger}
+	p := &Project{Name: name, Dir: s.dir, Config: c, log: s.logger, home: s.home}
 	if p.log == nil {
 		p.log = slog.New(slog.DiscardHandler)
 	}
@@ -124,6 +130,10 @@ func (p *Project) Close() error {
 	err := p.MLflow.Close()
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.machine != nil {
+		err = errors.Join(err, p.machine.Close())
+		p.machine = nil
+	}
 	if p.runner == nil {
 		return err
 	}

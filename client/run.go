@@ -6,7 +6,6 @@ import (
 	"maps"
 	"path/filepath"
 
-	"github.com/mlops-integration/mlops/applesilicon"
 	"github.com/mlops-integration/mlops/mlflow"
 )
 
@@ -18,8 +17,9 @@ import (
 // that, and a negative o.SampleEvery or MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING=false
 // leaves it out. If MLFLOW_RUN_ID names a run, the first StartRun goes on with it.
 func (p *Project) StartRun(ctx context.Context, o mlflow.RunOptions) (*mlflow.Run, error) {
-	o, diff := p.runOptions(ctx, o)
+	o, diff, machine := p.runOptions(ctx, o)
 	run, err := p.MLflow.StartRun(ctx, p.experimentWanted(), o)
+	machine.attach(run, err)
 	if err != nil || diff == nil {
 		return run, err
 	}
@@ -38,38 +38,16 @@ func (p *Project) ResumeRun(ctx context.Context, run string, o mlflow.RunOptions
 // diffArtifact is the artifact that tells how the work tree differs from its commit.
 const diffArtifact = "git.diff"
 
-func (p *Project) runOptions(ctx context.Context, o mlflow.RunOptions) (mlflow.RunOptions, []byte) {
+func (p *Project) runOptions(ctx context.Context, o mlflow.RunOptions) (mlflow.RunOptions, []byte, *beside) {
 	tags, diff := provenance(ctx, p.Dir)
 	tags[tagProject] = p.Name
 	maps.Copy(tags, o.Tags) // what the caller says wins
 	o.Tags = tags
-	if o.Sampler == nil && o.SampleEvery >= 0 && !p.MLflow.Target().NoSampling {
-		r := applesilicon.NewRecorder(ctx, applesilicon.Options{})
-		for k, v := range r.Tags(ctx) {
-			if _, given := tags[k]; !given {
-				tags[k] = v
-			}
-		}
-		o.Sampler = r.Sample
-		atEnd := o.AtEnd
-		o.AtEnd = func(ctx context.Context, steps int64) map[string]float64 {
-			last, err := r.Energy(ctx, steps)
-			if err != nil {
-				p.log.Debug("energy of the run", "service", "applesilicon", "error", err)
-			}
-			if err := r.Close(); err != nil {
-				p.log.Debug("close", "service", "applesilicon", "error", err)
-			}
-			if atEnd != nil {
-				if last == nil {
-					last = map[string]float64{}
-				}
-				maps.Copy(last, atEnd(ctx, steps))
-			}
-			return last
-		}
+	if o.Sampler != nil || o.SampleEvery < 0 || p.MLflow.Target().NoSampling {
+		return o, diff, nil
 	}
-	return o, diff
+	o, machine := p.watch(ctx, o)
+	return o, diff, machine
 }
 
 // absIn is path, seen from dir.

@@ -167,7 +167,7 @@ func TestDoctorAsksMLflowByItsPublishedAddress(t *testing.T) {
 		w.WriteHeader(status)
 	}))
 	defer srv.Close()
-	secret := filepath.Join(t.TempDir(), "mlflow")
+	secret := filepath.Join(s.home, "mlflow")
 	require.NoError(t, os.WriteFile(secret, []byte("pw"), 0o600))
 	require.NoError(t, stackfile.Write(stackfile.Stack{Runtime: "process", Home: s.home, Endpoints: map[string]stackfile.Endpoint{
 		stackfile.MLflow: {URL: srv.URL, Username: "admin", SecretFile: secret},

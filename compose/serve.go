@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -43,35 +44,50 @@ type wireError struct {
 	Start   *StartError `json:"start,omitempty"`
 }
 
-var kinds = map[string]error{
-	"invalid": mlops.ErrInvalid, "not_found": mlops.ErrNotFound, "conflict": mlops.ErrConflict,
-	"unavailable": mlops.ErrUnavailable, "unsupported": mlops.ErrUnsupported, "interrupted": errInterrupted,
+// interrupted is the name of errInterrupted on the wire, where it is a kind of
+// its own beside those of package mlops.
+const interrupted = "interrupted"
+
+// kindName is the name of an error's kind on the wire, for example "not_found".
+func kindName(err error) string {
+	if errors.Is(err, errInterrupted) {
+		return interrupted
+	}
+	if kind := mlops.KindOf(err); kind != nil {
+		return strings.ReplaceAll(kind.Error(), " ", "_")
+	}
+	return ""
+}
+
+// kindNamed is the kind that kindName named; nil if there is none.
+func kindNamed(name string) error {
+	for _, kind := range append(mlops.Kinds(), errInterrupted) {
+		if kindName(kind) == name {
+			return kind
+		}
+	}
+	return nil
 }
 
 func wire(err error) *wireError {
 	if err == nil {
 		return nil
 	}
-	w := &wireError{Message: err.Error()}
+	w := &wireError{Kind: kindName(err), Message: err.Error()}
 	if e, ok := errors.AsType[*StartError](err); ok {
 		w.Start = e
-	}
-	for name, kind := range kinds {
-		if errors.Is(err, kind) {
-			w.Kind = name
-		}
 	}
 	return w
 }
 
-// said is an error that came through the socket.
-type said struct {
+// remoteError is an error that came through the socket.
+type remoteError struct {
 	text string
 	kind error
 }
 
-func (e *said) Error() string { return e.text }
-func (e *said) Unwrap() error { return e.kind }
+func (e *remoteError) Error() string { return e.text }
+func (e *remoteError) Unwrap() error { return e.kind }
 
 func (a answer) err() error {
 	switch {
@@ -80,9 +96,9 @@ func (a answer) err() error {
 	case a.Error.Start != nil && a.Error.Message == a.Error.Start.Error():
 		return a.Error.Start
 	case a.Error.Start != nil: // with what went wrong while it was taken down
-		return errors.Join(a.Error.Start, &said{a.Error.Message, kinds[a.Error.Kind]})
+		return errors.Join(a.Error.Start, &remoteError{a.Error.Message, kindNamed(a.Error.Kind)})
 	}
-	return &said{a.Error.Message, kinds[a.Error.Kind]}
+	return &remoteError{a.Error.Message, kindNamed(a.Error.Kind)}
 }
 
 // Supervise runs the services of the home until none is wanted. It is the body

@@ -142,7 +142,7 @@ func mlflowEnv(s *site) ([]string, error) {
 		"MLFLOW_AUTH_CONFIG_PATH="+s.data("mlflow", "basic_auth.ini"),
 		"MLFLOW_FLASK_SERVER_SECRET_KEY="+string(session),
 		"MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false", // else seven more processes
-		fmt.Sprintf("MLFLOW_SERVER_ALLOWED_HOSTS=localhost,localhost:%d,127.0.0.1,127.0.0.1:%d", at, at),
+		fmt.Sprintf("MLFLOW_SERVER_ALLOWED_HOSTS=localhost,localhost:%[1]d,127.0.0.1,127.0.0.1:%[1]d,[::1],[::1]:%[1]d", at),
 		"MLFLOW_SQLALCHEMYSTORE_POOL_SIZE=5",
 		"MLFLOW_SQLALCHEMYSTORE_MAX_OVERFLOW=10",
 		"MLFLOW_DISABLE_TELEMETRY=true",

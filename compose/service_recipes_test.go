@@ -125,7 +125,20 @@ func TestAStrangerOnThePortIsNotReady(t *testing.T) {
 		{"AirPlay", "mlflow/http", mlflowReady, answer(403, ""), "that is not our MLflow"},
 		{"an open MLflow", "mlflow/http", mlflowReady, answer(200, version("mlflow", "mlflow")), "answers 200 to a stranger"},
 		{"another's MLflow", "mlflow/http", mlflowReady, answer(401, ""), "does not take the password"},
-		{"an open Evidently", "evidently/http", evidentlyReady, answer(200, `{"version":"`+version("evidently", "evidently")+`"}`), "without a secret"},
+		{"an open Evidently", "evidently/http", evidentlyReady, answer(200, `{"version":"`+version("evidently", "evidently")+`"}`), "answers 200 to a read without a secret"},
+		{"an Evidently that guards changes only", "evidently/http", evidentlyReady, upstreamEvidently(version("evidently", "evidently")), "answers 200 to a read without a secret"},
+		{"an Evidently that guards reads only", "evidently/http", evidentlyReady, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Method == "GET" && r.URL.Path != "/api/version" && r.Header.Get("evidently-secret") == "" {
+				w.WriteHeader(401)
+			}
+			_, _ = w.Write([]byte(`{"version":"` + version("evidently", "evidently") + `"}`))
+		}), "answers 200 to a change without a secret"},
+		{"another's Evidently", "evidently/http", evidentlyReady, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path != "/api/version" {
+				w.WriteHeader(401)
+			}
+			_, _ = w.Write([]byte(`{"version":"` + version("evidently", "evidently") + `"}`))
+		}), "answers 401 to a read with our secret"},
 		{"another Evidently", "evidently/http", evidentlyReady, answer(200, `{"version":"0.6"}`), "was due"},
 		{"a web page", "evidently/http", evidentlyReady, answer(200, `<html>`), "not JSON"},
 		{"an open Ray", "ray/dashboard", rayReady, answer(200, `{"ray_version":"`+version("ray", "ray")+`"}`), "that is not our Ray"},
@@ -146,6 +159,21 @@ func TestAStrangerOnThePortIsNotReady(t *testing.T) {
 			require.ErrorContains(t, tt.ready(t.Context(), s), tt.want)
 		})
 	}
+}
+
+// upstreamEvidently answers as Evidently does when it is started without our
+// guard: reading is open, changes want the secret.
+func upstreamEvidently(version string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.Method == "GET":
+			_, _ = w.Write([]byte(`{"version":"` + version + `"}`))
+		case r.Header.Get("evidently-secret") == "":
+			w.WriteHeader(403)
+		default:
+			w.WriteHeader(204)
+		}
+	})
 }
 
 func TestAHeartbeatFromBeforeTheStartDoesNotCount(t *testing.T) {

@@ -81,8 +81,14 @@ func (r *Repo) AddWith(ctx context.Context, o AddOptions, paths ...string) ([]Ou
 	defer w.done()
 	root, c := w.root, w.c
 	c.apart = o.NoRelink
+	rels, err := r.rels(paths)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := w.claims(ctx, rels); err != nil {
+		return nil, err
+	}
 	var adds []*addition
-	var rels []string
 	for _, p := range paths {
 		a, err := r.check(root, c, w.ix, p)
 		if err != nil {
@@ -97,15 +103,12 @@ func (r *Repo) AddWith(ctx context.Context, o AddOptions, paths ...string) ([]Ou
 				return nil, fail(mlops.ErrUnsupported, "%s and %s are parts of one directory; add them one after the other", a.rel, b.rel)
 			}
 		}
-		adds, rels = append(adds, a), append(rels, a.rel)
+		adds = append(adds, a)
 	}
 	if len(adds) == 0 {
 		return nil, nil
 	}
 	if err := r.notInGit(ctx, rels); err != nil {
-		return nil, err
-	}
-	if err := r.claims(ctx, true, rels); err != nil {
 		return nil, err
 	}
 	var done []Output

@@ -112,6 +112,9 @@ func (r *Repo) check(root *os.Root, c *cache, ix *index, name string) (*addition
 		}
 	}
 	if a.out == nil {
+		if err := r.notIgnored(rel + ".dvc"); err != nil {
+			return nil, err
+		}
 		if _, err := os.Lstat(r.abs(rel + ".dvc")); err == nil {
 			for _, f := range ix.files {
 				if f.rel == rel+".dvc" {
@@ -122,6 +125,16 @@ func (r *Repo) check(root *os.Root, c *cache, ix *index, name string) (*addition
 		}
 	}
 	return a, nil
+}
+
+// notIgnored refuses a .dvc file that git would ignore: it would never be
+// committed.
+func (r *Repo) notIgnored(rel string) error {
+	ig, err := newGitIgnore(r)
+	if err == nil && ig.ignored(rel, false) {
+		err = fail(mlops.ErrInvalid, "git ignores %[1]s, which would track the data; put !%[2]s into .gitignore, or track a folder above it", r.show(rel), path.Base(rel))
+	}
+	return err
 }
 
 // notInGit refuses data that git tracks.

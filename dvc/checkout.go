@@ -34,8 +34,8 @@ func (r *Repo) checkout(ctx context.Context, c *cache, outs []*out, how Checkout
 	defer root.Close()
 	var plans []*plan
 	var unsaved []string
-	for _, o := range outs {
-		if !o.cache || o.oid == "" {
+	for i, o := range outs {
+		if !o.cache || o.oid == "" || i+1 < len(outs) && o.twin(outs[i+1]) {
 			continue
 		}
 		p, lose, err := r.plan(ctx, root, c, o, how.Relink)

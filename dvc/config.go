@@ -27,6 +27,9 @@ type value struct {
 	items []string // one, or a list
 	level string
 	dir   string // of the file it stands in: relative paths start there
+
+	remote string // that it is an option of, once that was put together
+	in     string // the file that it comes with, if that is none of the configuration
 }
 
 func (v value) text() string { return strings.Join(v.items, ",") }
@@ -203,8 +206,11 @@ func (r *Repo) DefaultRemote() (Remote, error) {
 }
 
 // remoteConfig returns all settings of a remote; "" is the default remote.
-// A remote://other/sub URL is followed.
-func (r *Repo) remoteConfig(name string) (remote.Config, error) {
+// A remote://other/sub URL is followed. more is what a .dvc file adds.
+//
+// The error matches [mlops.ErrForbidden] for what the committed configuration
+// may not decide.
+func (r *Repo) remoteConfig(name string, more ...setting) (remote.Config, error) {
 	c, err := r.config()
 	if err != nil {
 		return remote.Config{}, err
@@ -216,33 +222,49 @@ func (r *Repo) remoteConfig(name string) (remote.Config, error) {
 		}
 		name = def.Name
 	}
-	rc, err := c.remote(strings.ToLower(name), 0)
-	if err == nil {
-		err = r.foreign.allowsURL(name, remote.Scheme(rc.URL) == "")
+	rc, from, err := c.remote(strings.ToLower(name), 0)
+	if err != nil {
+		return rc, err
+	}
+	for _, s := range more {
+		rc.Options[s.key], from[s.key] = s.text(), s.value
+	}
+	if err = r.foreign.allowsURL(name, remote.Scheme(rc.URL) == ""); err == nil {
+		err = r.vet(name, rc, from)
 	}
 	return rc, err
 }
 
-func (c *config) remote(name string, depth int) (remote.Config, error) {
-	section := `remote "` + name + `"`
+// setting is a value with its key.
+type setting struct {
+	key string
+	value
+}
+
+func (c *config) remote(name string, depth int) (remote.Config, settings, error) {
+	section := remoteSection(name)
 	u, ok := c.get(section, "url")
 	if !ok {
-		return remote.Config{}, fail(mlops.ErrNotFound, "remote %q is not configured", name)
+		return remote.Config{}, nil, fail(mlops.ErrNotFound, "remote %q is not configured", name)
 	}
-	rc := remote.Config{Name: name, URL: u.resolve(), Options: map[string]string{}}
+	rc, from := remote.Config{Name: name, URL: u.resolve(), Options: map[string]string{}}, settings{}
 	if rest, ok := strings.CutPrefix(rc.URL, "remote://"); ok {
 		if depth > 8 {
-			return remote.Config{}, fail(mlops.ErrInvalid, "remote %q refers to itself", name)
+			return remote.Config{}, nil, fail(mlops.ErrInvalid, "remote %q refers to itself", name)
 		}
 		base, sub, _ := strings.Cut(rest, "/")
-		on, err := c.remote(strings.ToLower(base), depth+1)
+		on, under, err := c.remote(strings.ToLower(base), depth+1)
 		if err != nil {
-			return remote.Config{}, err
+			return remote.Config{}, nil, err
 		}
-		rc.URL, rc.Options = strings.TrimSuffix(on.URL, "/")+"/"+sub, on.Options
+		rc.URL, rc.Options, from = strings.TrimSuffix(on.URL, "/")+"/"+sub, on.Options, under
 	}
 	for k, v := range c.sections[section] {
-		if k == "url" {
+		v.remote = name
+		if k == "url" && from[k].level == LevelRepo {
+			continue // the other remote's counts
+		}
+		if from[k] = v; k == "url" {
 			continue
 		}
 		rc.Options[k] = v.text()
@@ -251,9 +273,9 @@ func (c *config) remote(name string, depth int) (remote.Config, error) {
 			rc.Options[k] = v.resolve()
 		case "version_aware", "worktree":
 			if strings.EqualFold(v.text(), "true") {
-				return remote.Config{}, fail(mlops.ErrUnsupported, "remote %q is %s", name, k)
+				return remote.Config{}, nil, fail(mlops.ErrUnsupported, "remote %q is %s", name, k)
 			}
 		}
 	}
-	return rc, nil
+	return rc, from, nil
 }

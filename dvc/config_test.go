@@ -16,6 +16,7 @@ func configured(t *testing.T, text string) *Repo {
 	t.Helper()
 	home := t.TempDir()
 	t.Setenv("HOME", home)
+	t.Setenv("XDG_CONFIG_HOME", filepath.Join(home, ".config"))
 	t.Setenv("DVC_GLOBAL_CONFIG_DIR", filepath.Join(home, "global"))
 	t.Setenv("DVC_SYSTEM_CONFIG_DIR", filepath.Join(home, "system"))
 	dir := t.TempDir()
@@ -39,6 +40,7 @@ func TestARemoteMayStandOnAnother(t *testing.T) {
 ['remote "home"']
     url = ~/data
 `)
+	track(t, r, ".dvc/keys", "[default]\nregion = eu\n")
 	c, err := r.remoteConfig("")
 	require.NoError(t, err)
 	require.Equal(t, "s3://bucket/dvc/projects/a", c.URL)

@@ -132,8 +132,31 @@ func (d *doctor) lock(*cache) error {
 	case err != nil:
 		return err
 	}
-	d.good("lock", "free")
-	return f.Close()
+	defer f.Close()
+	stale, err := d.r.staleHolders(d.ctx, false)
+	if err != nil {
+		d.bad("lock", "remove .dvc/tmp/rwlock if no dvc is running", "%v", err)
+		return nil
+	}
+	for _, h := range stale {
+		d.bad("lock", "mlopsctl dvc doctor --fix", "a program that has ended still holds %s", h)
+	}
+	if len(stale) == 0 {
+		d.good("lock", "free")
+	}
+	return nil
+}
+
+// ClearLocks removes from dvc's lock file the entries of programs that have
+// ended, which stop dvc when their pid is another program's by now. It returns
+// what it removed.
+func (r *Repo) ClearLocks(ctx context.Context) ([]string, error) {
+	unlock, err := r.lock(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	return r.staleHolders(ctx, true)
 }
 
 func (d *doctor) temp(c *cache) error {
@@ -194,7 +217,7 @@ func (d *doctor) trash(*cache) error {
 // config looks for secrets that are committed and for a cache that the committed
 // configuration puts elsewhere.
 func (d *doctor) config(c *cache) error {
-	ini, _, err := d.r.repoLevel().read()
+	ini, _, err := d.r.levelNamed(LevelRepo).read()
 	if err != nil {
 		return err
 	}
@@ -220,9 +243,9 @@ func (d *doctor) config(c *cache) error {
 	return nil
 }
 
-func (r *Repo) repoLevel() level {
+func (r *Repo) levelNamed(name string) level {
 	for _, l := range r.levels() {
-		if l.name == LevelRepo {
+		if l.name == name {
 			return l
 		}
 	}

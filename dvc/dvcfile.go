@@ -19,6 +19,7 @@ const maxDVCFile = 16 << 20
 // what dvc.lock says of it.
 type dvcFile struct {
 	rel      string // slash path from the root
+	n        int    // place among the files of the index
 	stage    string // name in the dvc.yaml; "" for a .dvc file
 	text     []byte // of source
 	outs     []*out
@@ -48,10 +49,15 @@ type out struct {
 	odd    string // why it cannot be handled here, or ""
 	node   *yaml.Node
 
+	shadowed bool // another file has this output as well
+
 	// part is what a target names inside of a tracked directory, relative to
 	// it; "" for the whole output. See [index.targets].
 	part string
 }
+
+// twin reports whether two outputs are one path in two files.
+func (o *out) twin(p *out) bool { return o.path == p.path && o.file != p.file }
 
 // bad is the error for what stands at a node of the file.
 func (f *dvcFile) bad(n *yaml.Node, format string, args ...any) error {

@@ -29,7 +29,7 @@ type pattern struct {
 // parsePattern reads a line as git does. ok is false for blank lines and
 // comments.
 func parsePattern(line, dir string) (p pattern, ok bool) {
-	line = strings.TrimSuffix(line, "\r")
+	line, _, _ = strings.Cut(strings.TrimSuffix(line, "\r"), "\x00") // git reads C strings
 	if line == "" || line[0] == '#' {
 		return p, false
 	}
@@ -206,7 +206,7 @@ func bracket(glob string, g int, b byte) (bool, int) {
 				hi = glob[g]
 				g++
 			}
-			found = found || c <= b && b <= hi
+			found = found || c == b || c <= b && b <= hi // also of [z-a] the z
 			continue
 		}
 		found = found || c == b

@@ -2,6 +2,7 @@ package dvc
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -91,8 +92,33 @@ func TestNestedIgnoreFilesAreGits(t *testing.T) {
 	require.Equal(t, strings.Fields(string(out)), have)
 }
 
+// gitJudge returns a function that asks git which file of a repository a
+// .gitignore ignores.
+func gitJudge(f *testing.F) func(t *testing.T, text, name string) bool {
+	repo := f.TempDir()
+	env := append(os.Environ(), "HOME="+repo, "XDG_CONFIG_HOME="+repo, "GIT_CONFIG_GLOBAL="+os.DevNull, "GIT_CONFIG_NOSYSTEM=1")
+	git := func(stdin string, args ...string) (string, error) {
+		cmd := exec.Command("git", args...)
+		cmd.Dir, cmd.Env, cmd.Stdin = repo, env, strings.NewReader(stdin)
+		out, err := cmd.Output()
+		return string(out), err
+	}
+	_, err := git("", "init", "-q")
+	require.NoError(f, err)
+	return func(t *testing.T, text, name string) bool {
+		require.NoError(t, os.WriteFile(filepath.Join(repo, ".gitignore"), []byte(text), 0o644))
+		out, err := git(name+"\x00", "check-ignore", "--no-index", "-z", "--stdin")
+		if e, ok := errors.AsType[*exec.ExitError](err); ok && e.ExitCode() == 1 {
+			err = nil // nothing is ignored
+		}
+		require.NoError(t, err)
+		return out != ""
+	}
+}
+
 func FuzzIgnorePattern(f *testing.F) {
-	for _, s := range []string{"*.log", "a/**/b", "[!a-c]*", `\#x\ `, "[[:alpha:]]", "**/", "a**b*c*d*e"} {
+	judge := gitJudge(f)
+	for _, s := range []string{"*.log", "a/**/b", "[!a-c]*", `\#x\ `, "[[:alpha:]]", "**/", "a**b*c*d*e", "[c- ].log", "c.log\x00x"} {
 		f.Add(s, "a/b/c.log")
 	}
 	f.Fuzz(func(t *testing.T, line, name string) {
@@ -107,6 +133,13 @@ func FuzzIgnorePattern(f *testing.F) {
 			}
 			if _, err := parseDVCPatterns([]byte(line), "sub"); err != nil && !errors.Is(err, mlops.ErrInvalid) {
 				t.Errorf("%q in a directory: %v", line, err)
+			}
+		}
+		if fs.ValidPath(name) && name != "." && !strings.ContainsAny(name, "\x00") && !strings.Contains(strings.ToLower(name), "git") {
+			ours := &ignoreFiles{root: t.TempDir(), name: ".gitignore", parse: parsePatterns, read: map[string]patterns{}}
+			require.NoError(t, os.WriteFile(filepath.Join(ours.root, ".gitignore"), []byte(line), 0o644))
+			if got, want := ours.ignored(name, false), judge(t, line, name); got != want {
+				t.Errorf("a .gitignore of %q, path %q: ignored is %v, git says %v", line, name, got, want)
 			}
 		}
 		p, ok := parsePattern(line, "")

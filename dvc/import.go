@@ -181,8 +181,10 @@ func (r *Repo) bringInto(ctx context.Context, w work, name string, o ImportOptio
 	if err := r.notInGit(ctx, []string{rel}); err != nil {
 		return Output{}, err
 	}
-	if err := r.claims(ctx, true, []string{rel}); err != nil {
+	if again, err := w.claims(ctx, []string{rel}); err != nil {
 		return Output{}, err
+	} else if again {
+		return r.bringInto(ctx, w, name, o, plain, from)
 	}
 	d, err := from(rel)
 	if err != nil {
@@ -240,6 +242,11 @@ func (r *Repo) destination(root *os.Root, ix *index, name string, o ImportOption
 		}
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return "", nil, err
+	}
+	if old == nil {
+		if err := r.notIgnored(rel + ".dvc"); err != nil {
+			return "", nil, err
+		}
 	}
 	if there && !o.Force {
 		return refuse(mlops.ErrAlreadyExists, "exists already; use force to replace it (-f)")

@@ -9,13 +9,13 @@ import (
 	"io/fs"
 	"maps"
 	"os"
-	"os/exec"
 	"path"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/internal/gitcmd"
 )
 
 // gitFile is a file that git tracks at a source's revision.
@@ -209,8 +209,8 @@ func (s *Source) fetchBlobs(ctx context.Context, c *cache, m *mover, files []git
 	m.expect(len(files), bytes)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "git", "cat-file", "--batch")
-	cmd.Dir, cmd.Stdin = s.r.root, strings.NewReader(ask.String())
+	cmd := gitcmd.Command(ctx, s.r.root, "cat-file", "--batch")
+	cmd.Stdin = strings.NewReader(ask.String())
 	pipe, err := cmd.StdoutPipe()
 	if err != nil {
 		return nil, err

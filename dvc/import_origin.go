@@ -74,9 +74,20 @@ func (r *Repo) origin(ctx context.Context, d *dep, dir string) (*origin, error) 
 // located splits a URL into the place that a driver opens and the key there.
 func (r *Repo) located(d *dep, dir string) (cfg remote.Config, key string, err error) {
 	at := d.path
+	var more []setting
+	for _, f := range d.config {
+		if f[0] == "version_aware" {
+			return cfg, "", fail(mlops.ErrUnsupported, "%s %s", d, "is kept by file versions in the cloud")
+		}
+		s := setting{f[0], value{items: []string{f[1]}, dir: dir}}
+		if d.node != nil { // not of a call, but of a file
+			s.level, s.in = LevelRepo, "the .dvc file"
+		}
+		more = append(more, s)
+	}
 	if name, isRemote := strings.CutPrefix(at, "remote://"); isRemote {
 		name, key, _ = strings.Cut(name, "/")
-		if cfg, err = r.remoteConfig(strings.ToLower(name)); err != nil {
+		if cfg, err = r.remoteConfig(strings.ToLower(name), more...); err != nil {
 			return cfg, "", err
 		}
 	} else {
@@ -108,12 +119,13 @@ func (r *Repo) located(d *dep, dir string) (cfg remote.Config, key string, err e
 			}
 			cfg.URL = u.String()
 		}
-	}
-	for _, f := range d.config {
-		if f[0] == "version_aware" {
-			return cfg, "", fail(mlops.ErrUnsupported, "%s %s", d, "is kept by file versions in the cloud")
+		from := settings{}
+		for _, s := range more {
+			cfg.Options[s.key], from[s.key] = s.text(), s.value
 		}
-		cfg.Options[f[0]] = f[1]
+		if err := r.vet(cfg.Name, cfg, from); err != nil {
+			return cfg, "", err
+		}
 	}
 	key = strings.TrimSuffix(key, "/")
 	if key != "" {

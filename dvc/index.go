@@ -14,7 +14,8 @@ import (
 // index is what the repository tracks, as the workspace says now.
 type index struct {
 	files []*dvcFile
-	outs  map[string]*out // by path
+	outs  map[string]*out // by path; of two files with one output, that of the later file
+	twice error           // names an output that two files have: nothing may be written then
 
 	ignore *ignoreFiles // of a revision
 }
@@ -86,6 +87,11 @@ func (ix *index) read(r *Repo, rel string) error {
 			return err
 		}
 	}
+	if strings.HasSuffix(rel, "dvc.yaml") {
+		if err := checkPipeline(&dvcFile{rel: rel}, text, r.readSmall); err != nil {
+			return err
+		}
+	}
 	return ix.parse(rel, text, lock)
 }
 
@@ -96,26 +102,29 @@ func (ix *index) parse(rel string, text, lock []byte) error {
 		if err != nil {
 			return err
 		}
-		return ix.add([]*dvcFile{f})
+		ix.add([]*dvcFile{f})
+		return nil
 	}
 	files, err := parsePipeline(rel, text, lock)
 	if err != nil {
 		return err
 	}
-	return ix.add(files)
+	ix.add(files)
+	return nil
 }
 
-func (ix *index) add(files []*dvcFile) error {
-	for _, f := range files {
+func (ix *index) add(files []*dvcFile) {
+	for i, f := range files {
+		f.n = len(ix.files) + i
 		for _, o := range f.outs {
 			if other := ix.outs[o.path]; other != nil {
-				return fail(mlops.ErrInvalid, "%s is an output of %s and of %s", o.path, other.file.rel, f.rel)
+				ix.twice = fail(mlops.ErrConflict, "%s is an output of %s and of %s; take it out of one of them", o.path, other.file.rel, f.rel)
+				other.shadowed, o.shadowed = true, true
 			}
 			ix.outs[o.path] = o
 		}
 	}
 	ix.files = append(ix.files, files...)
-	return nil
 }
 
 // readSmall reads a file of DVC's own making, up to a byte more than is allowed.

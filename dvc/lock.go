@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -34,27 +33,52 @@ func (r *Repo) lock(ctx context.Context) (unlock func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	_, err = f.WriteAt(fmt.Appendf(nil, " %d\n", os.Getpid()), 0)
-	if err == nil {
-		err = f.Truncate(int64(len(fmt.Sprintf(" %d\n", os.Getpid()))))
-	}
-	if err != nil {
+	if err := signLock(f); err != nil {
 		_ = f.Close()
 		return nil, err
 	}
-	s := &state{r: r, new: map[string]*known{}, scanned: map[string]bool{}}
+	s := &state{r: r, lock: f, new: map[string]*known{}, scanned: map[string]bool{}}
 	r.current.Store(s)
 	return func() {
 		r.current.Store(nil)
 		s.temps.end()
 		s.save()
-		r.unclaim()
 		_ = f.Close()
 	}, nil
 }
 
+// signLock writes our pid into the lock's file, as dvc does.
+func signLock(f *os.File) error {
+	pid := fmt.Appendf(nil, " %d\n", os.Getpid())
+	_, err := f.WriteAt(pid, 0)
+	if err == nil {
+		err = f.Truncate(int64(len(pid)))
+	}
+	return err
+}
+
+// pause lets go of the lock for a moment and takes it again.
+func (r *Repo) pause(ctx context.Context) error {
+	f := r.state().lock
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_UN); err != nil {
+		return err
+	}
+	t := time.NewTimer(lockPoll)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+	}
+	if err := takeLock(ctx, f, r.lockTimeout); err != nil {
+		return err
+	}
+	return signLock(f)
+}
+
 // work is what a call that changes what is tracked has at hand.
 type work struct {
+	r    *Repo
 	c    *cache
 	ix   *index
 	root *os.Root
@@ -63,14 +87,18 @@ type work struct {
 
 // work takes the lock and opens the rest; the caller calls done.
 func (r *Repo) work(ctx context.Context) (w work, err error) {
+	w.r = r
 	unlock, err := r.lock(ctx)
 	if err != nil {
 		return w, err
 	}
 	if w.c, err = r.cache(); err == nil {
 		if w.ix, err = r.index(); err == nil {
-			w.root, err = os.OpenRoot(r.root)
+			err = w.ix.twice
 		}
+	}
+	if err == nil {
+		w.root, err = os.OpenRoot(r.root)
 	}
 	if err != nil {
 		unlock()
@@ -83,16 +111,23 @@ func (r *Repo) work(ctx context.Context) (w work, err error) {
 	return w, nil
 }
 
+// claims is [Repo.claims] for writing. When it waited, it reads what is tracked
+// again, and again is true: what the caller found in it does not hold any more.
+func (w *work) claims(ctx context.Context, rels []string) (again bool, err error) {
+	if again, err = w.r.claims(ctx, true, rels); again && err == nil {
+		w.ix, err = w.r.index()
+	}
+	return again, err
+}
+
 // nameOf tells what a process is, by its pid as a lock file has it.
 func nameOf(pid string) string {
-	if _, err := strconv.Atoi(pid); err != nil {
+	n, err := strconv.Atoi(pid)
+	if err != nil {
 		return "of unknown pid"
 	}
-	cmd, err := os.ReadFile(filepath.Join("/proc", pid, "cmdline"))
-	if err != nil {
-		cmd, _ = exec.Command("ps", "-o", "command=", "-p", pid).Output() // systems without /proc
-	}
-	name := []rune(strings.Join(strings.Fields(strings.ReplaceAll(string(cmd), "\x00", " ")), " "))
+	p, _ := inspect(n)
+	name := []rune(p.cmd)
 	if len(name) == 0 {
 		return "pid " + pid
 	}
@@ -109,28 +144,36 @@ func flock(ctx context.Context, path string, wait time.Duration) (*os.File, erro
 	if err != nil {
 		return nil, err
 	}
+	if err := takeLock(ctx, f, wait); err != nil {
+		_ = f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// lockPoll is how long a held lock is left alone before it is asked for again.
+const lockPoll = 50 * time.Millisecond
+
+func takeLock(ctx context.Context, f *os.File, wait time.Duration) error {
 	deadline := time.Now().Add(wait)
 	for {
 		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 		if err == nil {
-			return f, nil
+			return nil
 		}
 		if !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR) {
-			_ = f.Close()
-			return nil, fmt.Errorf("dvc: lock %s: %w", path, err)
+			return fmt.Errorf("dvc: lock %s: %w", f.Name(), err)
 		}
 		if !time.Now().Before(deadline) {
 			holder := make([]byte, 32)
 			n, _ := f.ReadAt(holder, 0)
-			_ = f.Close()
-			return nil, fail(mlops.ErrConflict, "another program (%s) holds %s; wait for its end, or give a longer lock timeout", nameOf(strings.TrimSpace(string(holder[:n]))), path)
+			return fail(mlops.ErrConflict, "another program (%s) holds %s; wait for its end, or give a longer lock timeout", nameOf(strings.TrimSpace(string(holder[:n]))), f.Name())
 		}
-		t := time.NewTimer(50 * time.Millisecond)
+		t := time.NewTimer(lockPoll)
 		select {
 		case <-ctx.Done():
 			t.Stop()
-			_ = f.Close()
-			return nil, ctx.Err()
+			return ctx.Err()
 		case <-t.C:
 		}
 	}
@@ -139,9 +182,4 @@ func flock(ctx context.Context, path string, wait time.Duration) (*os.File, erro
 // within reports whether p is dir or lies below it.
 func within(p, dir string) bool {
 	return p == dir || strings.HasPrefix(p, strings.TrimSuffix(dir, "/")+"/")
-}
-
-func alive(pid int) bool {
-	err := syscall.Kill(pid, 0)
-	return pid > 0 && (err == nil || errors.Is(err, syscall.EPERM))
 }

@@ -41,7 +41,7 @@ func (r *Repo) AddRemote(ctx context.Context, name, url string, o AddRemoteOptio
 	if redact(url) != url && at == LevelRepo {
 		return fail(mlops.ErrInvalid, "remote url with a password would be committed; use Local, or a url without it")
 	}
-	return r.edit(ctx, at, func(l level, data []byte, ini []iniSection) ([]byte, error) {
+	err := r.edit(ctx, at, func(l level, data []byte, ini []iniSection) ([]byte, error) {
 		if !o.Force && slices.ContainsFunc(ini, func(s iniSection) bool { return sectionName(s.name) == remoteSection(name) }) {
 			return nil, fail(mlops.ErrAlreadyExists, "there is a remote %q already", name)
 		}
@@ -58,6 +58,10 @@ func (r *Repo) AddRemote(ctx context.Context, name, url string, o AddRemoteOptio
 		}
 		return setINI(data, ini, "core", "remote", name), nil
 	})
+	if err == nil {
+		r.bind(remoteSection(name), "url")
+	}
+	return err
 }
 
 // ModifyRemote sets an option of a configured remote at a level, "" being the

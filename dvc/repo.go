@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -15,6 +14,7 @@ import (
 	"time"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/internal/gitcmd"
 )
 
 // ErrNotCached is the error for an object that is needed and lies neither in
@@ -32,8 +32,7 @@ type Repo struct {
 	jobs        int
 	lockTimeout time.Duration
 
-	current atomic.Pointer[state]    // of the call that holds the lock
-	claimed atomic.Pointer[[]string] // what it writes to
+	current atomic.Pointer[state] // of the call that holds the lock
 }
 
 // Option is an option of [Open] and [Init].
@@ -205,8 +204,7 @@ func (r *Repo) abs(rel string) string { return filepath.Join(r.root, filepath.Fr
 
 // git runs git in the root and returns what it printed.
 func (r *Repo) git(ctx context.Context, args ...string) ([]byte, error) {
-	cmd := exec.CommandContext(ctx, "git", args...)
-	cmd.Dir = r.root
+	cmd := gitcmd.Command(ctx, r.root, args...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()

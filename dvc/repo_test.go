@@ -97,3 +97,29 @@ func TestLinkTypesAreHonoured(t *testing.T) {
 		})
 	}
 }
+
+// A clone may hold a folder that git takes for a bare repository, whose config
+// names programs.
+func TestNoProgramOfAFolderThatLooksLikeARepositoryRuns(t *testing.T) {
+	w := newWorld(t)
+	outer := w.dir()
+	w.git(outer, "init", "-q")
+	dir, trap := filepath.Join(outer, "sub"), filepath.Join(w.dir(), "trap")
+	require.NoError(t, os.WriteFile(trap, []byte("#!/bin/sh\ntouch $0.ran\ncat\n"), 0o755))
+	for _, d := range []string{"objects", "refs/heads", ".dvc/tmp"} {
+		require.NoError(t, os.MkdirAll(filepath.Join(dir, d), 0o755))
+	}
+	write(t, dir, map[string]string{
+		"HEAD":        "ref: refs/heads/main\n",
+		"config":      "[core]\n\trepositoryformatversion = 0\n\tbare = false\n\tworktree = .\n\tfsmonitor = " + trap + "\n",
+		".dvc/config": "[core]\n    autostage = true\n", "data": "1",
+	})
+	r, err := dvc.Open(dir)
+	require.NoError(t, err)
+	_, added := r.Add(bg(t), "data")
+	_, differs := r.Diff(bg(t), dvc.DiffOptions{})
+	_, collected := r.GC(bg(t), dvc.GCOptions{AllCommits: true})
+	t.Log(added, differs, collected)
+	require.NoFileExists(t, trap+".ran")
+	require.ErrorContains(t, added, "bareRepository")
+}

@@ -6,12 +6,12 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os/exec"
 	"path"
 	"strconv"
 	"strings"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/internal/gitcmd"
 )
 
 // history reads what the repository tracked at git revisions. Files that many
@@ -114,8 +114,8 @@ func (h *history) read(ctx context.Context, blobs map[string]string) error {
 	if len(names) == 0 {
 		return nil
 	}
-	cmd := exec.CommandContext(ctx, "git", "cat-file", "--batch")
-	cmd.Dir, cmd.Stdin = h.r.root, &ask
+	cmd := gitcmd.Command(ctx, h.r.root, "cat-file", "--batch")
+	cmd.Stdin = &ask
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		return err

@@ -10,8 +10,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
-	"strings"
+	"time"
 
 	"github.com/mlops-integration/mlops"
 )
@@ -69,68 +70,117 @@ func (l rwlock) blocks(p string, writing bool, other func(holder) bool) (h holde
 	return holder{}, "", false
 }
 
-// drop removes the entries of holders.
-func (l rwlock) drop(gone func(path string, h holder) bool) {
+// drop removes the entries of holders and returns how many they were.
+func (l rwlock) drop(gone func(path string, h holder) bool) (n int) {
 	for p, h := range l.Write {
 		if gone(p, h) {
 			delete(l.Write, p)
+			n++
 		}
 	}
 	for p, hs := range l.Read {
-		if hs = slices.DeleteFunc(hs, func(h holder) bool { return gone(p, h) }); len(hs) == 0 {
+		left := slices.DeleteFunc(hs, func(h holder) bool { return gone(p, h) })
+		if n += len(hs) - len(left); len(left) == 0 {
 			delete(l.Read, p)
 		} else {
-			l.Read[p] = hs
+			l.Read[p] = left
+		}
+	}
+	return n
+}
+
+// claims checks that no other program holds the paths, and removes the entries
+// of programs that have ended. It enters none for us: dvc writes entries only
+// with the main lock held, which we hold during the whole call, and the entries
+// of a killed program would block dvc as well.
+//
+// A live holder is waited for as long as for the main lock, which is released
+// meanwhile, since dvc repro needs it to finish. waited reports that it was: what
+// was read before may have changed. The error matches [mlops.ErrConflict].
+func (r *Repo) claims(ctx context.Context, writing bool, rels []string) (waited bool, err error) {
+	deadline := time.Now().Add(r.lockTimeout)
+	for {
+		err := r.blocked(ctx, writing, rels)
+		if !errors.Is(err, mlops.ErrConflict) || !time.Now().Before(deadline) {
+			return waited, err
+		}
+		waited = true
+		if err := r.pause(ctx); err != nil {
+			return waited, err
 		}
 	}
 }
 
-// claims checks that nobody else holds the paths, and with writing enters us as
-// their writer until the lock is let go. A live holder of an overlapping path is
-// an error that matches [mlops.ErrConflict]; a dead one does not count.
-func (r *Repo) claims(ctx context.Context, writing bool, rels []string) error {
-	if _, err := os.Stat(filepath.Join(r.root, ".dvc", "tmp", "rwlock")); errors.Is(err, fs.ErrNotExist) && !writing || len(rels) == 0 {
+// blocked returns the error for a path that another program holds.
+func (r *Repo) blocked(ctx context.Context, writing bool, rels []string) error {
+	if _, err := os.Stat(filepath.Join(r.root, ".dvc", "tmp", "rwlock")); errors.Is(err, fs.ErrNotExist) || len(rels) == 0 {
 		return nil
 	}
-	return r.editRWLock(ctx, func(l rwlock) (bool, error) {
-		other := func(h holder) bool { return h.PID != os.Getpid() && alive(h.PID) }
+	return r.editRWLock(ctx, func(l rwlock, written time.Time) (bool, error) {
+		stale := l.drop(func(_ string, h holder) bool { return !h.live(written) })
 		for _, rel := range rels {
-			if h, verb, found := l.blocks(r.abs(rel), writing, other); found {
-				return false, fail(mlops.ErrConflict, "%s is being %s by %q (pid %d)", r.show(rel), verb, h.Cmd, h.PID)
+			if h, verb, found := l.blocks(r.abs(rel), writing, func(h holder) bool { return h.PID != os.Getpid() }); found {
+				return stale > 0, fail(mlops.ErrConflict, "%s is being %s by %q (pid %d); wait for its end, or run: mlopsctl dvc doctor", r.show(rel), verb, h.Cmd, h.PID)
 			}
 		}
-		if !writing {
-			return false, nil
-		}
-		l.drop(func(_ string, h holder) bool { return !alive(h.PID) })
-		for _, rel := range rels {
-			l.Write[r.abs(rel)] = holder{os.Getpid(), strings.Join(os.Args, " ")}
-		}
-		r.claimed.Store(&rels)
-		return true, nil
+		return stale > 0, nil
 	})
 }
 
-// unclaim removes our entries. If that fails they are those of a dead process
-// soon.
-func (r *Repo) unclaim() {
-	rels := r.claimed.Swap(nil)
-	if rels == nil {
-		return
+var (
+	oursInRWLock  = regexp.MustCompile(`^(.*/)?mlopsctl( |$)`)
+	dvcInRWLock   = regexp.MustCompile(`^(\S*/)?dvc( |$)|/dvc/__main__\.py( |$)`)
+	dvcReleasing  = regexp.MustCompile(` (repro|run|exp|experiments|queue|stage)( |$)`) // verbs that release the main lock while a command runs
+	dvcCanBeNamed = regexp.MustCompile(`(?i)dvc|python`)
+)
+
+// live reports whether the program of an entry can still be at work; the main
+// lock must be held. A pid alone proves nothing: it may be a zombie's, another
+// program's by now, or one of another container. written is when the file was
+// last written: a process that began later is not the holder.
+func (h holder) live(written time.Time) bool {
+	ofDVC := dvcInRWLock.MatchString(h.Cmd)
+	if oursInRWLock.MatchString(h.Cmd) || ofDVC && !dvcReleasing.MatchString(h.Cmd) {
+		return false // it would hold the main lock
 	}
-	ours := make(map[string]bool, len(*rels))
-	for _, rel := range *rels {
-		ours[r.abs(rel)] = true
+	p, ok := inspect(h.PID)
+	switch {
+	case !ok, p.ended, p.began.After(written.Add(clockSkew)):
+		return false
+	case ofDVC && p.cmd != "" && !dvcCanBeNamed.MatchString(p.cmd):
+		return false
 	}
-	_ = r.editRWLock(context.Background(), func(l rwlock) (bool, error) {
-		l.drop(func(p string, h holder) bool { return h.PID == os.Getpid() && ours[p] })
-		return true, nil
+	return true
+}
+
+// clockSkew is how far the clocks of this machine and a file server may differ.
+const clockSkew = time.Minute
+
+// staleHolders describes the entries of programs that have ended, and removes
+// them if asked; the main lock must be held.
+func (r *Repo) staleHolders(ctx context.Context, remove bool) ([]string, error) {
+	var out []string
+	if _, err := os.Stat(filepath.Join(r.root, ".dvc", "tmp", "rwlock")); errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	err := r.editRWLock(ctx, func(l rwlock, written time.Time) (bool, error) {
+		stale := l.drop(func(p string, h holder) bool {
+			if h.live(written) {
+				return false
+			}
+			out = append(out, fmt.Sprintf("%s: %q (pid %d)", p, h.Cmd, h.PID))
+			return true
+		})
+		return remove && stale > 0, nil
 	})
+	slices.Sort(out)
+	return out, err
 }
 
 // editRWLock reads the file under its lock and writes it again, whole, if edit
-// says so.
-func (r *Repo) editRWLock(ctx context.Context, edit func(rwlock) (changed bool, err error)) error {
+// reports a change, also beside an error. The time of the file stays: what is
+// left in it is as old as before.
+func (r *Repo) editRWLock(ctx context.Context, edit func(l rwlock, written time.Time) (changed bool, err error)) error {
 	root, err := os.OpenRoot(r.root)
 	if err != nil {
 		return err
@@ -143,11 +193,15 @@ func (r *Repo) editRWLock(ctx context.Context, edit func(rwlock) (changed bool, 
 	defer lock.Close()
 	const file = ".dvc/tmp/rwlock"
 	var data []byte
+	var written time.Time
 	switch f, err := root.Open(file); {
 	case errors.Is(err, fs.ErrNotExist):
 	case err != nil:
 		return err
 	default:
+		if fi, e := f.Stat(); e == nil {
+			written = fi.ModTime()
+		}
 		data, err = io.ReadAll(io.LimitReader(f, maxRWLock))
 		_ = f.Close()
 		if err != nil {
@@ -158,9 +212,9 @@ func (r *Repo) editRWLock(ctx context.Context, edit func(rwlock) (changed bool, 
 	if err != nil {
 		return fmt.Errorf("dvc: %s, remove it if no dvc is running: %w", file, err)
 	}
-	changed, err := edit(l)
-	if err != nil || !changed {
-		return err
+	changed, verdict := edit(l, written)
+	if !changed {
+		return verdict
 	}
 	if data, err = json.Marshal(l); err != nil {
 		return err
@@ -170,10 +224,14 @@ func (r *Repo) editRWLock(ctx context.Context, edit func(rwlock) (changed bool, 
 		return err
 	}
 	if err = root.WriteFile(tmp, data, 0o666); err == nil {
+		err = root.Chtimes(tmp, written, written)
+	}
+	if err == nil {
 		err = root.Rename(tmp, file)
 	}
 	if err != nil {
 		_ = root.Remove(tmp)
+		return err
 	}
-	return err
+	return verdict
 }

@@ -156,7 +156,6 @@ var refusedRows = []struct {
 	{"output: another scheme", func(s sandbox) { s.file(outAt("s3://bucket/x")) }, mlops.ErrInvalid, "is outside the repository"},
 	{"output: wdir above", func(s sandbox) { s.file("wdir: ..\n" + outAt("x")) }, mlops.ErrInvalid, "is outside the repository"},
 	{"output: the repository", func(s sandbox) { s.file(outAt(".")) }, mlops.ErrInvalid, `"." is outside the repository or not data`},
-	{"output: two of one path", func(s sandbox) { s.file(outAt("good")) }, mlops.ErrInvalid, "good is an output of"},
 	{"output: in another's directory", func(s sandbox) { s.listing("ok"); s.file(outAt("d/ok")) }, mlops.ErrInvalid, "overlaps with"},
 	{"hash: a path", func(s sandbox) { s.file(hashed("../../../x")) }, mlops.ErrInvalid, "is not an md5"},
 	{"hash: absolute", func(s sandbox) { s.file(hashed("/etc/hostname")) }, mlops.ErrInvalid, "is not an md5"},

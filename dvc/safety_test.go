@@ -4,6 +4,7 @@ import (
 	"crypto/md5"
 	"encoding/hex"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -233,14 +234,18 @@ func TestTheLockIsHonoured(t *testing.T) {
 	_, err = r.Add(bg(t), "a")
 	require.ErrorIs(t, err, mlops.ErrConflict)
 	require.NoError(t, syscall.Flock(int(f.Fd()), syscall.LOCK_UN))
-	parent := os.Getppid()
+	holder := exec.Command("cat")
+	in, err := holder.StdinPipe()
+	require.NoError(t, err)
+	require.NoError(t, holder.Start())
+	defer func() { _ = in.Close(); _ = holder.Wait() }()
 	lock := func(pid int) {
-		write(t, dir, map[string]string{".dvc/tmp/rwlock": strings.NewReplacer("PATH", dir+"/a", "PID", itoa(pid)).Replace(`{"write": {"PATH": {"pid": PID, "cmd": "dvc repro"}}, "read": {}}`)})
+		write(t, dir, map[string]string{".dvc/tmp/rwlock": strings.NewReplacer("PATH", dir+"/a", "PID", itoa(pid)).Replace(`{"write": {"PATH": {"pid": PID, "cmd": "train.py"}}, "read": {}}`)})
 	}
-	lock(parent)
+	lock(holder.Process.Pid)
 	_, err = r.Add(bg(t), "a")
 	require.ErrorIs(t, err, mlops.ErrConflict)
-	require.ErrorContains(t, err, "dvc repro")
+	require.ErrorContains(t, err, "train.py")
 	lock(1 << 30)
 	_, err = r.Add(bg(t), "a")
 	require.NoError(t, err, "the claim of a dead process does not count")

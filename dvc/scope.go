@@ -113,7 +113,11 @@ func (r *Repo) beginScope(ctx context.Context, targets []string, s Scope, writin
 	for i, o := range outs {
 		rels[i] = o.whole()
 	}
-	return outs, more, c, r.claims(ctx, writing, rels)
+	waited, err := r.claims(ctx, writing, rels)
+	if waited && err == nil {
+		return r.beginScope(ctx, targets, s, writing)
+	}
+	return outs, more, c, err
 }
 
 // others returns the outputs of other commits whose data is not that of known

@@ -95,7 +95,7 @@ func (r *Repo) Set(ctx context.Context, name, val, at string) error {
 	if at == LevelRepo && hasSecret(section, option, val) {
 		return fail(mlops.ErrInvalid, "%s holds a secret, and .dvc/config is committed; set it at the local level (--local)", name)
 	}
-	return r.edit(ctx, at, func(l level, data []byte, ini []iniSection) ([]byte, error) {
+	err = r.edit(ctx, at, func(l level, data []byte, ini []iniSection) ([]byte, error) {
 		if kind, _ := optionKind(section, option); kind == isPath {
 			if val, err = r.storedPath(val, filepath.Dir(l.file)); err != nil {
 				return nil, err
@@ -103,6 +103,10 @@ func (r *Repo) Set(ctx context.Context, name, val, at string) error {
 		}
 		return setINI(data, ini, section, option, val), nil
 	})
+	if err == nil {
+		r.bind(section, option)
+	}
+	return err
 }
 
 // Unset takes an option away from a level, "" being the repository's.

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -15,6 +14,7 @@ import (
 	"unicode"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/internal/gitcmd"
 )
 
 // SourceOptions are options of [OpenSource].
@@ -90,13 +90,11 @@ func checkGitURL(url string) error {
 	if url == "" || strings.HasPrefix(url, "-") || strings.ContainsFunc(url, unicode.IsControl) || gitHelper.MatchString(url) {
 		return fail(mlops.ErrInvalid, "git repository %q; want a folder, or an https://, ssh:// or git:// URL", redact(url))
 	}
-	if m := urlScheme.FindString(url); m != "" && !slices.Contains(gitSchemes, strings.ToLower(strings.TrimSuffix(m, "://"))) {
+	if m := urlScheme.FindString(url); m != "" && !slices.Contains(gitcmd.Protocols, strings.ToLower(strings.TrimSuffix(m, "://"))) {
 		return fail(mlops.ErrInvalid, "git repository %s: %s is not fetched from", publicURL(url), m)
 	}
 	return nil
 }
-
-var gitSchemes = []string{"file", "git", "http", "https", "ssh"}
 
 // publicURL is a git URL that may be printed. The user's name goes as well,
 // which is a token where a password is not asked for.
@@ -114,11 +112,9 @@ func publicURL(s string) string {
 	return redact(u.String())
 }
 
-// gitRemote runs git for a URL of elsewhere, by known protocols alone and
-// without asking for a password.
+// gitRemote runs git for a URL of elsewhere.
 func gitRemote(ctx context.Context, url string, args ...string) ([]byte, error) {
-	cmd := exec.CommandContext(ctx, "git", args...)
-	cmd.Env = append(os.Environ(), "GIT_TERMINAL_PROMPT=0", "GIT_ALLOW_PROTOCOL="+strings.Join(gitSchemes, ":"))
+	cmd := gitcmd.Apart(ctx, args...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
@@ -195,19 +191,13 @@ func (s *Source) Open(name string) (fs.File, error) { return s.fs.Open(name) }
 // Close removes the clone.
 func (s *Source) Close() error { return os.RemoveAll(s.dir) }
 
-// forThisMachine are the keys of a remote that name what only its user has.
-var forThisMachine = map[string]bool{
-	"credentialpath": true, "configpath": true, "profile": true, "keyfile": true,
-	"cert_path": true, "key_path": true, "gdrive_user_credentials_file": true, "gdrive_service_account_json_file_path": true,
-}
-
 // allows tells whether a setting counts for a source. The user's own settings
 // do not: the source decides where a remote is, and they hold secrets.
 func (f *foreign) allows(level, section, key string) bool {
 	if f == nil || f.trust {
 		return true
 	}
-	return level == "repo" && section != "cache" && !forThisMachine[key] && (section != "core" || key == "remote")
+	return level == "repo" && section != "cache" && !forThisMachine[key] && key != "profile" && (section != "core" || key == "remote")
 }
 
 // dir is where relative paths of a configuration file start.

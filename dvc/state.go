@@ -113,7 +113,8 @@ type known struct {
 //
 // A nil state knows nothing and keeps nothing.
 type state struct {
-	r *Repo
+	lock *os.File // of the repository, held
+	r    *Repo
 
 	mu      sync.Mutex
 	old     map[string]*known // by slash path from the root, as on disk; nil until needed

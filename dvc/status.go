@@ -109,7 +109,7 @@ func (r *Repo) Status(ctx context.Context, o StatusOptions) (Status, error) {
 	var s Status
 	latest := map[gitSource]string{}
 	// dvc tells the state of the whole output to whom names parts of it.
-	for _, out := range slices.CompactFunc(outs, func(a, b *out) bool { return a.path == b.path }) {
+	for _, out := range slices.CompactFunc(outs, func(a, b *out) bool { return a.path == b.path && a.file == b.file }) {
 		f := out.file
 		if d := f.imports; d != nil && d.repo != nil && !o.NoUpdates {
 			moved, err := r.movedOn(ctx, d.repo, latest)

@@ -1,6 +1,7 @@
 package dvc
 
 import (
+	"cmp"
 	"path"
 	"slices"
 	"strings"
@@ -28,12 +29,12 @@ func (r *Repo) targets(ix *index, names []string) ([]*out, error) {
 		outs = append(outs, found...)
 	}
 	slices.SortFunc(outs, func(a, b *out) int {
-		return strings.Compare(path.Join(a.path, a.part), path.Join(b.path, b.part))
+		return cmp.Or(strings.Compare(path.Join(a.path, a.part), path.Join(b.path, b.part)), a.file.n-b.file.n)
 	})
 	outs = slices.Compact(outs)
 	var kept []*out
 	for _, o := range outs {
-		if n := len(kept); n > 0 && within(path.Join(o.path, o.part), path.Join(kept[n-1].path, kept[n-1].part)) {
+		if n := len(kept); n > 0 && within(path.Join(o.path, o.part), path.Join(kept[n-1].path, kept[n-1].part)) && !o.twin(kept[n-1]) {
 			last := kept[n-1]
 			if o.path == last.path {
 				continue // named as a part of what is named anyhow
@@ -82,6 +83,8 @@ func (r *Repo) target(ix *index, name string) ([]*out, error) {
 	}
 	o := ix.owner(rel)
 	switch {
+	case o != nil && o.shadowed:
+		return nil, ix.twice
 	case o == nil:
 		return nil, fail(mlops.ErrNotFound, "target %s is neither tracked data, a .dvc file nor a stage", name)
 	case o.path == rel:

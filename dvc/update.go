@@ -34,16 +34,19 @@ func (r *Repo) Update(ctx context.Context, o UpdateOptions) ([]Output, error) {
 		return nil, err
 	}
 	defer w.done()
-	files, err := r.importTargets(w.ix, o)
-	if err != nil {
-		return nil, err
-	}
-	rels := make([]string, len(files))
-	for i, f := range files {
-		rels[i] = f.outs[0].path
-	}
-	if err := r.claims(ctx, true, rels); err != nil {
-		return nil, err
+	var files []*dvcFile
+	var rels []string
+	for again := true; again; {
+		if files, err = r.importTargets(w.ix, o); err != nil {
+			return nil, err
+		}
+		rels = make([]string, len(files))
+		for i, f := range files {
+			rels[i] = f.outs[0].path
+		}
+		if again, err = w.claims(ctx, rels); err != nil {
+			return nil, err
+		}
 	}
 	m := &mover{jobs: o.Jobs, rate: o.Rate, report: o.Progress}
 	var done []Output

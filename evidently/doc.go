@@ -20,5 +20,7 @@
 // means drift, a p-value, and for others large does, a distance.
 //
 // Written for Evidently 0.7.3 and later; its REST description is served at
-// /schema. The secret guards writes only: whoever reaches the service can read.
+// /schema. Upstream's secret guards changes only, and reading is open to all who
+// reach the port. In the stack of this module every route but /api/version asks
+// for it; this package and upstream's own client send it with each request.
 package evidently

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"math"
 	"strings"
 	"time"
@@ -65,8 +66,42 @@ type DriftReport struct {
 	ReferenceRows, CurrentRows int // 0 in a report read back from the service
 
 	Snapshot   json.RawMessage // for [Client.AddSnapshot]; empty in a report read back
-	SnapshotID string          // filled by whoever stores the snapshot
+	SnapshotID string          // in the service; empty while the service does not have it
+
+	// Unsent is why the service does not have the snapshot, and Waiting the file
+	// of this machine from which it will be sent; empty if it could not be kept
+	// there either. The verdict stands in any case.
+	Unsent  error  `json:"-"`
+	Waiting string `json:"-"`
 }
+
+// String returns the verdict in one line. The snapshot, which may have
+// megabytes, is in no format.
+func (r DriftReport) String() string {
+	verdict := "no drift"
+	if r.Drifted {
+		verdict = "drift"
+	}
+	s := fmt.Sprintf("%s: %d of %d columns drifted (share %.3g of %.3g)", verdict, r.DriftedColumns, len(r.Columns), r.Share, r.DriftShare)
+	if n := len(r.Skipped); n > 0 {
+		s += fmt.Sprintf(", %d skipped", n)
+	}
+	switch {
+	case r.SnapshotID != "":
+		s += ", snapshot " + r.SnapshotID
+	case r.Waiting != "":
+		s += ", snapshot waits in " + r.Waiting
+	case len(r.Snapshot) > 0:
+		s += fmt.Sprintf(", snapshot of %d bytes", len(r.Snapshot))
+	}
+	return s
+}
+
+// GoString is String: a report has no form that is worth a page of a log.
+func (r DriftReport) GoString() string { return "evidently.DriftReport{" + r.String() + "}" }
+
+// LogValue is String, for [log/slog].
+func (r DriftReport) LogValue() slog.Value { return slog.StringValue(r.String()) }
 
 // ColumnDrift is the verdict on one column.
 type ColumnDrift struct {

@@ -1,12 +1,15 @@
 package evidently
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -142,4 +145,24 @@ func FuzzDecodeDrift(f *testing.F) {
 		_, err = json.Marshal(rep)
 		require.NoError(t, err)
 	})
+}
+
+func TestAReportIsOneLineInEveryFormat(t *testing.T) {
+	big := json.RawMessage(strings.Repeat(`"x\n"`, 1<<18))
+	r := DriftReport{Drifted: true, DriftedColumns: 1, Share: 0.5, DriftShare: 0.5, Columns: make([]ColumnDrift, 2), Skipped: make([]SkippedColumn, 1), Snapshot: big}
+	held := struct {
+		Report  DriftReport
+		Pointer *DriftReport
+		List    []DriftReport
+	}{r, &r, []DriftReport{r}}
+	var log bytes.Buffer
+	slog.New(slog.NewTextHandler(&log, nil)).Info("checked", "report", r)
+	for name, s := range map[string]string{
+		"%v": fmt.Sprintf("%v", r), "%+v": fmt.Sprintf("%+v", r), "%#v": fmt.Sprintf("%#v", r), "%s": fmt.Sprintf("%s", r), "pointer": fmt.Sprintf("%+v", &r),
+		"held %+v": fmt.Sprintf("%+v", held), "held %#v": fmt.Sprintf("%#v", held), "zero": fmt.Sprintf("%+v", DriftReport{}), "slog": strings.TrimSpace(log.String()),
+	} {
+		require.Less(t, len(s), 600, name)
+		require.NotContains(t, s, "\n", name)
+	}
+	require.Equal(t, "drift: 1 of 2 columns drifted (share 0.5 of 0.5), 1 skipped, snapshot of 1310720 bytes", r.String())
 }

@@ -2,11 +2,14 @@ package evidently
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"iter"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/mlops-integration/mlops"
 	"github.com/mlops-integration/mlops/internal/transport"
@@ -27,7 +30,8 @@ type ProjectOptions struct {
 }
 
 // CreateProject makes a project, even if there is one of that name already:
-// see EnsureProject.
+// see EnsureProject. The project's ID is made here, as Evidently's own SDK makes
+// it, so that an answer that is lost does not lead to a second project.
 //
 // Evidently REST: POST /api/v2/projects
 func (c *Client) CreateProject(ctx context.Context, name string, opt ProjectOptions) (Project, error) {
@@ -35,20 +39,24 @@ func (c *Client) CreateProject(ctx context.Context, name string, opt ProjectOpti
 	if strings.TrimSpace(name) == "" {
 		return Project{}, invalid(op, "a project needs a name")
 	}
-	id, err := transport.Do[string](ctx, c.t, transport.Call{
-		Op:     op,
-		Method: "POST",
-		Path:   "/api/v2/projects",
-		Body: struct {
-			Name        string `json:"name"`
-			Description string `json:"description,omitempty"`
-			Version     string `json:"version"` // without it the service writes "1"; its own SDK sends "2"
-		}{name, opt.Description, "2"},
-	})
-	if err != nil {
-		return Project{}, err
-	}
-	return c.Project(ctx, id)
+	uid := newID()
+	return transport.Once(ctx, c.t, func() (Project, error) {
+		id, err := transport.Do[string](ctx, c.t, transport.Call{
+			Op:     op,
+			Method: "POST",
+			Path:   "/api/v2/projects",
+			Body: struct {
+				ID          string `json:"id"`
+				Name        string `json:"name"`
+				Description string `json:"description,omitempty"`
+				Version     string `json:"version"` // without it the service writes "1"; its own SDK sends "2"
+			}{uid, name, opt.Description, "2"},
+		})
+		if err != nil {
+			return Project{}, err
+		}
+		return c.Project(ctx, id)
+	}, func() (Project, error) { return c.Project(ctx, uid) })
 }
 
 // EnsureProject returns the project of that name and creates it if there is
@@ -126,6 +134,15 @@ func (c *Client) projects(ctx context.Context, op string) ([]Project, error) {
 		Path:       "/api/projects",
 		Idempotent: true,
 	})
+}
+
+// newID makes a UUID of version 7, as Evidently's SDK does: it sorts by time.
+func newID() string {
+	var b [16]byte
+	_, _ = rand.Read(b[6:]) // never fails
+	binary.BigEndian.PutUint64(b[:8], uint64(time.Now().UnixMilli())<<16|uint64(binary.BigEndian.Uint16(b[6:8])))
+	b[6], b[8] = b[6]&0x0f|0x70, b[8]&0x3f|0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }
 
 // DeleteProject removes a project with its snapshots. The service does not say

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 
 	"github.com/mlops-integration/mlops"
 	"github.com/mlops-integration/mlops/internal/transport"
@@ -19,6 +20,7 @@ import (
 // Snapshot is one stored result, without its contents.
 type Snapshot struct {
 	ID        string
+	UID       string // made by the client that stored it; empty if that was another one
 	Name      string
 	Metadata  map[string]string // values that are no texts stand as JSON
 	Tags      []string
@@ -45,14 +47,51 @@ func (s *Snapshot) UnmarshalJSON(b []byte) error {
 		}
 		s.Metadata[k] = text
 	}
+	s.UID = s.Metadata[uidKey]
+	delete(s.Metadata, uidKey)
 	return nil
+}
+
+// uidKey is where, in a snapshot's metadata, its client-made ID is kept.
+const uidKey = "mlops.snapshot_uid"
+
+// SnapshotUID returns the client-made ID that a snapshot carries, and the
+// snapshot, to which one is added if it carries none.
+func SnapshotUID(snapshot json.RawMessage) (string, json.RawMessage, error) {
+	if err := checkSnapshot(snapshot); err != nil {
+		return "", nil, err
+	}
+	var all, meta map[string]json.RawMessage
+	if err := json.Unmarshal(snapshot, &all); err != nil {
+		return "", nil, err
+	}
+	if err := json.Unmarshal(all["metadata"], &meta); err != nil {
+		return "", nil, err
+	}
+	var uid string
+	if json.Unmarshal(meta[uidKey], &uid) == nil && uid != "" {
+		return uid, snapshot, nil
+	}
+	uid = newID()
+	meta[uidKey] = json.RawMessage(strconv.Quote(uid))
+	var err error
+	if all["metadata"], err = json.Marshal(meta); err != nil {
+		return "", nil, err
+	}
+	snapshot, err = json.Marshal(all)
+	return uid, snapshot, err
 }
 
 // AddSnapshot stores a snapshot, such as [DriftReport].Snapshot, and returns
 // its ID. The snapshot is looked at before it is sent, because the service
-// answers a malformed one with 500 and keeps one that it cannot show. It takes
-// 10 MB, about 200 columns, unless it was started with a larger
-// --litestar-request-max-body-size.
+// answers a malformed one with 500 and keeps one that it cannot show.
+//
+// It is stored once, also when an answer is lost: its
+// metadata carry a client-made ID, by which it is looked for before it is sent
+// again; see [SnapshotUID].
+//
+// The service takes 10 MB, about 160 columns, unless it was started with a
+// larger --litestar-request-max-body-size; that of the stack takes 64 MiB.
 //
 // Evidently REST: POST /api/v2/snapshots/{project}; its description names no
 // body: it is Evidently's SnapshotModel (core/serialization.py).
@@ -62,22 +101,48 @@ func (c *Client) AddSnapshot(ctx context.Context, projectID string, snapshot jso
 	if err != nil {
 		return "", err
 	}
-	if err := checkSnapshot(snapshot); err != nil {
+	uid, snapshot, err := SnapshotUID(snapshot)
+	if err != nil {
 		return "", invalid(op, "not a snapshot: %v", err)
 	}
-	out, err := transport.Do[struct {
-		ID string `json:"snapshot_id"`
-	}](ctx, c.t, transport.Call{
-		Op:     op,
-		Method: "POST",
-		Path:   "/api/v2/snapshots" + path,
-		Raw: &transport.Stream{
-			Open:        func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(snapshot)), nil },
-			Size:        int64(len(snapshot)),
-			ContentType: "application/json",
-		},
-	})
-	return out.ID, err
+	find := func() (string, error) {
+		s, err := c.SnapshotByUID(ctx, projectID, uid)
+		return s.ID, err
+	}
+	return transport.Once(ctx, c.t, func() (string, error) {
+		out, err := transport.Do[struct {
+			ID string `json:"snapshot_id"`
+		}](ctx, c.t, transport.Call{
+			Op:     op,
+			Method: "POST",
+			Path:   "/api/v2/snapshots" + path,
+			Raw: &transport.Stream{
+				Open:        func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(snapshot)), nil },
+				Size:        int64(len(snapshot)),
+				ContentType: "application/json",
+			},
+		})
+		if e, ok := errors.AsType[*mlops.Error](err); ok && e.Status == http.StatusInternalServerError {
+			// The service lists a snapshot before it has written it. One that it
+			// could not write stays listed until it ends.
+			if id, ferr := find(); ferr == nil {
+				err = errors.Join(err, c.DeleteSnapshot(ctx, projectID, id))
+			}
+		}
+		return out.ID, err
+	}, find)
+}
+
+// SnapshotByUID returns the snapshot that was stored under a client-made ID.
+//
+// The error matches [mlops.ErrNotFound] if there is none.
+func (c *Client) SnapshotByUID(ctx context.Context, projectID, uid string) (Snapshot, error) {
+	for s, err := range c.Snapshots(ctx, projectID) {
+		if err != nil || s.UID == uid {
+			return s, err
+		}
+	}
+	return Snapshot{}, &mlops.Error{Kind: mlops.ErrNotFound, Service: service, Op: "SnapshotByUID", Message: fmt.Sprintf("project %s has no snapshot with the ID %s of its client", projectID, uid)}
 }
 
 // checkSnapshot tells what the service would stumble over.

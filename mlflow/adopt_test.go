@@ -100,7 +100,7 @@ func TestAJournalThatAnotherTookIsNobodysError(t *testing.T) {
 	leave(t, c, head{UID: strings.Repeat("ab", 16), Run: "r1"}, record{kind: tagRecord, key: "a", text: "b"})
 	dir, err := c.folder()
 	require.NoError(t, err)
-	for i, err := range spool.Peek(dir) {
+	for i, err := range spool.Peek(t.Context(), dir, "") {
 		require.NoError(t, err)
 		held, err := spool.Open(i.Path, spool.Options{})
 		require.NoError(t, err)

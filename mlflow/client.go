@@ -33,10 +33,11 @@ type Options struct {
 	Backoff time.Duration // the limit of the first wait between attempts, which doubles; 0: 200 ms, up to 5 s; below 0: no wait
 	Timeout time.Duration // longest wait for an answer to begin; 0: 2 min; with HTTP set, its own
 
-	RegistryURL string // where registered models are; empty: URL
-	Workspace   string // sent with each request; a server without workspaces answers with mlops.ErrUnsupported
-	TLS         TLS
-	Target      Target // see Client.Target
+	RegistryURL  string     // where registered models are; empty: URL
+	RegistryAuth mlops.Auth // for a RegistryURL of another origin, which Auth is not sent to
+	Workspace    string     // sent with each request; a server without workspaces answers with mlops.ErrUnsupported
+	TLS          TLS
+	Target       Target // see Client.Target
 
 	// Journal is where what runs log is kept until the server has it.
 	Journal Journal
@@ -59,6 +60,8 @@ type Client struct {
 	linger time.Duration // how long a record may wait for company
 	pause  func(ctx context.Context, d time.Duration) error
 	newUID func() string
+
+	onPass func(place string) // stops tests where two programs' threads meet; nil: passes
 }
 
 // New returns a Client. It makes no request.
@@ -82,7 +85,9 @@ func New(opt Options) (*Client, error) {
 	}
 	registry := t
 	if opt.RegistryURL != "" && opt.RegistryURL != opt.URL {
-		to.BaseURL = opt.RegistryURL
+		if to.BaseURL = opt.RegistryURL; origin(opt.RegistryURL) != origin(opt.URL) {
+			to.Auth = opt.RegistryAuth
+		}
 		if registry, err = transport.New(to); err != nil {
 			return nil, err
 		}
@@ -101,11 +106,27 @@ func New(opt Options) (*Client, error) {
 	return c, nil
 }
 
+// origin is what credentials are for.
+func origin(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return ""
+	}
+	return u.Scheme + "://" + u.Host
+}
+
 // single is the client with one attempt per request.
 func (c *Client) single() *Client {
 	one := *c
 	one.t, one.registry, one.tries = c.t.WithTries(1), c.registry.WithTries(1), 1
 	return &one
+}
+
+// pass tells a test that the program has come to a place.
+func (c *Client) pass(place string) {
+	if c.onPass != nil {
+		c.onPass(place)
+	}
 }
 
 // URL returns the server's address, without credentials.

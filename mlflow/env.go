@@ -22,7 +22,7 @@ import (
 // not set.
 //
 //	MLFLOW_TRACKING_URI                     URL
-//	MLFLOW_REGISTRY_URI                     RegistryURL
+//	MLFLOW_REGISTRY_URI                     RegistryURL, with RegistryAuth as Auth
 //	MLFLOW_TRACKING_USERNAME, …_PASSWORD    Auth and User, each before the one in ~/.mlflow/credentials
 //	MLFLOW_TRACKING_TOKEN                   Auth
 //	MLFLOW_TRACKING_INSECURE_TLS            TLS.Insecure
@@ -97,6 +97,8 @@ func OptionsFromEnv() (Options, error) {
 	default:
 		opt.Auth = mlops.Auth{Token: mlops.Secret(os.Getenv("MLFLOW_TRACKING_TOKEN"))}
 	}
+
+	opt.RegistryAuth = opt.Auth // as Python's client
 
 	const sign = "or pass an http.Client that signs requests in Options.HTTP"
 	if e.yes("MLFLOW_TRACKING_AWS_SIGV4") {

@@ -197,11 +197,12 @@ func TestAnAddressThatIsNoServerIsExplained(t *testing.T) {
 }
 
 func TestRegistryAndWorkspaceGoWhereTheyBelong(t *testing.T) {
-	var seen []string
+	var seen, auth []string
 	way := answering(func(r *http.Request) {
 		seen = append(seen, r.URL.Host+r.URL.Path+" "+r.Header.Get("X-MLFLOW-WORKSPACE"))
+		auth = append(auth, r.URL.Host+" "+r.Header.Get("Authorization"))
 	})
-	c, err := New(Options{URL: "http://runs", RegistryURL: "http://models", Workspace: "team", HTTP: &http.Client{Transport: way}})
+	c, err := New(Options{URL: "http://runs", Auth: mlops.Auth{Token: "of-runs"}, RegistryURL: "http://models", Workspace: "team", HTTP: &http.Client{Transport: way}})
 	require.NoError(t, err)
 	ctx := t.Context()
 	_, _ = c.Model(ctx, "m")
@@ -212,6 +213,21 @@ func TestRegistryAndWorkspaceGoWhereTheyBelong(t *testing.T) {
 		"models/api/2.0/mlflow/registered-models/get team", "models/api/2.0/mlflow/model-versions/set-tag team",
 		"runs/api/2.0/mlflow/experiments/get team", "runs/api/2.0/mlflow/workspaces/team ",
 	}, seen)
+	require.Equal(t, []string{"models ", "models ", "runs Bearer of-runs", "runs Bearer of-runs"}, auth, "the credentials of one server are not sent to the other")
+
+	auth = nil
+	for _, o := range []Options{
+		{URL: "http://runs", Auth: mlops.Auth{Token: "of-runs"}, RegistryURL: "http://models", RegistryAuth: mlops.Auth{Token: "of-models"}},
+		{URL: "http://runs/a", Auth: mlops.Auth{Token: "of-runs"}, RegistryURL: "http://runs/b"},
+		{URL: "http://runs:5000", Auth: mlops.Auth{Token: "of-runs"}, RegistryURL: "http://runs:5001"},
+		{URL: "https://runs", Auth: mlops.Auth{Token: "of-runs"}, RegistryURL: "http://runs"},
+	} {
+		o.HTTP = &http.Client{Transport: way}
+		c, err := New(o)
+		require.NoError(t, err)
+		_, _ = c.Model(ctx, "m")
+	}
+	require.Equal(t, []string{"models Bearer of-models", "runs Bearer of-runs", "runs:5001 ", "runs "}, auth)
 }
 
 func TestTheTargetsExperimentIsFoundOrMade(t *testing.T) {

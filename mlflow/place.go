@@ -148,7 +148,7 @@ func (s *sender) find(ctx context.Context, run string) (RunInfo, error) {
 	if derr != nil || dir == "" {
 		return r, err
 	}
-	for j := range journals(dir, run) {
+	for j := range journals(ctx, dir, run) {
 		if j.Path == s.j.Path() {
 			continue
 		}
@@ -172,8 +172,8 @@ func (s *sender) adoptEarlier(ctx context.Context, r RunInfo) (sent bool, err er
 		return false, nil
 	}
 	for _, name := range []string{r.UID, r.ID} {
-		for j := range journals(dir, name) {
-			if j.Held || j.Path == s.j.Path() || name == "" {
+		for j := range journals(ctx, dir, name) {
+			if j.Held || j.Path == s.j.Path() {
 				continue
 			}
 			if _, err := s.c.adopt(ctx, j, nil); passing(err) {
@@ -286,10 +286,13 @@ func (c *Client) EnsureExperiment(ctx context.Context, name string, opt Experime
 }
 
 // journals lists those of one run, the oldest first.
-func journals(dir, run string) func(yield func(spool.Info) bool) {
+func journals(ctx context.Context, dir, run string) func(yield func(spool.Info) bool) {
 	return func(yield func(spool.Info) bool) {
-		for j, err := range spool.Peek(dir) {
-			if err == nil && j.Name == run && !j.Archived && !yield(j) {
+		if run == "" {
+			return
+		}
+		for j, err := range spool.Peek(ctx, dir, run) {
+			if err == nil && !j.Archived && !yield(j) {
 				return
 			}
 		}

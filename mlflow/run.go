@@ -413,8 +413,7 @@ const knownDown = 50 * time.Millisecond
 
 // end logs the end of the run and gives the server some time to take it.
 func (s *sender) end(ctx context.Context, status string, timeout time.Duration) error {
-	aerr := s.add("End", record{kind: endRecord, text: status, millis: time.Now().UnixMilli()})
-	s.closed.Store(true)
+	aerr := s.seal("End", record{kind: endRecord, text: status, millis: time.Now().UnixMilli()})
 	s.mu.Lock()
 	s.ended = true
 	short, known := timeout, s.failure
@@ -462,6 +461,12 @@ func (r *Run) leave(ctx context.Context) (last map[string]float64) {
 	})
 	return last
 }
+
+// Lend returns an open file for a command that is what the run tracks: as long
+// as the command has it, no other program takes the run for one whose program
+// was killed, even if this one was. The caller closes it after the start of the
+// command; nil means that nothing of the run is on disk.
+func (r *Run) Lend() (*os.File, error) { return r.s.j.Lend() }
 
 // Discard is Close for a run that is to leave no trace: what the server does
 // not have yet is deleted. A run that the server has stays there, not ended.

@@ -31,7 +31,6 @@ type sender struct {
 	over chan struct{} // closed when the goroutine is gone
 
 	waiting atomic.Int64  // records the server does not have
-	closed  atomic.Bool   // takes no more records
 	wake    chan struct{} // somebody waits, or the sender is to end
 	full    chan struct{} // a batch is full
 
@@ -82,14 +81,12 @@ func (s *sender) add(op string, rs ...record) error {
 	if len(rs) == 0 {
 		return nil
 	}
-	if s.closed.Load() {
-		return invalid(op, "the run is closed")
-	}
 	buf := buffers.Get().(*[]byte)
 	b := (*buf)[:0]
 	for i := range rs {
 		b = rs[i].appendTo(b)
 	}
+	s.c.pass("append")
 	before := s.waiting.Add(int64(len(rs))) - int64(len(rs))
 	err := s.j.Append(b)
 	if cap(b) <= 1<<20 {
@@ -98,10 +95,28 @@ func (s *sender) add(op string, rs ...record) error {
 	}
 	if err != nil {
 		s.waiting.Add(-int64(len(rs)))
-		return &mlops.Error{Kind: mlops.ErrUnavailable, Service: "mlflow", Op: op, Cause: err, Message: fmt.Sprintf("not kept: %v", err)}
+		return notKept(op, err)
 	}
 	if before < maxEntries && before+int64(len(rs)) >= maxEntries {
 		nudge(s.full) // not wake: a server that is down is not asked more often for it
+	}
+	return nil
+}
+
+func notKept(op string, err error) error {
+	if errors.Is(err, spool.ErrSealed) {
+		return invalid(op, "the run is closed")
+	}
+	return &mlops.Error{Kind: mlops.ErrUnavailable, Service: "mlflow", Op: op, Cause: err, Message: fmt.Sprintf("not kept: %v", err)}
+}
+
+// seal writes the last record into the journal. An add either came before it, or
+// fails.
+func (s *sender) seal(op string, last record) error {
+	s.waiting.Add(1)
+	if _, err := s.j.Seal(last.appendTo(nil)); err != nil {
+		s.waiting.Add(-1)
+		return notKept(op, err)
 	}
 	return nil
 }
@@ -448,10 +463,10 @@ func (s *sender) whereabouts(ctx context.Context) (whereabouts, error) {
 	}
 }
 
-// finish lets go of a journal whose run is over and sent.
+// finish lets go of a journal that is sealed and sent.
 func (s *sender) finish() {
-	s.closed.Store(true)
 	s.c.runs.remove(s)
+	s.c.pass("let go")
 	if err := letGo(s.j); err != nil {
 		s.c.log.Warn("journal", "service", "mlflow", "run_uid", s.head.UID, "error", err)
 	}
@@ -459,21 +474,21 @@ func (s *sender) finish() {
 
 // close stops sending and lets go of the run without ending it.
 func (s *sender) close() error {
-	s.closed.Store(true)
 	s.stop()
 	<-s.over
-	st := s.j.Stats()
-	s.mu.Lock()
-	ended, sent := s.ended, s.placed && s.done >= st.Last
-	s.mu.Unlock()
-	err := s.left(sent)
-	if s.head.Owner && !ended {
-		_ = s.j.Append(record{kind: detachRecord}.appendTo(nil)) // without it the run would count as killed
+	var last []byte
+	if s.head.Owner {
+		last = record{kind: detachRecord}.appendTo(nil) // without it the run would count as killed
 	}
+	logged, _ := s.j.Seal(last) // a run that was ended is sealed already
+	s.mu.Lock()
+	sent := s.placed && s.done >= logged
+	s.mu.Unlock()
 	if sent {
 		s.finish()
 		return nil
 	}
+	err := s.left(false)
 	s.c.runs.remove(s)
 	return errors.Join(err, s.j.Close())
 }

@@ -74,7 +74,7 @@ func readHead(b []byte) (head, error) {
 // by the names that journals have for them. It is quicker than Backlogs.
 func BacklogServers(dir string) ([]string, error) {
 	var out []string
-	for i, err := range spool.Peek(dir) {
+	for i, err := range spool.Peek(context.Background(), dir, "") {
 		if err != nil {
 			return out, err
 		}
@@ -121,7 +121,7 @@ func (c *Client) Sync(ctx context.Context, opt SyncOptions) ([]Backlog, error) {
 	}
 	var out []Backlog
 	var down error
-	for i, err := range spool.Peek(dir) {
+	for i, err := range spool.Peek(ctx, dir, "") {
 		if err != nil {
 			return out, err
 		}
@@ -168,7 +168,7 @@ func (c *Client) adopt(ctx context.Context, i spool.Info, b *Backlog) (Backlog, 
 		of := backlogOf(i)
 		b = &of
 	}
-	j, err := spool.Open(i.Path, spool.Options{Logger: c.log})
+	j, err := spool.Open(i.Path, spool.Options{Logger: c.log, Context: ctx})
 	if isNotFound(err) || errors.Is(err, mlops.ErrConflict) {
 		return *b, errTaken
 	}
@@ -194,20 +194,16 @@ func (c *Client) adopt(ctx context.Context, i spool.Info, b *Backlog) (Backlog, 
 	return *b, letGo(j)
 }
 
-// letGo is done with a journal that is sent: it is deleted, or stays for what it
-// tells of refused and lost records.
+// letGo is done with a journal that is sealed and sent but for the note that its
+// program let go: it is deleted, or stays for what it tells of refused and lost
+// records.
 func letGo(j *spool.Journal) error {
-	path, st := j.Path(), j.Stats()
-	if st.Refused > 0 || st.Lost > 0 || st.Dropped > 0 {
-		return errors.Join(j.Archive(), j.Close())
+	latest, _ := j.Seal(nil)
+	err := j.Ack(latest)
+	if st := j.Stats(); st.Refused > 0 || st.Lost > 0 || st.Dropped > 0 {
+		err = errors.Join(err, j.Archive())
 	}
-	if err := j.Close(); err != nil || path == "" {
-		return err
-	}
-	if err := spool.Discard(path); !isNotFound(err) {
-		return err
-	}
-	return nil
+	return errors.Join(err, j.Close())
 }
 
 // drain sends all there is, once, and tells the end of a run whose program did
@@ -232,7 +228,7 @@ func (s *sender) drain(ctx context.Context, changed time.Time) error {
 	if !s.head.Owner || s.endSeen {
 		return nil
 	}
-	for i := range journals(s.dir(), s.head.UID) {
+	for i := range journals(ctx, s.dir(), s.head.UID) {
 		if h, err := readHead(i.Head); i.Held && i.Path != s.j.Path() && err == nil && h.Owner {
 			return nil // another program goes on with the run
 		}

@@ -2,6 +2,7 @@ package mlflow
 
 import (
 	"encoding/json"
+	"errors"
 	"math"
 	"os"
 	"path/filepath"
@@ -173,8 +174,36 @@ func FuzzDecodeError(f *testing.F) {
 	f.Add(503, `{"detail":[{"loc":["body"]}]}`)
 	f.Add(404, "<html>")
 	f.Fuzz(func(t *testing.T, status int, body string) {
-		if e := decodeError(status, "", []byte(body)); e != nil && !utf8.ValidString(e.Error()) {
+		e := decodeError(status, "", []byte(body))
+		if e == nil {
+			return // the status decides
+		}
+		if !utf8.ValidString(e.Error()) {
 			t.Errorf("%q is not UTF-8", e.Error())
+		}
+		if e.Code == "" && strings.TrimSpace(e.Message) == "" {
+			t.Errorf("%q gives an error that says nothing", body)
+		}
+		var env struct {
+			Code    any             `json:"error_code"`
+			Message any             `json:"message"`
+			Detail  json.RawMessage `json:"detail"`
+		}
+		isJSON := json.Unmarshal([]byte(body), &env) == nil
+		words, _ := env.Message.(string)
+		if code, ok := env.Code.(string); isJSON && ok && code != "" && (e.Code != code || e.Message != words) {
+			t.Errorf("%q is decoded as %q, %q", body, e.Code, e.Message)
+		}
+		// Only a code of ours decides a kind whatever the status; and what may be
+		// tried again is never decided by words.
+		if e.Code == "" && (errors.Is(e, mlops.ErrUnavailable) || errors.Is(e, mlops.ErrRateLimited)) {
+			t.Errorf("%d with %q would be tried again for its words", status, body)
+		}
+		if status < 400 && !isJSON && e.Kind != nil && !errors.Is(e, mlops.ErrUnsupported) {
+			t.Errorf("status %d with %q has kind %v", status, body, e.Kind)
+		}
+		if len(e.Message) > 4096 && e.Code == "" {
+			t.Errorf("a page of %d bytes became the message", len(e.Message))
 		}
 	})
 }
@@ -186,17 +215,6 @@ func FuzzParsePlace(f *testing.F) {
 		p, err := parsePlace(in, "h")
 		if err == nil && strings.Contains("/"+p.path+"/", "/../") {
 			t.Errorf("%q leads out by %q", in, p.path)
-		}
-	})
-}
-
-func FuzzPyString(f *testing.F) {
-	f.Add("it's", 1e16, []byte{0xff})
-	f.Fuzz(func(t *testing.T, s string, x float64, b []byte) {
-		for _, v := range []any{s, x, b, []any{s, x, b}, map[string]any{s: &x}} {
-			if got := PyString(v); !utf8.ValidString(got) {
-				t.Errorf("%q is not UTF-8", got)
-			}
 		}
 	})
 }

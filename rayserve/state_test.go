@@ -3,10 +3,13 @@ package rayserve
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -21,6 +24,18 @@ func clientIn(t *testing.T, dir string) *Client {
 	return c
 }
 
+// watchedContext closes waited when its end is waited for.
+type watchedContext struct {
+	context.Context
+	once   sync.Once
+	waited chan struct{}
+}
+
+func (c *watchedContext) Done() <-chan struct{} {
+	c.once.Do(func() { close(c.waited) })
+	return c.Context.Done()
+}
+
 func TestOneDeploymentWritesAtATime(t *testing.T) {
 	dir := t.TempDir()
 	a, b := clientIn(t, dir), clientIn(t, dir)
@@ -32,14 +47,26 @@ func TestOneDeploymentWritesAtATime(t *testing.T) {
 	require.ErrorIs(t, err, mlops.ErrConflict)
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 
+	waiting := &watchedContext{Context: t.Context(), waited: make(chan struct{})}
+	var released atomic.Bool
 	got := make(chan error)
 	go func() {
-		unlock, err := b.lock(t.Context(), "Deploy")
+		unlock, err := b.lock(waiting, "Deploy")
+		if err == nil && !released.Load() {
+			err = errors.New("two deployments held the lock")
+		}
 		if err == nil {
 			unlock()
 		}
 		got <- err
 	}()
+	select {
+	case <-waiting.waited: // it tried, and the lock was held
+	case err := <-got:
+		require.NoError(t, err, "it did not wait for the lock")
+		require.Fail(t, "it did not wait for the lock")
+	}
+	released.Store(true)
 	unlock()
 	require.NoError(t, <-got, "the lock was given up")
 }

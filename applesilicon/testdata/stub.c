@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 typedef struct object {
 	uint32_t magic, type;
@@ -165,16 +166,24 @@ int mach_timebase_info(uint32_t *out) { return out[0] = 125, out[1] = 3, 0; }
 static long extra; // more cores, to read many channels
 static int lying;  // raw elements that disagree with the getters
 static int level, notify_status, load_calls;
+static int fans = 2;
+static float celsius; // of all sensors; 0: of each its own
+void stub_smc(int f, int c) { fans = f, celsius = c; }
 void stub_extra(long n) { extra = n; }
 void stub_lying(int on) { lying = on; }
 void stub_thermal(int l, int status) { level = l, notify_status = status; }
 
 // --- IOReport
 
-static const char *const group_names[] = {"CPU Stats", "GPU Stats", "Energy Model"};
-static const char *const subgroup_names[] = {"CPU Core Performance States", "GPU Performance States", ""};
-static const char *const core_states[] = {"DOWN", "IDLE", "V0P3", "V1P2", "V2P1", "V3P0"};
-static const char *const gpu_states[] = {"OFF", "P1", "P2"};
+static const char *const group_names[] = {"CPU Stats", "GPU Stats", "Energy Model", "CPU Stats", "ANE"};
+static const char *const subgroup_names[] = {"CPU Core Performance States", "GPU Performance States", "", "CPU Complex Performance States", "IOP State"};
+enum { CORE, GRAPHICS, COMPLEX, NEURAL };
+static const char *const state_names[][16] = {
+	{"DOWN", "IDLE", "V0P3", "V1P2", "V2P1", "V3P0"},
+	{"OFF", "P1", "P2", "P3", "P4", "P5", "P6", "P7", "P8", "P9", "P10", "P11", "P12", "P13", "P14", "P15"},
+	{"DOWN", "IDLE", "V0P3", "V1P2", "V2P1", "V3P0"},
+	{"Off", "Running"},
+};
 static const struct { const char *name, *unit; double watts, scale; } energy[] = {
 	{"CPU Energy", "mJ      ", 10, 1e3}, {"GPU Energy", "nJ      ", 5, 1e9}, {"ANE0", "mJ      ", 1, 1e3}, {"DRAM0", "mJ      ", 2, 1e3},
 	{"PCPU", "mJ      ", 4, 1e3}, {"PCPU0DTL", "mJ      ", 1, 1e3},
@@ -203,7 +212,12 @@ object *IOReportCopyChannelsInGroup(object *group, object *sub, uint64_t a, uint
 	object *list = make(ARRAY), *d;
 	char name[64];
 	const char *g = typed(group, STRING)->bytes;
-	if (!strcmp(g, "CPU Stats")) {
+	if (!strcmp(g, "CPU Stats") && sub && !strcmp(typed(sub, STRING)->bytes, subgroup_names[3])) {
+		static const char *const complexes[] = {"ECPU", "ECPM", "PCPU", "PCPM", "PCPM_IDLE"};
+		for (int i = 0; i < 5; i++) append(list, make_channel(3, complexes[i], "24Mticks", 2, 6, COMPLEX));
+	} else if (!strcmp(g, "ANE")) {
+		append(list, make_channel(4, "status", "24Mticks", 2, 2, NEURAL));
+	} else if (!strcmp(g, "CPU Stats")) {
 		if (!sub || strcmp(typed(sub, STRING)->bytes, subgroup_names[0])) abort();
 		append(list, make_channel(0, "ECPU0", "24Mticks", 2, 6, 0));
 		append(list, make_channel(0, "PCPU0", "24Mticks", 2, 6, 0));
@@ -213,8 +227,8 @@ object *IOReportCopyChannelsInGroup(object *group, object *sub, uint64_t a, uint
 			append(list, make_channel(0, name, "24Mticks", 2, 6, 0));
 		}
 	} else if (!strcmp(g, "GPU Stats")) {
-		append(list, make_channel(1, "GPUPH", "24Mticks", 2, 3, 1));
-		append(list, make_channel(1, "PWRCTRL", "24Mticks", 2, 3, 1));
+		append(list, make_channel(1, "GPUPH", "24Mticks", 2, 16, GRAPHICS));
+		append(list, make_channel(1, "PWRCTRL", "24Mticks", 2, 16, GRAPHICS));
 	} else if (!strcmp(g, "Energy Model")) {
 		for (int i = 0; i < 6; i++) append(list, make_channel(2, energy[i].name, energy[i].unit, 1, 0, i));
 	} else {
@@ -235,10 +249,11 @@ object *IOReportCreateSubscription(void *a, object *want, object **got, uint64_t
 typedef struct { uint64_t provider, channel, type, time; int64_t v[4]; } element;
 
 // How long a state was held: of 100 ticks, a core is down for 20, idle for 40,
-// and 10 in each of its 4 speeds; the GPU is off for 25.
+// and 10 in each of its 4 speeds; its complex had the second of these only. The
+// GPU is off for 25 and uses 2 of its 15 speeds. The ANE's controller ran for 30.
 static int64_t residency(long kind, long states, long i, uint64_t now) {
-	if (kind == 1) return now / 100 * (i == 0 ? 25 : i == 1 ? 25 : 50);
-	return now / 100 * (i == 0 ? 20 : i == 1 ? 40 : 10);
+	static const int of[][16] = {{20, 40, 10, 10, 10, 10}, {25, 25, 50}, {20, 40, 0, 40}, {70, 30}};
+	return now / 100 * of[kind][i];
 }
 static int64_t worth(long kind, uint64_t now) {
 	return (int64_t)(energy[kind].watts * energy[kind].scale * ((double)now * 125 / 3e9));
@@ -278,9 +293,9 @@ int32_t IOReportChannelGetFormat(object *c) { return get(c, "format")->n; }
 int64_t IOReportSimpleGetIntegerValue(object *c, int32_t *err) { return worth(get(c, "kind")->n, get(c, "time")->n); }
 int32_t IOReportStateGetCount(object *c) { return get(c, "states")->n; }
 object *IOReportStateGetNameForIndex(object *c, int32_t i) {
-	static object *names[2][8]; // belongs to the library
+	static object *names[4][16]; // belongs to the library
 	long kind = get(c, "kind")->n;
-	if (!names[kind][i]) names[kind][i] = string(kind ? gpu_states[i] : core_states[i]), live--;
+	if (!names[kind][i]) names[kind][i] = string(state_names[kind][i]), live--;
 	return names[kind][i];
 }
 int64_t IOReportStateGetResidency(object *c, int32_t i) {
@@ -312,10 +327,18 @@ int32_t IOServiceGetMatchingServices(uint32_t port, object *match, uint32_t *it)
 	CFRelease(match); // it is taken over
 	return 0;
 }
+int32_t IORegistryEntryGetChildIterator(uint32_t h, const char *plane, uint32_t *it) {
+	if (!handle_on[h] || strcmp(plane, "IOService")) return -1;
+	*it = handle(strcmp(handle_name[h], "AGXAccelerator") ? "" : "AGXDeviceUserClient");
+	iterator_left[*it] = *handle_name[*it] ? 3 : 0;
+	return 0;
+}
 uint32_t IOIteratorNext(uint32_t it) {
 	if (!handle_on[it]) abort();
 	if (iterator_left[it]-- <= 0) return 0;
 	const char *class = handle_name[it];
+	static const char *const clients[] = {"secret client", "client 1", "client 2"};
+	if (!strcmp(class, "AGXDeviceUserClient")) return handle(clients[iterator_left[it]]);
 	if (!strcmp(class, "AppleARMIODevice")) return handle("pmgr");
 	if (!strcmp(class, "AppleSMC")) return handle(iterator_left[it] ? "AppleSMC" : "AppleSMCKeysEndpoint");
 	return handle(class);
@@ -342,6 +365,25 @@ object *IORegistryEntryCreateCFProperty(uint32_t h, object *key, void *a, uint32
 			return d;
 		}
 	}
+	// Two connections of this program to the GPU, with two interfaces each, and
+	// one of another program.
+	if (strstr(handle_name[h], "client")) {
+		int other = !strncmp(handle_name[h], "secret", 6);
+		char creator[64];
+		sprintf(creator, "pid %d, SECRET-name", other ? (int)getpid() * 10 : (int)getpid());
+		if (!strcmp(k, "IOUserClientCreator")) return string(creator);
+		if (!strcmp(k, "AppUsage")) {
+			object *list = make(ARRAY);
+			for (int i = 0; i < 2; i++) {
+				object *d = make(DICT);
+				put(d, "API", string("Metal"));
+				put(d, "accumulatedGPUTime", number(other ? 77 : 750000000));
+				append(list, d);
+			}
+			return list;
+		}
+	}
+	if (!strcmp(k, "IOPlatformSerialNumber")) return string("SECRET-SERIAL");
 	return NULL;
 }
 
@@ -354,18 +396,36 @@ int32_t IOServiceOpen(uint32_t h, uint32_t task, uint32_t type, uint32_t *conn) 
 int32_t IOServiceClose(uint32_t conn) { return IOObjectRelease(conn); }
 int32_t IOConnectCallStructMethod(uint32_t conn, uint32_t selector, const uint8_t *in, size_t n, uint8_t *out, size_t *m) {
 	if (!handle_on[conn] || selector != 2 || n != 80 || *m != 80) return -1;
-	uint32_t key, size, type;
-	memcpy(&key, in, 4), memcpy(&size, in + 28, 4);
-	if (key != ('P' << 24 | 'S' << 16 | 'T' << 8 | 'R')) return out[40] = 132, 0;
-	if (in[42] == 9) {
-		size = 4, type = 'f' << 24 | 'l' << 16 | 't' << 8 | ' ';
-		memcpy(out + 28, &size, 4), memcpy(out + 32, &type, 4);
+	static const struct { char name[5], type[5]; } keys[] = {{"#KEY", "ui32"}, {"F0Ac", "flt "}, {"F1Ac", "flt "}, {"FNum", "ui8 "},
+		{"PSTR", "flt "}, {"Te05", "flt "}, {"Tg0D", "flt "}, {"Tp01", "flt "}, {"Tp09", "flt "}, {"Tp0X", "ioft"}, {"Ts0S", "flt "}};
+	const unsigned count = sizeof keys / sizeof *keys;
+	uint32_t key, size, index, type;
+	memcpy(&key, in, 4), memcpy(&size, in + 28, 4), memcpy(&index, in + 44, 4);
+	if (in[42] == 8) {
+		if (index >= count) return out[40] = 132, 0;
+		const uint8_t *n = (const uint8_t *)keys[index].name;
+		key = n[0] << 24 | n[1] << 16 | n[2] << 8 | n[3];
+		return memcpy(out, &key, 4), 0;
+	}
+	char name[5] = {key >> 24, key >> 16, key >> 8, key};
+	if (!fans && name[0] == 'F') return out[40] = 132, 0;
+	for (unsigned i = 0; i < count; i++) {
+		if (strcmp(name, keys[i].name)) continue;
+		const uint8_t *t = (const uint8_t *)keys[i].type;
+		uint32_t bytes = !strcmp(keys[i].type, "ui8 ") ? 1 : 4;
+		if (in[42] == 9) {
+			type = t[0] << 24 | t[1] << 16 | t[2] << 8 | t[3];
+			memcpy(out + 28, &bytes, 4), memcpy(out + 32, &type, 4);
+			return 0;
+		}
+		if (in[42] != 5 || size != bytes) return -1;
+		if (name[0] == '#') return out[51] = count, 0; // big endian
+		if (!strcmp(name, "FNum")) return out[48] = fans, 0;
+		float v = name[0] == 'P' ? 42.5f : name[0] == 'F' ? 1200 + 100 * (name[1] - '0') : celsius ? celsius : name[1] == 'g' ? 55 : name[1] == 's' ? 33 : name[1] == 'e' ? 40 : 70;
+		memcpy(out + 48, &v, 4);
 		return 0;
 	}
-	float w = 42.5f;
-	if (in[42] != 5 || size != 4) return -1;
-	memcpy(out + 48, &w, 4);
-	return 0;
+	return out[40] = 132, 0;
 }
 
 object *IOPMCopyActivePMPreferences(void) {
@@ -397,7 +457,8 @@ int32_t sysctlbyname(const char *name, void *out, size_t *n, void *in, size_t m)
 		{"hw.perflevel0.name", "Performance"}, {"hw.perflevel1.name", "Efficiency"},
 		{"hw.optional.arm64", 0, 1, 4}, {"kern.hv_vmm_present", 0, 0, 4}, {"hw.memsize", 0, 128ull << 30, 8}, {"hw.pagesize", 0, 16384, 8},
 		{"hw.physicalcpu", 0, 16, 4}, {"hw.logicalcpu", 0, 16, 4}, {"hw.nperflevels", 0, 2, 4},
-		{"hw.perflevel0.physicalcpu", 0, 12, 4}, {"hw.perflevel1.physicalcpu", 0, 4, 4}, {"kern.memorystatus_vm_pressure_level", 0, 1, 4},
+		{"hw.tbfrequency", 0, 24000000, 8}, {"iogpu.wired_limit_mb", 0, 98304, 4},
+		{"kern.hostname", "SECRET-host"}, {"hw.perflevel0.physicalcpu", 0, 12, 4}, {"hw.perflevel1.physicalcpu", 0, 4, 4}, {"kern.memorystatus_vm_pressure_level", 0, 1, 4},
 	};
 	if (in || m) abort();
 	for (unsigned i = 0; i < sizeof known / sizeof *known; i++)
@@ -428,6 +489,13 @@ int32_t host_statistics64(uint32_t host, int32_t flavor, uint32_t *out, uint32_t
 		return *count = 40, 0;
 	}
 	return 4;
+}
+int32_t host_page_size(uint32_t host, uint64_t *out) { return host == 515 ? *out = 16384, 0 : 4; }
+int32_t proc_pid_rusage(int32_t pid, int32_t flavor, uint8_t *out) {
+	if (pid != getpid() || flavor) return -1;
+	uint64_t footprint = 46ull << 30;
+	memset(out, 0xEE, 96);
+	return memcpy(out + 72, &footprint, 8), 0;
 }
 uint32_t notify_register_check(const char *name, int *token) {
 	if (strcmp(name, "com.apple.system.thermalpressurelevel")) return 1;

@@ -40,6 +40,6 @@ func watch(ctx context.Context, reference, current string) error {
 			fmt.Printf("%-30s %s %.4f\n", c.Column, c.MethodName, c.Value)
 		}
 	}
-	fmt.Printf("%d of %d columns; drift: %t; snapshot %s\n", r.DriftedColumns, len(r.Columns), r.Drifted, r.SnapshotID)
-	return nil
+	fmt.Println(r)
+	return r.Unsent // the verdict stands; the snapshot waits on this machine
 }

@@ -2,6 +2,8 @@
 package arch
 
 import (
+	"cmp"
+	"fmt"
 	"go/parser"
 	"go/token"
 	"io/fs"
@@ -9,6 +11,7 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -18,30 +21,34 @@ import (
 
 const module = "github.com/mlops-integration/mlops"
 
-// may lists for each package what it may import of this module. Arrows point
-// down only; a new line or a new entry is a design change (ARCHITECTURE.md).
+// may lists for each package what it imports of this module: a package without
+// a row, a row without a package, an import that is not listed and an entry that
+// nothing uses all fail. Arrows point down only; a new line or a new entry is a
+// design change, and ARCHITECTURE.md draws the same table.
 var may = map[string][]string{
 	".":                  {},
 	"internal/transport": {"."},
 	"internal/rawfile":   {},
+	"internal/trust":     {"."},
+	"internal/gitcmd":    {},
 	"internal/spool":     {"."},
-	"internal/stackfile": {"."},
+	"internal/stranger":  {}, // imported by tests only
+	"internal/stackfile": {".", "internal/trust"},
 	"internal/cassette":  {".", "internal/stackfile"}, // imported by tests only
 	"mlflow":             {".", "internal/transport", "internal/spool"},
 	"mlflow/s3store":     {".", "mlflow"},
-	"dvc":                {".", "internal/rawfile", "dvc/remote"},
+	"dvc":                {".", "internal/rawfile", "internal/gitcmd", "dvc/remote"},
 	"dvc/remote":         {"."},
+	"dvc/remote/*":       {".", "internal/rawfile", "dvc/remote"}, // the drivers share a row
 	"airflow":            {".", "internal/transport"},
 	"rayserve":           {".", "internal/transport"},
 	"evidently":          {".", "internal/transport"},
 	"applesilicon":       {"."},
-	"client":             {".", "internal/stackfile", "mlflow", "mlflow/s3store", "dvc", "dvc/remote", "dvc/remote/local", "dvc/remote/s3", "airflow", "rayserve", "evidently", "applesilicon"},
-	"compose":            {".", "internal/stackfile", "mlflow", "airflow", "rayserve", "evidently"},
+	"client":             {".", "internal/stackfile", "internal/trust", "mlflow", "mlflow/s3store", "dvc", "dvc/remote/local", "dvc/remote/s3", "airflow", "rayserve", "evidently", "applesilicon", "internal/gitcmd"},
+	"compose":            {".", "internal/stackfile", "rayserve"},
 	"compose/stacktest":  {".", "compose", "internal/stackfile"},
-	"agent":              {".", "client", "mlflow", "applesilicon"},
-	"gateway":            {".", "client"},
-	"dashboard":          {".", "client"},
-	"cli":                {".", "client", "compose", "agent", "gateway", "dashboard", "internal/stackfile", "mlflow", "dvc", "dvc/remote/azure", "dvc/remote/http", "dvc/remote/ssh", "airflow", "rayserve", "evidently", "applesilicon"},
+	"agent":              {"client", "mlflow", "applesilicon"},
+	"cli":                {".", "client", "compose", "agent", "internal/stackfile", "internal/gitcmd", "mlflow", "dvc", "dvc/remote/azure", "dvc/remote/http", "dvc/remote/ssh", "airflow", "rayserve", "evidently", "applesilicon"},
 	"cmd/mlopsctl":       {"cli"},
 }
 
@@ -106,15 +113,11 @@ func imports(t *testing.T, root string) []imported {
 func breaches(all []imported) []string {
 	var out []string
 	for _, im := range all {
-		if im.path == module || strings.HasPrefix(im.path, module+"/") {
-			to := strings.TrimPrefix(strings.TrimPrefix(im.path, module), "/")
-			if to == "" {
-				to = "."
-			}
-			allowed, known := rowOf(im.pkg)
+		if to, ours := inModule(im.path); ours && !strings.HasPrefix(im.pkg, "examples/") { // those import what a user may
+			row, known := rowOf(im.pkg)
 			if !known {
 				out = append(out, im.file+": package "+im.pkg+" has no row in the import table")
-			} else if !slices.Contains(allowed, to) {
+			} else if !slices.Contains(may[row], to) {
 				out = append(out, im.file+": "+im.pkg+" may not import "+to)
 			}
 		}
@@ -129,26 +132,92 @@ func breaches(all []imported) []string {
 	return out
 }
 
-// rowOf finds the row of a package: its own, or that of the driver packages
-// and examples, which share one.
-func rowOf(pkg string) ([]string, bool) {
-	if strings.HasPrefix(pkg, "examples/") {
-		return append(may["cli"], "."), true // whatever a user may import
-	}
+// rowOf finds the name of a package's row: its own, or the one that it shares.
+func rowOf(pkg string) (string, bool) {
+	name := pkg
 	if strings.HasPrefix(pkg, "dvc/remote/") {
-		return []string{".", "internal/rawfile", "dvc/remote"}, true
+		name = "dvc/remote/*"
 	}
-	if pkg == "rayserve/bentoml" {
-		return []string{".", "rayserve", "internal/transport"}, true
+	_, ok := may[name]
+	return name, ok
+}
+
+// unused names the rows and entries of the table that no import needs.
+func unused(all []imported) []string {
+	var out []string
+	for name, row := range may {
+		used := map[string]bool{}
+		for _, im := range all {
+			if to, ours := inModule(im.path); ours {
+				if of, _ := rowOf(im.pkg); of == name {
+					used[to] = true
+				}
+			}
+		}
+		for _, to := range row {
+			if !used[to] {
+				out = append(out, name+" does not import "+to)
+			}
+		}
 	}
-	r, ok := may[pkg]
-	return r, ok
+	slices.Sort(out)
+	return out
+}
+
+// inModule returns the package of this module that an import path names.
+func inModule(importPath string) (string, bool) {
+	if importPath == module {
+		return ".", true
+	}
+	return strings.CutPrefix(importPath, module+"/")
 }
 
 func TestImportsFollowTheTable(t *testing.T) {
 	all := imports(t, "../..")
 	require.NotEmpty(t, all)
 	require.Empty(t, breaches(all), "arrows that DESIGN.md does not draw")
+	require.Empty(t, unused(all), "arrows that nothing uses")
+	for name := range may {
+		files, err := filepath.Glob(filepath.Join("../..", name, "*.go"))
+		require.NoError(t, err)
+		require.NotEmpty(t, files, "the table has a row for %s, which is no package", name)
+	}
+}
+
+// drawing is the table as ARCHITECTURE.md has it, the top of the house first.
+func drawing() string {
+	var names []string
+	width := 0
+	for name := range may {
+		names = append(names, name)
+		width = max(width, len(name))
+	}
+	slices.SortFunc(names, func(a, b string) int { return cmp.Or(depth(b)-depth(a), strings.Compare(a, b)) })
+	var out strings.Builder
+	for _, name := range names {
+		if len(may[name]) > 0 {
+			fmt.Fprintf(&out, "%-*s → %s\n", width, name, strings.Join(may[name], " "))
+		}
+	}
+	return out.String()
+}
+
+// depth is the length of the longest way down from a package.
+func depth(name string) int {
+	row, _ := rowOf(name)
+	most := -1
+	for _, to := range may[row] {
+		most = max(most, depth(to))
+	}
+	return most + 1
+}
+
+func TestTheDrawingIsTheTable(t *testing.T) {
+	text, err := os.ReadFile("../../ARCHITECTURE.md")
+	require.NoError(t, err)
+	if want := "```\n" + drawing() + "```\n"; !strings.Contains(string(text), want) {
+		t.Errorf("ARCHITECTURE.md, Packages and arrows, should have this drawing:\n%s", want)
+	}
 }
 
 func TestAPlantedImportIsFound(t *testing.T) {
@@ -170,6 +239,9 @@ func TestAPlantedImportIsFound(t *testing.T) {
 		"mlflow/b.go: github.com/hashicorp/go-retryablehttp belongs to internal/transport",
 		"common/a.go: package common has no row in the import table",
 	}, breaches(imports(t, root)))
+	left := unused(imports(t, root))
+	require.Contains(t, left, "mlflow does not import internal/spool")
+	require.NotContains(t, left, "mlflow does not import internal/transport")
 }
 
 // heavy are modules that only a program pays for which asked for their driver.
@@ -204,6 +276,22 @@ func TestAProgramLinksTheDriversItNamesAndNoOthers(t *testing.T) {
 	}
 	for _, p := range all {
 		require.False(t, strings.HasPrefix(p, "google.golang.org/grpc"), "gRPC doubles the time that mlopsctl takes to start")
+	}
+}
+
+// gitStarted finds where a program starts git by itself.
+var gitStarted = regexp.MustCompile(`exec\.(Command|LookPath)[A-Za-z]*\((\w+(\.\w+)*, )?"git"`)
+
+func TestGitIsStartedInOnePlace(t *testing.T) {
+	require.True(t, gitStarted.MatchString(`exec.CommandContext(g.ctx, "git", args...)`))
+	require.True(t, gitStarted.MatchString(`exec.Command("git", "init")`))
+	for _, im := range imports(t, "../..") {
+		if im.path != "os/exec" || im.pkg == "internal/gitcmd" {
+			continue
+		}
+		text, err := os.ReadFile(filepath.Join("../..", filepath.FromSlash(im.file)))
+		require.NoError(t, err)
+		require.False(t, gitStarted.Match(text), "%s starts git: internal/gitcmd keeps it from running what a repository names", im.file)
 	}
 }
 

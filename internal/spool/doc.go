@@ -44,6 +44,9 @@
 //	lock         who holds its flock writes the journal; its time is that of the creation
 //	000001.seg   segments: frames, one behind the other
 //	ack          what is settled: two copies, at 0 and 64, written in turn
+//	form         the form's number, if it is not 1; a program leaves alone what is newer
+//	label        a text for people, who name the journal by it
+//	archived     empty: all is settled, and it stays for what it tells
 //	refused      frames of refused records: time 8, length of the reason 4, reason, record
 //	files/1      attached files
 //

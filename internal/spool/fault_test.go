@@ -121,7 +121,7 @@ func onDisk(t *testing.T, path string) (contents, []string) {
 	t.Helper()
 	copied := filepath.Join(t.TempDir(), filepath.Base(path))
 	require.NoError(t, os.CopyFS(copied, os.DirFS(path)))
-	c, err := examine(copied)
+	c, err := examine(t.Context(), copied)
 	require.NoError(t, err)
 	j, err := Open(copied, Options{})
 	require.NoError(t, err)

@@ -116,11 +116,11 @@ func removeFolder(path string, lock *os.File) error {
 		}
 	}
 	if !removeLocked {
-		lock.Close()
+		letGo(lock)
 	}
 	err = errors.Join(err, os.Remove(filepath.Join(path, lockName)), os.Remove(path))
 	if removeLocked {
-		lock.Close()
+		letGo(lock)
 	}
 	return err
 }

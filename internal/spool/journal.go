@@ -1,6 +1,7 @@
 package spool
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
@@ -25,6 +26,8 @@ type Options struct {
 	MemoryBytes  int64         // what is held in memory while the disk refuses; 0: 16 MiB
 	Logger       *slog.Logger  // nil: silent
 
+	Context context.Context // ends what Open reads; nil: nothing does
+
 	fs fsys // nil: the disk
 }
 
@@ -43,6 +46,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Context == nil {
+		o.Context = context.Background()
 	}
 	if o.fs == nil {
 		o.fs = disk{}
@@ -109,6 +115,7 @@ type Journal struct {
 
 	timer    *time.Timer   // runs tick while something is to be done
 	armed    time.Duration // what it was set to; 0: it is not
+	sealed   bool          // takes no more records
 	closed   bool
 	closeErr error
 
@@ -239,7 +246,29 @@ func (j *Journal) Append(b []byte) error {
 	return err
 }
 
+// ErrSealed is the cause of an Append that came after [Journal.Seal].
+var ErrSealed = errors.New("the journal is sealed")
+
+// Seal adds a last record, none if b is nil, and ends the journal: an Append
+// either came before, and its record stands before this one, or fails with
+// [ErrSealed], as a second Seal with a record does. It returns the number of the
+// latest record that is not its own.
+func (j *Journal) Seal(b []byte) (before uint64, err error) {
+	j.mu.Lock()
+	before = j.last
+	if b != nil {
+		err = j.append(b)
+	}
+	j.sealed = true
+	j.mu.Unlock()
+	j.nudge()
+	return before, err
+}
+
 func (j *Journal) append(b []byte) error {
+	if j.sealed {
+		return &mlops.Error{Kind: mlops.ErrInvalid, Service: "spool", Op: "Append", Message: ErrSealed.Error(), Cause: ErrSealed}
+	}
 	if j.closed {
 		j.dropped++
 		return unavailable("Append", "the journal is closed", nil)

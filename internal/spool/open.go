@@ -2,6 +2,7 @@ package spool
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -13,13 +14,18 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
+
+	"github.com/mlops-integration/mlops"
 )
 
 // Open takes over the journal of a writer that is gone, to read and settle
-// what is left, and to append in a new segment. The error matches
-// [mlops.ErrConflict] if somebody holds it and [mlops.ErrNotFound] if it is not
-// there, or not any more.
+// what is left, and to append in a new segment. It reads every record, until
+// [Options].Context ends. The error matches [mlops.ErrConflict] if another
+// process holds the journal, [mlops.ErrNotFound] if it is not there, or not any
+// more, and [mlops.ErrUnsupported] if a newer program wrote it, in a form that
+// this one does not know.
 func Open(path string, o Options) (*Journal, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
@@ -56,12 +62,28 @@ func (j *Journal) release() {
 		j.root.Close()
 	}
 	if j.lock != nil {
-		j.lock.Close()
+		letGo(j.lock)
 	}
 }
 
+// Lend returns an open file that holds the journal's lock beside the journal
+// itself: as long as a process has it, also one that outlives this one, nobody
+// else can open the journal. [Journal.Close] ends that. The caller closes the
+// file; nil means that nothing is on disk.
+func (j *Journal) Lend() (*os.File, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.lock == nil || j.closed {
+		return nil, nil
+	}
+	return lend(j.lock)
+}
+
 func (j *Journal) load() error {
-	s, err := examine(j.path)
+	if err := knownForm(j.path); err != nil {
+		return err
+	}
+	s, err := examine(j.o.Context, j.path)
 	if err != nil {
 		return err
 	}
@@ -100,7 +122,7 @@ type contents struct {
 }
 
 // examine reads a journal's folder whole, without taking it over.
-func examine(path string) (contents, error) {
+func examine(ctx context.Context, path string) (contents, error) {
 	base := filepath.Base(path)
 	c := contents{torn: -1, refused: map[refusedKey]struct{}{}, name: base}
 	if m := folderName.FindStringSubmatch(base); m != nil {
@@ -118,7 +140,7 @@ func examine(path string) (contents, error) {
 	slices.SortFunc(c.segs, func(a, b *segment) int { return cmp.Compare(a.n, b.n) })
 	var known uint64 // the largest number that an unharmed header carries
 	for _, s := range slices.Clone(c.segs) {
-		top, err := c.scan(s)
+		top, err := c.scan(ctx, s)
 		if errors.Is(err, fs.ErrNotExist) { // settled in the meantime
 			c.segs = slices.DeleteFunc(c.segs, func(o *segment) bool { return o == s })
 			continue
@@ -140,7 +162,7 @@ func examine(path string) (contents, error) {
 }
 
 // scan reads one segment and returns the largest number in it.
-func (c *contents) scan(s *segment) (known uint64, err error) {
+func (c *contents) scan(ctx context.Context, s *segment) (known uint64, err error) {
 	f, err := os.Open(s.path)
 	if err != nil {
 		return 0, err
@@ -157,6 +179,9 @@ func (c *contents) scan(s *segment) (known uint64, err error) {
 	}
 	scan := newScanner(f, s.seed, s.size)
 	for {
+		if ctx.Err() != nil {
+			return known, context.Cause(ctx)
+		}
 		fr, ok := scan.next()
 		if !ok {
 			break
@@ -278,7 +303,8 @@ type Info struct {
 	Name string // as it was given to Create
 	Held bool   // its writer, or one that took it over, is at work
 
-	Archived bool // see [Journal.Archive]
+	Label    string // see [Journal.SetLabel]
+	Archived bool   // see [Journal.Archive]
 	Created  time.Time
 	Changed  time.Time // when the latest record was written
 	Head     []byte    // the head record; nil if every copy is lost
@@ -291,8 +317,9 @@ var folderName = regexp.MustCompile(`^(.+)-[0-9a-f]{16}$`)
 // over. One that vanishes meanwhile is left out; the others come before the
 // error for one that cannot be read. It reads every record.
 func List(dir string) iter.Seq2[Info, error] {
-	return list(dir, func(i *Info) error {
-		c, err := examine(i.Path)
+	ctx := context.Background()
+	return list(ctx, dir, "", func(i *Info) error {
+		c, err := examine(ctx, i.Path)
 		i.Changed, i.Head, i.Stats = c.changed, c.head, c.stats()
 		if i.Held {
 			i.Torn = -1 // it is being written
@@ -302,15 +329,16 @@ func List(dir string) iter.Seq2[Info, error] {
 }
 
 // Peek is List without Stats, and with the time of the latest change of any
-// file: it reads the heads alone.
-func Peek(dir string) iter.Seq2[Info, error] {
-	return list(dir, func(i *Info) error {
+// file: it reads the heads alone. With a name it looks only at the journals that
+// were given it. It ends when ctx does.
+func Peek(ctx context.Context, dir, name string) iter.Seq2[Info, error] {
+	return list(ctx, dir, name, func(i *Info) error {
 		i.Torn = -1
 		return i.glance()
 	})
 }
 
-func list(dir string, look func(*Info) error) iter.Seq2[Info, error] {
+func list(ctx context.Context, dir, name string, look func(*Info) error) iter.Seq2[Info, error] {
 	return func(yield func(Info, error) bool) {
 		entries, err := os.ReadDir(dir)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -319,8 +347,11 @@ func list(dir string, look func(*Info) error) iter.Seq2[Info, error] {
 		var all []Info
 		for _, e := range entries {
 			m := folderName.FindStringSubmatch(e.Name())
-			if m == nil || !e.IsDir() {
+			if m == nil || !e.IsDir() || name != "" && m[1] != cleanName(name) {
 				continue
+			}
+			if ctx.Err() != nil {
+				return
 			}
 			path := filepath.Join(dir, e.Name())
 			if at, e := os.Stat(filepath.Join(path, lockName)); e == nil {
@@ -333,10 +364,14 @@ func list(dir string, look func(*Info) error) iter.Seq2[Info, error] {
 			return cmp.Or(a.Created.Compare(b.Created), cmp.Compare(a.Path, b.Path))
 		})
 		for _, i := range all {
+			if ctx.Err() != nil {
+				return
+			}
 			is, e := held(i.Path)
 			if e == nil {
 				i.Held = is
 				i.Archived = exists(filepath.Join(i.Path, archivedName))
+				i.Label = readShort(filepath.Join(i.Path, labelName))
 				e = look(&i)
 			}
 			if errors.Is(e, fs.ErrNotExist) {
@@ -390,29 +425,71 @@ func (i *Info) glance() error {
 	return nil
 }
 
-const archivedName = "archived"
+const (
+	archivedName = "archived"
+	labelName    = "label"
+	formName     = "form"
+)
+
+// form is the form of journals that this program writes. A journal that has no
+// file of that name has form 1, the first.
+const form = 1
+
+// knownForm returns an error for a journal whose form is newer than this program.
+func knownForm(path string) error {
+	text := readShort(filepath.Join(path, formName))
+	if n, err := strconv.Atoi(strings.TrimSpace(text)); text == "" || err == nil && n <= form {
+		return nil
+	}
+	return &mlops.Error{Kind: mlops.ErrUnsupported, Service: "spool", Op: "Open",
+		Message: fmt.Sprintf("a newer program wrote the journal %s, in form %.20q; this one knows form %d and leaves it alone", path, strings.TrimSpace(text), form)}
+}
+
+// readShort returns the text of a small file, "" if there is none.
+func readShort(path string) string {
+	f, err := os.Open(path)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	b, _ := io.ReadAll(io.LimitReader(f, 1<<10))
+	return string(b)
+}
+
+// SetLabel keeps a short text that [Peek] and [List] return with the journal. It
+// is not needed to read the journal, and may be gone after a power cut.
+func (j *Journal) SetLabel(text string) error {
+	if text == "" {
+		return nil
+	}
+	return j.note(labelName, text)
+}
+
+// note writes a small file into the journal's folder.
+func (j *Journal) note(name, text string) error {
+	j.mu.Lock()
+	path, closed := j.path, j.closed
+	j.mu.Unlock()
+	if path == "" || closed {
+		return nil
+	}
+	f, err := j.o.fs.OpenFile(filepath.Join(path, name), os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return unavailable("note", err.Error(), err)
+	}
+	_, err = f.WriteAt([]byte(text), 0)
+	return errors.Join(err, f.Close())
+}
 
 func exists(path string) bool {
 	_, err := os.Stat(path)
 	return err == nil
 }
 
-// Archive marks a journal whose records are all settled as one that nobody has
-// to look after any more: it stays for what it tells of refused and lost
-// records, until [Discard].
-func (j *Journal) Archive() error {
-	j.mu.Lock()
-	path := j.path
-	j.mu.Unlock()
-	if path == "" {
-		return nil
-	}
-	f, err := j.o.fs.OpenFile(filepath.Join(path, archivedName), os.O_WRONLY|os.O_CREATE, 0o600)
-	if err != nil {
-		return unavailable("Archive", err.Error(), err)
-	}
-	return f.Close()
-}
+// Archive marks a journal whose records are all settled as one that needs no
+// more sending: it stays for what it tells of refused and lost records, until
+// [Discard].
+func (j *Journal) Archive() error { return j.note(archivedName, "") }
 
 // Discard deletes a journal that nobody holds, with all that was not sent. The
 // errors are those of [Open].

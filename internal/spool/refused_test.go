@@ -21,7 +21,7 @@ func TestTwoRefusedPartsOfOneRecordAreBothKept(t *testing.T) {
 	require.NoError(t, j.Archive())
 	path := j.Path()
 	require.NoError(t, j.Close())
-	list, err := mlops.Collect(Peek(dir))
+	list, err := mlops.Collect(Peek(t.Context(), dir, ""))
 	require.NoError(t, err)
 	require.Len(t, list, 1)
 	require.True(t, list[0].Archived)

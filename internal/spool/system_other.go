@@ -31,6 +31,22 @@ func tryLock(f *os.File, shared bool) (bool, error) {
 	}
 }
 
+// letGo gives up a lock, also where another process has the open file from us,
+// and closes it.
+func letGo(lock *os.File) {
+	_ = unix.Flock(int(lock.Fd()), unix.LOCK_UN)
+	lock.Close()
+}
+
+// lend returns the same open file once more: who has either has the lock.
+func lend(lock *os.File) (*os.File, error) {
+	fd, err := unix.FcntlInt(lock.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, os.NewSyscallError("fcntl", err)
+	}
+	return os.NewFile(uintptr(fd), lock.Name()), nil
+}
+
 // syncDir makes the names in a folder durable.
 func syncDir(path string) error {
 	d, err := os.Open(path)

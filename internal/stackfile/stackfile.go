@@ -10,9 +10,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/internal/trust"
 )
 
 // Version is the form of the file that this package writes.
@@ -60,7 +62,7 @@ type Endpoint struct {
 }
 
 // Secret reads the endpoint's password or token; it is empty if there is none.
-// A file that others may read is refused.
+// A file that others may read, or that they or another user may change, is refused.
 func (e Endpoint) Secret() (mlops.Secret, error) {
 	if e.SecretFile == "" {
 		return "", nil
@@ -70,22 +72,31 @@ func (e Endpoint) Secret() (mlops.Secret, error) {
 		return "", fmt.Errorf("credentials of %s: %w", e.URL, err)
 	}
 	if info.Mode().Perm()&0o077 != 0 {
-		return "", fmt.Errorf("credentials of %s: %s may be read by others (mode %04o); run: chmod 600 %s", e.URL, e.SecretFile, info.Mode().Perm(), e.SecretFile)
+		return "", fmt.Errorf("credentials of %s: %s may be read by others (mode %04o); run: chmod 600 %s", e.URL, e.SecretFile, info.Mode().Perm(), trust.Quote(e.SecretFile))
 	}
-	b, err := os.ReadFile(e.SecretFile)
+	b, err := trust.ReadFile(e.SecretFile, limit)
 	if err != nil {
 		return "", fmt.Errorf("credentials of %s: %w", e.URL, err)
 	}
 	return mlops.Secret(strings.TrimSpace(string(b))), nil
 }
 
+// limit is more than any of these files has.
+const limit = 1 << 20
+
 // Path is where the stack of a home writes its file.
 func Path(home string) string { return filepath.Join(home, "stack.json") }
 
 // Read returns the running stack of a home. The error matches
-// [mlops.ErrNotFound] if there is none.
+// [mlops.ErrNotFound] if there is none, and [mlops.ErrForbidden] if another user
+// can change the home or the file, or if the file names a secret outside of the
+// home: it decides where credentials go.
 func Read(home string) (Stack, error) {
-	b, err := os.ReadFile(Path(home))
+	err := trust.Check(home)
+	var b []byte
+	if err == nil {
+		b, err = trust.ReadFile(Path(home), limit)
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return Stack{}, &mlops.Error{Kind: mlops.ErrNotFound, Message: "no stack is running under " + home}
 	}
@@ -99,7 +110,31 @@ func Read(home string) (Stack, error) {
 	if s.Version != Version {
 		return Stack{}, &mlops.Error{Kind: mlops.ErrUnsupported, Message: fmt.Sprintf("%s has form %d, this program reads %d; run: mlopsctl restart", Path(home), s.Version, Version)}
 	}
+	files := []string{s.DVCOptions["credentialpath"]}
+	for _, e := range s.Endpoints {
+		files = append(files, e.SecretFile)
+	}
+	if i := slices.IndexFunc(files, func(f string) bool { return f != "" && !inside(home, f) }); i >= 0 {
+		return Stack{}, &mlops.Error{Kind: mlops.ErrForbidden, Message: fmt.Sprintf("%s names the secret %s, which is not in this home: nothing is sent to the servers that it names; if the home was moved, run: mlopsctl restart", Path(home), files[i])}
+	}
 	return s, nil
+}
+
+// inside reports whether a file is in a folder, whatever links lead to either.
+func inside(folder, file string) bool {
+	rel, err := filepath.Rel(resolved(folder), resolved(file))
+	return err == nil && filepath.IsLocal(rel)
+}
+
+// resolved is path without links. Of a file that is not there only its folder is looked at.
+func resolved(path string) string {
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		return real
+	}
+	if dir, err := filepath.EvalSymlinks(filepath.Dir(path)); err == nil {
+		return filepath.Join(dir, filepath.Base(path))
+	}
+	return filepath.Clean(path)
 }
 
 // Write replaces the file of s.Home whole, with mode 0600.

@@ -35,6 +35,9 @@ type attempt struct {
 
 func (a *attempt) do(ctx context.Context) (*http.Response, error) {
 	c := a.client
+	if c == nil || c.http == nil {
+		return nil, &mlops.Error{Kind: mlops.ErrInvalid, Op: a.call.Op, Message: "a client of no server; make one with New"}
+	}
 	req, err := c.request(ctx, a.call)
 	if err != nil {
 		e, _ := errorsAs[*mlops.Error](err)

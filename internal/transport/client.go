@@ -143,7 +143,12 @@ func (c *Client) WithTries(n int) *Client {
 }
 
 // URL returns the server's address, without credentials.
-func (c *Client) URL() string { return strings.TrimSuffix(c.base.String(), "/") }
+func (c *Client) URL() string {
+	if c == nil || c.base == nil { // not made by New; its calls say so
+		return ""
+	}
+	return strings.TrimSuffix(c.base.String(), "/")
+}
 
 // Call is one request.
 type Call struct {

@@ -89,6 +89,9 @@ func New(ctx context.Context, c remote.Config) (*Store, error) {
 		opts = append(opts, option.WithAuthCredentialsFile(option.ServiceAccount, f))
 	}
 	if e := strings.TrimSuffix(c.Options["endpointurl"], "/"); e != "" {
+		if !anonymous && c.Options["credentialpath"] == "" && !ofGoogle(e) { // the token of this machine would be sent there
+			return nil, fail(mlops.ErrForbidden, "remote %q: endpointurl %s is not Google's: set credentialpath (--local), or allow_anonymous_login", c.Name, e)
+		}
 		opts = append(opts, option.WithEndpoint(e+"/storage/v1/"))
 	}
 	client, err := storage.NewClient(context.WithoutCancel(ctx), opts...)
@@ -97,6 +100,12 @@ func New(ctx context.Context, c remote.Config) (*Store, error) {
 	}
 	s.bucket = client.Bucket(u.Host)
 	return s, nil
+}
+
+// ofGoogle reports whether a URL's host is one that Google's tokens are for.
+func ofGoogle(at string) bool {
+	u, err := url.Parse(at)
+	return err == nil && u.Scheme == "https" && (u.Hostname() == "googleapis.com" || strings.HasSuffix(u.Hostname(), ".googleapis.com"))
 }
 
 // wrap turns an error of the SDK into ours.

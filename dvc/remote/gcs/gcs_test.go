@@ -39,6 +39,8 @@ func TestWrongOptionsOfAGCSRemoteAreNamed(t *testing.T) {
 	}{
 		{"gs://", "", "", mlops.ErrInvalid}, {"gcs://b/x", "jobs", "x", mlops.ErrInvalid}, {"gs://b/x", "allow_anonymous_login", "x", mlops.ErrInvalid},
 		{"gs://b/x", "credentialpath", filepath.Join(t.TempDir(), "none"), mlops.ErrUnauthenticated},
+		{"gs://b/x", "endpointurl", "https://theirs.example", mlops.ErrForbidden}, {"gs://b/x", "endpointurl", "https://googleapis.com.theirs.example", mlops.ErrForbidden},
+		{"gs://b/x", "endpointurl", "http://storage.googleapis.com", mlops.ErrForbidden},
 	} {
 		_, err := remote.Open(t.Context(), remote.Config{Name: "g", URL: tt.url, Options: map[string]string{tt.key: tt.value}})
 		require.ErrorIs(t, err, tt.want, tt.key)
