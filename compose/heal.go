@@ -51,6 +51,9 @@ func (sup *supervisor) heal() {
 	s := sup.stack
 	sup.healing.Lock()
 	defer sup.healing.Unlock()
+	if sup.healed {
+		return
+	}
 	mend := func(file string, was stamp, again func()) {
 		if how := was.changed(file); how != "" {
 			sup.mended(fmt.Sprintf("%s %s; it is written again", file, how))
@@ -68,6 +71,14 @@ func (sup *supervisor) heal() {
 	if sup.door != nil {
 		sup.door.heal(sup, nil)
 	}
+}
+
+// endHealing lets go of what heal would put back: the lock and the socket are
+// going to be the next supervisor's.
+func (sup *supervisor) endHealing() {
+	sup.healing.Lock()
+	defer sup.healing.Unlock()
+	sup.healed = true
 }
 
 func (sup *supervisor) mended(text string) {

@@ -1,6 +1,7 @@
 package compose
 
 import (
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -131,4 +132,18 @@ func TestDoctorOfAStackInContainersMakesNoSecrets(t *testing.T) {
 	found, err := filepath.Glob(filepath.Join(s.home, "secrets", "*"))
 	require.NoError(t, err)
 	require.Empty(t, found, "a question made secrets")
+}
+
+func TestASupervisorThatEndsTakesNothingBack(t *testing.T) {
+	s := stackOf(t, fake{Name: "app", Port: freePort(t)})
+	require.NoError(t, makeHome(s.home))
+	sup := newSupervisor(s, slog.New(slog.DiscardHandler))
+	l, err := takeLock(s.home)
+	require.NoError(t, err)
+	sup.locked, sup.lockedAs = l, stampOf(lockPath(s.home))
+	sup.endHealing()
+	l.release()
+	sup.heal()
+	require.NoFileExists(t, lockPath(s.home), "the next supervisor cannot begin")
+	require.False(t, held(s.home))
 }

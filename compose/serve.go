@@ -138,6 +138,7 @@ func (s *Stack) Supervise(ctx context.Context) error {
 	}
 	keeping, endKeeping := context.WithCancel(context.Background())
 	defer endKeeping()
+	defer sup.endHealing()
 	go sup.housekeeping(keeping)
 
 	finished := make(chan bool)

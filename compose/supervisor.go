@@ -42,7 +42,8 @@ type supervisor struct {
 	saving               sync.Mutex
 	savedAs, publishedAs stamp // the state file and the stack file as we left them
 
-	healing  sync.Mutex // guards the three below
+	healing  sync.Mutex // guards the four below
+	healed   bool       // the supervisor is on its way out
 	door     *door
 	locked   *lock
 	lockedAs stamp
