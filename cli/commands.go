@@ -41,6 +41,7 @@ func commands(e *env) []*cli.Command {
 		demoCommand(e),
 		versionCommand(e),
 		completionCommand(e),
+		manCommand(e),
 		completeCommand(e),
 		superviseCommand(e),
 	}

@@ -23,9 +23,12 @@ func runExec(e *env) *cli.Command {
 		Name:      "exec",
 		Usage:     "Run a command as a run",
 		ArgsUsage: "<command>...",
-		Description: `   mlopsctl run exec -p lora-finetuning --name rank-16 -- python train.py
-   mlopsctl run exec -p lora-finetuning --data data/train.csv -- python train.py
+		Description: `   mlopsctl run exec -p lora-finetuning --name rank-16 -- .venv/bin/python train.py
+   mlopsctl run exec -p lora-finetuning --data data/train.csv -- .venv/bin/python train.py
    mlopsctl run exec -p lora-finetuning --grace 30s -- ./train.sh
+
+   The Python is yours: it needs mlflow if train.py imports it, which the
+   servers' environments are not for.
 
    The command finds the run in MLFLOW_RUN_ID and the server in
    MLFLOW_TRACKING_URI, as Python's and Go's StartRun read them; the machine is

@@ -36,6 +36,14 @@ const (
 	exitInterrupted   = 130 // Ctrl-C
 )
 
+// exitTable tells people what the codes mean.
+var exitTable = [][2]string{
+	{"0", "done"}, {"1", "failed"}, {"2", "wrong usage"}, {"3", "not found"}, {"4", "not authorized"}, {"5", "already exists, or conflict"},
+	{"6", "unavailable, try again later"}, {"8", "not yet sent although --require-sent"}, {"10", "drift found"}, {"11", "the stack is degraded"},
+	{"12", "the stack is stopped"}, {"126", "run exec: the command cannot be run"}, {"127", "run exec: there is no such command"},
+	{"128+n", "ended by signal n, or so did the command of run exec: 130 is Ctrl-C, 143 SIGTERM"},
+}
+
 // exitOf lists which kind of error has which code.
 var exitOf = []struct {
 	kind error

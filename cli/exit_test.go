@@ -127,6 +127,7 @@ var mistakes = map[string]struct{ usage, missing string }{
 	"demo":               {"demo extra", "-"},
 	"version":            {"version extra", "-"},
 	"completion":         {"completion tcsh", "-"},
+	"man":                {"man a b", "-"},
 }
 
 // leaves are the commands that do something, by name.

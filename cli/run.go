@@ -23,7 +23,7 @@ func runCommand(e *env) *cli.Command {
    mlopsctl metric log --run "$run" --step 10 loss=0.31
    mlopsctl run end --run "$run"
 
-   mlopsctl run exec -p lora-finetuning --name rank-16 -- python train.py`,
+   mlopsctl run exec -p lora-finetuning --name rank-16 -- .venv/bin/python train.py`,
 		Subcommands: []*cli.Command{runStart(e), runEnd(e), runExec(e), runList(e), runShow(e), runCompare(e), runDelete(e), runRestore(e)},
 	}
 }
