@@ -70,6 +70,9 @@ func runExec(e *env) *cli.Command {
 			end, cancel := context.WithTimeout(context.WithoutCancel(c.Context), time.Minute)
 			defer cancel()
 			id, silence, err := e.runID(c, run, c.Duration("wait"))
+			if err != nil && relay.ctx.Err() == nil { // MLflow does not take the run: nothing of it may wait
+				return errors.Join(err, run.Discard())
+			}
 			sent := silence == nil
 			if err == nil && !sent {
 				err = e.notSent(c, run, silence) // with --require-sent

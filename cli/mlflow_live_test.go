@@ -170,6 +170,11 @@ func TestMLflowsCommandsDriveARealServer(t *testing.T) {
 		require.Equal(t, []listed{{id, map[string]string{"a": "b", "c": "d"}}}, list)
 		mlopsctl(t, 0, "experiment", "delete", id)
 		require.NotContains(t, mlopsctl(t, 0, "experiment", "list"), "walk-on")
+		for _, verb := range [][]string{{"start"}, {"exec", "--", "echo", "it ran"}} {
+			out := mlopsctl(t, 5, append([]string{"run", verb[0], "-p", "walk-on"}, verb[1:]...)...)
+			require.Empty(t, out, "no run begins on a deleted experiment")
+		}
+		mlopsctl(t, 0, "sync") // a journal of a refused run would be refused again, each time
 		mlopsctl(t, 0, "experiment", "restore", "walk-on")
 		mlopsctl(t, 3, "experiment", "delete", "nothing-like-it")
 	})
