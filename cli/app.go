@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -24,7 +25,9 @@ import (
 // returns the exit code. It ends early, with code 130, when ctx does.
 func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	e := newEnv(stdin, stdout, stderr, commands)
-	return e.exit(ctx, e.run(ctx, args))
+	err := e.run(ctx, args)
+	e.hush()
+	return e.exit(ctx, err)
 }
 
 // env is what commands share: the streams, the global flags and the ways to
@@ -33,6 +36,8 @@ type env struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	getenv         func(string) string
+	talking        sync.Mutex           // held while a note is written
+	hushed         bool                 // no more notes: the last word is the error
 	terminal       func(io.Writer) bool // whether somebody looks at it
 	width          func(io.Writer) int  // its columns
 

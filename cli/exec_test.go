@@ -70,12 +70,19 @@ func TestWhatCannotBeRunHasAShellsCode(t *testing.T) {
 	require.Equal(t, exitNoExec, codeIf(err))
 }
 
-// signalsAreNotIgnored undoes what a shell does to programs in its background:
-// they and all that they start ignore these two.
+// signalsAreNotIgnored undoes what a shell does to programs in its background,
+// and nohup: they and all that they start ignore these signals. This program
+// goes on ignoring the end of its session.
 var signalsAreNotIgnored = sync.OnceFunc(func() {
 	ch := make(chan os.Signal, 1)
-	signal.Notify(ch, syscall.SIGINT, syscall.SIGQUIT)
-	go func() { os.Exit(exitSignal + int((<-ch).(syscall.Signal))) }()
+	signal.Notify(ch, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGHUP)
+	go func() {
+		for sig := range ch {
+			if sig != syscall.SIGHUP {
+				os.Exit(exitSignal + int(sig.(syscall.Signal)))
+			}
+		}
+	}()
 })
 
 // started is mlopsctl run exec in a session of its own, with MLflow away.

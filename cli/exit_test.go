@@ -120,6 +120,7 @@ var mistakes = map[string]struct{ usage, missing string }{
 	"dag trigger":        {"dag trigger x -p demo --conf x", "dag trigger x -p typo"},
 	"dag errors":         {"dag errors -p Bad_Name", "dag errors -p typo"},
 	"deploy":             {"deploy", "deploy nothing@champion -p demo"},
+	"predict":            {"predict", "predict nothing -p demo nothing.json"},
 	"undeploy":           {"undeploy", "undeploy nothing -p demo"},
 	"list-deployments":   {"list-deployments -p Bad_Name", "-"},
 	"drift check":        {"drift check data.csv", "drift check nothing.csv data.csv -p demo"},

@@ -37,10 +37,20 @@ func (e *env) printJSON(doc any) error {
 }
 
 // note is talk: one line on stderr, left out with --quiet.
+// It is safe for concurrent use: the library's own goroutines log through it.
 func (e *env) note(format string, args ...any) {
-	if !e.quiet {
+	e.talking.Lock()
+	defer e.talking.Unlock()
+	if !e.quiet && !e.hushed {
 		fmt.Fprintln(e.stderr, oneLine(fmt.Sprintf(format, args...)))
 	}
+}
+
+// hush ends notes: a request that was given up may still have something to say.
+func (e *env) hush() {
+	e.talking.Lock()
+	defer e.talking.Unlock()
+	e.hushed = true
 }
 
 // table is a list for people: aligned columns under a header on a terminal,
