@@ -76,7 +76,7 @@ func TestTheRealRecipesDependOnWhatThereIs(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, light, 1)
 	_, err = s.resolve(s.recipes(true), []string{"ray"}, true)
-	require.ErrorIs(t, err, mlops.ErrNotFound)
+	require.ErrorIs(t, err, mlops.ErrInvalid)
 	airflow, err := s.resolve(s.recipes(false), []string{"airflow"}, true)
 	require.NoError(t, err)
 	require.Len(t, airflow, 5, "the four parts and the database")

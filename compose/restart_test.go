@@ -27,7 +27,7 @@ func TestRestartTouchesOnlyWhatIsNamed(t *testing.T) {
 	require.Equal(t, Stopped, of(after, "app").State, "none named means what runs, not everything")
 
 	_, err = s.Restart(t.Context(), StartOptions{Services: []string{"nope"}})
-	require.ErrorIs(t, err, mlops.ErrNotFound)
+	require.ErrorIs(t, err, mlops.ErrInvalid)
 }
 
 func TestRestartKeepsTheModeOfTheStack(t *testing.T) {
@@ -41,5 +41,5 @@ func TestRestartKeepsTheModeOfTheStack(t *testing.T) {
 	p, err := s.Plan(t.Context(), StartOptions{})
 	require.ErrorIs(t, err, mlops.ErrConflict, "%v", p)
 	_, err = s.Plan(t.Context(), StartOptions{Services: []string{"nope"}})
-	require.ErrorIs(t, err, mlops.ErrNotFound)
+	require.ErrorIs(t, err, mlops.ErrInvalid)
 }

@@ -308,7 +308,7 @@ func TestOneServiceIsStoppedAlone(t *testing.T) {
 	stack, err := stackfile.Read(s.home)
 	require.NoError(t, err)
 	require.NotContains(t, stack.Endpoints, "app")
-	require.ErrorIs(t, s.Stop(t.Context(), StopOptions{Services: []string{"nope"}}), mlops.ErrNotFound)
+	require.ErrorIs(t, s.Stop(t.Context(), StopOptions{Services: []string{"nope"}}), mlops.ErrInvalid)
 }
 
 func TestTheLightAndTheWholeStackDoNotMix(t *testing.T) {

@@ -164,7 +164,11 @@ func (c *Client) takesFiles(ctx context.Context, at whereabouts) error {
 	if err != nil {
 		return err
 	}
-	if err := c.putBytes(ctx, root, nil, probeFile); err != nil {
+	err = c.putBytes(ctx, root, nil, probeFile)
+	for n := 1; n < equalAnswers && brokenOff(err); n++ { // the connection on which it failed before is closed
+		err = c.putBytes(ctx, root, nil, probeFile)
+	}
+	if err != nil {
 		return err
 	}
 	store, err := c.store(root)

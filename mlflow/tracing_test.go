@@ -218,6 +218,8 @@ print(a["polite"].feedback.value, a["polite"].source.source_type, a["expected"].
 	require.Equal(t, "politeness", a.Name)
 	require.Equal(t, true, a.Feedback.Value)
 	require.Equal(t, "on reflection", a.Rationale)
+	require.Len(t, a.Metadata["mlops.assessment_uid"], 32, "by which a repeat finds it")
+	delete(a.Metadata, "mlops.assessment_uid")
 	require.Equal(t, map[string]string{"x": "y", "z": "w"}, a.Metadata)
 	e, err = c.UpdateAssessment(ctx, id, e.ID, AssessmentUpdate{Expectation: &Expectation{Value: []any{"x"}}})
 	require.NoError(t, err)
