@@ -66,7 +66,7 @@ func importCommand(e *env) *cli.Command {
 				case d.Err != nil:
 					doc.Error, outcome = d.Err.Error(), bad(d.Outcome)
 					if failed == nil {
-						failed = fmt.Errorf("run %s: %w", d.OldID, d.Err)
+						failed = withCode(exitFailed, fmt.Errorf("run %s: %w", d.OldID, d.Err)) // what a folder holds is no matter of usage
 					}
 				case d.Outcome != mlflow.ImportDone:
 					outcome = faint(d.Outcome)

@@ -242,8 +242,10 @@ func TestLiveASnapshotThatIsRefusedHoldsNoOther(t *testing.T) {
 func TestLiveAListMakesNoProject(t *testing.T) {
 	_, s, direct := live(t)
 	name := "typo-" + fmt.Sprint(time.Now().UnixNano())
-	p := drifting(t, t.TempDir(), name, s.URL, s.Auth)
-	_, err := mlops.Collect(p.Snapshots(t.Context()))
+	home, err := mlops.Home() // MLflow is asked for the project, too
+	require.NoError(t, err)
+	p := drifting(t, home, name, s.URL, s.Auth)
+	_, err = mlops.Collect(p.Snapshots(t.Context()))
 	require.ErrorIs(t, err, mlops.ErrNotFound)
 	_, err = direct.ProjectByName(t.Context(), name)
 	require.ErrorIs(t, err, mlops.ErrNotFound)

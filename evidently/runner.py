@@ -19,7 +19,9 @@ import math
 import queue
 import threading
 import traceback
+import warnings
 
+warnings.simplefilter("ignore", RuntimeWarning)  # of a division by nothing scipy warns line by line
 
 def answer(**fields):
     answers.write(json.dumps(fields, allow_nan=False).encode() + b"\n")
