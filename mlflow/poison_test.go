@@ -74,12 +74,15 @@ func verifyMixed(t *testing.T, c *Client, id string, n int) {
 	require.Len(t, list, 1, "%v", list)
 }
 
+// live is a session with the real server of today's line, on PostgreSQL.
 func live(t *testing.T) *cassette.Session {
 	t.Helper()
 	if !cassette.Live() {
 		t.Skip("not live: MLflow on PostgreSQL is needed (make test)")
 	}
-	return cassette.Open(t, "mlflow")
+	s := cassette.Open(t, "mlflow")
+	since(t, s, "3.17", "the answers that this suite is about")
+	return s
 }
 
 func TestPoisonedJournalsHoldBackNothingElse(t *testing.T) {
