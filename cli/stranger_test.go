@@ -50,7 +50,7 @@ class Times(mlflow.pyfunc.PythonModel):
 mlflow.models.set_model(Times())
 `), 0o600))
 	id := strings.TrimSpace(s.ctl(t, 0, "run", "start", "-p", project))
-	s.ctl(t, 0, "model", "log", "model", "--run", id, "--name", "Times Ten", "--pyfunc", "model.py", "-p", project)
+	s.ctl(t, 0, "model", "log", "model", "--run", id, "--name", "Times Ten", "--pyfunc", "model.py", "--venv", filepath.Join(s.home, "venvs", "mlflow"), "-p", project)
 	s.ctl(t, 0, "run", "end", "--run", id, "-p", project)
 	url := strings.TrimSpace(s.ctl(t, 0, "deploy", "Times Ten", "1", "-p", project))
 	after("undeploy", "Times Ten", "-p", project)
