@@ -208,7 +208,7 @@ func TestGraceKillsACommandThatStays(t *testing.T) {
 
 func TestARunIsNotKilledWhileItsCommandLivesOn(t *testing.T) {
 	own := &syscall.SysProcAttr{Setsid: true}
-	s := startExec(t, own, nil, nil, "echo $$; trap 'echo over; exit 0' TERM; while :; do sleep 0.05; done")
+	s := startExec(t, own, nil, nil, "trap 'echo over; exit 0' TERM; echo $$; while :; do sleep 0.05; done")
 	pid, err := strconv.Atoi(s.line(t))
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = syscall.Kill(pid, syscall.SIGKILL) })
