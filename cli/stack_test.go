@@ -369,6 +369,9 @@ func (s *stackSuite) family(t *testing.T) []string {
 func (s *stackSuite) stop(t *testing.T) {
 	ports := map[int]string{}
 	for _, svc := range s.status(t).Services {
+		if svc.PID == 0 {
+			continue // it keeps its number, but has no port that could be left
+		}
 		for name, n := range svc.Ports {
 			ports[n] = svc.Name + "/" + name
 			s.left[n] = ports[n]
