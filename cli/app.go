@@ -58,6 +58,9 @@ type env struct {
 }
 
 func newEnv(stdin io.Reader, stdout, stderr io.Writer, commands func(*env) []*cli.Command) *env {
+	if _, ok := stderr.(*os.File); !ok { // os/exec copies what a child says there, beside our notes
+		stderr = &oneAtATime{w: stderr}
+	}
 	e := &env{
 		stdin: stdin, stdout: stdout, stderr: stderr,
 		getenv: os.Getenv, terminal: isTerminal, width: columns,
@@ -87,6 +90,18 @@ func newEnv(stdin io.Reader, stdout, stderr io.Writer, commands func(*env) []*cl
 		e.settle(c)
 	}
 	return e
+}
+
+// oneAtATime is a writer for several goroutines. A file is one already.
+type oneAtATime struct {
+	mu sync.Mutex
+	w  io.Writer
+}
+
+func (o *oneAtATime) Write(b []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.w.Write(b)
 }
 
 const program = "mlopsctl"
