@@ -116,7 +116,7 @@ func (s *Stack) settle(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if st.State != Stopped {
+		if st.State != StateStopped {
 			return &mlops.Error{Kind: mlops.ErrConflict, Service: "compose", Op: "start",
 				Message: fmt.Sprintf("the stack of %s runs with --runtime %s; run: mlopsctl stop", s.home, before)}
 		}
@@ -205,7 +205,7 @@ func (d *docker) choosePorts(seen Status, want []service, reserved reserved) err
 			}
 			continue
 		}
-		if i := slices.IndexFunc(seen.Services, func(o ServiceStatus) bool { return o.Name == v.name }); i >= 0 && seen.Services[i].State != Stopped {
+		if i := slices.IndexFunc(seen.Services, func(o ServiceStatus) bool { return o.Name == v.name }); i >= 0 && seen.Services[i].State != StateStopped {
 			continue
 		}
 		for _, p := range v.ports {
@@ -227,7 +227,7 @@ func (d *docker) choosePorts(seen Status, want []service, reserved reserved) err
 				return fmt.Errorf("%s: %w", v.name, err)
 			}
 			if why != "" {
-				d.tell(Event{Service: v.name, State: Preparing, Message: why})
+				d.tell(Event{Service: v.name, State: StatePreparing, Message: why})
 			}
 			d.record.Ports[key] = n
 		}
@@ -253,7 +253,7 @@ func (d *docker) publishStack(st Status) error {
 	here := d.site(io.Discard)
 	for _, v := range d.dockerServices() {
 		for _, o := range st.Services {
-			if o.Name == v.name && o.State == Ready && v.endpoints != nil {
+			if o.Name == v.name && o.State == StateReady && v.endpoints != nil {
 				maps.Copy(endpoints, v.endpoints(here))
 			}
 		}

@@ -182,7 +182,7 @@ func (d *docker) blame(ctx context.Context, names []string, cause error) error {
 	}
 	for _, v := range d.dockerServices() {
 		for _, o := range st.Services {
-			if o.Name == v.name && slices.Contains(names, v.name) && o.State != Ready && o.State != Waiting {
+			if o.Name == v.name && slices.Contains(names, v.name) && o.State != StateReady && o.State != StateWaiting {
 				return d.failure(ctx, v.name, joinNotes(string(o.State), joinNotes(o.Message, cause.Error())))
 			}
 		}
@@ -233,7 +233,7 @@ func (d *docker) stop(ctx context.Context, opt StopOptions) error {
 	}
 	args := []string{"stop"}
 	for _, v := range want {
-		d.tell(Event{Service: v.name, State: Stopping})
+		d.tell(Event{Service: v.name, State: StateStopping})
 		args = append(args, v.name)
 	}
 	if _, err := d.compose(ctx, nil, args...); err != nil {

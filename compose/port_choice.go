@@ -109,7 +109,7 @@ func (sup *supervisor) confirmPorts(ctx context.Context, u *unit) error {
 	u.portNote = note
 	sup.mu.Unlock()
 	if note != "" {
-		sup.tell(Event{Service: u.name, State: Preparing, Message: note})
+		sup.tell(Event{Service: u.name, State: StatePreparing, Message: note})
 	}
 	return nil
 }

@@ -88,7 +88,7 @@ func (in *installer) install(ctx context.Context, names []string) error {
 		return err
 	}
 	free, err := lockFile(ctx, filepath.Join(in.home, "setup.lock"), func() {
-		in.say("", Waiting, "another setup is running; waiting for it")
+		in.say("", StateWaiting, "another setup is running; waiting for it")
 	})
 	if err != nil {
 		return err
@@ -116,11 +116,11 @@ func (in *installer) install(ctx context.Context, names []string) error {
 			if err != nil {
 				return err
 			}
-			in.say(name, Preparing, "installing %d packages", len(lockPins(text)))
+			in.say(name, StatePreparing, "installing %d packages", len(lockPins(text)))
 			if err := u.build(ctx, name); err != nil {
 				return fmt.Errorf("compose: setup: %s: %w", name, err)
 			}
-			in.say(name, Ready, "installed in %.0f s", time.Since(began).Seconds())
+			in.say(name, StateReady, "installed in %.0f s", time.Since(began).Seconds())
 			return nil
 		})
 	}
@@ -152,7 +152,7 @@ func (in *installer) uv(ctx context.Context) (uv, error) {
 		return uv{}, perr
 	}
 	if perr == nil {
-		in.say("", Preparing, "Python %s at %s", p.version(), p.Path)
+		in.say("", StatePreparing, "Python %s at %s", p.version(), p.Path)
 	}
 	u, ok := findUV(ctx, in.home)
 	switch {
@@ -160,14 +160,14 @@ func (in *installer) uv(ctx context.Context) (uv, error) {
 	case perr != nil:
 		return uv{}, noPython()
 	default:
-		in.say("", Preparing, "installing uv, which makes the environments")
+		in.say("", StatePreparing, "installing uv, which makes the environments")
 		var err error
 		if u, err = makeUV(ctx, in.home, p); err != nil {
 			return uv{}, err
 		}
 	}
 	if perr != nil {
-		in.say("", Preparing, "no %s found; uv fetches one", pythonRange)
+		in.say("", StatePreparing, "no %s found; uv fetches one", pythonRange)
 	}
 	u.python = p
 	return u, nil

@@ -60,24 +60,24 @@ var defaultTiming = timing{
 	idle:     30 * time.Second,
 }
 
-// State is how a service or the stack is.
+// Severity is how a service or the stack is.
 type State string
 
-// The states of a service. The stack as a whole is [Healthy] when all wanted
-// services are ready, [Starting] while some are on their way, [Degraded] when
-// one is in trouble, and [Stopped] when none is wanted.
+// The states of a service. The stack as a whole is [StateHealthy] when all wanted
+// services are ready, [StateStarting] while some are on their way, [StateDegraded] when
+// one is in trouble, and [StateStopped] when none is wanted.
 const (
-	Stopped   State = "stopped"
-	Waiting   State = "waiting"   // for what it depends on
-	Preparing State = "preparing" // folders, tables, environments
-	Starting  State = "starting"  // the process runs and does not answer yet
-	Ready     State = "ready"
-	Unhealthy State = "unhealthy" // the process runs and answers no more
-	Backoff   State = "backoff"   // it died and is started again soon
-	Failed    State = "failed"    // it is not tried again by itself
-	Stopping  State = "stopping"
-	Healthy   State = "healthy"
-	Degraded  State = "degraded"
+	StateStopped   State = "stopped"
+	StateWaiting   State = "waiting"   // for what it depends on
+	StatePreparing State = "preparing" // folders, tables, environments
+	StateStarting  State = "starting"  // the process runs and does not answer yet
+	StateReady     State = "ready"
+	StateUnhealthy State = "unhealthy" // the process runs and answers no more
+	StateBackoff   State = "backoff"   // it died and is started again soon
+	StateFailed    State = "failed"    // it is not tried again by itself
+	StateStopping  State = "stopping"
+	StateHealthy   State = "healthy"
+	StateDegraded  State = "degraded"
 )
 
 // Event is a step of starting, stopping or setting up.
@@ -311,7 +311,7 @@ func (s *Stack) Restart(ctx context.Context, opt StartOptions) (Status, error) {
 	if len(opt.Services) == 0 {
 		opt.Light = opt.Light || before.Light
 		for _, v := range before.Services {
-			if v.State != Stopped && !opt.Light {
+			if v.State != StateStopped && !opt.Light {
 				opt.Services = append(opt.Services, v.Name)
 			}
 		}

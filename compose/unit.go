@@ -63,26 +63,26 @@ func (u *unit) keep(ctx context.Context, adopted, patient bool) {
 		}
 		if d, ok := errors.AsType[displaced](err); ok && moves < mostMoves {
 			moves++
-			u.set(Preparing, d.Error()+"; starting again")
+			u.set(StatePreparing, d.Error()+"; starting again")
 			u.clear()
 			continue
 		}
 		if !patient {
 			// The process, if it still runs, stays for whoever asked to keep
 			// it; the caller of start decides.
-			u.set(Failed, err.Error())
+			u.set(StateFailed, err.Error())
 			<-ctx.Done()
 			return
 		}
-		u.set(Backoff, err.Error())
+		u.set(StateBackoff, err.Error())
 		u.clear()
 		if fails++; fails > t.attempts {
-			u.set(Failed, fmt.Sprintf("gave up after %d restarts in a row (%s); see: mlopsctl logs %s; try again: mlopsctl start", t.attempts, err, u.name))
+			u.set(StateFailed, fmt.Sprintf("gave up after %d restarts in a row (%s); see: mlopsctl logs %s; try again: mlopsctl start", t.attempts, err, u.name))
 			<-ctx.Done()
 			return
 		}
 		wait := min(t.backoff<<(fails-1), t.longest)
-		u.set(Backoff, fmt.Sprintf("%s; restart %d of %d in %s", err, fails, t.attempts, wait))
+		u.set(StateBackoff, fmt.Sprintf("%s; restart %d of %d in %s", err, fails, t.attempts, wait))
 		select {
 		case <-ctx.Done():
 			return
@@ -96,12 +96,12 @@ func (u *unit) keep(ctx context.Context, adopted, patient bool) {
 
 // finish ends what is left of the service when it is no longer wanted.
 func (u *unit) finish() {
-	u.set(Stopping, "")
+	u.set(StateStopping, "")
 	err := u.clear()
 	u.sup.mu.Lock()
 	u.endErr, u.published = err, false
 	u.sup.mu.Unlock()
-	u.set(Stopped, "")
+	u.set(StateStopped, "")
 }
 
 // clear ends all processes of the service and forgets them.
@@ -132,7 +132,7 @@ func (u *unit) launch(ctx context.Context) error {
 	if err := u.awaitNeeds(ctx); err != nil {
 		return err
 	}
-	u.set(Preparing, "")
+	u.set(StatePreparing, "")
 	if err := u.clear(); err != nil { // left by a supervisor that was killed
 		return err
 	}
@@ -183,7 +183,7 @@ func (u *unit) awaitNeeds(ctx context.Context) error {
 		if missing == "" {
 			return nil
 		}
-		u.set(Waiting, "for "+missing)
+		u.set(StateWaiting, "for "+missing)
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
@@ -205,7 +205,7 @@ func (u *unit) awaitReady(ctx context.Context) error {
 	defer f.Close()
 	st := u.sup.site(u, f)
 	st.looks = true
-	u.set(Starting, u.note())
+	u.set(StateStarting, u.note())
 	var progress struct {
 		at   time.Time
 		size int64
@@ -250,7 +250,7 @@ func (u *unit) awaitReady(ctx context.Context) error {
 		}
 	}
 	if u.settled != nil {
-		u.set(Starting, joinNotes(u.note(), "answers, settling"))
+		u.set(StateStarting, joinNotes(u.note(), "answers, settling"))
 		if err := u.settled(ctx, st); err != nil {
 			if !u.living() {
 				return u.startingDeath()
@@ -265,7 +265,7 @@ func (u *unit) awaitReady(ctx context.Context) error {
 	u.published = true
 	u.sup.mu.Unlock()
 	u.sup.look() // so that its whole tree is on record before anybody relies on it
-	u.set(Ready, joinNotes(u.note(), "ready after "+time.Since(began).Round(100*time.Millisecond).String()))
+	u.set(StateReady, joinNotes(u.note(), "ready after "+time.Since(began).Round(100*time.Millisecond).String()))
 	return nil
 }
 
@@ -325,12 +325,12 @@ func (u *unit) watch(ctx context.Context) error {
 		case ctx.Err() != nil:
 		case err == nil && misses >= 3:
 			misses = 0
-			u.set(Ready, u.note())
+			u.set(StateReady, u.note())
 		case err == nil:
 			misses = 0
 		default:
 			if misses++; misses == 3 {
-				u.set(Unhealthy, err.Error())
+				u.set(StateUnhealthy, err.Error())
 			}
 		}
 	}
