@@ -193,7 +193,7 @@ func (s *Stack) stopAlone(ctx context.Context, opt StopOptions) error {
 		} else {
 			s.tell(Event{Service: v.name, State: StateStopping})
 		}
-		if err := s.endService(v, *r); err != nil {
+		if err := s.endService(ctx, v, *r); err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", v.name, err))
 			continue
 		}

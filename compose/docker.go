@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/internal/atomicfile"
 	"github.com/mlops-integration/mlops/internal/stackfile"
 )
 
@@ -72,7 +73,7 @@ func (r dockerRecord) write(home string) error {
 	if err != nil {
 		return err
 	}
-	return replaceFile(dockerRecordPath(home), append(b, '\n'))
+	return atomicfile.Write(dockerRecordPath(home), append(b, '\n'), 0o600)
 }
 
 // containers returns the Docker runtime if this stack's is that, else nil.

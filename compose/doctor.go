@@ -255,7 +255,7 @@ func (s *Stack) checkMLflow(ctx context.Context, _ Status) []Finding {
 	}
 	pw, err := e.Secret()
 	if err != nil {
-		return []Finding{{"mlflow", SeverityFail, err.Error(), "chmod 600 " + e.SecretFile}}
+		return []Finding{{"mlflow", SeverityFail, err.Error(), "chmod 600 " + quoted(e.SecretFile)}}
 	}
 	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
 	defer cancel()

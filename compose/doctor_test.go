@@ -13,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/mlops-integration/mlops/internal/atomicfile"
 	"github.com/mlops-integration/mlops/internal/stackfile"
 )
 
@@ -140,7 +141,7 @@ func TestDoctorSeesAPostgresThatDoesNotFitTheData(t *testing.T) {
 	require.Equal(t, "apt-get install postgresql-14", f.Fix)
 
 	require.NoError(t, makeHome(s.home))
-	require.NoError(t, replaceFile(postgresNote(s.home), []byte(root)))
+	require.NoError(t, atomicfile.Write(postgresNote(s.home), []byte(root), 0o600))
 	t.Setenv(postgresFolder, "/elsewhere")
 	require.Equal(t, "unset "+postgresFolder, one(t, s, "postgres").Fix)
 }

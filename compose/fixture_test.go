@@ -41,7 +41,7 @@ type fake struct {
 }
 
 var testTiming = timing{
-	poll: 10 * time.Millisecond, snapshot: 500 * time.Millisecond, health: 50 * time.Millisecond,
+	poll: 10 * time.Millisecond, snapshot: 500 * time.Millisecond, health: 50 * time.Millisecond, answer: 15 * time.Second,
 	backoff: 10 * time.Millisecond, longest: 40 * time.Millisecond, reset: time.Hour,
 	stall: 20 * time.Second, attempts: 3, linger: 100 * time.Millisecond, idle: 20 * time.Second,
 }

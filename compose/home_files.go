@@ -13,6 +13,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/mlops-integration/mlops/internal/atomicfile"
 )
 
 // fault is what is wrong with a file of a home that is no database.
@@ -206,7 +208,7 @@ func (s *Stack) Mend(ctx context.Context) ([]Finding, error) {
 func (s *Stack) mend(ctx context.Context, f fault, st Status) (did string, err error) {
 	if f.foreign {
 		if os.Geteuid() != 0 {
-			return "", fmt.Errorf("run: sudo chown %d %s", os.Geteuid(), f.file)
+			return "", fmt.Errorf("run: sudo chown %d %s", os.Geteuid(), quoted(f.file))
 		}
 		if err := os.Lchown(f.file, 0, 0); err != nil {
 			return "", err
@@ -298,7 +300,7 @@ func (s *Stack) restoreSecret(name string, st Status) (did string, err error) {
 	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 		return "", err
 	}
-	return "it is restored from " + from, replaceFile(file, []byte(content))
+	return "it is restored from " + from, atomicfile.Write(file, []byte(content), 0o600)
 }
 
 // secretCopy finds a secret in the file that a start wrote for its server.

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/internal/atomicfile"
 )
 
 // request is a line that a client sends: one question for each connection,
@@ -335,7 +336,7 @@ func listen(home string) (net.Listener, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := replaceFile(socketNote(home), []byte(dir)); err != nil {
+		if err := atomicfile.Write(socketNote(home), []byte(dir), 0o600); err != nil {
 			return nil, err
 		}
 		p = filepath.Join(dir, "s")

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/internal/atomicfile"
 )
 
 // postgresStack makes a stack of PostgreSQL alone, in folders of the test.
@@ -88,7 +89,7 @@ func TestPostgresKeepsItsFolder(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "pg")
 	require.NoError(t, os.MkdirAll(filepath.Join(data, "data"), 0o700))
 	require.NoError(t, os.WriteFile(filepath.Join(data, "data", "PG_VERSION"), []byte("16\n"), 0o600))
-	require.NoError(t, replaceFile(postgresNote(home), []byte(data)))
+	require.NoError(t, atomicfile.Write(postgresNote(home), []byte(data), 0o600))
 	_, err = postgresRoot(home)
 	require.ErrorContains(t, err, "the databases are in "+data, "the data moved because a variable was set")
 	t.Setenv(postgresFolder, "")

@@ -38,6 +38,7 @@ type timing struct {
 	poll     time.Duration // between two looks at a process, a log or a server that starts
 	snapshot time.Duration // between two records of the process trees
 	health   time.Duration // between two questions to a ready server
+	answer   time.Duration // for the answer to one
 	backoff  time.Duration // before the first restart, doubling
 	longest  time.Duration // before any restart
 	reset    time.Duration // of health, after which earlier deaths are forgotten
@@ -51,6 +52,7 @@ var defaultTiming = timing{
 	poll:     200 * time.Millisecond,
 	snapshot: 2 * time.Second,
 	health:   20 * time.Second,
+	answer:   15 * time.Second,
 	backoff:  time.Second,
 	longest:  30 * time.Second,
 	reset:    5 * time.Minute,
@@ -371,7 +373,7 @@ func (s *Stack) Destroy(ctx context.Context) error {
 		return s.discard(ctx, d)
 	}
 	if d == nil {
-		return &mlops.Error{Kind: mlops.ErrUnsupported, Service: "compose", Op: "destroy", Message: "the process runtime deletes no databases; to delete all that it has: mlopsctl stop && rm -r " + strings.Join(s.Places(), " ") + systemUserLeft()}
+		return &mlops.Error{Kind: mlops.ErrUnsupported, Service: "compose", Op: "destroy", Message: "the process runtime deletes no databases; to delete all that it has: mlopsctl stop && rm -r " + quoted(s.Places()...) + systemUserLeft()}
 	}
 	return d.destroy(ctx)
 }

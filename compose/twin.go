@@ -102,7 +102,7 @@ func (s *Stack) discard(ctx context.Context, d *docker) error {
 	if d != nil {
 		// A client that outlived its program would go on making containers.
 		stop = func() error {
-			return errors.Join(end(family{mark: markOf(s.home, engineClient)}, syscall.SIGTERM, 3*time.Second), d.remove(ctx))
+			return errors.Join(end(ctx, family{mark: markOf(s.home, engineClient)}, syscall.SIGTERM, 3*time.Second), d.remove(ctx))
 		}
 	}
 	if err := stop(); err != nil {

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/internal/atomicfile"
 )
 
 // Workplace is how Airflow's tasks see a project of this machine.
@@ -41,7 +42,7 @@ func (s *Stack) Workplace(dir string) (Workplace, error) {
 	rel, err := filepath.Rel(d.projects(), dir)
 	if err != nil || !filepath.IsLocal(rel) {
 		return Workplace{}, &mlops.Error{Kind: mlops.ErrInvalid, Service: "compose",
-			Message: fmt.Sprintf("tasks in containers see only the projects in %s, and not %s; move it, or name the folder: MLOPS_PROJECTS=%s mlopsctl start", d.projects(), dir, filepath.Dir(dir))}
+			Message: fmt.Sprintf("tasks in containers see only the projects in %s, and not %s; move it, or name the folder: MLOPS_PROJECTS=%s mlopsctl start", d.projects(), dir, quoted(filepath.Dir(dir)))}
 	}
 	rel = filepath.ToSlash(rel)
 	return Workplace{Project: path.Join("/projects", rel), Work: path.Join("/opt/airflow/work", rel), Python: "/opt/train/bin/python"}, nil
@@ -78,7 +79,7 @@ func (d *docker) placeS3Login(here *site) error {
 	if err != nil {
 		return err
 	}
-	return replaceFile(d.s3Login(), fmt.Appendf(nil, "[mlops]\naws_access_key_id = mlops\naws_secret_access_key = %s\n", string(secret)))
+	return atomicfile.Write(d.s3Login(), fmt.Appendf(nil, "[mlops]\naws_access_key_id = mlops\naws_secret_access_key = %s\n", string(secret)), 0o600)
 }
 
 // dvcOptions are what a DVC remote in that store needs beside its URL.
