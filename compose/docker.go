@@ -29,7 +29,7 @@ const (
 // starts them again; nothing of ours runs beside it. What is wanted is in
 // docker/compose.yaml; here is what mlopsctl has to know of it.
 type docker struct {
-	*Stack
+	*base
 	record dockerRecord
 }
 
@@ -74,26 +74,6 @@ func (r dockerRecord) write(home string) error {
 		return err
 	}
 	return atomicfile.Write(dockerRecordPath(home), append(b, '\n'), 0o600)
-}
-
-// containers returns the Docker runtime if this stack's is that, else nil.
-func (s *Stack) containers() (*docker, error) {
-	r, err := readDockerRecord(s.home)
-	if err != nil {
-		return nil, err
-	}
-	r.Engine = cmp.Or(s.engine, r.Engine)
-	want := s.runtime
-	if want == "" {
-		want = r.Runtime
-	}
-	switch want {
-	case DockerRuntime:
-		return &docker{s, r}, nil
-	case "", ProcessRuntime:
-		return nil, nil
-	}
-	return nil, &mlops.Error{Kind: mlops.ErrInvalid, Service: "compose", Message: fmt.Sprintf("no runtime is called %q; there are process and docker", want)}
 }
 
 // settle remembers the runtime that is now asked for. It refuses to leave one
@@ -145,9 +125,9 @@ var dockerSecrets = []string{
 // scalable are the services of which there may be several containers.
 var scalable = []string{"airflow-worker", "ray-worker"}
 
-// dockerServices lists what compose.yaml has, in an order in which it can be
-// started. What they answer is judged as in the process runtime, from outside.
-func (d *docker) dockerServices() []service {
+// services lists what compose.yaml has. What they answer is judged as in the
+// process runtime, from outside. There is no light stack.
+func (d *docker) services(bool) []service {
 	m, r, e := mlflowService(false), rayService(), evidentlyService()
 	api := airflowServices()[0]
 	part := func(name, group string, after ...string) service {
@@ -197,7 +177,7 @@ func (d *docker) site(log io.Writer) *site {
 // choosePorts gives each published port of the services that are going to run a
 // number, which is reserved until its container has it. The others keep theirs.
 func (d *docker) choosePorts(seen Status, want []service, reserved reserved) error {
-	all := d.dockerServices()
+	all := d.services(false)
 	for _, v := range all {
 		if !slices.ContainsFunc(want, func(w service) bool { return w.name == v.name }) {
 			for _, p := range v.ports {
@@ -252,7 +232,7 @@ func (d *docker) setScale(scale map[string]int) error {
 func (d *docker) publishStack(st Status) error {
 	endpoints := map[string]stackfile.Endpoint{}
 	here := d.site(io.Discard)
-	for _, v := range d.dockerServices() {
+	for _, v := range d.services(false) {
 		for _, o := range st.Services {
 			if o.Name == v.name && o.State == StateReady && v.endpoints != nil {
 				maps.Copy(endpoints, v.endpoints(here))

@@ -97,7 +97,7 @@ func (d *docker) observe(ctx context.Context) (Status, []container, error) {
 		d.record.recover(all)
 	}
 	here := d.site(io.Discard)
-	for _, v := range d.dockerServices() {
+	for _, v := range d.services(false) {
 		o := ServiceStatus{Name: v.name, Group: v.group, State: StateStopped, Ports: portsOf(v, d.record.Ports), URL: urlOf(v, here)}
 		var own []container
 		for _, c := range all {

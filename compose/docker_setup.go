@@ -10,7 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
+	goruntime "runtime"
 	"slices"
 	"strings"
 	"time"
@@ -148,9 +148,11 @@ func (d *docker) writeFiles() error {
 	return errors.Join(d.makeProjects(), os.MkdirAll(dags, 0o755), os.Chmod(dags, 0o755)) // Airflow's user inside is another
 }
 
-// setup writes the files and builds and pulls the images that the services
+func (d *docker) setup(ctx context.Context) error { return d.makeImages(ctx, d.services(false)) }
+
+// makeImages writes the files and builds and pulls the images that the services
 // need and the engine does not have.
-func (d *docker) setup(ctx context.Context, want []service) error {
+func (d *docker) makeImages(ctx context.Context, want []service) error {
 	if err := makeHome(d.home); err != nil {
 		return err
 	}
@@ -246,7 +248,7 @@ func (d *docker) build(ctx context.Context, target, tag string) error {
 // there is none that runs there.
 func (d *docker) inside() string {
 	file := d.command
-	if runtime.GOOS != "linux" {
+	if goruntime.GOOS != "linux" {
 		file = os.Getenv("MLOPS_LINUX_COMMAND")
 	}
 	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {

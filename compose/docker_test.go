@@ -296,7 +296,7 @@ func TestAHealthyContainerThatIsNotOursFromOutsideIsAFailure(t *testing.T) {
 	d, err := s.containers()
 	require.NoError(t, err)
 	d.record.Ports["mlflow/http"] = freePort(t)
-	want, err := d.resolve(d.dockerServices(), []string{"mlflow"}, false)
+	want, err := resolve(d.services(false), []string{"mlflow"}, false)
 	require.NoError(t, err)
 	require.ErrorContains(t, d.confirm(t.Context(), want), "its container is healthy, but from outside")
 }
@@ -400,9 +400,9 @@ func TestTheComposeFileAndThisPackageSayTheSame(t *testing.T) {
 		Networks map[string]struct{ Internal bool }
 	}
 	require.NoError(t, yaml.Unmarshal(b, &f))
-	d := &docker{Stack: &Stack{}}
+	d := &docker{base: &base{}}
 	var names []string
-	for _, v := range d.dockerServices() {
+	for _, v := range d.services(false) {
 		names = append(names, v.name)
 		s := f.Services[v.name]
 		require.Equal(t, "unless-stopped", s.Restart, v.name)
@@ -501,9 +501,9 @@ func TestAnImageOfTheUsersIsPulledAndNotBuilt(t *testing.T) {
 	s := dockerStack(t)
 	d, err := s.containers()
 	require.NoError(t, err)
-	want, err := d.resolve(d.dockerServices(), []string{"mlflow"}, true)
+	want, err := resolve(d.services(false), []string{"mlflow"}, true)
 	require.NoError(t, err)
-	require.NoError(t, d.setup(t.Context(), want))
+	require.NoError(t, d.makeImages(t.Context(), want))
 	calls := e.calls(t)
 	require.Contains(t, calls, "pull registry.example.com/mlflow:7\n")
 	require.Contains(t, calls, "pull postgres:17\n")

@@ -49,12 +49,14 @@ const (
 // finding what helps. It changes nothing. The error is only for a Doctor that
 // could not look.
 func (s *Stack) Doctor(ctx context.Context) ([]Finding, error) {
-	if d, err := s.containers(); d != nil || err != nil {
-		if err != nil {
-			return nil, err
-		}
-		return d.doctor(ctx)
+	r, err := s.carrier()
+	if err != nil {
+		return nil, err
 	}
+	return r.doctor(ctx)
+}
+
+func (s processes) doctor(ctx context.Context) ([]Finding, error) {
 	st, err := s.Status(ctx)
 	if err != nil {
 		return nil, err
@@ -113,7 +115,7 @@ func (s *Stack) checkPostgres(ctx context.Context, _ Status) []Finding {
 	return []Finding{{"postgres", SeverityWarn, fmt.Sprintf("no PostgreSQL %d or later yet; setup fetches one", postgresLeast), "mlopsctl setup"}}
 }
 
-func (s *Stack) checkDisk(ctx context.Context, _ Status) []Finding {
+func (s *base) checkDisk(ctx context.Context, _ Status) []Finding {
 	dir := s.home
 	for _, err := os.Stat(dir); err != nil && dir != filepath.Dir(dir); _, err = os.Stat(dir) {
 		dir = filepath.Dir(dir)
@@ -201,7 +203,7 @@ func (s *Stack) checkState(_ context.Context, st Status) []Finding {
 	return []Finding{{"state", SeverityOK, fmt.Sprintf("supervisor %d watches since %s", st.Supervisor.PID, st.Supervisor.Since.Format(time.RFC3339)), ""}}
 }
 
-func (s *Stack) checkServices(_ context.Context, st Status) []Finding {
+func (s *base) checkServices(_ context.Context, st Status) []Finding {
 	var out []Finding
 	for _, v := range st.Services {
 		switch v.State {
@@ -244,7 +246,7 @@ func (s *Stack) checkPorts(_ context.Context, st Status) []Finding {
 
 // checkMLflow asks MLflow by the address that programs use: it refuses host
 // names that it was not told of. The answer's date shows how the clocks agree.
-func (s *Stack) checkMLflow(ctx context.Context, _ Status) []Finding {
+func (s *base) checkMLflow(ctx context.Context, _ Status) []Finding {
 	st, err := stackfile.Read(s.home)
 	if err != nil {
 		return nil

@@ -187,6 +187,13 @@ func ask(ctx context.Context, url string) (int, []byte, error) {
 	return resp.StatusCode, b, err
 }
 
+// containers is the stack's runtime if that is Docker's, else nil.
+func (s *Stack) containers() (*docker, error) {
+	r, err := s.carrier()
+	d, _ := r.(*docker)
+	return d, err
+}
+
 // freePort finds a number that is free now.
 func freePort(t *testing.T) int {
 	t.Helper()

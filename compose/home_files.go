@@ -185,16 +185,21 @@ func (s *Stack) checkFiles(_ context.Context, st Status) []Finding {
 // can give to their server, files that a start writes. It returns what it did,
 // and with [SeverityFail] what it could not do. It starts, stops and deletes nothing.
 func (s *Stack) Mend(ctx context.Context) ([]Finding, error) {
-	if d, err := s.containers(); d != nil || err != nil {
-		return nil, err // the engine keeps what is theirs
+	r, err := s.carrier()
+	if err != nil {
+		return nil, err
 	}
+	return r.mend(ctx)
+}
+
+func (s processes) mend(ctx context.Context) ([]Finding, error) {
 	st, err := s.Status(ctx)
 	if err != nil {
 		return nil, err
 	}
 	var out []Finding
 	for _, f := range s.faults(st) {
-		did, err := s.mend(ctx, f, st)
+		did, err := s.mendFile(ctx, f, st)
 		switch {
 		case err != nil:
 			out = append(out, Finding{"file", SeverityFail, f.String() + "; not mended: " + err.Error(), ""})
@@ -205,7 +210,7 @@ func (s *Stack) Mend(ctx context.Context) ([]Finding, error) {
 	return out, ctx.Err()
 }
 
-func (s *Stack) mend(ctx context.Context, f fault, st Status) (did string, err error) {
+func (s *Stack) mendFile(ctx context.Context, f fault, st Status) (did string, err error) {
 	if f.foreign {
 		if os.Geteuid() != 0 {
 			return "", fmt.Errorf("run: sudo chown %d %s", os.Geteuid(), quoted(f.file))

@@ -86,7 +86,7 @@ func (sup *supervisor) status(memory bool) Status {
 
 // look records which processes belong to which service.
 func (sup *supervisor) look() {
-	t, err := processes()
+	t, err := listProcesses()
 	if err != nil {
 		sup.log.Error("processes", "error", err)
 		return

@@ -72,12 +72,12 @@ func TestTheRealRecipesDependOnWhatThereIs(t *testing.T) {
 			}
 		}
 	}
-	light, err := s.toStart(s.recipes(true), nil, nil)
+	light, err := toStart(s.recipes(true), nil, nil)
 	require.NoError(t, err)
 	require.Len(t, light, 1)
-	_, err = s.resolve(s.recipes(true), []string{"ray"}, true)
+	_, err = resolve(s.recipes(true), []string{"ray"}, true)
 	require.ErrorIs(t, err, mlops.ErrInvalid)
-	airflow, err := s.resolve(s.recipes(false), []string{"airflow"}, true)
+	airflow, err := resolve(s.recipes(false), []string{"airflow"}, true)
 	require.NoError(t, err)
 	require.Len(t, airflow, 5, "the four parts and the database")
 }

@@ -110,7 +110,7 @@ func end(ctx context.Context, f family, sig syscall.Signal, grace time.Duration)
 	marks := remembered(markIn)
 	var left []proc
 	for tries := 0; ; {
-		t, err := processes()
+		t, err := listProcesses()
 		if err != nil {
 			return err
 		}

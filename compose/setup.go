@@ -33,21 +33,22 @@ type SetupOptions struct {
 // The error matches [mlops.ErrUnsupported] if there is no Python and none can
 // be fetched.
 func (s *Stack) Setup(ctx context.Context, opt SetupOptions) error {
-	if len(opt.Environments) == 0 {
-		if err := s.settle(ctx); err != nil {
-			return err
-		}
-		if d, err := s.containers(); d != nil || err != nil {
-			if err != nil {
-				return err
-			}
-			return d.setup(ctx, d.dockerServices())
-		}
+	if len(opt.Environments) > 0 {
+		return s.install(ctx, opt.Environments)
 	}
-	names := slices.Clone(opt.Environments)
-	if len(names) == 0 {
-		names = slices.Clone(servers)
+	if err := s.settle(ctx); err != nil {
+		return err
 	}
+	r, err := s.carrier()
+	if err != nil {
+		return err
+	}
+	return r.setup(ctx)
+}
+
+// install makes environments on this machine, and "s3" and "postgres".
+func (s *Stack) install(ctx context.Context, names []string) error {
+	names = slices.Clone(names)
 	for name, ensure := range map[string]func(context.Context) error{"s3": s.ensureGateway, "postgres": s.ensurePostgres} {
 		if slices.Contains(names, name) {
 			if err := ensure(ctx); err != nil {
@@ -57,13 +58,7 @@ func (s *Stack) Setup(ctx context.Context, opt SetupOptions) error {
 		}
 	}
 	in := installer{home: s.home, tell: s.tell}
-	if err := in.install(ctx, names); err != nil {
-		return err
-	}
-	if len(opt.Environments) == 0 {
-		return s.ensurePostgres(ctx)
-	}
-	return nil
+	return in.install(ctx, names)
 }
 
 // installer makes environments.

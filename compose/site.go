@@ -70,7 +70,7 @@ func openLog(path string) (*os.File, error) {
 
 // siteOf makes the site that a recipe sees: the ports as they are now. It is for
 // questions: it makes no secrets.
-func (s *Stack) siteOf(ports map[string]int, light bool, log io.Writer) *site {
+func (s *base) siteOf(ports map[string]int, light bool, log io.Writer) *site {
 	return &site{home: s.home, ports: ports, light: light, log: log, command: s.command, looks: true}
 }
 

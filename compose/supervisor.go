@@ -161,7 +161,7 @@ func (sup *supervisor) start(ctx context.Context, opt StartOptions) error {
 	kept := slices.Clone(sup.optional)
 	sup.mu.Unlock()
 	all := sup.stack.recipes(opt.Light)
-	want, err := sup.stack.toStart(all, opt.Services, kept)
+	want, err := toStart(all, opt.Services, kept)
 	if err != nil {
 		return err
 	}

@@ -22,23 +22,30 @@ type Workplace struct {
 // Projects is the folder below which projects must lie for Airflow's tasks to
 // see them; it is empty if they see the whole machine.
 func (s *Stack) Projects() (string, error) {
-	d, err := s.containers()
-	if d == nil || err != nil {
+	r, err := s.carrier()
+	if err != nil {
 		return "", err
 	}
-	return d.projects(), nil
+	return r.projects(), nil
 }
 
-// Workplace tells how tasks see the project in dir, an absolute path. The error
-// matches [mlops.ErrInvalid] if they do not.
+// Workplace returns how tasks see the project in dir, an absolute path. The
+// error matches [mlops.ErrInvalid] if they do not.
 func (s *Stack) Workplace(dir string) (Workplace, error) {
-	d, err := s.containers()
+	r, err := s.carrier()
 	if err != nil {
 		return Workplace{}, err
 	}
-	if d == nil {
-		return Workplace{Project: dir, Work: filepath.Join(dir, "out"), Python: pythons(s.home)["train"]}, nil
-	}
+	return r.workplace(dir)
+}
+
+func (s processes) projects() string { return "" }
+
+func (s processes) workplace(dir string) (Workplace, error) {
+	return Workplace{Project: dir, Work: filepath.Join(dir, "out"), Python: pythons(s.home)["train"]}, nil
+}
+
+func (d *docker) workplace(dir string) (Workplace, error) {
 	rel, err := filepath.Rel(d.projects(), dir)
 	if err != nil || !filepath.IsLocal(rel) {
 		return Workplace{}, &mlops.Error{Kind: mlops.ErrInvalid, Service: "compose",
