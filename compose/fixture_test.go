@@ -1,6 +1,7 @@
 package compose
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -47,6 +48,7 @@ var testTiming = timing{
 }
 
 func TestMain(m *testing.M) {
+	os.Setenv("GORACE", cmp.Or(os.Getenv("GORACE"), "atexit_sleep_ms=0")) // else each process sleeps for a second before it ends
 	if role := os.Getenv(roleVariable); role != "" {
 		play(role)
 		os.Exit(0)
@@ -144,6 +146,7 @@ func (f fake) recipe() service {
 				fmt.Sprintf("NEEDS=%v", f.needs(s)),
 				"PIDFILE=" + filepath.Join(s.home, f.Name+".child"),
 				"GOCOVERDIR=" + s.home,
+				"GORACE=" + os.Getenv("GORACE"),
 			}}, nil
 		},
 		ready: func(ctx context.Context, s *site) error {
