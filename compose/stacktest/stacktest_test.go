@@ -15,6 +15,7 @@ import (
 
 	"github.com/mlops-integration/mlops/compose"
 	"github.com/mlops-integration/mlops/internal/cassette"
+	"github.com/mlops-integration/mlops/internal/lockfile"
 	"github.com/mlops-integration/mlops/internal/stackfile"
 )
 
@@ -215,10 +216,10 @@ func TestAGuardThatComesTooLateHasNothingToDo(t *testing.T) {
 	late, err := os.Open(home + lockSuffix)
 	require.NoError(t, err)
 	defer late.Close()
-	require.ErrorIs(t, lock(late, unix.LOCK_EX|unix.LOCK_NB), unix.EWOULDBLOCK)
+	require.ErrorIs(t, lockfile.Try(late), lockfile.ErrHeld)
 	require.NoError(t, held.Close())
 	require.NoError(t, destroy(context.Background(), s, home))
-	require.NoError(t, lock(late, unix.LOCK_EX))
+	require.NoError(t, lockfile.Wait(t.Context(), late, poll, nil))
 	require.NoError(t, destroy(context.Background(), s, home))
 	require.NoDirExists(t, home)
 }
