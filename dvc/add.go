@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/object"
 )
 
 // Output is tracked data.
@@ -25,17 +26,17 @@ type Output struct {
 type addition struct {
 	rel   string // what the caller named
 	isDir bool
-	link  bool // the target is a symlink to a file
-	gone  bool // the target was a part of a tracked directory, and does not exist
-	out   *out // existing output: rel itself, or the directory that holds it
-	old   tree // listing of out, for a part of it
+	link  bool           // the target is a symlink to a file
+	gone  bool           // the target was a part of a tracked directory, and does not exist
+	out   *out           // existing output: rel itself, or the directory that holds it
+	old   object.Listing // listing of out, for a part of it
 	files []dataFile
 
 	noCommit bool   // the cache is left as it is
 	adopted  []bool // of files: they are objects by now
 
-	tree    tree // new listing, when rel is a directory
-	single  oid  // else its name
+	tree    object.Listing // new listing, when rel is a directory
+	single  object.ID      // else its name
 	content content
 }
 
@@ -92,13 +93,13 @@ func (r *Repo) AddWith(ctx context.Context, o AddOptions, paths ...string) ([]Ou
 	}
 	var adds []*addition
 	for _, p := range paths {
-		a, err := r.check(root, c, w.ix, p)
+		a, err := r.check(ctx, root, c, w.ix, p)
 		if err != nil {
 			return nil, err
 		}
 		a.noCommit = o.NoCommit
 		for _, b := range adds {
-			if within(a.rel, b.rel) || within(b.rel, a.rel) {
+			if object.Within(a.rel, b.rel) || object.Within(b.rel, a.rel) {
 				return nil, fail(mlops.ErrConflict, "%s and %s overlap", a.rel, b.rel)
 			}
 			if a.out != nil && a.out == b.out {
@@ -122,7 +123,7 @@ func (r *Repo) AddWith(ctx context.Context, o AddOptions, paths ...string) ([]Ou
 		if err != nil {
 			return done, fmt.Errorf("dvc: add %s: %w", r.show(a.rel), err)
 		}
-		out, err := r.record(root, a)
+		out, err := r.record(ctx, root, a)
 		if err == nil && !o.NoCommit && !o.NoRelink {
 			err = r.relink(ctx, root, c, a)
 		}
@@ -139,14 +140,14 @@ func (r *Repo) AddWith(ctx context.Context, o AddOptions, paths ...string) ([]Ou
 
 // hashInto hashes and stores the files of a target, and its listing after them.
 func (r *Repo) hashInto(ctx context.Context, c *cache, a *addition) error {
-	hints := map[string]oid{}
+	hints := map[string]object.ID{}
 	inner := ""
-	if a.out != nil && !a.out.oid.legacy() { // those of dvc 2.x have other names
+	if a.out != nil && !a.out.oid.Legacy() { // those of dvc 2.x have other names
 		if a.out.path != a.rel {
 			inner = strings.TrimPrefix(a.rel, a.out.path+"/")
 		}
 		for _, e := range a.old {
-			hints[e.path] = e.oid
+			hints[e.Path] = e.ID
 		}
 		if !a.isDir && inner == "" {
 			hints[""] = a.out.oid
@@ -181,11 +182,11 @@ func (r *Repo) hashInto(ctx context.Context, c *cache, a *addition) error {
 	switch {
 	case a.gone:
 	case a.isDir:
-		a.tree = make(tree, len(got))
+		a.tree = make(object.Listing, len(got))
 		for i, h := range got {
-			a.tree[i] = treeEntry{a.files[i].path, h.oid}
+			a.tree[i] = object.Entry{Path: a.files[i].path, ID: h.oid}
 		}
-		a.tree.sort()
+		a.tree.Sort()
 		id, err := a.putTree(ctx, c, a.tree)
 		if err != nil {
 			return err
@@ -201,13 +202,13 @@ func (r *Repo) hashInto(ctx context.Context, c *cache, a *addition) error {
 	// A part of a tracked directory: its listing is the old one with this part
 	// exchanged. dvc adds up the size when the part is new, and drops it when
 	// files were exchanged, whose size it does not know.
-	var whole tree
+	var whole object.Listing
 	total := int64(-1)
 	if a.out.size > 0 {
 		total = a.out.size + a.content.size
 	}
 	for _, e := range a.old {
-		if within(e.path, inner) {
+		if object.Within(e.Path, inner) {
 			total = -1
 			continue
 		}
@@ -217,14 +218,14 @@ func (r *Repo) hashInto(ctx context.Context, c *cache, a *addition) error {
 	case a.gone:
 	case a.isDir:
 		for _, e := range a.tree {
-			whole = append(whole, treeEntry{inner + "/" + e.path, e.oid})
+			whole = append(whole, object.Entry{Path: inner + "/" + e.Path, ID: e.ID})
 		}
 	default:
-		whole = append(whole, treeEntry{inner, a.content.oid})
+		whole = append(whole, object.Entry{Path: inner, ID: a.content.oid})
 	}
-	whole.sort()
-	data, id := whole.hash()
-	if _, err := decodeTree(string(data)); err != nil {
+	whole.Sort()
+	data, id := whole.Hash()
+	if _, err := object.Decode(string(data)); err != nil {
 		return err
 	}
 	if !a.noCommit {
@@ -240,22 +241,22 @@ func (r *Repo) hashInto(ctx context.Context, c *cache, a *addition) error {
 }
 
 // putTree stores a listing, or only names it.
-func (a *addition) putTree(ctx context.Context, c *cache, t tree) (oid, error) {
+func (a *addition) putTree(ctx context.Context, c *cache, t object.Listing) (object.ID, error) {
 	if a.noCommit {
-		_, id := t.hash()
+		_, id := t.Hash()
 		return id, nil
 	}
 	return c.putTree(ctx, t)
 }
 
 // record writes the .gitignore entry and the .dvc file, in this order.
-func (r *Repo) record(root *os.Root, a *addition) (Output, error) {
+func (r *Repo) record(ctx context.Context, root *os.Root, a *addition) (Output, error) {
 	rel, file := a.rel, a.rel+".dvc"
 	if a.out != nil {
 		rel, file = a.out.path, a.out.file.rel
 	}
 	if a.out == nil || a.out.cache {
-		if err := r.addGitIgnore(root, rel, a.isDir || rel != a.rel); err != nil {
+		if err := r.addGitIgnore(ctx, root, rel, a.isDir || rel != a.rel); err != nil {
 			return Output{}, err
 		}
 	}
@@ -281,9 +282,9 @@ func (r *Repo) record(root *os.Root, a *addition) (Output, error) {
 // relink replaces workspace files by links to the cache where the
 // configuration asks for links, and symlinks by files.
 func (r *Repo) relink(ctx context.Context, root *os.Root, c *cache, a *addition) error {
-	byPath := map[string]oid{}
+	byPath := map[string]object.ID{}
 	for _, e := range a.tree {
-		byPath[e.path] = e.oid
+		byPath[e.Path] = e.ID
 	}
 	var todo []placement
 	all := c.links[0] == "hardlink" || c.links[0] == "symlink"

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/object"
 	"github.com/mlops-integration/mlops/dvc/remote"
 )
 
@@ -80,13 +81,13 @@ func (b *bringing) send(ctx context.Context, from *origin) (content, error) {
 	}
 	defer func() { _ = b.root.RemoveAll(tmp) }()
 	c := &cache{dir: b.r.abs(tmp), links: []string{"copy"}}
-	from.stored = func(ctx context.Context, id oid) error { return c.moveTo(ctx, at, id) }
+	from.stored = func(ctx context.Context, id object.ID) error { return c.moveTo(ctx, at, id) }
 	return from.fetch(ctx, c, b.m, b.rel)
 }
 
 // moveTo uploads an object that a remote lacks, and removes it from the cache.
-func (c *cache) moveTo(ctx context.Context, at *place, id oid) error {
-	gone, err := at.Missing(ctx, []string{id.key()})
+func (c *cache) moveTo(ctx context.Context, at *place, id object.ID) error {
+	gone, err := at.Missing(ctx, []string{id.Key()})
 	if err != nil {
 		return err
 	}
@@ -99,7 +100,7 @@ func (c *cache) moveTo(ctx context.Context, at *place, id oid) error {
 			return err
 		}
 		defer f.Close()
-		if err := at.Put(ctx, id.key(), io.NewSectionReader(f, 0, st.size), id.md5()); err != nil {
+		if err := at.Put(ctx, id.Key(), io.NewSectionReader(f, 0, st.size), id.MD5()); err != nil {
 			return fmt.Errorf("dvc: remote %q: %w", at.name, err)
 		}
 	}

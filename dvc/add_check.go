@@ -1,6 +1,7 @@
 package dvc
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,10 +12,12 @@ import (
 	"unicode/utf8"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/ignore"
+	"github.com/mlops-integration/mlops/dvc/internal/object"
 )
 
 // check looks at a target without writing anything.
-func (r *Repo) check(root *os.Root, c *cache, ix *index, name string) (*addition, error) {
+func (r *Repo) check(ctx context.Context, root *os.Root, c *cache, ix *index, name string) (*addition, error) {
 	refuse := func(kind error, format string, args ...any) (*addition, error) {
 		return nil, fail(kind, "add %s: "+format, append([]any{name}, args...)...)
 	}
@@ -22,8 +25,8 @@ func (r *Repo) check(root *os.Root, c *cache, ix *index, name string) (*addition
 	if err != nil {
 		return nil, err
 	}
-	if why := unsafePath(rel); why != "" || rel == "." || within(rel, ".dvc") {
-		return refuse(mlops.ErrInvalid, "%s", orDefault(why, "the repository itself cannot be tracked"))
+	if why := object.UnsafePath(rel); why != "" || rel == "." || object.Within(rel, ".dvc") {
+		return refuse(mlops.ErrInvalid, "%s", cmp.Or(why, "the repository itself cannot be tracked"))
 	}
 	if strings.ContainsAny(rel, "\u0085\u2028\u2029") {
 		return refuse(mlops.ErrInvalid, "dvc does not write names with such line breaks readably")
@@ -37,14 +40,14 @@ func (r *Repo) check(root *os.Root, c *cache, ix *index, name string) (*addition
 	lfi, err := os.Lstat(r.abs(rel))
 	if errors.Is(err, fs.ErrNotExist) {
 		// Of a tracked directory, the deletion of a part can be recorded.
-		if o := ix.owner(rel); o == nil || o.path == rel || !o.oid.isDir() {
+		if o := ix.owner(rel); o == nil || o.path == rel || !o.oid.IsDir() {
 			return refuse(mlops.ErrNotFound, "no such file or directory")
 		}
 		a := &addition{rel: rel, gone: true}
 		if err := r.checkOwner(c, ix, a, name); err != nil {
 			return nil, err
 		}
-		if len(a.old.below(strings.TrimPrefix(rel, a.out.path+"/"))) == 0 {
+		if len(a.old.Below(strings.TrimPrefix(rel, a.out.path+"/"))) == 0 {
 			return refuse(mlops.ErrNotFound, "no such file or directory")
 		}
 		return a, nil
@@ -65,8 +68,8 @@ func (r *Repo) check(root *os.Root, c *cache, ix *index, name string) (*addition
 		return refuse(mlops.ErrInvalid, "neither a file nor a directory")
 	}
 	a.isDir = fi.IsDir()
-	di := newDVCIgnore(r)
-	if di.ignored(rel, a.isDir) {
+	di := ignore.NewDVC(r.root)
+	if di.Ignored(rel, a.isDir) {
 		return refuse(mlops.ErrInvalid, "ignored by .dvcignore")
 	}
 	if a.isDir {
@@ -97,12 +100,12 @@ func (r *Repo) check(root *os.Root, c *cache, ix *index, name string) (*addition
 		return nil, err
 	}
 	for p, o := range ix.outs {
-		if p != rel && within(p, rel) {
+		if p != rel && object.Within(p, rel) {
 			return refuse(mlops.ErrConflict, "%s in it is tracked by %s; run: dvc remove %s", r.show(p), o.file.at(r), o.file.at(r))
 		}
 	}
 	if a.out == nil {
-		if err := r.notIgnored(rel + ".dvc"); err != nil {
+		if err := r.notIgnored(ctx, rel+".dvc"); err != nil {
 			return nil, err
 		}
 		if _, err := os.Lstat(r.abs(rel + ".dvc")); err == nil {
@@ -133,21 +136,21 @@ func (r *Repo) checkOwner(c *cache, ix *index, a *addition, name string) error {
 	if a.out.odd != "" {
 		return refuse(mlops.ErrUnsupported, "%s %s", r.show(a.out.file.rel), a.out.odd)
 	}
-	if a.out.oid.legacy() && a.out.path != rel {
+	if a.out.oid.Legacy() && a.out.path != rel {
 		return refuse(mlops.ErrUnsupported, "%s is of dvc 2.x (no hash: md5); add all of %s", r.show(a.out.file.rel), r.show(a.out.path))
 	}
 	if a.out.file.deps {
 		return refuse(mlops.ErrConflict, "%s imports it; use: dvc update", r.show(a.out.file.rel))
 	}
 	if a.out.path != rel {
-		if !a.out.oid.isDir() {
+		if !a.out.oid.IsDir() {
 			return refuse(mlops.ErrConflict, "%s is tracked as a file", r.show(a.out.path))
 		}
 		var err error
 		if a.old, err = c.tree(a.out.oid); err != nil {
 			return fmt.Errorf("dvc: add %s: %w", name, err)
 		}
-	} else if a.out.oid.isDir() && a.isDir && !a.out.oid.legacy() {
+	} else if a.out.oid.IsDir() && a.isDir && !a.out.oid.Legacy() {
 		a.old, _ = c.tree(a.out.oid) // only to save work
 	}
 	return nil
@@ -155,9 +158,9 @@ func (r *Repo) checkOwner(c *cache, ix *index, a *addition, name string) error {
 
 // notIgnored refuses a .dvc file that git would ignore: it would never be
 // committed.
-func (r *Repo) notIgnored(rel string) error {
-	ig, err := newGitIgnore(r)
-	if err == nil && ig.ignored(rel, false) {
+func (r *Repo) notIgnored(ctx context.Context, rel string) error {
+	ig, err := r.gitIgnore(ctx)
+	if err == nil && ig.Ignored(rel, false) {
 		err = fail(mlops.ErrInvalid, "git ignores %[1]s, which would track the data; put !%[2]s into .gitignore, or track a folder above it", r.show(rel), path.Base(rel))
 	}
 	return err
@@ -177,7 +180,7 @@ func (r *Repo) notInGit(ctx context.Context, rels []string) error {
 		return nil
 	}
 	for _, rel := range rels {
-		if within(tracked, rel) {
+		if object.Within(tracked, rel) {
 			tracked = rel
 		}
 	}

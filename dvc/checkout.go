@@ -12,6 +12,8 @@ import (
 	"syscall"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/ignore"
+	"github.com/mlops-integration/mlops/dvc/internal/object"
 )
 
 // plan is what a checkout does to one output.
@@ -20,7 +22,7 @@ type plan struct {
 	exists bool
 	dir    bool
 	remove []string // relative to the root; what stands in the way
-	create []treeEntry
+	create []object.Entry
 	was    map[string]foundFile // what create replaces, to see that it has not changed since
 	chmod  bool
 }
@@ -76,17 +78,17 @@ func (r *Repo) plan(ctx context.Context, root *os.Root, c *cache, o *out, relink
 	if err := parentsAreDirs(root, o.whole()); err != nil {
 		return nil, nil, err
 	}
-	want := tree{{"", o.oid}}
-	if o.oid.isDir() {
+	want := object.Listing{{Path: "", ID: o.oid}}
+	if o.oid.IsDir() {
 		t, err := c.tree(o.oid)
 		if err != nil {
 			return nil, nil, fmt.Errorf("dvc: %s: %w", r.show(o.path), err)
 		}
-		if want = t.below(o.part); len(want) == 0 && o.part != "" {
+		if want = t.Below(o.part); len(want) == 0 && o.part != "" {
 			return nil, nil, fail(mlops.ErrNotFound, "%s is not in the listing of %s", r.show(o.whole()), r.show(o.path))
 		}
 	}
-	have, isDir, exists, err := r.scan(ctx, newDVCIgnore(r), o.whole(), o.oid.legacy())
+	have, isDir, exists, err := r.scan(ctx, ignore.NewDVC(r.root), o.whole(), o.oid.Legacy())
 	if err != nil {
 		return nil, nil, err
 	}
@@ -97,7 +99,7 @@ func (r *Repo) plan(ctx context.Context, root *os.Root, c *cache, o *out, relink
 		}
 		have = below
 	}
-	p = &plan{out: o, exists: exists, dir: o.oid.isDir() && (o.part == "" || want[0].path != o.part), was: map[string]foundFile{}}
+	p = &plan{out: o, exists: exists, dir: o.oid.IsDir() && (o.part == "" || want[0].Path != o.part), was: map[string]foundFile{}}
 	lost := func(rel string, f foundFile) error {
 		if f.oid != "" {
 			if ok, err := c.has(ctx, f.oid, f.stamp.size); ok || err != nil {
@@ -109,27 +111,27 @@ func (r *Repo) plan(ctx context.Context, root *os.Root, c *cache, o *out, relink
 	}
 	wanted := make(map[string]bool, len(want))
 	for _, e := range want {
-		wanted[e.path] = true
-		f, there := have[e.path]
-		if there && f.oid == e.oid && !(relink && !c.linked(r.abs(path.Join(o.path, e.path)), e.oid)) {
+		wanted[e.Path] = true
+		f, there := have[e.Path]
+		if there && f.oid == e.ID && !(relink && !c.linked(r.abs(path.Join(o.path, e.Path)), e.ID)) {
 			p.chmod = p.chmod || o.exec && !f.link && f.stamp.mode&0o100 == 0
 			continue
 		}
-		if there && f.oid == e.oid {
-			p.was[e.path] = f
+		if there && f.oid == e.ID {
+			p.was[e.Path] = f
 		} else if there {
-			if err := lost(e.path, f); err != nil {
+			if err := lost(e.Path, f); err != nil {
 				return nil, nil, err
 			}
-			p.was[e.path] = f
+			p.was[e.Path] = f
 		}
 		p.create = append(p.create, e)
 	}
 	err = r.parallel(ctx, len(p.create), func(ctx context.Context, i int) error {
 		e := p.create[i]
-		ok, err := c.has(ctx, e.oid, -1)
+		ok, err := c.has(ctx, e.ID, -1)
 		if err == nil && !ok {
-			err = fmt.Errorf("dvc: %s (%s): %w", r.show(path.Join(o.path, e.path)), e.oid, ErrNotCached)
+			err = fmt.Errorf("dvc: %s (%s): %w", r.show(path.Join(o.path, e.Path)), e.ID, ErrNotCached)
 		}
 		return err
 	})
@@ -168,7 +170,7 @@ func (r *Repo) hidden(o *out, p *plan, have found, below bool) ([]string, error)
 	var out []string
 	seen := map[string]bool{}
 	for _, e := range p.create {
-		if e.path == "" {
+		if e.Path == "" {
 			// A file takes the place of a directory, which must be empty then.
 			err := fs.WalkDir(os.DirFS(r.abs(o.path)), ".", func(rel string, d fs.DirEntry, err error) error {
 				if _, known := have[rel]; err == nil && !d.IsDir() && !known {
@@ -178,7 +180,7 @@ func (r *Repo) hidden(o *out, p *plan, have found, below bool) ([]string, error)
 			})
 			return out, err
 		}
-		for rel := e.path; rel != "." && !seen[rel]; rel = path.Dir(rel) {
+		for rel := e.Path; rel != "." && !seen[rel]; rel = path.Dir(rel) {
 			seen[rel] = true
 			at := path.Join(o.path, rel)
 			fi, err := os.Lstat(r.abs(at))
@@ -191,7 +193,7 @@ func (r *Repo) hidden(o *out, p *plan, have found, below bool) ([]string, error)
 			if _, known := have[rel]; known {
 				continue
 			}
-			if fi.IsDir() && rel == e.path {
+			if fi.IsDir() && rel == e.Path {
 				err := fs.WalkDir(os.DirFS(r.abs(at)), ".", func(sub string, d fs.DirEntry, err error) error {
 					if _, known := have[path.Join(rel, sub)]; err == nil && !d.IsDir() && !known {
 						out = append(out, path.Join(at, sub))
@@ -216,7 +218,7 @@ func (r *Repo) carryOut(ctx context.Context, root *os.Root, c *cache, p *plan) e
 		if err := root.Remove(rel); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
-		for dir := path.Dir(rel); within(dir, p.out.whole()) && (dir != p.out.whole() || !p.dir); dir = path.Dir(dir) {
+		for dir := path.Dir(rel); object.Within(dir, p.out.whole()) && (dir != p.out.whole() || !p.dir); dir = path.Dir(dir) {
 			if root.Remove(dir) != nil {
 				break // not empty
 			}
@@ -237,12 +239,12 @@ func (r *Repo) carryOut(ctx context.Context, root *os.Root, c *cache, p *plan) e
 	}
 	todo := make([]placement, 0, len(p.create))
 	for _, e := range p.create {
-		at := path.Join(p.out.path, e.path)
+		at := path.Join(p.out.path, e.Path)
 		if err := mkdir(path.Dir(at)); err != nil {
 			return err
 		}
-		t := placement{rel: at, oid: e.oid, exec: p.out.exec && e.path == ""}
-		if was, ok := p.was[e.path]; ok {
+		t := placement{rel: at, oid: e.ID, exec: p.out.exec && e.Path == ""}
+		if was, ok := p.was[e.Path]; ok {
 			t.was = &was
 		}
 		todo = append(todo, t)

@@ -27,7 +27,7 @@ func (r *Repo) Commit(ctx context.Context, o CommitOptions) ([]Output, error) {
 	if err != nil {
 		return nil, err
 	}
-	ix, err := r.index()
+	ix, err := r.index(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package dvc
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -14,6 +15,7 @@ import (
 	"strings"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/ini"
 	"github.com/mlops-integration/mlops/dvc/remote"
 )
 
@@ -56,19 +58,19 @@ func (r *Repo) config() (*config, error) {
 		if err != nil {
 			return nil, err
 		}
-		ini, err := parseINI(data)
+		sections, err := ini.Parse(data)
 		if err != nil {
 			return nil, fmt.Errorf("dvc: %s: %w", l.file, err)
 		}
-		for _, s := range ini {
-			name := sectionName(s.name)
+		for _, s := range sections {
+			name := ini.SectionName(s.Name)
 			if c.sections[name] == nil {
 				c.sections[name] = map[string]value{}
 			}
-			for _, k := range s.keys {
-				key := strings.ToLower(k.name)
+			for _, k := range s.Keys {
+				key := strings.ToLower(k.Name)
 				if r.foreign.allows(l.name, name, key) {
-					c.sections[name][key] = value{items: k.items, level: l.name, dir: r.foreign.dir(l.file)}
+					c.sections[name][key] = value{items: k.Items, level: l.name, dir: r.foreign.dir(l.file)}
 				}
 			}
 		}
@@ -84,12 +86,12 @@ func (r *Repo) levels() []level {
 	home, _ := os.UserHomeDir()
 	switch {
 	case runtime.GOOS == "darwin":
-		system = orDefault(system, "/Library/Application Support/dvc")
-		global = orDefault(global, filepath.Join(home, "Library", "Application Support", "dvc"))
+		system = cmp.Or(system, "/Library/Application Support/dvc")
+		global = cmp.Or(global, filepath.Join(home, "Library", "Application Support", "dvc"))
 	default:
-		dirs, _, _ := strings.Cut(orDefault(os.Getenv("XDG_CONFIG_DIRS"), "/etc/xdg"), ":")
-		system = orDefault(system, filepath.Join(dirs, "dvc"))
-		global = orDefault(global, filepath.Join(orDefault(os.Getenv("XDG_CONFIG_HOME"), filepath.Join(home, ".config")), "dvc"))
+		dirs, _, _ := strings.Cut(cmp.Or(os.Getenv("XDG_CONFIG_DIRS"), "/etc/xdg"), ":")
+		system = cmp.Or(system, filepath.Join(dirs, "dvc"))
+		global = cmp.Or(global, filepath.Join(cmp.Or(os.Getenv("XDG_CONFIG_HOME"), filepath.Join(home, ".config")), "dvc"))
 	}
 	return []level{
 		{"system", filepath.Join(system, "config")},
@@ -97,25 +99,6 @@ func (r *Repo) levels() []level {
 		{"repo", filepath.Join(r.root, ".dvc", "config")},
 		{"local", filepath.Join(r.root, ".dvc", "config.local")},
 	}
-}
-
-func orDefault(s, def string) string {
-	if s == "" {
-		return def
-	}
-	return s
-}
-
-var namedSection = regexp.MustCompile(`^\s*(remote|machine|db)\s*"(.*)"\s*$`)
-
-// sectionName folds a section's name as DVC does: to lower case, and
-// `remote "x"` with one space.
-func sectionName(s string) string {
-	s = strings.ToLower(s)
-	if m := namedSection.FindStringSubmatch(s); m != nil {
-		return m[1] + ` "` + m[2] + `"`
-	}
-	return s
 }
 
 var urlScheme = regexp.MustCompile(`^\w+://`)
@@ -154,7 +137,7 @@ func (r *Repo) Remotes() ([]Remote, error) {
 	}
 	var out []Remote
 	for _, section := range slices.Sorted(maps.Keys(c.sections)) {
-		m := namedSection.FindStringSubmatch(section)
+		m := ini.Named.FindStringSubmatch(section)
 		if m == nil || m[1] != "remote" {
 			continue
 		}

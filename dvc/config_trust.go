@@ -15,6 +15,7 @@ import (
 	"sync"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/ini"
 	"github.com/mlops-integration/mlops/dvc/remote"
 )
 
@@ -186,7 +187,7 @@ func leadingOption(rc remote.Config, was string) string {
 // bind notes that the credentials of a remote are meant for where it leads now:
 // the user has just set either.
 func (r *Repo) bind(section, option string) {
-	m := namedSection.FindStringSubmatch(section)
+	m := ini.Named.FindStringSubmatch(section)
 	kind, _ := optionKind(section, option)
 	if m == nil || m[1] != "remote" || kind != isSecret && option != "credentialpath" && option != "url" && !slices.Contains(leads, option) {
 		return

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/ini"
 )
 
 // track writes a file and has git track it.
@@ -137,8 +138,8 @@ func TestACommitDoesNotLeadCredentialsToAnotherHost(t *testing.T) {
 					if first == "set" {
 						require.NoError(t, r.ModifyRemote(t.Context(), "s", tt.option, "/hunter2", at))
 					} else {
-						require.NoError(t, r.levelNamed(at).edit(func(_ level, data []byte, ini []iniSection) ([]byte, error) {
-							return setINI(data, ini, remoteSection("s"), tt.option, "/hunter2"), nil
+						require.NoError(t, r.levelNamed(at).edit(func(_ level, data []byte, sections []ini.Section) ([]byte, error) {
+							return ini.Set(data, sections, remoteSection("s"), tt.option, "/hunter2"), nil
 						}))
 						_, err := r.remoteConfig("s")
 						require.NoError(t, err)
@@ -185,7 +186,7 @@ func TestTheLineThatTheErrorNamesLetsCredentialsGoThere(t *testing.T) {
 func TestCredentialsBesideTheirURLAreNotHeldBack(t *testing.T) {
 	r := configured(t, "['remote \"s\"']\n    url = https://one.example/x\n")
 	for _, host := range []string{"two", "three"} {
-		require.NoError(t, r.levelNamed(LevelLocal).edit(func(_ level, data []byte, ini []iniSection) ([]byte, error) {
+		require.NoError(t, r.levelNamed(LevelLocal).edit(func(_ level, data []byte, sections []ini.Section) ([]byte, error) {
 			return []byte("['remote \"s\"']\n    url = https://" + host + ".example/x\n    password = hunter2\n"), nil
 		}))
 		_, err := r.remoteConfig("s")

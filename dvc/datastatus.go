@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/ignore"
+	"github.com/mlops-integration/mlops/dvc/internal/object"
 	"github.com/mlops-integration/mlops/dvc/remote"
 )
 
@@ -70,7 +72,7 @@ func (r *Repo) DataStatus(ctx context.Context, o DataStatusOptions) (DataStatus,
 	if err != nil {
 		return s, err
 	}
-	ix, err := r.index()
+	ix, err := r.index(ctx)
 	if err != nil {
 		return s, err
 	}
@@ -169,7 +171,7 @@ func (r *Repo) changes(all []difference, old side) (d DataChanges, same []string
 		case unknown:
 			if x.new != nil {
 				d.Unknown = append(d.Unknown, path)
-				for p := parent(x.new.path); old.dark(p); p = parent(p) {
+				for p := ignore.Parent(x.new.path); old.dark(p); p = ignore.Parent(p) {
 					dirs[p+"/"] = true
 				}
 			}
@@ -223,7 +225,7 @@ func (r *Repo) notInRemote(ctx context.Context, ix *index, s side, name string) 
 		if err != nil {
 			return nil, err
 		}
-		lacks := map[oid]bool{}
+		lacks := map[object.ID]bool{}
 		for _, n := range gone {
 			lacks[n.oid] = true
 		}

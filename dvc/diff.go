@@ -1,12 +1,14 @@
 package dvc
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"slices"
 	"strings"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/object"
 )
 
 // DiffOptions are options of [Repo.Diff].
@@ -94,7 +96,7 @@ func (r *Repo) Diff(ctx context.Context, o DiffOptions) (Diff, error) {
 		return d, err
 	}
 	h := r.history()
-	from, err := h.index(ctx, orDefault(o.From, "HEAD"))
+	from, err := h.index(ctx, cmp.Or(o.From, "HEAD"))
 	if err != nil {
 		return d, err
 	}
@@ -104,7 +106,7 @@ func (r *Repo) Diff(ctx context.Context, o DiffOptions) (Diff, error) {
 	}
 	var now side
 	if o.To == "" {
-		ix, err := r.index()
+		ix, err := r.index(ctx)
 		if err != nil {
 			return d, err
 		}
@@ -123,7 +125,7 @@ func (r *Repo) Diff(ctx context.Context, o DiffOptions) (Diff, error) {
 	for i, rel := range rels {
 		tracked := func(s side) bool {
 			for p := range s.items {
-				if within(p, rel) {
+				if object.Within(p, rel) {
 					return true
 				}
 			}
@@ -164,7 +166,7 @@ func (r *Repo) tell(ctx context.Context, c *cache, d *Diff, all []difference) er
 	}
 	for _, list := range [][]DiffEntry{d.Added, d.Deleted, d.Modified, d.Renamed, d.NotInCache} {
 		slices.SortFunc(list, func(a, b DiffEntry) int {
-			return strings.Compare(orDefault(a.OldPath, a.Path), orDefault(b.OldPath, b.Path))
+			return strings.Compare(cmp.Or(a.OldPath, a.Path), cmp.Or(b.OldPath, b.Path))
 		})
 	}
 	return nil

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/ini"
+	"github.com/mlops-integration/mlops/dvc/internal/object"
 	"github.com/mlops-integration/mlops/dvc/remote"
 )
 
@@ -62,7 +64,7 @@ func (d *doctor) bad(check, next, format string, args ...any) {
 }
 
 func (d *doctor) layout(*cache) error {
-	ix, err := d.r.index()
+	ix, err := d.r.index(d.ctx)
 	if err != nil {
 		d.bad("layout", "repair the file", "%v", err)
 		return nil
@@ -217,21 +219,21 @@ func (d *doctor) trash(*cache) error {
 // config looks for secrets that are committed and for a cache that the committed
 // configuration puts elsewhere.
 func (d *doctor) config(c *cache) error {
-	ini, _, err := d.r.levelNamed(LevelRepo).read()
+	sections, _, err := d.r.levelNamed(LevelRepo).read()
 	if err != nil {
 		return err
 	}
 	risky := false
-	for _, s := range ini {
-		section := sectionName(s.name)
-		for _, k := range s.keys {
-			option := strings.ToLower(k.name)
+	for _, s := range sections {
+		section := ini.SectionName(s.Name)
+		for _, k := range s.Keys {
+			option := strings.ToLower(k.Name)
 			name := optionName(section, option)
-			if hasSecret(section, option, value{items: k.items}.text()) {
+			if hasSecret(section, option, value{items: k.Items}.text()) {
 				risky = true
 				d.bad("config", "change the secret, and set it with --local", ".dvc/config is committed and holds the secret %s", name)
 			}
-			if name == "cache.dir" && !within(c.dir, d.r.root) {
+			if name == "cache.dir" && !object.Within(c.dir, d.r.root) {
 				risky = true
 				d.bad("config", "look whether that is meant; gc there needs --projects", ".dvc/config puts the cache outside of the repository, at %s", c.dir)
 			}

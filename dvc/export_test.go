@@ -3,6 +3,8 @@ package dvc
 import (
 	"context"
 	"time"
+
+	"github.com/mlops-integration/mlops/dvc/internal/ignore"
 )
 
 // DVCKnows returns what we would take from dvc's database at a time.
@@ -28,7 +30,7 @@ func (r *Repo) DVCKnows(ctx context.Context, now time.Time, rels ...string) (map
 
 // Ignored tells what .dvcignore files say of a path.
 func (r *Repo) Ignored(rel string, isDir bool) (bool, error) {
-	di := newDVCIgnore(r)
-	ignored := di.ignored(rel, isDir)
-	return ignored, di.err
+	di := ignore.NewDVC(r.root)
+	ignored := di.Ignored(rel, isDir)
+	return ignored, di.Err
 }

@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/object"
 )
 
 // Fetch downloads what the cache lacks and changes nothing in the workspace.
@@ -49,7 +50,7 @@ type fetching struct {
 	c      *cache
 	m      *mover
 	remote string
-	bad    map[oid]bool // what did not arrive
+	bad    map[object.ID]bool // what did not arrive
 }
 
 // fetch returns the outputs that are complete in the cache.
@@ -66,7 +67,7 @@ func (r *Repo) fetch(ctx context.Context, c *cache, outs []*out, o FetchOptions)
 
 // fetchInto fetches from a remote, and imports from where they come from.
 func (r *Repo) fetchInto(ctx context.Context, c *cache, m *mover, outs []*out, remote string) ([]*out, error) {
-	f := &fetching{r: r, c: c, m: m, remote: remote, bad: map[oid]bool{}}
+	f := &fetching{r: r, c: c, m: m, remote: remote, bad: map[object.ID]bool{}}
 	outs, imported := f.imports(ctx, slices.DeleteFunc(slices.Clone(outs), func(o *out) bool { return !o.cache }))
 	tops := map[*out][]need{} // listings and single files
 	for _, out := range outs {
@@ -75,19 +76,19 @@ func (r *Repo) fetchInto(ctx context.Context, c *cache, m *mover, outs []*out, r
 	if err := f.get(ctx, outs, tops); err != nil {
 		return nil, err
 	}
-	trees, files := map[*out]tree{}, map[*out][]need{}
+	trees, files := map[*out]object.Listing{}, map[*out][]need{}
 	for _, out := range outs {
-		if !out.oid.isDir() || f.bad[out.oid] {
+		if !out.oid.IsDir() || f.bad[out.oid] {
 			continue
 		}
 		t, err := c.tree(out.oid)
 		if err != nil {
 			return nil, fmt.Errorf("dvc: %s: %w", r.show(out.path), err)
 		}
-		t = t.below(out.part)
+		t = t.Below(out.part)
 		ns := make([]need, len(t))
 		for i, e := range t {
-			ns[i] = need{e.oid, out.path, e.path}
+			ns[i] = need{e.ID, out.path, e.Path}
 		}
 		trees[out], files[out] = t, unique(ns)
 	}
@@ -95,7 +96,7 @@ func (r *Repo) fetchInto(ctx context.Context, c *cache, m *mover, outs []*out, r
 		return nil, err
 	}
 	whole := slices.DeleteFunc(outs, func(o *out) bool {
-		return f.bad[o.oid] || slices.ContainsFunc(trees[o], func(e treeEntry) bool { return f.bad[e.oid] })
+		return f.bad[o.oid] || slices.ContainsFunc(trees[o], func(e object.Entry) bool { return f.bad[e.ID] })
 	})
 	return append(whole, imported...), errors.Join(m.errs...)
 }
@@ -128,7 +129,7 @@ func (f *fetching) get(ctx context.Context, outs []*out, needs map[*out][]need) 
 			continue
 		}
 		short = append(short, out)
-		if listing := out.oid.isDir() && needs[out][0].oid == out.oid; !listing && out.part == "" {
+		if listing := out.oid.IsDir() && needs[out][0].oid == out.oid; !listing && out.part == "" {
 			bytes += max(0, out.size-there)
 		}
 	}
@@ -153,7 +154,7 @@ func (f *fetching) get(ctx context.Context, outs []*out, needs map[*out][]need) 
 		ns = unique(ns)
 		f.m.expect(len(ns), 0)
 		for id := range f.m.each(ctx, at, ns, func(ctx context.Context, n need, moved func(int64)) (int64, error) {
-			body, err := at.Get(ctx, n.oid.key())
+			body, err := at.Get(ctx, n.oid.Key())
 			if errors.Is(err, mlops.ErrNotFound) {
 				return 0, fmt.Errorf("object %s is not in remote %q; push it from where it was added: %w", n.oid, at.name, err)
 			}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/object"
 	"github.com/mlops-integration/mlops/dvc/remote"
 )
 
@@ -85,7 +86,7 @@ func (r *Repo) GC(ctx context.Context, o GCOptions) (GC, error) {
 	if err != nil {
 		return GC{}, err
 	}
-	if !within(c.dir, filepath.Join(r.root, ".dvc")) && len(o.Projects) == 0 {
+	if !object.Within(c.dir, filepath.Join(r.root, ".dvc")) && len(o.Projects) == 0 {
 		return GC{}, fail(mlops.ErrConflict, "the cache %s is outside of %s and may serve other repositories; name them (--projects), or this one alone if there are none", c.dir, filepath.Join(r.root, ".dvc"))
 	}
 	repos := []*Repo{r}
@@ -101,7 +102,7 @@ func (r *Repo) GC(ctx context.Context, o GCOptions) (GC, error) {
 			repos = append(repos, p)
 		}
 	}
-	used := map[oid]bool{}
+	used := map[object.ID]bool{}
 	for _, p := range repos {
 		unlock, err := p.lock(ctx)
 		if err != nil {
@@ -146,21 +147,21 @@ func (r *Repo) GC(ctx context.Context, o GCOptions) (GC, error) {
 	return g, m.remove(ctx, far, g.Remote)
 }
 
-// object is one in the cache.
-type object struct {
-	oid  oid
+// entry is an object in the cache.
+type entry struct {
+	oid  object.ID
 	path string // absolute
 	size int64
 }
 
-func (o object) garbage() Garbage {
-	return Garbage{o.oid.String(), hashName(o.oid.legacy()), o.size}
+func (o entry) garbage() Garbage {
+	return Garbage{o.oid.String(), hashName(o.oid.Legacy()), o.size}
 }
 
 // objects lists what the cache holds under names of objects, in dvc 3.x's place
 // and in dvc 2.x's. Temporary files, run caches and the trash are none.
-func (c *cache) objects() ([]object, error) {
-	var out []object
+func (c *cache) objects() ([]entry, error) {
+	var out []entry
 	for _, legacy := range []bool{false, true} {
 		base := c.dir
 		if !legacy {
@@ -182,7 +183,7 @@ func (c *cache) objects() ([]object, error) {
 				return nil, err
 			}
 			for _, f := range files {
-				id, err := parseOID(d.Name() + f.Name())
+				id, err := object.Parse(d.Name() + f.Name())
 				if err != nil || !f.Type().IsRegular() {
 					continue
 				}
@@ -190,7 +191,7 @@ func (c *cache) objects() ([]object, error) {
 				if err != nil {
 					return nil, err
 				}
-				out = append(out, object{id.as(legacy), filepath.Join(base, d.Name(), f.Name()), fi.Size()})
+				out = append(out, entry{id.As(legacy), filepath.Join(base, d.Name(), f.Name()), fi.Size()})
 			}
 		}
 	}
@@ -198,7 +199,7 @@ func (c *cache) objects() ([]object, error) {
 }
 
 // remoteGarbage lists what a remote holds that is not used.
-func (r *Repo) remoteGarbage(ctx context.Context, m *mover, name string, used map[oid]bool) (*place, []Garbage, error) {
+func (r *Repo) remoteGarbage(ctx context.Context, m *mover, name string, used map[object.ID]bool) (*place, []Garbage, error) {
 	far, err := r.openPlace(ctx, m, name)
 	if err != nil {
 		return nil, nil, err
@@ -213,11 +214,11 @@ func (r *Repo) remoteGarbage(ctx context.Context, m *mover, name string, used ma
 			return nil, nil, err
 		}
 		if id := keyOID(obj.Key); id != "" && !used[id] {
-			out = append(out, Garbage{id.String(), hashName(id.legacy()), obj.SizeBytes})
+			out = append(out, Garbage{id.String(), hashName(id.Legacy()), obj.SizeBytes})
 		}
 	}
 	slices.SortFunc(out, func(a, b Garbage) int { // listings first: one that is there has its files
-		if x, y := oid(a.Hash).isDir(), oid(b.Hash).isDir(); x != y {
+		if x, y := object.ID(a.Hash).IsDir(), object.ID(b.Hash).IsDir(); x != y {
 			if x {
 				return -1
 			}
@@ -229,22 +230,22 @@ func (r *Repo) remoteGarbage(ctx context.Context, m *mover, name string, used ma
 }
 
 // keyOID is the object that a remote keeps under a key, "" for other things.
-func keyOID(key string) oid {
+func keyOID(key string) object.ID {
 	rest, modern := strings.CutPrefix(key, "files/md5/")
 	head, tail, ok := strings.Cut(rest, "/")
 	if !ok || len(head) != 2 {
 		return ""
 	}
-	id, err := parseOID(head + tail)
+	id, err := object.Parse(head + tail)
 	if err != nil {
 		return ""
 	}
-	return id.as(!modern)
+	return id.As(!modern)
 }
 
 // remove deletes objects from a remote, listings before the rest.
 func (m *mover) remove(ctx context.Context, far *place, all []Garbage) error {
-	split := slices.IndexFunc(all, func(g Garbage) bool { return !oid(g.Hash).isDir() })
+	split := slices.IndexFunc(all, func(g Garbage) bool { return !object.ID(g.Hash).IsDir() })
 	if split < 0 {
 		split = len(all)
 	}
@@ -252,13 +253,13 @@ func (m *mover) remove(ctx context.Context, far *place, all []Garbage) error {
 	for _, part := range [][]Garbage{all[:split], all[split:]} {
 		needs := make([]need, len(part))
 		for i, g := range part {
-			needs[i] = need{oid: oid(g.Hash).as(g.Kind != "md5"), out: g.Hash}
+			needs[i] = need{oid: object.ID(g.Hash).As(g.Kind != "md5"), out: g.Hash}
 		}
 		if len(needs) == 0 || len(m.errs) > 0 {
 			continue
 		}
 		m.each(ctx, far, needs, func(ctx context.Context, n need, _ func(int64)) (int64, error) {
-			return 0, far.Store.(remote.Remover).Remove(ctx, n.oid.key())
+			return 0, far.Store.(remote.Remover).Remove(ctx, n.oid.Key())
 		})
 	}
 	return errors.Join(m.errs...)

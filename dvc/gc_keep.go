@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/object"
 )
 
 func (o GCOptions) scoped() bool {
@@ -16,8 +17,8 @@ func (o GCOptions) scoped() bool {
 }
 
 // keep adds what the scope needs.
-func (r *Repo) keep(ctx context.Context, c *cache, o GCOptions, used map[oid]bool) error {
-	ix, err := r.index()
+func (r *Repo) keep(ctx context.Context, c *cache, o GCOptions, used map[object.ID]bool) error {
+	ix, err := r.index(ctx)
 	if err != nil {
 		return err
 	}
@@ -45,7 +46,7 @@ func (r *Repo) keep(ctx context.Context, c *cache, o GCOptions, used map[oid]boo
 }
 
 // dropPushed takes out of what is used what a remote has: it can be fetched.
-func (r *Repo) dropPushed(ctx context.Context, name string, used map[oid]bool) error {
+func (r *Repo) dropPushed(ctx context.Context, name string, used map[object.ID]bool) error {
 	far, err := r.openPlace(ctx, &mover{}, name)
 	if err != nil {
 		return err
@@ -65,7 +66,7 @@ func (r *Repo) dropPushed(ctx context.Context, name string, used map[oid]bool) e
 	return nil
 }
 
-func (r *Repo) keepIndex(ctx context.Context, c *cache, ix *index, used map[oid]bool) error {
+func (r *Repo) keepIndex(ctx context.Context, c *cache, ix *index, used map[object.ID]bool) error {
 	for _, f := range ix.files {
 		for _, o := range f.outs {
 			switch {
@@ -74,7 +75,7 @@ func (r *Repo) keepIndex(ctx context.Context, c *cache, ix *index, used map[oid]
 			case o.oid == "" || !o.cache || used[o.oid]:
 				continue
 			}
-			if o.oid.isDir() {
+			if o.oid.IsDir() {
 				t, err := r.listing(ctx, c, o)
 				if errors.Is(err, ErrNotCached) && f.repoDeps {
 					continue // it can be fetched again from where it comes from
@@ -83,7 +84,7 @@ func (r *Repo) keepIndex(ctx context.Context, c *cache, ix *index, used map[oid]
 					return fmt.Errorf("%s of %s: %w", o.path, f.rel, err)
 				}
 				for _, e := range t {
-					used[e.oid] = true
+					used[e.ID] = true
 				}
 			}
 			used[o.oid] = true
@@ -93,7 +94,7 @@ func (r *Repo) keepIndex(ctx context.Context, c *cache, ix *index, used map[oid]
 }
 
 // listing loads a directory's listing, from the remote if the cache lacks it.
-func (r *Repo) listing(ctx context.Context, c *cache, o *out) (tree, error) {
+func (r *Repo) listing(ctx context.Context, c *cache, o *out) (object.Listing, error) {
 	t, err := c.tree(o.oid)
 	if !errors.Is(err, ErrNotCached) || o.file.repoDeps { // dvc pushes no data of other repositories
 		return t, err
@@ -105,7 +106,7 @@ func (r *Repo) listing(ctx context.Context, c *cache, o *out) (tree, error) {
 	if e != nil {
 		return nil, errors.Join(err, e)
 	}
-	body, e := far.Get(ctx, o.oid.key())
+	body, e := far.Get(ctx, o.oid.Key())
 	if e != nil {
 		return nil, errors.Join(err, e)
 	}

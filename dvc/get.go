@@ -1,6 +1,7 @@
 package dvc
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/object"
 )
 
 // GetOptions are options of [Get].
@@ -37,7 +39,7 @@ func Get(ctx context.Context, url, p string, o GetOptions) (Output, error) {
 	if err != nil {
 		return Output{}, err
 	}
-	base, err := realDir(orDefault(o.Dir, "."))
+	base, err := realDir(cmp.Or(o.Dir, "."))
 	if err != nil {
 		return Output{}, err
 	}
@@ -45,7 +47,7 @@ func Get(ctx context.Context, url, p string, o GetOptions) (Output, error) {
 	if name == "." && o.Out == "" {
 		return Output{}, fail(mlops.ErrInvalid, "the whole of a repository needs a destination (--out)")
 	}
-	to := orDefault(o.Out, name)
+	to := cmp.Or(o.Out, name)
 	if !filepath.IsAbs(to) {
 		to = filepath.Join(base, to)
 	}
@@ -100,8 +102,8 @@ func Get(ctx context.Context, url, p string, o GetOptions) (Output, error) {
 // unpack writes a content of the cache below root, for good: the objects become
 // the files where they can.
 func unpack(ctx context.Context, c *cache, root *os.Root, at string, got content) error {
-	t := tree{{"", got.oid}}
-	if got.oid.isDir() {
+	t := object.Listing{{Path: "", ID: got.oid}}
+	if got.oid.IsDir() {
 		var err error
 		if t, err = c.tree(got.oid); err != nil {
 			return err
@@ -110,26 +112,26 @@ func unpack(ctx context.Context, c *cache, root *os.Root, at string, got content
 			return err
 		}
 	}
-	uses := map[oid]int{}
+	uses := map[object.ID]int{}
 	for _, e := range t {
-		uses[e.oid]++
+		uses[e.ID]++
 	}
 	cacheAt := path.Join(path.Dir(at), "cache")
 	for _, e := range t {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		to := path.Join(at, e.path)
+		to := path.Join(at, e.Path)
 		if err := root.MkdirAll(path.Dir(to), 0o777); err != nil {
 			return err
 		}
 		var err error
-		if uses[e.oid]--; uses[e.oid] == 0 {
-			err = root.Rename(path.Join(cacheAt, e.oid.key()), to)
+		if uses[e.ID]--; uses[e.ID] == 0 {
+			err = root.Rename(path.Join(cacheAt, e.ID.Key()), to)
 		} else {
 			var dir *os.File
 			if dir, err = root.Open(path.Dir(to)); err == nil {
-				_, err = c.copyOut(ctx, dir, path.Base(to), e.oid)
+				_, err = c.copyOut(ctx, dir, path.Base(to), e.ID)
 				err = errors.Join(err, dir.Close())
 			}
 		}

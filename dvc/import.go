@@ -1,6 +1,7 @@
 package dvc
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,8 @@ import (
 	"strings"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/ignore"
+	"github.com/mlops-integration/mlops/dvc/internal/object"
 	"github.com/mlops-integration/mlops/dvc/remote"
 )
 
@@ -171,7 +174,7 @@ func (r *Repo) bring(ctx context.Context, name string, o ImportOptions, from fun
 
 // bringInto is bring for who has the lock.
 func (r *Repo) bringInto(ctx context.Context, w work, name string, o ImportOptions, plain bool, from func(rel string) (*dep, error)) (Output, error) {
-	rel, old, err := r.destination(w.root, w.ix, name, o)
+	rel, old, err := r.destination(ctx, w.root, w.ix, name, o)
 	if err != nil {
 		return Output{}, err
 	}
@@ -199,8 +202,8 @@ func (r *Repo) bringInto(ctx context.Context, w work, name string, o ImportOptio
 }
 
 // destination is where the output goes, and the file that tracks it already.
-func (r *Repo) destination(root *os.Root, ix *index, name string, o ImportOptions) (string, *dvcFile, error) {
-	rel, err := r.rel(orDefault(o.Out, name))
+func (r *Repo) destination(ctx context.Context, root *os.Root, ix *index, name string, o ImportOptions) (string, *dvcFile, error) {
+	rel, err := r.rel(cmp.Or(o.Out, name))
 	if err != nil {
 		return "", nil, err
 	}
@@ -211,14 +214,14 @@ func (r *Repo) destination(root *os.Root, ix *index, name string, o ImportOption
 		return "", nil, fail(kind, "%s: "+format, append([]any{r.show(rel)}, args...)...)
 	}
 	base := path.Base(rel)
-	switch why := unsafePath(rel); {
-	case why != "" || rel == "." || within(rel, ".dvc"):
-		return refuse(mlops.ErrInvalid, "%s", orDefault(why, "not a place for data"))
+	switch why := object.UnsafePath(rel); {
+	case why != "" || rel == "." || object.Within(rel, ".dvc"):
+		return refuse(mlops.ErrInvalid, "%s", cmp.Or(why, "not a place for data"))
 	case strings.ContainsAny(rel, "\u0085\u2028\u2029"):
 		return refuse(mlops.ErrInvalid, "dvc does not write names with such line breaks readably")
 	case strings.HasSuffix(base, ".dvc") || base == "dvc.yaml" || base == "dvc.lock" || base == ".dvcignore" || base == ".gitignore":
 		return refuse(mlops.ErrInvalid, "a file of DVC or git itself")
-	case newDVCIgnore(r).ignored(rel, false):
+	case ignore.NewDVC(r.root).Ignored(rel, false):
 		return refuse(mlops.ErrInvalid, "ignored by .dvcignore")
 	}
 	if err := parentsAreDirs(root, rel); err != nil {
@@ -228,7 +231,7 @@ func (r *Repo) destination(root *os.Root, ix *index, name string, o ImportOption
 		return refuse(mlops.ErrNotFound, "the directory %s does not exist", r.show(path.Dir(rel)))
 	}
 	for p, out := range ix.outs {
-		if p != rel && (within(p, rel) || within(rel, p)) {
+		if p != rel && (object.Within(p, rel) || object.Within(rel, p)) {
 			return refuse(mlops.ErrConflict, "overlaps with %s, which %s tracks", r.show(p), out.file.at(r))
 		}
 	}
@@ -248,7 +251,7 @@ func (r *Repo) destination(root *os.Root, ix *index, name string, o ImportOption
 		return "", nil, err
 	}
 	if old == nil {
-		if err := r.notIgnored(rel + ".dvc"); err != nil {
+		if err := r.notIgnored(ctx, rel+".dvc"); err != nil {
 			return "", nil, err
 		}
 	}
@@ -362,7 +365,7 @@ func (b *bringing) record(ctx context.Context, got content) (Output, error) {
 		err = nil
 	}
 	if err == nil && !(b.plain && b.o.ToRemote) { // dvc leaves it out there
-		err = r.addGitIgnore(b.root, rel, got.oid.isDir())
+		err = r.addGitIgnore(ctx, b.root, rel, got.oid.IsDir())
 	}
 	if err == nil {
 		err = ctx.Err()
@@ -415,7 +418,7 @@ func (b *bringing) undo(ctx context.Context, isNew bool) error {
 
 // clear removes data from the workspace that the cache has, or with Force any.
 func (b *bringing) clear(ctx context.Context) error {
-	have, _, _, err := b.r.scan(ctx, newDVCIgnore(b.r), b.rel, false)
+	have, _, _, err := b.r.scan(ctx, ignore.NewDVC(b.r.root), b.rel, false)
 	if err != nil {
 		return err
 	}

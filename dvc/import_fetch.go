@@ -1,6 +1,7 @@
 package dvc
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/object"
 )
 
 // imports fetches the imports among outputs: data of other repositories, and
@@ -50,7 +52,7 @@ func (f *fetching) imported(ctx context.Context, o *out, sources map[gitSource]*
 	}
 	known := o.oid
 	if known == "" && !o.legacy && d.repo == nil && d.kind == "md5" && !strings.Contains(d.path, "://") {
-		known, _ = parseOID(d.hash) // the content's own
+		known, _ = object.Parse(d.hash) // the content's own
 	}
 	if known != "" {
 		if ok, err := f.c.whole(ctx, known); err != nil {
@@ -70,7 +72,7 @@ func (f *fetching) imported(ctx context.Context, o *out, sources map[gitSource]*
 		}
 		return o.holding(got), nil
 	}
-	at := gitSource{url: d.repo.url, rev: orDefault(d.repo.lock, d.repo.rev)}
+	at := gitSource{url: d.repo.url, rev: cmp.Or(d.repo.lock, d.repo.rev)}
 	s := sources[at]
 	if s == nil {
 		var err error
@@ -112,14 +114,14 @@ func (r *Repo) fetchURL(ctx context.Context, c *cache, m *mover, f *dvcFile, d *
 // holding is the output with another content.
 func (o *out) holding(c content) *out {
 	n := *o
-	n.oid, n.size, n.nfiles, n.exec, n.legacy = c.oid, c.size, c.nfiles, c.exec, c.oid.legacy()
+	n.oid, n.size, n.nfiles, n.exec, n.legacy = c.oid, c.size, c.nfiles, c.exec, c.oid.Legacy()
 	return &n
 }
 
 // whole tells whether the cache has an object, and of a directory all files.
-func (c *cache) whole(ctx context.Context, o oid) (bool, error) {
+func (c *cache) whole(ctx context.Context, o object.ID) (bool, error) {
 	ok, err := c.has(ctx, o, -1)
-	if !ok || err != nil || !o.isDir() {
+	if !ok || err != nil || !o.IsDir() {
 		return ok, err
 	}
 	t, err := c.tree(o)
@@ -127,7 +129,7 @@ func (c *cache) whole(ctx context.Context, o oid) (bool, error) {
 		return false, nil
 	}
 	for _, e := range t {
-		if ok, err := c.has(ctx, e.oid, -1); !ok || err != nil {
+		if ok, err := c.has(ctx, e.ID, -1); !ok || err != nil {
 			return false, err
 		}
 	}

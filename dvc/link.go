@@ -14,13 +14,14 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/object"
 	"github.com/mlops-integration/mlops/internal/rawfile"
 )
 
 // placement is an object that is to lie in the workspace.
 type placement struct {
 	rel  string // from the root; its directory exists
-	oid  oid
+	oid  object.ID
 	exec bool
 	was  *foundFile // what it replaces
 }
@@ -186,7 +187,7 @@ func (p *placer) make(ctx context.Context, in *os.File, tmp string, t placement)
 			}
 		case "hardlink":
 			// dvc makes empty files anew: a file has at most 65,000 links.
-			if t.oid.as(false) == emptyFile {
+			if t.oid.As(false) == emptyFile {
 				made, err = c.copyOut(ctx, in, name, t.oid)
 			} else {
 				err = unix.Linkat(unix.AT_FDCWD, src, int(in.Fd()), name, 0)
@@ -214,7 +215,7 @@ func (p *placer) make(ctx context.Context, in *os.File, tmp string, t placement)
 	return stamp{}, fail(mlops.ErrUnsupported, "%s: none of cache.type %s works here (%v)", t.rel, strings.Join(c.links, ","), last)
 }
 
-const emptyFile = oid("d41d8cd98f00b204e9800998ecf8427e")
+const emptyFile = object.ID("d41d8cd98f00b204e9800998ecf8427e")
 
 // linkRefused tells an error of a file system that cannot make such a link
 // from one that would meet a copy as well.
@@ -232,7 +233,7 @@ func linkRefused(err error) bool {
 
 // copyOut copies an object and checks it on the way: a poisoned cache does not
 // reach the workspace.
-func (c *cache) copyOut(ctx context.Context, dir *os.File, name string, o oid) (made stamp, err error) {
+func (c *cache) copyOut(ctx context.Context, dir *os.File, name string, o object.ID) (made stamp, err error) {
 	in, err := rawfile.Open(c.path(o), os.O_RDONLY, 0)
 	if err != nil {
 		return stamp{}, err
@@ -242,21 +243,21 @@ func (c *cache) copyOut(ctx context.Context, dir *os.File, name string, o oid) (
 	if err != nil {
 		return stamp{}, err
 	}
-	h := o.newHash()
+	h := o.NewHash()
 	if _, err = copyHash(ctx, f, in, h); err == nil {
 		made, err = statFile(f)
 	}
 	if e := f.Close(); err == nil {
 		err = e
 	}
-	if got := sumHex(h); err == nil && got != o.md5() {
+	if got := object.Sum(h); err == nil && got != o.MD5() {
 		err = fail(mlops.ErrInvalid, "object %s in the cache is damaged (md5 %s); remove %s and fetch again", o, got, c.path(o))
 	}
 	return made, err
 }
 
 // linked tells whether a workspace file is the configured link to o already.
-func (c *cache) linked(abs string, o oid) bool {
+func (c *cache) linked(abs string, o object.ID) bool {
 	if target, err := os.Readlink(abs); err == nil {
 		return c.links[0] == "symlink" && target == c.path(o)
 	}
@@ -265,5 +266,5 @@ func (c *cache) linked(abs string, o oid) bool {
 	if err != nil || err2 != nil {
 		return false
 	}
-	return c.links[0] == "hardlink" && (os.SameFile(a, b) || o.as(false) == emptyFile && a.Size() == 0)
+	return c.links[0] == "hardlink" && (os.SameFile(a, b) || o.As(false) == emptyFile && a.Size() == 0)
 }

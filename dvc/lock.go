@@ -93,7 +93,7 @@ func (r *Repo) work(ctx context.Context) (w work, err error) {
 		return w, err
 	}
 	if w.c, err = r.cache(); err == nil {
-		if w.ix, err = r.index(); err == nil {
+		if w.ix, err = r.index(ctx); err == nil {
 			err = w.ix.twice
 		}
 	}
@@ -115,7 +115,7 @@ func (r *Repo) work(ctx context.Context) (w work, err error) {
 // again, and again is true: what the caller found in it does not hold any more.
 func (w *work) claims(ctx context.Context, rels []string) (again bool, err error) {
 	if again, err = w.r.claims(ctx, true, rels); again && err == nil {
-		w.ix, err = w.r.index()
+		w.ix, err = w.r.index(ctx)
 	}
 	return again, err
 }
@@ -177,9 +177,4 @@ func takeLock(ctx context.Context, f *os.File, wait time.Duration) error {
 		case <-t.C:
 		}
 	}
-}
-
-// within reports whether p is dir or lies below it.
-func within(p, dir string) bool {
-	return p == dir || strings.HasPrefix(p, strings.TrimSuffix(dir, "/")+"/")
 }

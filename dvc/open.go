@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/object"
 	"github.com/mlops-integration/mlops/dvc/remote"
 )
 
@@ -42,7 +43,7 @@ type FS struct {
 type treeNode struct {
 	name     string
 	out      *out
-	oid      oid // "" for a directory above outputs
+	oid      object.ID // "" for a directory above outputs
 	size     int64
 	exec     bool
 	children map[string]*treeNode
@@ -78,8 +79,8 @@ func newFS(ctx context.Context, r *Repo, c *cache, ix *index) (*FS, error) {
 		if n == nil || n.children[path.Base(p)] != nil {
 			return nil, fail(mlops.ErrInvalid, "output %s of %s overlaps with another", p, o.file.rel)
 		}
-		leaf := &treeNode{name: path.Base(p), out: o, oid: o.oid, size: max(0, o.size), exec: o.exec, loaded: !o.oid.isDir()}
-		if o.oid.isDir() {
+		leaf := &treeNode{name: path.Base(p), out: o, oid: o.oid, size: max(0, o.size), exec: o.exec, loaded: !o.oid.IsDir()}
+		if o.oid.IsDir() {
 			leaf.children = map[string]*treeNode{}
 		}
 		n.children[leaf.name] = leaf
@@ -111,7 +112,7 @@ func (r *Repo) Open(ctx context.Context, name, rev string) (fs.File, error) {
 
 func (r *Repo) indexAt(ctx context.Context, rev string) (*index, error) {
 	if rev == "" {
-		return r.index()
+		return r.index(ctx)
 	}
 	return r.history().index(ctx, rev)
 }
@@ -155,24 +156,24 @@ func (f *FS) load(n *treeNode) error {
 	}
 	inner := &treeNode{out: n.out, children: n.children}
 	for _, e := range t {
-		leaf := &treeNode{name: path.Base(e.path), out: n.out, oid: e.oid, loaded: true}
-		if fi, err := os.Stat(f.c.path(e.oid)); err == nil {
+		leaf := &treeNode{name: path.Base(e.Path), out: n.out, oid: e.ID, loaded: true}
+		if fi, err := os.Stat(f.c.path(e.ID)); err == nil {
 			leaf.size = fi.Size()
 		}
-		inner.dir(path.Dir(e.path)).children[leaf.name] = leaf
+		inner.dir(path.Dir(e.Path)).children[leaf.name] = leaf
 	}
 	n.loaded = true
 	return nil
 }
 
 // farTree reads a listing from the remote.
-func (f *FS) farTree(n *treeNode) (tree, error) {
+func (f *FS) farTree(n *treeNode) (object.Listing, error) {
 	body, err := f.far(n)
 	if err != nil {
 		return nil, err
 	}
 	defer body.Close()
-	return readTree(body, -1, n.oid)
+	return object.Read(body, -1, n.oid)
 }
 
 // far opens an object in the remote of its output.
@@ -194,7 +195,7 @@ func (f *FS) far(n *treeNode) (io.ReadCloser, error) {
 		}
 		f.stores[name] = s
 	}
-	body, err := s.Get(f.ctx, n.oid.key())
+	body, err := s.Get(f.ctx, n.oid.Key())
 	if errors.Is(err, mlops.ErrNotFound) {
 		return nil, fmt.Errorf("dvc: %s (%s): %w nor in the remote: %w", n.out.path, n.oid, ErrNotCached, err)
 	}
@@ -213,7 +214,7 @@ func (f *FS) Open(name string) (fs.File, error) {
 			body, err = f.far(n)
 		}
 		if err == nil {
-			return &openFile{n: n, r: &verified{r: body, h: n.oid.newHash(), oid: n.oid}, c: body}, nil
+			return &openFile{n: n, r: &verified{r: body, h: n.oid.NewHash(), oid: n.oid}, c: body}, nil
 		}
 	}
 	return nil, &fs.PathError{Op: "open", Path: name, Err: err}
@@ -317,7 +318,7 @@ func (o *openFile) Read(p []byte) (int, error) {
 type verified struct {
 	r    io.Reader
 	h    hash.Hash
-	oid  oid
+	oid  object.ID
 	size int64
 }
 
@@ -326,7 +327,7 @@ func (v *verified) Read(p []byte) (int, error) {
 	_, _ = v.h.Write(p[:n])
 	v.size += int64(n)
 	if err == io.EOF {
-		if got := sumHex(v.h); got != v.oid.md5() {
+		if got := object.Sum(v.h); got != v.oid.MD5() {
 			return n, fail(mlops.ErrInvalid, "object %s came with hash %s", v.oid, got)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/object"
 	"github.com/mlops-integration/mlops/dvc/remote"
 )
 
@@ -87,7 +88,7 @@ func (p *pushing) to(ctx context.Context, at *place, outs []*out) error {
 	if err != nil {
 		return err
 	}
-	missing := make(map[oid]bool, len(gone))
+	missing := make(map[object.ID]bool, len(gone))
 	for _, n := range gone {
 		missing[n.oid] = true
 	}
@@ -96,9 +97,9 @@ func (p *pushing) to(ctx context.Context, at *place, outs []*out) error {
 	for _, o := range outs {
 		top := need{oid: o.oid, out: o.path}
 		switch {
-		case !o.oid.isDir() && missing[o.oid]:
+		case !o.oid.IsDir() && missing[o.oid]:
 			files = append(files, top)
-		case !missing[o.oid] && !(p.children && o.oid.isDir()):
+		case !missing[o.oid] && !(p.children && o.oid.IsDir()):
 			p.m.t.Present += 1 + int(max(o.nfiles, 0))
 		default:
 			t, err := p.c.tree(o.oid)
@@ -115,8 +116,8 @@ func (p *pushing) to(ctx context.Context, at *place, outs []*out) error {
 			}
 			b := bundle{listing: top, there: !missing[o.oid]}
 			for _, e := range t {
-				n := need{e.oid, o.path, e.path}
-				if o.part == "" || within(e.path, o.part) {
+				n := need{e.ID, o.path, e.Path}
+				if o.part == "" || object.Within(e.Path, o.part) {
 					b.files = append(b.files, n)
 				} else {
 					b.rest = append(b.rest, n)
@@ -154,7 +155,7 @@ func (p *pushing) to(ctx context.Context, at *place, outs []*out) error {
 }
 
 // files uploads files, and those of directories. It returns what did not arrive.
-func (p *pushing) files(ctx context.Context, at *place, single []need, dirs []bundle) (map[oid]bool, error) {
+func (p *pushing) files(ctx context.Context, at *place, single []need, dirs []bundle) (map[object.ID]bool, error) {
 	var below []need
 	for _, b := range dirs {
 		below = append(below, b.files...)
@@ -166,7 +167,7 @@ func (p *pushing) files(ctx context.Context, at *place, single []need, dirs []bu
 	}
 	p.m.t.Present += len(below) - len(todo)
 	todo = unique(append(todo, single...))
-	bad := map[oid]bool{}
+	bad := map[object.ID]bool{}
 	send := todo[:0]
 	for _, n := range todo {
 		ok, err := p.c.has(ctx, n.oid, -1)
@@ -187,7 +188,7 @@ func (p *pushing) files(ctx context.Context, at *place, single []need, dirs []bu
 }
 
 // send uploads objects of the cache.
-func (p *pushing) send(ctx context.Context, at *place, ns []need) map[oid]bool {
+func (p *pushing) send(ctx context.Context, at *place, ns []need) map[object.ID]bool {
 	var bytes int64
 	if p.m.report != nil {
 		for _, n := range ns {
@@ -204,27 +205,27 @@ func (p *pushing) send(ctx context.Context, at *place, ns []need) map[oid]bool {
 		}
 		defer f.Close()
 		body := io.NewSectionReader(f, 0, st.size)
-		sum := n.oid.md5()
-		if n.oid.legacy() { // the name is not the md5 of the bytes
+		sum := n.oid.MD5()
+		if n.oid.Legacy() { // the name is not the md5 of the bytes
 			if sum, err = bytesMD5(ctx, n.oid, body); err != nil {
 				return 0, err
 			}
 		}
-		return st.size, at.Put(remote.WithMoved(ctx, moved), n.oid.key(), body, sum)
+		return st.size, at.Put(remote.WithMoved(ctx, moved), n.oid.Key(), body, sum)
 	})
 }
 
 // bytesMD5 checks an object of dvc 2.x and returns the md5 of its bytes.
-func bytesMD5(ctx context.Context, o oid, body *io.SectionReader) (string, error) {
-	h, named := md5.New(), o.newHash()
+func bytesMD5(ctx context.Context, o object.ID, body *io.SectionReader) (string, error) {
+	h, named := md5.New(), o.NewHash()
 	if _, err := copyHash(ctx, h, body, named); err != nil {
 		return "", err
 	}
-	if got := sumHex(named); got != o.md5() {
+	if got := object.Sum(named); got != o.MD5() {
 		return "", fail(mlops.ErrInvalid, "object %s in the cache is damaged (its hash is %s)", o, got)
 	}
 	_, err := body.Seek(0, io.SeekStart)
-	return sumHex(h), err
+	return object.Sum(h), err
 }
 
 // notCached names objects that are nowhere.

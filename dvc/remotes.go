@@ -1,12 +1,14 @@
 package dvc
 
 import (
+	"cmp"
 	"context"
 	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/ini"
 )
 
 // AddRemoteOptions are options of [Repo.AddRemote].
@@ -34,29 +36,29 @@ func (r *Repo) AddRemote(ctx context.Context, name, url string, o AddRemoteOptio
 	if url == "" || strings.ContainsAny(url, "\r\n\x00") {
 		return fail(mlops.ErrInvalid, "remote url %q", redact(url))
 	}
-	at := orDefault(o.Level, LevelRepo)
+	at := cmp.Or(o.Level, LevelRepo)
 	if o.Local {
 		at = LevelLocal
 	}
 	if redact(url) != url && at == LevelRepo {
 		return fail(mlops.ErrInvalid, "remote url with a password would be committed; use Local, or a url without it")
 	}
-	err := r.edit(ctx, at, func(l level, data []byte, ini []iniSection) ([]byte, error) {
-		if !o.Force && slices.ContainsFunc(ini, func(s iniSection) bool { return sectionName(s.name) == remoteSection(name) }) {
+	err := r.edit(ctx, at, func(l level, data []byte, sections []ini.Section) ([]byte, error) {
+		if !o.Force && slices.ContainsFunc(sections, func(s ini.Section) bool { return ini.SectionName(s.Name) == remoteSection(name) }) {
 			return nil, fail(mlops.ErrAlreadyExists, "there is a remote %q already", name)
 		}
 		stored, err := r.storedPath(url, filepath.Dir(l.file))
 		if err != nil {
 			return nil, err
 		}
-		data = setINI(data, ini, remoteSection(name), "url", stored)
+		data = ini.Set(data, sections, remoteSection(name), "url", stored)
 		if !o.Default {
 			return data, nil
 		}
-		if ini, err = parseINI(data); err != nil {
+		if sections, err = ini.Parse(data); err != nil {
 			return nil, err
 		}
-		return setINI(data, ini, "core", "remote", name), nil
+		return ini.Set(data, sections, "core", "remote", name), nil
 	})
 	if err == nil {
 		r.bind(remoteSection(name), "url")
@@ -96,9 +98,9 @@ func (r *Repo) SetDefaultRemote(ctx context.Context, name, at string) error {
 //
 // The error matches [mlops.ErrNotFound] if that level has no such remote.
 func (r *Repo) RemoveRemote(ctx context.Context, name, at string) error {
-	name, at = strings.ToLower(name), orDefault(at, LevelRepo)
-	err := r.edit(ctx, at, func(l level, data []byte, ini []iniSection) ([]byte, error) {
-		data, ok := removeSectionINI(data, ini, remoteSection(name))
+	name, at = strings.ToLower(name), cmp.Or(at, LevelRepo)
+	err := r.edit(ctx, at, func(l level, data []byte, sections []ini.Section) ([]byte, error) {
+		data, ok := ini.RemoveSection(data, sections, remoteSection(name))
 		if !ok {
 			return nil, noRemoteAt(name, l)
 		}
@@ -107,10 +109,10 @@ func (r *Repo) RemoveRemote(ctx context.Context, name, at string) error {
 	if err != nil {
 		return err
 	}
-	err = r.editAbove(ctx, at, func(_ level, data []byte, ini []iniSection) ([]byte, error) {
-		for _, s := range ini {
-			if sectionName(s.name) == remoteSection(name) && !s.has("url") {
-				data, _ = removeSectionINI(data, ini, remoteSection(name))
+	err = r.editAbove(ctx, at, func(_ level, data []byte, sections []ini.Section) ([]byte, error) {
+		for _, s := range sections {
+			if ini.SectionName(s.Name) == remoteSection(name) && !s.Has("url") {
+				data, _ = ini.RemoveSection(data, sections, remoteSection(name))
 				break
 			}
 		}
@@ -129,7 +131,7 @@ func (r *Repo) RemoveRemote(ctx context.Context, name, at string) error {
 // The error matches [mlops.ErrNotFound] if that level has no such remote, and
 // [mlops.ErrAlreadyExists] if the new name is taken.
 func (r *Repo) RenameRemote(ctx context.Context, from, to, at string) error {
-	from, to, at = strings.ToLower(from), strings.ToLower(to), orDefault(at, LevelRepo)
+	from, to, at = strings.ToLower(from), strings.ToLower(to), cmp.Or(at, LevelRepo)
 	if err := checkRemoteName(to); err != nil {
 		return err
 	}
@@ -140,8 +142,8 @@ func (r *Repo) RenameRemote(ctx context.Context, from, to, at string) error {
 	if _, taken := c.sections[remoteSection(to)]; taken {
 		return fail(mlops.ErrAlreadyExists, "there is a remote %q already", to)
 	}
-	err = r.edit(ctx, at, func(l level, data []byte, ini []iniSection) ([]byte, error) {
-		data, ok := renameSectionINI(data, ini, remoteSection(from), remoteSection(to))
+	err = r.edit(ctx, at, func(l level, data []byte, sections []ini.Section) ([]byte, error) {
+		data, ok := ini.RenameSection(data, sections, remoteSection(from), remoteSection(to))
 		if !ok {
 			return nil, noRemoteAt(from, l)
 		}
@@ -150,8 +152,8 @@ func (r *Repo) RenameRemote(ctx context.Context, from, to, at string) error {
 	if err != nil {
 		return err
 	}
-	err = r.editAbove(ctx, at, func(_ level, data []byte, ini []iniSection) ([]byte, error) {
-		data, _ = renameSectionINI(data, ini, remoteSection(from), remoteSection(to))
+	err = r.editAbove(ctx, at, func(_ level, data []byte, sections []ini.Section) ([]byte, error) {
+		data, _ = ini.RenameSection(data, sections, remoteSection(from), remoteSection(to))
 		return data, nil
 	})
 	if err != nil {
@@ -161,7 +163,7 @@ func (r *Repo) RenameRemote(ctx context.Context, from, to, at string) error {
 }
 
 // editAbove changes the files of all levels stronger than at.
-func (r *Repo) editAbove(ctx context.Context, at string, change func(l level, data []byte, ini []iniSection) ([]byte, error)) error {
+func (r *Repo) editAbove(ctx context.Context, at string, change func(l level, data []byte, sections []ini.Section) ([]byte, error)) error {
 	levels := r.levels()
 	i := slices.IndexFunc(levels, func(l level) bool { return l.name == at })
 	for _, l := range levels[i+1:] {

@@ -84,11 +84,11 @@ func Init(dir string, opts ...Option) (*Repo, error) {
 	if r.gitRoot == "" {
 		return nil, fail(mlops.ErrInvalid, "%s is not in a git repository; run: git init", root)
 	}
-	ig, err := newGitIgnore(r)
+	ig, err := r.gitIgnore(context.Background())
 	if err != nil {
 		return nil, err
 	}
-	if ig.ignored(".dvc", true) {
+	if ig.Ignored(".dvc", true) {
 		return nil, fail(mlops.ErrInvalid, ".dvc is ignored by git; add !.dvc to .gitignore")
 	}
 	dir = filepath.Join(root, tmpName()) // renamed when it is complete

@@ -1,6 +1,7 @@
 package dvc
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"regexp"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/object"
 	"github.com/mlops-integration/mlops/dvc/remote"
 )
 
@@ -28,7 +30,7 @@ func (c *cache) runs() ([]need, error) {
 		}
 		rel, err := filepath.Rel(c.dir, p)
 		if key := filepath.ToSlash(rel); err == nil && runKey.MatchString(key) {
-			out = append(out, need{oid: oid(key), out: key})
+			out = append(out, need{oid: object.ID(key), out: key})
 		}
 		return err
 	})
@@ -44,7 +46,7 @@ func (r *Repo) runsPlace(ctx context.Context, m *mover, name string) (*place, re
 	if err != nil {
 		return nil, nil, err
 	}
-	m.t.Remote = orDefault(m.t.Remote, at.name)
+	m.t.Remote = cmp.Or(m.t.Remote, at.name)
 	l, ok := at.Store.(remote.Lister)
 	if !ok {
 		return nil, nil, fail(mlops.ErrUnsupported, "remote %q cannot list, and so cannot keep the run cache", at.name)
@@ -84,11 +86,11 @@ func (r *Repo) pushRuns(ctx context.Context, c *cache, m *mover, name string) er
 			return 0, err
 		}
 		defer f.Close()
-		h := newHash(false)
+		h := object.NewHash(false)
 		if _, err := io.Copy(h, io.NewSectionReader(f, 0, st.size)); err != nil {
 			return 0, err
 		}
-		return st.size, at.Put(ctx, n.out, io.NewSectionReader(f, 0, st.size), sumHex(h))
+		return st.size, at.Put(ctx, n.out, io.NewSectionReader(f, 0, st.size), object.Sum(h))
 	})
 	return nil
 }
@@ -111,7 +113,7 @@ func (r *Repo) fetchRuns(ctx context.Context, c *cache, m *mover, name string) e
 		case serr == nil:
 			m.t.Present++
 		default:
-			todo = append(todo, need{oid: oid(o.Key), out: o.Key})
+			todo = append(todo, need{oid: object.ID(o.Key), out: o.Key})
 		}
 	}
 	m.expect(len(todo), 0)

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/object"
 )
 
 // holder is one entry of dvc's rwlock file.
@@ -55,7 +56,7 @@ func parseRWLock(data []byte) (rwlock, error) {
 // a reader if p is to be written.
 func (l rwlock) blocks(p string, writing bool, other func(holder) bool) (h holder, verb string, found bool) {
 	for q, h := range l.Write {
-		if (within(p, q) || within(q, p)) && other(h) {
+		if (object.Within(p, q) || object.Within(q, p)) && other(h) {
 			return h, "written", true
 		}
 	}
@@ -63,7 +64,7 @@ func (l rwlock) blocks(p string, writing bool, other func(holder) bool) (h holde
 		return holder{}, "", false
 	}
 	for q, hs := range l.Read {
-		if i := slices.IndexFunc(hs, other); i >= 0 && (within(p, q) || within(q, p)) {
+		if i := slices.IndexFunc(hs, other); i >= 0 && (object.Within(p, q) || object.Within(q, p)) {
 			return hs[i], "read", true
 		}
 	}

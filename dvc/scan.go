@@ -9,6 +9,9 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/mlops-integration/mlops/dvc/internal/ignore"
+	"github.com/mlops-integration/mlops/dvc/internal/object"
 )
 
 // found is workspace content of an output, by path relative to it; "" is the
@@ -16,7 +19,7 @@ import (
 type found map[string]foundFile
 
 type foundFile struct {
-	oid   oid // "" for what has no content that could be in the cache
+	oid   object.ID // "" for what has no content that could be in the cache
 	link  bool
 	stamp stamp // of what the link points to, if it has content
 }
@@ -24,7 +27,7 @@ type foundFile struct {
 // scan names the content that lies at a path in the workspace, by the kind of
 // hash that its output has. ok is false when nothing does. Under the lock, what
 // is known is not read.
-func (r *Repo) scan(ctx context.Context, di *ignoreFiles, rel string, legacy bool) (have found, isDir, ok bool, err error) {
+func (r *Repo) scan(ctx context.Context, di *ignore.Files, rel string, legacy bool) (have found, isDir, ok bool, err error) {
 	own, err := statPath(r.abs(rel), false)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
 		return nil, false, false, nil
@@ -40,7 +43,7 @@ func (r *Repo) scan(ctx context.Context, di *ignoreFiles, rel string, legacy boo
 	if err != nil || link && isDir || !isDir && !st.mode.IsRegular() {
 		return found{"": {"", link, own}}, false, true, nil // not content that we could have put there
 	}
-	if di.ignored(rel, isDir) {
+	if di.Ignored(rel, isDir) {
 		return nil, false, false, nil
 	}
 	files := []dataFile{{"", link, st}}
@@ -62,7 +65,7 @@ func (r *Repo) scan(ctx context.Context, di *ignoreFiles, rel string, legacy boo
 
 // hashFiles names the contents of files below dir, as [Repo.walkData] lists
 // them. Under the lock, what is known is not read.
-func (r *Repo) hashFiles(ctx context.Context, dir string, files []dataFile, legacy bool) ([]oid, error) {
+func (r *Repo) hashFiles(ctx context.Context, dir string, files []dataFile, legacy bool) ([]object.ID, error) {
 	names := r.state().recall(ctx, dir, files, legacy)
 	return names, r.parallel(ctx, len(files), func(ctx context.Context, i int) error {
 		if names[i] != "" {
@@ -83,11 +86,11 @@ func (r *Repo) hashFile(ctx context.Context, rel string, legacy bool) (hashed, e
 		return hashed{}, err
 	}
 	defer f.Close()
-	sum, n, err := digest(ctx, f, before.size, newHash(legacy))
+	sum, n, err := digest(ctx, f, before.size, object.NewHash(legacy))
 	if err != nil {
 		return hashed{}, err
 	}
-	h := hashed{oid: oid(sum).as(legacy), size: n, mode: before.mode}
+	h := hashed{oid: object.ID(sum).As(legacy), size: n, mode: before.mode}
 	if after, err := statFile(f); err == nil && after == before {
 		r.state().keep(rel, h.oid, after, since)
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/object"
 )
 
 // Scope says what else a call is about, beside what its targets name in the
@@ -55,7 +56,7 @@ func (r *Repo) expand(ix *index, names []string, s Scope) ([]string, error) {
 			seen[o.file] = true
 			for _, dep := range o.file.needs {
 				for p, maker := range ix.outs {
-					if within(p, dep) || within(dep, p) {
+					if object.Within(p, dep) || object.Within(dep, p) {
 						out = append(out, maker.file.name(r))
 					}
 				}
@@ -91,7 +92,7 @@ func (r *Repo) beginScope(ctx context.Context, targets []string, s Scope, writin
 	if c, err = r.cache(); err != nil {
 		return nil, nil, nil, err
 	}
-	ix, err := r.index()
+	ix, err := r.index(ctx)
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -130,7 +131,7 @@ func (r *Repo) others(ctx context.Context, known []*out, targets []string, s Sco
 		return nil, false, err
 	}
 	type key struct {
-		oid          oid
+		oid          object.ID
 		part, remote string
 	}
 	seen := map[key]bool{}

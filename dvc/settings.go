@@ -1,6 +1,7 @@
 package dvc
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/ini"
 )
 
 // The levels of the configuration, the weakest first.
@@ -38,15 +40,15 @@ func (r *Repo) Settings(at string) ([]Setting, error) {
 	}
 	var out []Setting
 	for _, l := range levels {
-		ini, _, err := l.read()
+		sections, _, err := l.read()
 		if err != nil {
 			return nil, err
 		}
-		for _, s := range ini {
-			section := sectionName(s.name)
-			for _, k := range s.keys {
-				option := strings.ToLower(k.name)
-				v := value{items: k.items, level: l.name, dir: filepath.Dir(l.file)}
+		for _, s := range sections {
+			section := ini.SectionName(s.Name)
+			for _, k := range s.Keys {
+				option := strings.ToLower(k.Name)
+				v := value{items: k.Items, level: l.name, dir: filepath.Dir(l.file)}
 				out = append(out, Setting{optionName(section, option), v.public(section, option), l.name, l.file})
 			}
 		}
@@ -91,17 +93,17 @@ func (r *Repo) Set(ctx context.Context, name, val, at string) error {
 	if err := checkOption(section, option, val); err != nil {
 		return err
 	}
-	at = orDefault(at, LevelRepo)
+	at = cmp.Or(at, LevelRepo)
 	if at == LevelRepo && hasSecret(section, option, val) {
 		return fail(mlops.ErrInvalid, "%s holds a secret, and .dvc/config is committed; set it at the local level (--local)", name)
 	}
-	err = r.edit(ctx, at, func(l level, data []byte, ini []iniSection) ([]byte, error) {
+	err = r.edit(ctx, at, func(l level, data []byte, sections []ini.Section) ([]byte, error) {
 		if kind, _ := optionKind(section, option); kind == isPath {
 			if val, err = r.storedPath(val, filepath.Dir(l.file)); err != nil {
 				return nil, err
 			}
 		}
-		return setINI(data, ini, section, option, val), nil
+		return ini.Set(data, sections, section, option, val), nil
 	})
 	if err == nil {
 		r.bind(section, option)
@@ -117,8 +119,8 @@ func (r *Repo) Unset(ctx context.Context, name, at string) error {
 	if err != nil {
 		return err
 	}
-	return r.edit(ctx, orDefault(at, LevelRepo), func(l level, data []byte, ini []iniSection) ([]byte, error) {
-		data, ok := unsetINI(data, ini, section, option)
+	return r.edit(ctx, cmp.Or(at, LevelRepo), func(l level, data []byte, sections []ini.Section) ([]byte, error) {
+		data, ok := ini.Unset(data, sections, section, option)
 		if !ok {
 			return nil, fail(mlops.ErrNotFound, "option %s is not set in %s", name, l.file)
 		}
@@ -181,7 +183,7 @@ func (r *Repo) levelsAt(name string) ([]level, error) {
 }
 
 // read parses the level's file; a missing file has no sections.
-func (l level) read() ([]iniSection, []byte, error) {
+func (l level) read() ([]ini.Section, []byte, error) {
 	data, err := os.ReadFile(l.file)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) && l.name == LevelSystem {
 		return nil, nil, nil
@@ -189,15 +191,15 @@ func (l level) read() ([]iniSection, []byte, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	ini, err := parseINI(data)
+	sections, err := ini.Parse(data)
 	if err != nil {
 		err = fmt.Errorf("dvc: %s: %w", l.file, err)
 	}
-	return ini, data, err
+	return sections, data, err
 }
 
 // edit changes the file of one level, under the repository's lock.
-func (r *Repo) edit(ctx context.Context, at string, change func(l level, data []byte, ini []iniSection) ([]byte, error)) error {
+func (r *Repo) edit(ctx context.Context, at string, change func(l level, data []byte, sections []ini.Section) ([]byte, error)) error {
 	levels, err := r.levelsAt(at)
 	if err != nil {
 		return err
@@ -210,17 +212,17 @@ func (r *Repo) edit(ctx context.Context, at string, change func(l level, data []
 	return levels[0].edit(change)
 }
 
-func (l level) edit(change func(l level, data []byte, ini []iniSection) ([]byte, error)) error {
-	ini, data, err := l.read()
+func (l level) edit(change func(l level, data []byte, sections []ini.Section) ([]byte, error)) error {
+	sections, data, err := l.read()
 	if err != nil {
 		return err
 	}
 	data = unixLines(data)
-	changed, err := change(l, data, ini)
+	changed, err := change(l, data, sections)
 	if err != nil || string(changed) == string(data) {
 		return err
 	}
-	if _, err := parseINI(changed); err != nil {
+	if _, err := ini.Parse(changed); err != nil {
 		return fmt.Errorf("dvc: %s would not be readable after the change: %w", l.file, err)
 	}
 	if err := os.MkdirAll(filepath.Dir(l.file), 0o777); err != nil {

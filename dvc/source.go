@@ -2,6 +2,7 @@ package dvc
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"io/fs"
@@ -15,6 +16,7 @@ import (
 	"unicode"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/object"
 	"github.com/mlops-integration/mlops/internal/gitcmd"
 )
 
@@ -143,7 +145,7 @@ func (s *Source) open(ctx context.Context, url string, o SourceOptions, plain bo
 	s.r = newRepo(root, root, nil)
 	s.r.foreign = &foreign{trust: o.Trust}
 	for _, rev := range []string{o.Rev, "origin/" + o.Rev} {
-		if s.Rev, err = s.r.commit(ctx, orDefault(rev, "HEAD")); err == nil {
+		if s.Rev, err = s.r.commit(ctx, cmp.Or(rev, "HEAD")); err == nil {
 			break
 		}
 	}
@@ -153,7 +155,7 @@ func (s *Source) open(ctx context.Context, url string, o SourceOptions, plain bo
 		}
 	}
 	if errors.Is(err, mlops.ErrNotFound) {
-		return fail(mlops.ErrNotFound, "git repository %s has no revision %s", publicURL(url), orDefault(o.Rev, "HEAD"))
+		return fail(mlops.ErrNotFound, "git repository %s has no revision %s", publicURL(url), cmp.Or(o.Rev, "HEAD"))
 	}
 	if err != nil {
 		return err
@@ -179,14 +181,14 @@ func (s *Source) nearest(ctx context.Context, at string) (*Source, string, error
 	}
 	dir := ""
 	for _, f := range files {
-		if d := path.Dir(path.Dir(f.path)); isConfig(f.path) && d != "." && within(at, d) && len(d) > len(dir) {
+		if d := path.Dir(path.Dir(f.path)); isConfig(f.path) && d != "." && object.Within(at, d) && len(d) > len(dir) {
 			dir = d
 		}
 	}
 	if dir == "" {
 		return s, at, nil
 	}
-	in := orDefault(strings.TrimPrefix(strings.TrimPrefix(at, dir), "/"), ".")
+	in := cmp.Or(strings.TrimPrefix(strings.TrimPrefix(at, dir), "/"), ".")
 	if s.subs[dir] == nil {
 		sub := &Source{Rev: s.Rev, dir: s.dir}
 		root := filepath.Join(s.r.root, filepath.FromSlash(dir))

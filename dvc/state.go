@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/mlops-integration/mlops/dvc/internal/object"
 	"github.com/mlops-integration/mlops/internal/rawfile"
 )
 
@@ -97,7 +98,7 @@ func (s stamp) fine() bool { return s.mtime%int64(time.Millisecond) != 0 }
 // known is the content of a workspace file and the stamp that stands for it.
 type known struct {
 	stamp
-	oid  oid
+	oid  object.ID
 	used bool // looked up in this call
 }
 
@@ -162,12 +163,12 @@ func encodeState(all map[string]*known) []byte {
 	}
 	b := append(make([]byte, 0, size), stateMagic...)
 	for rel, k := range all {
-		sum, err := hex.DecodeString(k.oid.md5())
+		sum, err := hex.DecodeString(k.oid.MD5())
 		if err != nil || len(sum) != 16 || len(rel) > math.MaxUint16 {
 			continue
 		}
 		kind := byte(0)
-		if k.oid.legacy() {
+		if k.oid.Legacy() {
 			kind = 1
 		}
 		b = binary.LittleEndian.AppendUint16(b, uint16(len(rel)))
@@ -202,7 +203,7 @@ func decodeState(b []byte) map[string]*known {
 		if len(slab) == cap(slab) {
 			slab = make([]known, 0, 1024)
 		}
-		slab = append(slab, known{oid: oid(hex.EncodeToString(b[3:19])).as(b[2] == 1)})
+		slab = append(slab, known{oid: object.ID(hex.EncodeToString(b[3:19])).As(b[2] == 1)})
 		k := &slab[len(slab)-1]
 		k.ino, k.size, k.mtime, k.ctime = num(0), int64(num(1)), int64(num(2)), int64(num(3))
 		all[string(b[stateFixed:end])] = k
@@ -239,8 +240,8 @@ func (s *state) load() {
 
 // recall returns the names of the contents of files below dir, or of dir itself,
 // by their stamps; "" for what must be read.
-func (s *state) recall(ctx context.Context, dir string, files []dataFile, legacy bool) []oid {
-	names := make([]oid, len(files))
+func (s *state) recall(ctx context.Context, dir string, files []dataFile, legacy bool) []object.ID {
+	names := make([]object.ID, len(files))
 	if s == nil {
 		return names
 	}
@@ -257,7 +258,7 @@ func (s *state) recall(ctx context.Context, dir string, files []dataFile, legacy
 		switch {
 		case !ok:
 			ask[rel] = f.stamp
-		case k != nil && k.oid.legacy() == legacy && k.same(f.stamp):
+		case k != nil && k.oid.Legacy() == legacy && k.same(f.stamp):
 			k.used = true
 			names[i] = k.oid
 		}
@@ -269,7 +270,7 @@ func (s *state) recall(ctx context.Context, dir string, files []dataFile, legacy
 		s.new[rel] = &known{stamp: ask[rel], oid: o}
 	}
 	for i, f := range files {
-		if k := s.new[path.Join(dir, f.path)]; k != nil && names[i] == "" && k.oid.legacy() == legacy && k.same(f.stamp) {
+		if k := s.new[path.Join(dir, f.path)]; k != nil && names[i] == "" && k.oid.Legacy() == legacy && k.same(f.stamp) {
 			names[i] = k.oid
 		}
 	}
@@ -279,16 +280,16 @@ func (s *state) recall(ctx context.Context, dir string, files []dataFile, legacy
 // keep notes that the content at rel, read from since on, is o. The stamp must
 // have been the same before and after the reading. What is too young to be
 // known by its stamp is forgotten.
-func (s *state) keep(rel string, o oid, now stamp, since time.Time) {
+func (s *state) keep(rel string, o object.ID, now stamp, since time.Time) {
 	s.note(rel, o, now, now.settled(since))
 }
 
 // keepPlaced is keep for a file that this call itself wrote and moved to rel.
 // Nobody can have written it again with the same times, except within the same
 // step of the clock.
-func (s *state) keepPlaced(rel string, o oid, now stamp) { s.note(rel, o, now, now.fine()) }
+func (s *state) keepPlaced(rel string, o object.ID, now stamp) { s.note(rel, o, now, now.fine()) }
 
-func (s *state) note(rel string, o oid, now stamp, safe bool) {
+func (s *state) note(rel string, o object.ID, now stamp, safe bool) {
 	if s == nil {
 		return
 	}

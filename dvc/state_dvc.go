@@ -22,8 +22,13 @@ import (
 	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
-	_ "modernc.org/sqlite" // dvc's database is SQLite
+
+	"github.com/mlops-integration/mlops/dvc/internal/object"
+
+	_ "modernc.org/sqlite"
 )
+
+// dvc's database is SQLite
 
 // dvcState is the database in which dvc remembers hashes of this repository:
 // rows of (absolute path, JSON) in a table of Python's diskcache. With its rows
@@ -130,7 +135,7 @@ func (r *Repo) dvcStateDir() string {
 }
 
 // askDVC returns what dvc knows of files, given by path from the root.
-func (r *Repo) askDVC(ctx context.Context, files map[string]stamp) map[string]oid {
+func (r *Repo) askDVC(ctx context.Context, files map[string]stamp) map[string]object.ID {
 	d, err := r.openDVCState(false)
 	if err != nil {
 		return nil
@@ -224,8 +229,8 @@ var dvcTables = []string{
 }
 
 // find returns the hashes that dvc knows of files, where they are safe.
-func (d *dvcState) find(ctx context.Context, root string, files map[string]stamp, now time.Time) (map[string]oid, error) {
-	found := map[string]oid{}
+func (d *dvcState) find(ctx context.Context, root string, files map[string]stamp, now time.Time) (map[string]object.ID, error) {
+	found := map[string]object.ID{}
 	query := func(keys []any) error {
 		rows, err := d.db.QueryContext(ctx, "SELECT key, value FROM Cache WHERE raw = 1 AND key IN (?"+strings.Repeat(", ?", len(keys)-1)+")", keys...)
 		if err != nil {
@@ -259,7 +264,7 @@ func (d *dvcState) find(ctx context.Context, root string, files map[string]stamp
 // trusted returns the hash of dvc's row if it holds for the file with stamp s.
 // dvc does not look at the ctime: a row is safe only where the ctime tells that
 // nobody set the mtime back, and where both are old.
-func trusted(row string, s stamp, now time.Time) oid {
+func trusted(row string, s stamp, now time.Time) object.ID {
 	var v dvcRow
 	if json.Unmarshal([]byte(row), &v) != nil || v.Version != 1 || v.Checksum != s.checksum() {
 		return ""
@@ -268,8 +273,8 @@ func trusted(row string, s stamp, now time.Time) oid {
 		return ""
 	}
 	for _, legacy := range []bool{false, true} {
-		if o, err := parseOID(v.Hash[hashName(legacy)]); err == nil && !o.isDir() {
-			return o.as(legacy)
+		if o, err := object.Parse(v.Hash[hashName(legacy)]); err == nil && !o.IsDir() {
+			return o.As(legacy)
 		}
 	}
 	return ""
@@ -317,7 +322,7 @@ func (d *dvcState) tell(root string, all []learned) error {
 		if !utf8.ValidString(key) {
 			continue
 		}
-		args = append(args, key, fmt.Sprintf(`{"version":1,"checksum":"%s","size":%d,"hash_info":{"%s":"%s"}}`, l.checksum(), l.size, hashName(l.oid.legacy()), l.oid))
+		args = append(args, key, fmt.Sprintf(`{"version":1,"checksum":"%s","size":%d,"hash_info":{"%s":"%s"}}`, l.checksum(), l.size, hashName(l.oid.Legacy()), l.oid))
 		if len(args) == cap(args) {
 			if err := flush(); err != nil {
 				return err

@@ -8,6 +8,9 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/mlops-integration/mlops/dvc/internal/ignore"
+	"github.com/mlops-integration/mlops/dvc/internal/object"
 )
 
 // stateRepo is a repository for a test of the state alone.
@@ -42,7 +45,7 @@ func filesAt(t *testing.T, r *Repo, rels ...string) []dataFile {
 	return out
 }
 
-const fakeOID = oid("0123456789abcdef0123456789abcdef")
+const fakeOID = object.ID("0123456789abcdef0123456789abcdef")
 
 // later is when a file that was just written is old.
 func later() time.Time { return time.Now().Add(time.Minute) }
@@ -79,7 +82,7 @@ func TestAFileIsNotReadAgainUntilItChanges(t *testing.T) {
 			locked(t, r, func(s *state) { s.keep("f", fakeOID, f[0].stamp, later()) })
 			require.NoError(t, tt.change(r.abs("f"), f[0].stamp))
 			locked(t, r, func(*state) {
-				have, _, ok, err := r.scan(t.Context(), newDVCIgnore(r), "f", false)
+				have, _, ok, err := r.scan(t.Context(), ignore.NewDVC(r.root), "f", false)
 				require.NoError(t, err)
 				require.True(t, ok)
 				require.Equal(t, tt.known, have[""].oid == fakeOID)
@@ -95,10 +98,10 @@ func TestAFileThatWasJustWrittenIsReadAgain(t *testing.T) {
 	locked(t, r, func(s *state) {
 		s.keep("f", fakeOID, f[0].stamp, later())
 		s.keep("f", fakeOID, f[0].stamp, time.Now())
-		require.Equal(t, []oid{""}, s.recall(t.Context(), ".", f, false), "its times may not tell the next change")
+		require.Equal(t, []object.ID{""}, s.recall(t.Context(), ".", f, false), "its times may not tell the next change")
 	})
 	locked(t, r, func(s *state) {
-		require.Equal(t, []oid{""}, s.recall(t.Context(), ".", f, false))
+		require.Equal(t, []object.ID{""}, s.recall(t.Context(), ".", f, false))
 	})
 }
 
@@ -106,10 +109,10 @@ func TestKindsOfHashesAreKeptApart(t *testing.T) {
 	r := stateRepo(t)
 	require.NoError(t, os.WriteFile(r.abs("f"), []byte("a\r\n"), 0o644))
 	f := filesAt(t, r, "f")
-	locked(t, r, func(s *state) { s.keep("f", fakeOID.as(true), f[0].stamp, later()) })
+	locked(t, r, func(s *state) { s.keep("f", fakeOID.As(true), f[0].stamp, later()) })
 	locked(t, r, func(s *state) {
-		require.Equal(t, []oid{""}, s.recall(t.Context(), ".", f, false))
-		require.Equal(t, []oid{fakeOID.as(true)}, s.recall(t.Context(), ".", f, true))
+		require.Equal(t, []object.ID{""}, s.recall(t.Context(), ".", f, false))
+		require.Equal(t, []object.ID{fakeOID.As(true)}, s.recall(t.Context(), ".", f, true))
 	})
 }
 
@@ -123,7 +126,7 @@ func TestAnotherLinkToAnObjectChangesNothing(t *testing.T) {
 	now := filesAt(t, r, "f")
 	require.NotEqual(t, f[0].stamp, now[0].stamp)
 	locked(t, r, func(s *state) {
-		require.Equal(t, []oid{fakeOID}, s.recall(t.Context(), ".", now, false))
+		require.Equal(t, []object.ID{fakeOID}, s.recall(t.Context(), ".", now, false))
 	})
 }
 
@@ -143,7 +146,7 @@ func TestWhatIsGoneFromADirectoryIsForgotten(t *testing.T) {
 	locked(t, r, func(s *state) {
 		f := filesAt(t, r, "d/b")
 		f[0].path = "b"
-		require.Equal(t, []oid{fakeOID}, s.recall(t.Context(), "d", f, false))
+		require.Equal(t, []object.ID{fakeOID}, s.recall(t.Context(), "d", f, false))
 		s.keep("e", fakeOID, all[2].stamp, later())
 	})
 	locked(t, r, func(s *state) {
@@ -157,7 +160,7 @@ func TestWhatIsGoneFromADirectoryIsForgotten(t *testing.T) {
 func TestATornStateKnowsNothing(t *testing.T) {
 	all := map[string]*known{}
 	for i := range 50 {
-		all[fmt.Sprint("d/é/", i)] = &known{stamp: stamp{ino: uint64(i), size: 1 << 40, mtime: -5, ctime: int64(i)}, oid: fakeOID.as(i%2 == 0)}
+		all[fmt.Sprint("d/é/", i)] = &known{stamp: stamp{ino: uint64(i), size: 1 << 40, mtime: -5, ctime: int64(i)}, oid: fakeOID.As(i%2 == 0)}
 	}
 	b := encodeState(all)
 	require.Equal(t, all, decodeState(b))
@@ -207,10 +210,10 @@ func TestDVCsRowsAreReadWhereTheyAreSafe(t *testing.T) {
 		name, row string
 		s         stamp
 		now       time.Time
-		want      oid
+		want      object.ID
 	}{
 		{"as it was", row(old, good), old, now, fakeOID},
-		{"of dvc 2.x", row(old, `"md5-dos2unix": "`+string(fakeOID)+`"`), old, now, fakeOID.as(true)},
+		{"of dvc 2.x", row(old, `"md5-dos2unix": "`+string(fakeOID)+`"`), old, now, fakeOID.As(true)},
 		{"changed", row(old, good), with(func(s *stamp) { s.mtime += 1e6 }), now, ""},
 		{"mtime set back", row(old, good), with(func(s *stamp) { s.ctime += 10e9 }), now, ""},
 		{"a new link to an object", row(old, good), with(func(s *stamp) { s.ctime += 10e9; s.links, s.mode = 2, 0o444 }), now, fakeOID},

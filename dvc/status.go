@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/ignore"
+	"github.com/mlops-integration/mlops/dvc/internal/object"
 	"github.com/mlops-integration/mlops/dvc/remote"
 )
 
@@ -172,7 +174,7 @@ func (r *Repo) stateOf(ctx context.Context, c *cache, o *out) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		if ok && o.oid.isDir() {
+		if ok && o.oid.IsDir() {
 			t, err := c.tree(o.oid)
 			if err != nil {
 				return "", err
@@ -185,7 +187,7 @@ func (r *Repo) stateOf(ctx context.Context, c *cache, o *out) (string, error) {
 			return NotInCache, nil
 		}
 	}
-	have, isDir, exists, err := r.scan(ctx, newDVCIgnore(r), o.path, o.legacy)
+	have, isDir, exists, err := r.scan(ctx, ignore.NewDVC(r.root), o.path, o.legacy)
 	switch {
 	case err != nil:
 		return "", err
@@ -194,23 +196,23 @@ func (r *Repo) stateOf(ctx context.Context, c *cache, o *out) (string, error) {
 	}
 	now := have[""].oid
 	if isDir {
-		var t tree
+		var t object.Listing
 		for p, f := range have {
-			t = append(t, treeEntry{p, f.oid})
+			t = append(t, object.Entry{Path: p, ID: f.oid})
 		}
-		t.sort()
-		_, now = t.hash()
+		t.Sort()
+		_, now = t.Hash()
 	}
-	if now.as(o.legacy) != o.oid {
+	if now.As(o.legacy) != o.oid {
 		return Modified, nil
 	}
 	return "", nil
 }
 
 // hasAll tells whether the cache holds all that a directory lists.
-func (r *Repo) hasAll(ctx context.Context, c *cache, t tree) (bool, error) {
+func (r *Repo) hasAll(ctx context.Context, c *cache, t object.Listing) (bool, error) {
 	err := r.parallel(ctx, len(t), func(ctx context.Context, i int) error {
-		ok, err := c.has(ctx, t[i].oid, -1)
+		ok, err := c.has(ctx, t[i].ID, -1)
 		if err == nil && !ok {
 			err = ErrNotCached
 		}
@@ -232,13 +234,13 @@ func (r *Repo) cloudStatus(ctx context.Context, c *cache, outs []*out, o StatusO
 	byStore := map[remote.Store][]need{}
 	for _, o := range outs {
 		ns := []need{{oid: o.oid, out: o.path}}
-		if o.oid.isDir() {
+		if o.oid.IsDir() {
 			t, err := c.tree(o.oid)
 			if err != nil && !errors.Is(err, ErrNotCached) {
 				return s, err
 			}
-			for _, e := range t.below(o.part) {
-				ns = append(ns, need{e.oid, o.path, e.path})
+			for _, e := range t.Below(o.part) {
+				ns = append(ns, need{e.ID, o.path, e.Path})
 			}
 		}
 		byStore[stores[o]] = append(byStore[stores[o]], ns...)
@@ -249,7 +251,7 @@ func (r *Repo) cloudStatus(ctx context.Context, c *cache, outs []*out, o StatusO
 		if err != nil {
 			return s, err
 		}
-		far := map[oid]bool{}
+		far := map[object.ID]bool{}
 		for _, n := range gone {
 			far[n.oid] = true
 		}

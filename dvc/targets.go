@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/object"
 )
 
 // targets returns the outputs that the caller names; no name means all. A name
@@ -34,7 +35,7 @@ func (r *Repo) targets(ix *index, names []string) ([]*out, error) {
 	outs = slices.Compact(outs)
 	var kept []*out
 	for _, o := range outs {
-		if n := len(kept); n > 0 && within(path.Join(o.path, o.part), path.Join(kept[n-1].path, kept[n-1].part)) && !o.twin(kept[n-1]) {
+		if n := len(kept); n > 0 && object.Within(path.Join(o.path, o.part), path.Join(kept[n-1].path, kept[n-1].part)) && !o.twin(kept[n-1]) {
 			last := kept[n-1]
 			if o.path == last.path {
 				continue // named as a part of what is named anyhow
@@ -54,12 +55,12 @@ func (r *Repo) target(ix *index, name string) ([]*out, error) {
 	if i := strings.LastIndex(before(name, "@"), ":"); i >= 0 {
 		file, stage = name[:i], name[i+1:]
 	}
-	if path.Base(orDefault(file, name)) == "dvc.lock" {
+	if path.Base(cmp.Or(file, name)) == "dvc.lock" {
 		return nil, fail(mlops.ErrInvalid, "target %s: name dvc.yaml instead", name)
 	}
 	var outs []*out
 	found := false
-	if rel, err := r.rel(orDefault(file, "dvc.yaml")); err == nil {
+	if rel, err := r.rel(cmp.Or(file, "dvc.yaml")); err == nil {
 		for _, f := range ix.files {
 			if f.rel == rel && f.stage != "" && (f.stage == stage || before(f.stage, "@") == stage) {
 				outs, found = append(outs, f.outs...), true
@@ -89,7 +90,7 @@ func (r *Repo) target(ix *index, name string) ([]*out, error) {
 		return nil, fail(mlops.ErrNotFound, "target %s is neither tracked data, a .dvc file nor a stage", name)
 	case o.path == rel:
 		return []*out{o}, nil
-	case !o.oid.isDir():
+	case !o.oid.IsDir():
 		return nil, fail(mlops.ErrNotFound, "target %s: %s is tracked as a file", name, r.show(o.path))
 	}
 	part := *o

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/object"
 	"github.com/mlops-integration/mlops/dvc/remote"
 )
 
@@ -90,7 +91,7 @@ type PullOptions struct {
 
 // need is an object that an output needs.
 type need struct {
-	oid  oid
+	oid  object.ID
 	out  string // path of the output, from the root
 	file string // within the output; "" for itself
 }
@@ -115,14 +116,14 @@ func (r *Repo) open(ctx context.Context, m *mover, name string, outs []*out) (ma
 	places := map[string]*place{}
 	byOut := map[*out]*place{}
 	for _, o := range outs {
-		which := orDefault(o.remote, name)
+		which := cmp.Or(o.remote, name)
 		if places[which] == nil {
 			p, err := r.openPlace(ctx, m, which)
 			if err != nil {
 				return nil, err
 			}
 			places[which] = p
-			m.t.Remote = orDefault(m.t.Remote, p.name)
+			m.t.Remote = cmp.Or(m.t.Remote, p.name)
 		}
 		byOut[o] = places[which]
 	}
@@ -176,8 +177,8 @@ func (m *mover) expect(objects int, bytes int64) {
 // each runs move for all needs, which tells by moved what arrives before its
 // end. One object's error does not stop the others; the first errors are kept,
 // and the objects that failed returned.
-func (m *mover) each(ctx context.Context, p *place, needs []need, move func(ctx context.Context, n need, moved func(int64)) (int64, error)) map[oid]bool {
-	failed := map[oid]bool{}
+func (m *mover) each(ctx context.Context, p *place, needs []need, move func(ctx context.Context, n need, moved func(int64)) (int64, error)) map[object.ID]bool {
+	failed := map[object.ID]bool{}
 	var g errgroup.Group
 	g.SetLimit(p.jobs)
 	for _, n := range needs {
@@ -271,7 +272,7 @@ func unique(ns []need) []need {
 func absent(ctx context.Context, s remote.Store, ns []need) ([]need, error) {
 	keys := make([]string, len(ns))
 	for i, n := range ns {
-		keys[i] = n.oid.key()
+		keys[i] = n.oid.Key()
 	}
 	gone, err := s.Missing(ctx, keys)
 	if err != nil || len(gone) == 0 {

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/object"
 )
 
 // UpdateOptions are options of [Repo.Update].
@@ -75,7 +76,7 @@ func (r *Repo) importTargets(ix *index, o UpdateOptions) ([]*dvcFile, error) {
 				return nil, err
 			}
 			for _, f := range ix.files {
-				if f.imports != nil && (rel == "." || within(f.rel, rel)) {
+				if f.imports != nil && (rel == "." || object.Within(f.rel, rel)) {
 					files = append(files, f)
 				}
 			}

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/object"
 )
 
 // VerifyOptions are options of [Repo.Verify].
@@ -60,7 +61,7 @@ func (r *Repo) Verify(ctx context.Context, o VerifyOptions) (Verified, error) {
 	v := &verifier{r: r, m: &mover{jobs: o.Jobs, report: o.Progress}}
 	var lacking []need
 	v.data, lacking = v.users(c, outs)
-	byOID := make(map[oid]object, len(all))
+	byOID := make(map[object.ID]entry, len(all))
 	needs := make([]need, len(all))
 	for i, obj := range all {
 		byOID[obj.oid], needs[i] = obj, need{oid: obj.oid, out: obj.path}
@@ -91,7 +92,7 @@ func (r *Repo) Verify(ctx context.Context, o VerifyOptions) (Verified, error) {
 type verifier struct {
 	r    *Repo
 	m    *mover
-	data map[oid][]string
+	data map[object.ID][]string
 
 	mu sync.Mutex
 	v  Verified
@@ -99,15 +100,15 @@ type verifier struct {
 
 // users tells for each object what needs it, and which listings are not there
 // to tell.
-func (v *verifier) users(c *cache, outs []*out) (map[oid][]string, []need) {
-	data := map[oid][]string{}
+func (v *verifier) users(c *cache, outs []*out) (map[object.ID][]string, []need) {
+	data := map[object.ID][]string{}
 	var lacking []need
 	for _, o := range outs {
 		if !o.cache || o.oid == "" {
 			continue
 		}
 		data[o.oid] = append(data[o.oid], v.r.show(o.path))
-		if !o.oid.isDir() {
+		if !o.oid.IsDir() {
 			continue
 		}
 		t, err := c.tree(o.oid)
@@ -116,7 +117,7 @@ func (v *verifier) users(c *cache, outs []*out) (map[oid][]string, []need) {
 			continue
 		}
 		for _, e := range t {
-			data[e.oid] = append(data[e.oid], v.r.show(o.path+"/"+e.path))
+			data[e.ID] = append(data[e.ID], v.r.show(o.path+"/"+e.Path))
 		}
 	}
 	return data, lacking
@@ -136,7 +137,7 @@ func (v *verifier) each(ctx context.Context, p *place, needs []need, open func(c
 			body, err := open(gctx, n)
 			if err == nil {
 				var sum string
-				if sum, size, err = hashReader(gctx, body, n.oid.newHash()); err == nil && sum != n.oid.md5() {
+				if sum, size, err = hashReader(gctx, body, n.oid.NewHash()); err == nil && sum != n.oid.MD5() {
 					reason = "content has md5 " + sum
 				}
 				_ = body.Close()
@@ -179,7 +180,7 @@ func (v *verifier) remotes(ctx context.Context, c *cache, outs []*out, name stri
 	for _, o := range outs {
 		p := places[o]
 		byPlace[p] = append(byPlace[p], need{oid: o.oid, out: o.path})
-		if !o.oid.isDir() {
+		if !o.oid.IsDir() {
 			continue
 		}
 		t, err := c.tree(o.oid)
@@ -187,11 +188,11 @@ func (v *verifier) remotes(ctx context.Context, c *cache, outs []*out, name stri
 			return err
 		}
 		for _, e := range t {
-			byPlace[p] = append(byPlace[p], need{e.oid, o.path, e.path})
+			byPlace[p] = append(byPlace[p], need{e.ID, o.path, e.Path})
 		}
 	}
 	for p, ns := range byPlace {
-		err := v.each(ctx, p, unique(ns), func(ctx context.Context, n need) (io.ReadCloser, error) { return p.Get(ctx, n.oid.key()) })
+		err := v.each(ctx, p, unique(ns), func(ctx context.Context, n need) (io.ReadCloser, error) { return p.Get(ctx, n.oid.Key()) })
 		if err != nil {
 			return err
 		}

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/object"
 )
 
 // Version names the exact bytes of tracked data, for a run's record.
@@ -30,7 +31,7 @@ func (r *Repo) Version(ctx context.Context, name string) (Version, error) {
 	if err != nil {
 		return Version{}, err
 	}
-	ix, err := r.index()
+	ix, err := r.index(ctx)
 	if err != nil {
 		return Version{}, err
 	}
@@ -81,7 +82,7 @@ func anonymous(s string) string {
 // partVersion fills in what the listing says of a file or directory below an
 // output.
 func (r *Repo) partVersion(v *Version, o *out, inner string) error {
-	if !o.oid.isDir() {
+	if !o.oid.IsDir() {
 		return fail(mlops.ErrNotFound, "%s is a file", r.show(o.path))
 	}
 	c, err := r.cache()
@@ -92,23 +93,23 @@ func (r *Repo) partVersion(v *Version, o *out, inner string) error {
 	if err != nil {
 		return err
 	}
-	var below tree
+	var below object.Listing
 	for _, e := range t {
-		if e.path == inner {
-			v.Hash, v.SizeBytes = e.oid.String(), -1
-			if fi, err := os.Stat(c.path(e.oid)); err == nil {
+		if e.Path == inner {
+			v.Hash, v.SizeBytes = e.ID.String(), -1
+			if fi, err := os.Stat(c.path(e.ID)); err == nil {
 				v.SizeBytes = fi.Size()
 			}
 			return nil
 		}
-		if rest, ok := strings.CutPrefix(e.path, inner+"/"); ok {
-			below = append(below, treeEntry{rest, e.oid})
+		if rest, ok := strings.CutPrefix(e.Path, inner+"/"); ok {
+			below = append(below, object.Entry{Path: rest, ID: e.ID})
 		}
 	}
 	if len(below) == 0 {
 		return fail(mlops.ErrNotFound, "%s is not in the listing of %s", v.Path, r.show(o.path))
 	}
-	_, id := below.hash()
+	_, id := below.Hash()
 	v.Hash, v.SizeBytes = id.String(), -1
 	return nil
 }

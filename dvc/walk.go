@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/ignore"
 )
 
 // dataFile is a file found in the workspace.
@@ -27,13 +28,13 @@ type walker struct {
 	g   errgroup.Group
 
 	mu  sync.Mutex
-	di  *ignoreFiles
+	di  *ignore.Files
 	out []dataFile
 }
 
 // walkData lists the files of a tracked directory as dvc does: symlinks to
 // files count, symlinks to directories are passed over, ignored names too.
-func (r *Repo) walkData(di *ignoreFiles, rel string) ([]dataFile, error) {
+func (r *Repo) walkData(di *ignore.Files, rel string) ([]dataFile, error) {
 	w := &walker{r: r, rel: rel, di: di}
 	w.g.SetLimit(r.jobs)
 	err := w.dir("")
@@ -41,7 +42,7 @@ func (r *Repo) walkData(di *ignoreFiles, rel string) ([]dataFile, error) {
 		err = e
 	}
 	if err == nil {
-		err = di.err
+		err = di.Err
 	}
 	return w.out, err
 }
@@ -83,7 +84,7 @@ func (w *walker) list(d *os.File, dir string) (files []dataFile, dirs []string, 
 		return nil, nil, fail(mlops.ErrInvalid, "%s is a DVC repository of its own", at)
 	}
 	w.mu.Lock()
-	ignore := w.di.in(at)
+	ignore := w.di.In(at)
 	w.mu.Unlock()
 	prefix := dir
 	if dir != "" {
@@ -102,7 +103,7 @@ func (w *walker) list(d *os.File, dir string) (files []dataFile, dirs []string, 
 		if link {
 			st, err = statAt(int(d.Fd()), name, true)
 		}
-		if ignored, _ := ignore.decide(at+"/"+name, err == nil && st.mode.IsDir()); ignored {
+		if ignored, _ := ignore.Decide(at+"/"+name, err == nil && st.mode.IsDir()); ignored {
 			continue
 		}
 		switch {
