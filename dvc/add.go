@@ -3,7 +3,6 @@ package dvc
 import (
 	"context"
 	"fmt"
-	"os"
 	"path"
 	"strings"
 	"sync/atomic"
@@ -21,6 +20,9 @@ type Output struct {
 	Files      int    // 1 for a file
 	Executable bool   // of a single file
 }
+
+// adder is the call of an Add.
+type adder struct{ *call }
 
 // addition is one target of Add on its way.
 type addition struct {
@@ -77,23 +79,23 @@ func (r *Repo) AddWith(ctx context.Context, o AddOptions, paths ...string) ([]Ou
 	if o.Remote != "" {
 		return nil, fail(mlops.ErrInvalid, "a remote's name goes with to-remote")
 	}
-	w, err := r.work(ctx)
+	opened, err := r.change(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer w.done()
-	root, c := w.root, w.c
-	c.apart = o.NoRelink
+	defer opened.end()
+	c := &adder{call: opened}
+	c.cache.apart = o.NoRelink
 	rels, err := r.rels(paths)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := w.claims(ctx, rels); err != nil {
+	if _, err := c.claim(ctx, rels); err != nil {
 		return nil, err
 	}
 	var adds []*addition
 	for _, p := range paths {
-		a, err := r.check(ctx, root, c, w.ix, p)
+		a, err := c.check(p)
 		if err != nil {
 			return nil, err
 		}
@@ -111,21 +113,21 @@ func (r *Repo) AddWith(ctx context.Context, o AddOptions, paths ...string) ([]Ou
 	if len(adds) == 0 {
 		return nil, nil
 	}
-	if err := r.notInGit(ctx, rels); err != nil {
+	if err := c.notInGit(ctx, rels); err != nil {
 		return nil, err
 	}
 	var done []Output
 	for _, a := range adds {
-		kept, err := r.keep2x(ctx, c, a)
+		kept, err := c.keep2x(ctx, a)
 		if err == nil && !kept {
-			err = r.hashInto(ctx, c, a)
+			err = c.hashInto(ctx, a)
 		}
 		if err != nil {
 			return done, fmt.Errorf("dvc: add %s: %w", r.show(a.rel), err)
 		}
-		out, err := r.record(ctx, root, a)
+		out, err := c.record(a)
 		if err == nil && !o.NoCommit && !o.NoRelink {
-			err = r.relink(ctx, root, c, a)
+			err = c.relink(ctx, a)
 		}
 		if err != nil {
 			return done, fmt.Errorf("dvc: add %s: %w", r.show(a.rel), err)
@@ -135,11 +137,11 @@ func (r *Repo) AddWith(ctx context.Context, o AddOptions, paths ...string) ([]Ou
 	if o.unstaged {
 		return done, nil
 	}
-	return done, r.autostage(ctx)
+	return done, c.autostage(ctx)
 }
 
 // hashInto hashes and stores the files of a target, and its listing after them.
-func (r *Repo) hashInto(ctx context.Context, c *cache, a *addition) error {
+func (c *adder) hashInto(ctx context.Context, a *addition) error {
 	hints := map[string]object.ID{}
 	inner := ""
 	if a.out != nil && !a.out.oid.Legacy() { // those of dvc 2.x have other names
@@ -155,22 +157,22 @@ func (r *Repo) hashInto(ctx context.Context, c *cache, a *addition) error {
 	}
 	got := make([]hashed, len(a.files))
 	a.adopted = make([]bool, len(a.files))
-	names := r.state().recall(ctx, a.rel, a.files, false)
+	names := c.state.recall(ctx, a.rel, a.files, false)
 	var size atomic.Int64
-	err := r.parallel(ctx, len(a.files), func(ctx context.Context, i int) (err error) {
+	err := c.parallel(ctx, len(a.files), func(ctx context.Context, i int) (err error) {
 		f := a.files[i]
 		ok := false
 		if names[i] != "" && a.noCommit {
 			ok = true
 		} else if names[i] != "" {
-			ok, err = c.has(ctx, names[i], f.stamp.size)
+			ok, err = c.cache.has(ctx, names[i], f.stamp.size)
 		}
 		if ok {
 			got[i] = hashed{oid: names[i], size: f.stamp.size, mode: f.stamp.mode}
 		} else if err == nil && a.noCommit {
-			got[i], err = r.hashFile(ctx, path.Join(a.rel, f.path), false)
+			got[i], err = c.hashFile(ctx, path.Join(a.rel, f.path), false)
 		} else if err == nil {
-			got[i], err = r.store(ctx, c, path.Join(a.rel, f.path), f.link, hints[path.Join(inner, f.path)])
+			got[i], err = c.store(ctx, path.Join(a.rel, f.path), f.link, hints[path.Join(inner, f.path)])
 		}
 		a.adopted[i] = got[i].adopted
 		size.Add(got[i].size)
@@ -187,7 +189,7 @@ func (r *Repo) hashInto(ctx context.Context, c *cache, a *addition) error {
 			a.tree[i] = object.Entry{Path: a.files[i].path, ID: h.oid}
 		}
 		a.tree.Sort()
-		id, err := a.putTree(ctx, c, a.tree)
+		id, err := a.putTree(ctx, c.cache, a.tree)
 		if err != nil {
 			return err
 		}
@@ -229,7 +231,7 @@ func (r *Repo) hashInto(ctx context.Context, c *cache, a *addition) error {
 		return err
 	}
 	if !a.noCommit {
-		if err := c.put(ctx, id, data); err != nil {
+		if err := c.cache.put(ctx, id, data); err != nil {
 			return err
 		}
 	}
@@ -250,17 +252,17 @@ func (a *addition) putTree(ctx context.Context, c *cache, t object.Listing) (obj
 }
 
 // record writes the .gitignore entry and the .dvc file, in this order.
-func (r *Repo) record(ctx context.Context, root *os.Root, a *addition) (Output, error) {
+func (c *adder) record(a *addition) (Output, error) {
 	rel, file := a.rel, a.rel+".dvc"
 	if a.out != nil {
 		rel, file = a.out.path, a.out.file.rel
 	}
 	if a.out == nil || a.out.cache {
-		if err := r.addGitIgnore(ctx, root, rel, a.isDir || rel != a.rel); err != nil {
+		if err := c.addGitIgnore(rel, a.isDir || rel != a.rel); err != nil {
 			return Output{}, err
 		}
 	}
-	o := Output{Path: r.show(rel), DVCFile: r.show(file), Hash: a.content.oid.String(), SizeBytes: a.content.size, Files: 1, Executable: a.content.exec}
+	o := Output{Path: c.show(rel), DVCFile: c.show(file), Hash: a.content.oid.String(), SizeBytes: a.content.size, Files: 1, Executable: a.content.exec}
 	if a.content.nfiles >= 0 {
 		o.Files = int(a.content.nfiles)
 	}
@@ -276,20 +278,20 @@ func (r *Repo) record(ctx context.Context, root *os.Root, a *addition) (Output, 
 			return o, nil
 		}
 	}
-	return o, r.writeFile(root, file, text)
+	return o, c.writeFile(file, text)
 }
 
 // relink replaces workspace files by links to the cache where the
 // configuration asks for links, and symlinks by files.
-func (r *Repo) relink(ctx context.Context, root *os.Root, c *cache, a *addition) error {
+func (c *adder) relink(ctx context.Context, a *addition) error {
 	byPath := map[string]object.ID{}
 	for _, e := range a.tree {
 		byPath[e.Path] = e.ID
 	}
 	var todo []placement
-	all := c.links[0] == "hardlink" || c.links[0] == "symlink"
+	all := c.cache.links[0] == "hardlink" || c.cache.links[0] == "symlink"
 	for i, f := range a.files {
-		if !f.link && !all || a.adopted[i] && c.links[0] == "hardlink" {
+		if !f.link && !all || a.adopted[i] && c.cache.links[0] == "hardlink" {
 			continue
 		}
 		id := a.single
@@ -297,9 +299,9 @@ func (r *Repo) relink(ctx context.Context, root *os.Root, c *cache, a *addition)
 			id = byPath[f.path]
 		}
 		at := path.Join(a.rel, f.path)
-		if !c.linked(r.abs(at), id) {
+		if !c.cache.linked(c.abs(at), id) {
 			todo = append(todo, placement{at, id, a.content.exec && !a.isDir, &foundFile{id, f.link, f.stamp}})
 		}
 	}
-	return r.placeAll(ctx, root, c, todo)
+	return c.placeAll(ctx, todo)
 }

@@ -34,18 +34,18 @@ func (r *Repo) addFrom(ctx context.Context, o AddOptions, paths []string) ([]Out
 	if err := checkURL(from); err != nil {
 		return nil, err
 	}
-	w, err := r.work(ctx)
+	c, err := r.change(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer w.done()
-	w.c.apart = o.NoRelink
+	defer c.end()
+	c.cache.apart = o.NoRelink
 	opts := ImportOptions{Out: o.Out, Force: o.Force, ToRemote: o.ToRemote, Remote: o.Remote, Jobs: o.Jobs, Rate: o.Rate, Progress: o.Progress}
 	if rel, err := r.rel(from); err == nil && o.Out == "" && remote.Scheme(from) == "" {
 		opts.Out = filepath.Dir(from) // data of the repository stays where it is
-		opts.Force = opts.Force || w.ix.outs[rel] == nil && !exists(r.abs(rel+".dvc"))
+		opts.Force = opts.Force || c.ix.outs[rel] == nil && !exists(r.abs(rel+".dvc"))
 	}
-	out, err := r.bringInto(ctx, w, urlName(from), opts, true, func(rel string) (*dep, error) {
+	out, err := c.bring(ctx, urlName(from), opts, true, func(rel string) (*dep, error) {
 		at, err := r.urlFrom(from, path.Dir(rel))
 		return &dep{path: at, size: -1, nfiles: -1}, err
 	})
@@ -65,14 +65,14 @@ func exists(file string) bool {
 // read, so each file lies in the repository's own folder for what is not
 // complete, as long as it is on its way.
 func (b *bringing) send(ctx context.Context, from *origin) (content, error) {
-	at, err := b.r.openPlace(ctx, b.m, b.o.Remote)
+	at, err := b.openPlace(ctx, b.m, b.o.Remote)
 	if err != nil {
 		return content{}, err
 	}
 	if b.m.jobs < 1 {
 		b.m.jobs = at.jobs
 	}
-	tmp, err := b.r.tempRel(b.root)
+	tmp, err := b.tempRel()
 	if err != nil {
 		return content{}, err
 	}
@@ -80,7 +80,7 @@ func (b *bringing) send(ctx context.Context, from *origin) (content, error) {
 		return content{}, err
 	}
 	defer func() { _ = b.root.RemoveAll(tmp) }()
-	c := &cache{dir: b.r.abs(tmp), links: []string{"copy"}}
+	c := &cache{dir: b.abs(tmp), links: []string{"copy"}}
 	from.stored = func(ctx context.Context, id object.ID) error { return c.moveTo(ctx, at, id) }
 	return from.fetch(ctx, c, b.m, b.rel)
 }

@@ -26,7 +26,7 @@ import (
 // cache is the local store of objects. Object names are checked before they
 // become paths, so nothing leaves dir.
 type cache struct {
-	r      *Repo
+	temps  *temps // of a call that holds the lock; nil otherwise
 	dir    string
 	links  []string // link types to the workspace, best first
 	shared bool     // cache.shared = group
@@ -37,12 +37,9 @@ type cache struct {
 	tmpAway atomic.Bool // .dvc/tmp is on another file system than the workspace
 }
 
-func (r *Repo) cache() (*cache, error) {
-	cfg, err := r.config()
-	if err != nil {
-		return nil, err
-	}
-	c := &cache{r: r, dir: filepath.Join(r.root, ".dvc", "cache"), links: []string{"reflink", "copy"}}
+// cache returns the cache of the repository at root.
+func (cfg *config) cache(root string) (*cache, error) {
+	c := &cache{dir: filepath.Join(root, ".dvc", "cache"), links: []string{"reflink", "copy"}}
 	if v, ok := cfg.get("cache", "dir"); ok {
 		c.dir = v.resolve()
 	}

@@ -27,7 +27,10 @@ func (r *Repo) Commit(ctx context.Context, o CommitOptions) ([]Output, error) {
 	if err != nil {
 		return nil, err
 	}
-	ix, err := r.index(ctx)
+	look, err := r.look()
+	if err == nil {
+		err = look.read(ctx)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -40,7 +43,7 @@ func (r *Repo) Commit(ctx context.Context, o CommitOptions) ([]Output, error) {
 		if err != nil {
 			return nil, err
 		}
-		switch f := ix.outs[rel].file; {
+		switch f := look.ix.outs[rel].file; {
 		case c.State == Deleted:
 			return nil, fail(mlops.ErrNotFound, "%s is not in the workspace; run: mlopsctl dvc checkout %s", c.Path, c.Path)
 		case f.stage != "":

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/mlops-integration/mlops/dvc/internal/ignore"
 	"github.com/mlops-integration/mlops/dvc/internal/object"
 )
 
@@ -35,7 +34,7 @@ type side struct {
 }
 
 // itemsOf returns what an index says, with the files in directories when deep.
-func (r *Repo) itemsOf(c *cache, ix *index, deep bool) (side, error) {
+func (c *call) itemsOf(ix *index, deep bool) (side, error) {
 	s := side{items: map[string]item{}}
 	for p, o := range ix.outs {
 		if !o.cache {
@@ -49,7 +48,7 @@ func (r *Repo) itemsOf(c *cache, ix *index, deep bool) (side, error) {
 		if !deep || !o.oid.IsDir() {
 			continue
 		}
-		t, err := c.tree(o.oid)
+		t, err := c.cache.tree(o.oid)
 		if errors.Is(err, ErrNotCached) {
 			s.blind = append(s.blind, p)
 			continue
@@ -66,15 +65,14 @@ func (r *Repo) itemsOf(c *cache, ix *index, deep bool) (side, error) {
 }
 
 // workspace returns what lies at the paths of an index's outputs.
-func (r *Repo) workspace(ctx context.Context, ix *index, deep bool) (side, error) {
+func (c *call) workspace(ctx context.Context, ix *index, deep bool) (side, error) {
 	s := side{items: map[string]item{}}
-	di := ignore.NewDVC(r.root)
 	for _, p := range slices.Sorted(maps.Keys(ix.outs)) {
 		o := ix.outs[p]
 		if !o.cache {
 			continue
 		}
-		have, isDir, exists, err := r.scan(ctx, di, p, o.legacy)
+		have, isDir, exists, err := c.scan(ctx, p, o.legacy)
 		if err != nil {
 			return s, err
 		}

@@ -46,12 +46,12 @@ func (c *config) boolean(section, key string) bool {
 	return strings.EqualFold(v.text(), "true")
 }
 
-// config reads the four files anew: they are small, and another program may
-// have changed them.
+// config reads the four files: they are small, and another program may have
+// changed them since the last call.
 func (r *Repo) config() (*config, error) {
 	c := &config{sections: map[string]map[string]value{}}
 	for _, l := range r.levels() {
-		data, err := os.ReadFile(l.file)
+		data, err := r.readFile(l.file)
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) && l.name == "system" {
 			continue
 		}
@@ -96,8 +96,8 @@ func (r *Repo) levels() []level {
 	return []level{
 		{"system", filepath.Join(system, "config")},
 		{"global", filepath.Join(global, "config")},
-		{"repo", filepath.Join(r.root, ".dvc", "config")},
-		{"local", filepath.Join(r.root, ".dvc", "config.local")},
+		{"repo", filepath.Join(r.dir, ".dvc", "config")},
+		{"local", filepath.Join(r.dir, ".dvc", "config.local")},
 	}
 }
 
@@ -127,10 +127,14 @@ type Remote struct {
 
 // Remotes lists the configured remotes by name.
 func (r *Repo) Remotes() ([]Remote, error) {
-	c, err := r.config()
+	cfg, err := r.config()
 	if err != nil {
 		return nil, err
 	}
+	return cfg.remotes(), nil
+}
+
+func (c *config) remotes() []Remote {
 	def := ""
 	if v, ok := c.get("core", "remote"); ok {
 		def = strings.ToLower(v.text())
@@ -147,7 +151,7 @@ func (r *Repo) Remotes() ([]Remote, error) {
 		}
 		out = append(out, Remote{Name: m[2], URL: redact(u.resolve()), Level: u.level, Default: m[2] == def})
 	}
-	return out, nil
+	return out
 }
 
 // redact takes the password out of a URL.
@@ -169,18 +173,18 @@ func redact(s string) string {
 //
 // The error matches [mlops.ErrNotFound] if none is named, or it has no URL.
 func (r *Repo) DefaultRemote() (Remote, error) {
-	all, err := r.Remotes()
+	cfg, err := r.config()
 	if err != nil {
 		return Remote{}, err
 	}
-	for _, rem := range all {
+	return cfg.defaultRemote()
+}
+
+func (c *config) defaultRemote() (Remote, error) {
+	for _, rem := range c.remotes() {
 		if rem.Default {
 			return rem, nil
 		}
-	}
-	c, err := r.config()
-	if err != nil {
-		return Remote{}, err
 	}
 	if v, ok := c.get("core", "remote"); ok {
 		return Remote{}, fail(mlops.ErrNotFound, "core.remote is %q, which is not configured", v.text())
@@ -193,27 +197,23 @@ func (r *Repo) DefaultRemote() (Remote, error) {
 //
 // The error matches [mlops.ErrForbidden] for what the committed configuration
 // may not decide.
-func (r *Repo) remoteConfig(name string, more ...setting) (remote.Config, error) {
-	c, err := r.config()
-	if err != nil {
-		return remote.Config{}, err
-	}
+func (c *call) remoteConfig(name string, more ...setting) (remote.Config, error) {
 	if name == "" {
-		def, err := r.DefaultRemote()
+		def, err := c.cfg.defaultRemote()
 		if err != nil {
 			return remote.Config{}, err
 		}
 		name = def.Name
 	}
-	rc, from, err := c.remote(strings.ToLower(name), 0)
+	rc, from, err := c.cfg.remote(strings.ToLower(name), 0)
 	if err != nil {
 		return rc, err
 	}
 	for _, s := range more {
 		rc.Options[s.key], from[s.key] = s.text(), s.value
 	}
-	if err = r.foreign.allowsURL(name, remote.Scheme(rc.URL) == ""); err == nil {
-		err = r.vet(name, rc, from)
+	if err = c.foreign.allowsURL(name, remote.Scheme(rc.URL) == ""); err == nil {
+		err = c.vet(name, rc, from)
 	}
 	return rc, err
 }

@@ -45,12 +45,12 @@ func (r *Repo) tracked(rel string) (bool, error) {
 }
 
 // vet refuses what the committed configuration of a remote may not decide.
-func (r *Repo) vet(name string, rc remote.Config, from settings) error {
-	if r.foreign != nil {
+func (c *call) vet(name string, rc remote.Config, from settings) error {
+	if c.foreign != nil {
 		return nil // its settings have been chosen already
 	}
 	localCommitted := sync.OnceValue(func() bool { // it is no more the user's own than .dvc/config
-		is, err := r.tracked(".dvc/config.local")
+		is, err := c.tracked(".dvc/config.local")
 		return is || err != nil
 	})
 	committed := func(v value) bool { return v.level == LevelRepo || v.level == LevelLocal && localCommitted() }
@@ -58,7 +58,7 @@ func (r *Repo) vet(name string, rc remote.Config, from settings) error {
 		if !forThisMachine[key] || !committed(from[key]) {
 			continue
 		}
-		if why := r.notPlain(key, rc.Options[key]); why != "" {
+		if why := c.notPlain(key, rc.Options[key]); why != "" {
 			if in := from[key].in; in != "" {
 				return fail(mlops.ErrForbidden, "%s: its %s is set by %s, which comes with the repository, and %s; name a remote instead (remote://…), whose %[2]s .dvc/config.local sets", name, key, in, why)
 			}
@@ -69,15 +69,15 @@ func (r *Repo) vet(name string, rc remote.Config, from settings) error {
 		v, ok := from[key]
 		return ok && committed(v)
 	}) {
-		return r.checkBound(name, rc, from)
+		return c.checkBound(name, rc, from)
 	}
 	return nil
 }
 
 // notPlain is why a path that the repository names cannot be used: only a file
 // that git tracks can be, and only if it names no program or other file itself.
-func (r *Repo) notPlain(key, file string) string {
-	rel, err := filepath.Rel(r.root, file)
+func (c *call) notPlain(key, file string) string {
+	rel, err := filepath.Rel(c.dir, file)
 	if key == "bearer_token_command" {
 		return "that is a program"
 	}
@@ -85,12 +85,12 @@ func (r *Repo) notPlain(key, file string) string {
 		return "that is no file of the repository"
 	}
 	rel = filepath.ToSlash(rel)
-	root, err := os.OpenRoot(r.root)
+	root, err := os.OpenRoot(c.dir)
 	if err != nil {
 		return err.Error()
 	}
 	defer root.Close()
-	if is, err := r.tracked(rel); !is || err != nil || parentsAreDirs(root, rel) != nil {
+	if is, err := c.tracked(rel); !is || err != nil || parentsAreDirs(root, rel) != nil {
 		return "git does not track that file"
 	}
 	if fi, err := root.Lstat(rel); err != nil || !fi.Mode().IsRegular() || fi.Size() > 1<<20 {
@@ -151,8 +151,8 @@ func (r *Repo) credentials(from settings) map[string]string {
 
 // checkBound refuses to send the credentials of the user's levels to another
 // place than where they were first used, or meant for by [Repo.Set].
-func (r *Repo) checkBound(name string, rc remote.Config, from settings) error {
-	creds := r.credentials(from)
+func (c *call) checkBound(name string, rc remote.Config, from settings) error {
+	creds := c.credentials(from)
 	if len(creds) == 0 {
 		return nil
 	}

@@ -274,8 +274,8 @@ func (f *dvcFile) source() string {
 
 // at is how the caller names a .dvc file or stage, as dvc does: x.dvc, train,
 // sub/dvc.yaml:train.
-func (f *dvcFile) at(r *Repo) string {
-	rel := r.show(f.rel)
+func (f *dvcFile) at(show func(string) string) string {
+	rel := show(f.rel)
 	switch {
 	case f.stage == "":
 		return rel

@@ -22,12 +22,12 @@ func (r *Repo) Fetch(ctx context.Context, o FetchOptions) (Transfer, error) {
 			return Transfer{}, fail(mlops.ErrInvalid, "type %q of outputs is neither %s nor %s", t, TypeMetrics, TypePlots)
 		}
 	}
-	unlock, err := r.lock(ctx)
+	c, err := r.begin(ctx)
 	if err != nil {
 		return Transfer{}, err
 	}
-	defer unlock()
-	outs, more, c, err := r.beginScope(ctx, o.Targets, o.Scope, false)
+	defer c.end()
+	outs, more, err := c.choose(ctx, o.Targets, o.Scope, false)
 	if err != nil {
 		return Transfer{}, err
 	}
@@ -40,34 +40,33 @@ func (r *Repo) Fetch(ctx context.Context, o FetchOptions) (Transfer, error) {
 			return !(out.metric && slices.Contains(o.Types, TypeMetrics) || out.plot && slices.Contains(o.Types, TypePlots))
 		})
 	}
-	_, t, err := r.fetch(ctx, c, outs, o)
+	_, t, err := c.fetch(ctx, outs, o)
 	return t, err
 }
 
 // fetching is a fetch under way.
 type fetching struct {
-	r      *Repo
-	c      *cache
+	*call
 	m      *mover
 	remote string
 	bad    map[object.ID]bool // what did not arrive
 }
 
 // fetch returns the outputs that are complete in the cache.
-func (r *Repo) fetch(ctx context.Context, c *cache, outs []*out, o FetchOptions) ([]*out, Transfer, error) {
+func (c *call) fetch(ctx context.Context, outs []*out, o FetchOptions) ([]*out, Transfer, error) {
 	m := &mover{jobs: o.Jobs, rate: o.Rate, report: o.Progress, lenient: o.lenient}
 	if o.RunCache {
-		if err := r.fetchRuns(ctx, c, m, o.Remote); err != nil {
+		if err := c.fetchRuns(ctx, m, o.Remote); err != nil {
 			return nil, m.t, err
 		}
 	}
-	whole, err := r.fetchInto(ctx, c, m, outs, o.Remote)
+	whole, err := c.fetchInto(ctx, m, outs, o.Remote)
 	return whole, m.t, err
 }
 
 // fetchInto fetches from a remote, and imports from where they come from.
-func (r *Repo) fetchInto(ctx context.Context, c *cache, m *mover, outs []*out, remote string) ([]*out, error) {
-	f := &fetching{r: r, c: c, m: m, remote: remote, bad: map[object.ID]bool{}}
+func (c *call) fetchInto(ctx context.Context, m *mover, outs []*out, remote string) ([]*out, error) {
+	f := &fetching{call: c, m: m, remote: remote, bad: map[object.ID]bool{}}
 	outs, imported := f.imports(ctx, slices.DeleteFunc(slices.Clone(outs), func(o *out) bool { return !o.cache }))
 	tops := map[*out][]need{} // listings and single files
 	for _, out := range outs {
@@ -81,9 +80,9 @@ func (r *Repo) fetchInto(ctx context.Context, c *cache, m *mover, outs []*out, r
 		if !out.oid.IsDir() || f.bad[out.oid] {
 			continue
 		}
-		t, err := c.tree(out.oid)
+		t, err := c.cache.tree(out.oid)
 		if err != nil {
-			return nil, fmt.Errorf("dvc: %s: %w", r.show(out.path), err)
+			return nil, fmt.Errorf("dvc: %s: %w", c.show(out.path), err)
 		}
 		t = t.Below(out.part)
 		ns := make([]need, len(t))
@@ -110,7 +109,7 @@ func (f *fetching) get(ctx context.Context, outs []*out, needs map[*out][]need) 
 	for _, out := range outs {
 		var there int64
 		for _, n := range needs[out] {
-			ok, err := f.c.has(ctx, n.oid, -1)
+			ok, err := f.cache.has(ctx, n.oid, -1)
 			if err != nil {
 				return err
 			}
@@ -120,7 +119,7 @@ func (f *fetching) get(ctx context.Context, outs []*out, needs map[*out][]need) 
 			}
 			f.m.t.Present++
 			if f.m.report != nil {
-				if fi, err := os.Stat(f.c.path(n.oid)); err == nil {
+				if fi, err := os.Stat(f.cache.path(n.oid)); err == nil {
 					there += fi.Size()
 				}
 			}
@@ -136,12 +135,12 @@ func (f *fetching) get(ctx context.Context, outs []*out, needs map[*out][]need) 
 	if len(short) == 0 {
 		return nil
 	}
-	if f.r.foreign != nil && f.r.foreign.near != nil {
+	if f.foreign != nil && f.foreign.near != nil {
 		if short, err = f.fromNear(ctx, short, missing); err != nil || len(short) == 0 {
 			return err
 		}
 	}
-	places, err := f.r.open(ctx, f.m, f.remote, short)
+	places, err := f.open(ctx, f.m, f.remote, short)
 	if err != nil {
 		return err
 	}
@@ -162,7 +161,7 @@ func (f *fetching) get(ctx context.Context, outs []*out, needs map[*out][]need) 
 				return 0, err
 			}
 			defer body.Close()
-			return f.c.receive(ctx, n.oid, &counted{r: body, moved: moved})
+			return f.cache.receive(ctx, n.oid, &counted{r: body, moved: moved})
 		}) {
 			f.bad[id] = true
 		}
@@ -177,7 +176,7 @@ func (f *fetching) fromNear(ctx context.Context, outs []*out, missing map[*out][
 	for _, out := range outs {
 		var rest []need
 		for _, n := range missing[out] {
-			body, err := os.Open(f.r.foreign.near.path(n.oid))
+			body, err := os.Open(f.foreign.near.path(n.oid))
 			if errors.Is(err, fs.ErrNotExist) {
 				rest = append(rest, n)
 				continue
@@ -185,7 +184,7 @@ func (f *fetching) fromNear(ctx context.Context, outs []*out, missing map[*out][
 			if err != nil {
 				return nil, err
 			}
-			size, err := f.c.receive(ctx, n.oid, body)
+			size, err := f.cache.receive(ctx, n.oid, body)
 			_ = body.Close()
 			if errors.Is(err, mlops.ErrInvalid) { // damaged there
 				rest = append(rest, n)
@@ -211,20 +210,20 @@ func (f *fetching) fromNear(ctx context.Context, outs []*out, missing map[*out][
 // deleted without Force: the error then matches [mlops.ErrConflict], and the
 // workspace is unchanged.
 func (r *Repo) Pull(ctx context.Context, o PullOptions) (Transfer, error) {
-	unlock, err := r.lock(ctx)
+	c, err := r.begin(ctx)
 	if err != nil {
 		return Transfer{}, err
 	}
-	defer unlock()
-	outs, more, c, err := r.beginScope(ctx, o.Targets, o.Scope, true)
+	defer c.end()
+	outs, more, err := c.choose(ctx, o.Targets, o.Scope, true)
 	if err != nil {
 		return Transfer{}, err
 	}
-	whole, t, fetchErr := r.fetch(ctx, c, append(outs, more...), FetchOptions{Remote: o.Remote, Targets: o.Targets, Jobs: o.Jobs, Rate: o.Rate, RunCache: o.RunCache, Progress: o.Progress, lenient: o.AllowMissing})
+	whole, t, fetchErr := c.fetch(ctx, append(outs, more...), FetchOptions{Remote: o.Remote, Targets: o.Targets, Jobs: o.Jobs, Rate: o.Rate, RunCache: o.RunCache, Progress: o.Progress, lenient: o.AllowMissing})
 	if ctx.Err() != nil {
 		return t, fetchErr
 	}
 	whole = slices.DeleteFunc(whole, func(o *out) bool { return slices.Contains(more, o) })
-	err = r.checkout(ctx, c, whole, CheckoutOptions{Force: o.Force}, &t)
+	err = c.checkout(ctx, whole, CheckoutOptions{Force: o.Force}, &t)
 	return t, errors.Join(fetchErr, err)
 }

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -82,14 +81,19 @@ func (r *Repo) GC(ctx context.Context, o GCOptions) (GC, error) {
 	if o.NotInRemote && o.Cloud {
 		return GC{}, fail(mlops.ErrInvalid, "gc: what is not in the remote is kept, or the remote is collected, too; not both")
 	}
-	c, err := r.cache()
+	c, err := r.begin(ctx)
 	if err != nil {
 		return GC{}, err
 	}
-	if !object.Within(c.dir, filepath.Join(r.root, ".dvc")) && len(o.Projects) == 0 {
-		return GC{}, fail(mlops.ErrConflict, "the cache %s is outside of %s and may serve other repositories; name them (--projects), or this one alone if there are none", c.dir, filepath.Join(r.root, ".dvc"))
+	defer c.end()
+	if !object.Within(c.cache.dir, filepath.Join(r.dir, ".dvc")) && len(o.Projects) == 0 {
+		return GC{}, fail(mlops.ErrConflict, "the cache %s is outside of %s and may serve other repositories; name them (--projects), or this one alone if there are none", c.cache.dir, filepath.Join(r.dir, ".dvc"))
 	}
-	repos := []*Repo{r}
+	g := &collector{call: c, cache: c.cache, used: map[object.ID]bool{}}
+	if err := g.keep(ctx, o); err != nil {
+		return GC{}, err
+	}
+	repos := []string{r.dir}
 	for _, dir := range o.Projects {
 		if !filepath.IsAbs(dir) {
 			dir = filepath.Join(r.base, dir)
@@ -98,28 +102,40 @@ func (r *Repo) GC(ctx context.Context, o GCOptions) (GC, error) {
 		if err != nil {
 			return GC{}, err
 		}
-		if !slices.ContainsFunc(repos, func(q *Repo) bool { return q.root == p.root }) {
-			repos = append(repos, p)
+		if slices.Contains(repos, p.dir) {
+			continue
 		}
-	}
-	used := map[object.ID]bool{}
-	for _, p := range repos {
-		unlock, err := p.lock(ctx)
+		repos = append(repos, p.dir)
+		other, err := p.begin(ctx)
 		if err != nil {
 			return GC{}, err
 		}
-		defer unlock()
-		if err := p.keep(ctx, c, o, used); err != nil {
-			return GC{}, fmt.Errorf("dvc: gc keeps all of %s: %w", p.root, err)
+		defer other.end()
+		in := &collector{call: other, cache: c.cache, used: g.used}
+		if err := in.keep(ctx, o); err != nil {
+			return GC{}, err
 		}
 	}
+	return g.collect(ctx, o)
+}
+
+// collector finds what a repository needs of a cache, and collects the rest.
+type collector struct {
+	*call
+	cache *cache // which several repositories may share
+	used  map[object.ID]bool
+}
+
+// collect does what [Repo.GC] promises when all that is used is known.
+func (c *collector) collect(ctx context.Context, o GCOptions) (GC, error) {
+	used := c.used
 	if o.NotInRemote {
-		if err := r.dropPushed(ctx, o.Remote, used); err != nil {
+		if err := c.dropPushed(ctx, o.Remote); err != nil {
 			return GC{}, err
 		}
 	}
 	var g GC
-	all, err := c.objects()
+	all, err := c.cache.objects()
 	if err != nil {
 		return g, err
 	}
@@ -131,17 +147,17 @@ func (r *Repo) GC(ctx context.Context, o GCOptions) (GC, error) {
 	m := &mover{report: o.Progress}
 	var far *place
 	if o.Cloud {
-		if far, g.Remote, err = r.remoteGarbage(ctx, m, o.Remote, used); err != nil {
+		if far, g.Remote, err = c.remoteGarbage(ctx, m, o.Remote); err != nil {
 			return g, err
 		}
 	}
-	if g.Temp, err = r.leftovers(c, o.Yes); err != nil || !o.Yes {
+	if g.Temp, err = c.leftovers(o.Yes); err != nil || !o.Yes {
 		return g, err
 	}
-	if g.Trash, err = c.trash(ctx, all, used); err != nil {
+	if g.Trash, err = c.cache.trash(ctx, all, used); err != nil {
 		return g, err
 	}
-	if g.Emptied, err = c.emptyTrash(ctx, cmp.Or(o.Grace, DefaultGrace)); err != nil {
+	if g.Emptied, err = c.cache.emptyTrash(ctx, cmp.Or(o.Grace, DefaultGrace)); err != nil {
 		return g, err
 	}
 	return g, m.remove(ctx, far, g.Remote)
@@ -199,8 +215,8 @@ func (c *cache) objects() ([]entry, error) {
 }
 
 // remoteGarbage lists what a remote holds that is not used.
-func (r *Repo) remoteGarbage(ctx context.Context, m *mover, name string, used map[object.ID]bool) (*place, []Garbage, error) {
-	far, err := r.openPlace(ctx, m, name)
+func (c *collector) remoteGarbage(ctx context.Context, m *mover, name string) (*place, []Garbage, error) {
+	far, err := c.openPlace(ctx, m, name)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -213,7 +229,7 @@ func (r *Repo) remoteGarbage(ctx context.Context, m *mover, name string, used ma
 		if err != nil {
 			return nil, nil, err
 		}
-		if id := keyOID(obj.Key); id != "" && !used[id] {
+		if id := keyOID(obj.Key); id != "" && !c.used[id] {
 			out = append(out, Garbage{id.String(), hashName(id.Legacy()), obj.SizeBytes})
 		}
 	}

@@ -71,7 +71,7 @@ func Get(ctx context.Context, url, p string, o GetOptions) (Output, error) {
 		return Output{}, fail(mlops.ErrNotFound, "directory %s", filepath.Dir(to))
 	}
 	defer parent.Close()
-	outside := &Repo{root: base, base: base, jobs: max(1, o.Jobs)}
+	outside := &Repo{dir: base, base: base}
 	s, err := openSource(ctx, outside.gitURL(url), SourceOptions{Rev: o.Rev, Trust: o.Trust}, true)
 	if err != nil {
 		return Output{}, err

@@ -1,11 +1,9 @@
 package dvc
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path"
 	"strings"
 
@@ -14,13 +12,12 @@ import (
 
 // addGitIgnore writes the entry for rel into the .gitignore beside it, as DVC
 // does, unless git ignores rel already.
-func (r *Repo) addGitIgnore(ctx context.Context, root *os.Root, rel string, isDir bool) error {
-	ig, err := r.gitIgnore(ctx)
-	if err != nil || ig == nil || ig.Ignored(rel, isDir) {
-		return err
+func (c *call) addGitIgnore(rel string, isDir bool) error {
+	if c.gitIgnore == nil || c.gitIgnore.Ignored(rel, isDir) {
+		return c.gitIgnore.Err()
 	}
 	file := path.Join(path.Dir(rel), ".gitignore")
-	data, err := root.ReadFile(file)
+	data, err := c.root.ReadFile(file)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("dvc: %s: %w: %w", file, mlops.ErrInvalid, err)
 	}
@@ -33,7 +30,7 @@ func (r *Repo) addGitIgnore(ctx context.Context, root *os.Root, rel string, isDi
 			return nil
 		}
 	}
-	return r.writeFile(root, file, append(data, entry+"\n"...))
+	return c.writeFile(file, append(data, entry+"\n"...))
 }
 
 // escapeEntry escapes what is special in a pattern. dvc leaves a space at the

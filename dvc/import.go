@@ -12,7 +12,6 @@ import (
 	"strings"
 
 	"github.com/mlops-integration/mlops"
-	"github.com/mlops-integration/mlops/dvc/internal/ignore"
 	"github.com/mlops-integration/mlops/dvc/internal/object"
 	"github.com/mlops-integration/mlops/dvc/remote"
 )
@@ -138,7 +137,7 @@ func (r *Repo) urlFrom(url, dir string) (string, error) {
 	if !filepath.IsAbs(url) {
 		abs = filepath.Join(r.base, url)
 	}
-	if in, err := filepath.Rel(r.root, abs); filepath.IsAbs(url) && (err != nil || !filepath.IsLocal(in)) {
+	if in, err := filepath.Rel(r.dir, abs); filepath.IsAbs(url) && (err != nil || !filepath.IsLocal(in)) {
 		return url, nil
 	}
 	rel, err := filepath.Rel(r.abs(dir), abs)
@@ -147,11 +146,9 @@ func (r *Repo) urlFrom(url, dir string) (string, error) {
 
 // bringing is an import, or the update of one, under way.
 type bringing struct {
-	r    *Repo
-	c    *cache
-	root *os.Root
-	m    *mover
-	o    ImportOptions
+	*call
+	m *mover
+	o ImportOptions
 
 	rel   string // of the output
 	dep   *dep
@@ -164,54 +161,55 @@ func (r *Repo) bring(ctx context.Context, name string, o ImportOptions, from fun
 	if o.NoExec && o.NoDownload {
 		return Output{}, fail(mlops.ErrInvalid, "no-exec and no-download exclude each other")
 	}
-	w, err := r.work(ctx)
+	c, err := r.change(ctx)
 	if err != nil {
 		return Output{}, err
 	}
-	defer w.done()
-	return r.bringInto(ctx, w, name, o, false, from)
+	defer c.end()
+	return c.bring(ctx, name, o, false, from)
 }
 
-// bringInto is bring for who has the lock.
-func (r *Repo) bringInto(ctx context.Context, w work, name string, o ImportOptions, plain bool, from func(rel string) (*dep, error)) (Output, error) {
-	rel, old, err := r.destination(ctx, w.root, w.ix, name, o)
+// bring is [Repo.bring] with the lock held; plain does not write down where the
+// data comes from.
+func (c *call) bring(ctx context.Context, name string, o ImportOptions, plain bool, from func(rel string) (*dep, error)) (Output, error) {
+	rel, old, err := c.destination(name, o)
 	if err != nil {
 		return Output{}, err
 	}
 	if plain && old != nil && old.imports != nil {
-		return Output{}, fail(mlops.ErrConflict, "%s imports it; use: dvc update", r.show(old.rel))
+		return Output{}, fail(mlops.ErrConflict, "%s imports it; use: dvc update", c.show(old.rel))
 	}
-	if err := r.notInGit(ctx, []string{rel}); err != nil {
+	if err := c.notInGit(ctx, []string{rel}); err != nil {
 		return Output{}, err
 	}
-	if again, err := w.claims(ctx, []string{rel}); err != nil {
+	if again, err := c.claim(ctx, []string{rel}); err != nil {
 		return Output{}, err
 	} else if again {
-		return r.bringInto(ctx, w, name, o, plain, from)
+		return c.bring(ctx, name, o, plain, from)
 	}
 	d, err := from(rel)
 	if err != nil {
 		return Output{}, err
 	}
-	b := &bringing{r: r, c: w.c, root: w.root, m: &mover{jobs: o.Jobs, rate: o.Rate, report: o.Progress}, o: o, rel: rel, dep: d, old: old, plain: plain}
+	b := &bringing{call: c, m: &mover{jobs: o.Jobs, rate: o.Rate, report: o.Progress}, o: o, rel: rel, dep: d, old: old, plain: plain}
 	out, err := b.run(ctx)
 	if err == nil {
-		err = r.autostage(ctx)
+		err = c.autostage(ctx)
 	}
 	return out, err
 }
 
 // destination is where the output goes, and the file that tracks it already.
-func (r *Repo) destination(ctx context.Context, root *os.Root, ix *index, name string, o ImportOptions) (string, *dvcFile, error) {
-	rel, err := r.rel(cmp.Or(o.Out, name))
+func (c *call) destination(name string, o ImportOptions) (string, *dvcFile, error) {
+	rel, err := c.rel(cmp.Or(o.Out, name))
 	if err != nil {
 		return "", nil, err
 	}
-	if fi, err := os.Stat(r.abs(rel)); err == nil && fi.IsDir() && o.Out != "" {
+	if fi, err := os.Stat(c.abs(rel)); err == nil && fi.IsDir() && o.Out != "" {
 		rel = path.Join(rel, name)
 	}
 	refuse := func(kind error, format string, args ...any) (string, *dvcFile, error) {
-		return "", nil, fail(kind, "%s: "+format, append([]any{r.show(rel)}, args...)...)
+		return "", nil, fail(kind, "%s: "+format, append([]any{c.show(rel)}, args...)...)
 	}
 	base := path.Base(rel)
 	switch why := object.UnsafePath(rel); {
@@ -221,37 +219,37 @@ func (r *Repo) destination(ctx context.Context, root *os.Root, ix *index, name s
 		return refuse(mlops.ErrInvalid, "dvc does not write names with such line breaks readably")
 	case strings.HasSuffix(base, ".dvc") || base == "dvc.yaml" || base == "dvc.lock" || base == ".dvcignore" || base == ".gitignore":
 		return refuse(mlops.ErrInvalid, "a file of DVC or git itself")
-	case ignore.NewDVC(r.root).Ignored(rel, false):
+	case c.dvcIgnore.Ignored(rel, false):
 		return refuse(mlops.ErrInvalid, "ignored by .dvcignore")
 	}
-	if err := parentsAreDirs(root, rel); err != nil {
+	if err := parentsAreDirs(c.root, rel); err != nil {
 		return "", nil, err
 	}
-	if fi, err := root.Stat(path.Dir(rel)); err != nil || !fi.IsDir() {
-		return refuse(mlops.ErrNotFound, "the directory %s does not exist", r.show(path.Dir(rel)))
+	if fi, err := c.root.Stat(path.Dir(rel)); err != nil || !fi.IsDir() {
+		return refuse(mlops.ErrNotFound, "the directory %s does not exist", c.show(path.Dir(rel)))
 	}
-	for p, out := range ix.outs {
+	for p, out := range c.ix.outs {
 		if p != rel && (object.Within(p, rel) || object.Within(rel, p)) {
-			return refuse(mlops.ErrConflict, "overlaps with %s, which %s tracks", r.show(p), out.file.at(r))
+			return refuse(mlops.ErrConflict, "overlaps with %s, which %s tracks", c.show(p), out.file.at(c.show))
 		}
 	}
 	var old *dvcFile
-	if out := ix.outs[rel]; out != nil {
+	if out := c.ix.outs[rel]; out != nil {
 		if old = out.file; old.stage != "" || old.rel != rel+".dvc" {
-			return refuse(mlops.ErrConflict, "an output of %s", old.at(r))
+			return refuse(mlops.ErrConflict, "an output of %s", old.at(c.show))
 		}
 	}
-	_, err = root.Lstat(rel)
+	_, err = c.root.Lstat(rel)
 	there := err == nil
-	if _, err := root.Lstat(rel + ".dvc"); err == nil {
+	if _, err := c.root.Lstat(rel + ".dvc"); err == nil {
 		if there = true; old == nil && o.Force {
-			return refuse(mlops.ErrAlreadyExists, "%s.dvc tracks something else", r.show(rel))
+			return refuse(mlops.ErrAlreadyExists, "%s.dvc tracks something else", c.show(rel))
 		}
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return "", nil, err
 	}
 	if old == nil {
-		if err := r.notIgnored(ctx, rel+".dvc"); err != nil {
+		if err := c.notIgnored(rel + ".dvc"); err != nil {
 			return "", nil, err
 		}
 	}
@@ -266,11 +264,11 @@ func (r *Repo) destination(ctx context.Context, root *os.Root, ix *index, name s
 func (b *bringing) run(ctx context.Context) (Output, error) {
 	got, err := b.fetch(ctx)
 	if err != nil {
-		return Output{}, fmt.Errorf("dvc: %s to %s: %w", b.verb(), b.r.show(b.rel), err)
+		return Output{}, fmt.Errorf("dvc: %s to %s: %w", b.verb(), b.show(b.rel), err)
 	}
 	o, err := b.record(ctx, got)
 	if err != nil {
-		return Output{}, fmt.Errorf("dvc: %s to %s: %w", b.verb(), b.r.show(b.rel), err)
+		return Output{}, fmt.Errorf("dvc: %s to %s: %w", b.verb(), b.show(b.rel), err)
 	}
 	return o, nil
 }
@@ -291,7 +289,7 @@ func (b *bringing) fetch(ctx context.Context) (content, error) {
 	case b.o.NoExec:
 		return none, nil
 	case d.repo != nil:
-		s, err := b.r.source(ctx, d.repo, d.repo.rev, b.o.Trust)
+		s, err := b.source(ctx, d.repo, d.repo.rev, b.o.Trust)
 		if err != nil {
 			return none, err
 		}
@@ -308,13 +306,13 @@ func (b *bringing) fetch(ctx context.Context) (content, error) {
 			}
 			return none, err
 		}
-		return s.fetch(ctx, b.c, b.m, d.path, d.repo.remote)
+		return s.fetch(ctx, b.cache, b.m, d.path, d.repo.remote)
 	}
-	from, err := b.r.origin(ctx, d, filepath.Dir(b.r.abs(b.rel)))
+	from, err := b.origin(ctx, d, filepath.Dir(b.abs(b.rel)))
 	if err != nil {
 		return none, err
 	}
-	c := b.c
+	c := b.cache
 	if b.o.NoDownload {
 		if c = nil; from.kind != "md5" {
 			return none, from.note(d, none)
@@ -339,7 +337,7 @@ func (b *bringing) fetch(ctx context.Context) (content, error) {
 // .dvc file. When that fails the workspace is as it was, but for what Force let
 // go of.
 func (b *bringing) record(ctx context.Context, got content) (Output, error) {
-	r, rel := b.r, b.rel
+	r, rel := b, b.rel
 	file := rel + ".dvc"
 	text, err := b.text(file, got)
 	if err != nil {
@@ -358,20 +356,20 @@ func (b *bringing) record(ctx context.Context, got content) (Output, error) {
 	case b.o.ToRemote:
 		err = nil
 	case got.oid != "":
-		err = r.checkout(ctx, b.c, f.outs, CheckoutOptions{Force: b.o.Force}, &b.m.t)
+		err = r.checkout(ctx, f.outs, CheckoutOptions{Force: b.o.Force}, &b.m.t)
 	case !isNew && !b.o.NoExec:
 		err = b.clear(ctx)
 	default:
 		err = nil
 	}
 	if err == nil && !(b.plain && b.o.ToRemote) { // dvc leaves it out there
-		err = r.addGitIgnore(ctx, b.root, rel, got.oid.IsDir())
+		err = b.addGitIgnore(rel, got.oid.IsDir())
 	}
 	if err == nil {
 		err = ctx.Err()
 	}
 	if err == nil {
-		err = r.writeFile(b.root, file, text)
+		err = r.writeFile(file, text)
 	}
 	if err != nil {
 		return Output{}, errors.Join(err, b.undo(context.WithoutCancel(ctx), isNew && got.oid != ""))
@@ -406,10 +404,10 @@ func (b *bringing) undo(ctx context.Context, isNew bool) error {
 	if b.old == nil || b.old.outs[0].oid == "" {
 		return nil
 	}
-	if ok, err := b.c.whole(ctx, b.old.outs[0].oid); !ok || err != nil {
+	if ok, err := b.cache.whole(ctx, b.old.outs[0].oid); !ok || err != nil {
 		return err
 	}
-	err := b.r.checkout(ctx, b.c, b.old.outs, CheckoutOptions{}, new(Transfer))
+	err := b.checkout(ctx, b.old.outs, CheckoutOptions{}, new(Transfer))
 	if errors.Is(err, mlops.ErrConflict) {
 		return nil // what lies there is the user's, and was not touched
 	}
@@ -418,19 +416,19 @@ func (b *bringing) undo(ctx context.Context, isNew bool) error {
 
 // clear removes data from the workspace that the cache has, or with Force any.
 func (b *bringing) clear(ctx context.Context) error {
-	have, _, _, err := b.r.scan(ctx, ignore.NewDVC(b.r.root), b.rel, false)
+	have, _, _, err := b.scan(ctx, b.rel, false)
 	if err != nil {
 		return err
 	}
 	for p, f := range have {
 		ok := false
 		if f.oid != "" {
-			if ok, err = b.c.has(ctx, f.oid, f.stamp.size); err != nil {
+			if ok, err = b.cache.has(ctx, f.oid, f.stamp.size); err != nil {
 				return err
 			}
 		}
 		if !ok && !b.o.Force {
-			return fail(mlops.ErrConflict, "%s holds content that is not in the cache; add it, move it away, or use force", b.r.show(path.Join(b.rel, p)))
+			return fail(mlops.ErrConflict, "%s holds content that is not in the cache; add it, move it away, or use force", b.show(path.Join(b.rel, p)))
 		}
 	}
 	return b.root.RemoveAll(b.rel)

@@ -123,7 +123,8 @@ func (s *Source) fetch(ctx context.Context, c *cache, m *mover, p, remote string
 			return content{}, fail(mlops.ErrNotFound, "%s in %s of the other repository was never hashed there", o.path, o.file.rel)
 		}
 	}
-	if _, err := s.r.fetchInto(ctx, c, m, outs, remote); err != nil {
+	into := &call{Repo: s.r, cfg: s.c.cfg, cache: c}
+	if _, err := into.fetchInto(ctx, m, outs, remote); err != nil {
 		return content{}, err
 	}
 	rel := func(p string) string {
@@ -213,7 +214,7 @@ func (s *Source) fetchBlobs(ctx context.Context, c *cache, m *mover, files []git
 	m.expect(len(files), bytes)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	cmd := gitcmd.Command(ctx, s.r.root, "cat-file", "--batch")
+	cmd := gitcmd.Command(ctx, s.r.dir, "cat-file", "--batch")
 	cmd.Stdin = strings.NewReader(ask.String())
 	pipe, err := cmd.StdoutPipe()
 	if err != nil {

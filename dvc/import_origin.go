@@ -43,8 +43,8 @@ type originFile struct {
 }
 
 // origin finds what an import-url names. Relative paths start at dir.
-func (r *Repo) origin(ctx context.Context, d *dep, dir string) (*origin, error) {
-	cfg, key, err := r.located(d, dir)
+func (c *call) origin(ctx context.Context, d *dep, dir string) (*origin, error) {
+	cfg, key, err := c.located(d, dir)
 	if err != nil {
 		return nil, err
 	}
@@ -74,7 +74,7 @@ func (r *Repo) origin(ctx context.Context, d *dep, dir string) (*origin, error) 
 }
 
 // located splits a URL into the place that a driver opens and the key there.
-func (r *Repo) located(d *dep, dir string) (cfg remote.Config, key string, err error) {
+func (c *call) located(d *dep, dir string) (cfg remote.Config, key string, err error) {
 	at := d.path
 	var more []setting
 	for _, f := range d.config {
@@ -89,7 +89,7 @@ func (r *Repo) located(d *dep, dir string) (cfg remote.Config, key string, err e
 	}
 	if name, isRemote := strings.CutPrefix(at, "remote://"); isRemote {
 		name, key, _ = strings.Cut(name, "/")
-		if cfg, err = r.remoteConfig(strings.ToLower(name), more...); err != nil {
+		if cfg, err = c.remoteConfig(strings.ToLower(name), more...); err != nil {
 			return cfg, "", err
 		}
 	} else {
@@ -125,7 +125,7 @@ func (r *Repo) located(d *dep, dir string) (cfg remote.Config, key string, err e
 		for _, s := range more {
 			cfg.Options[s.key], from[s.key] = s.text(), s.value
 		}
-		if err := r.vet(cfg.Name, cfg, from); err != nil {
+		if err := c.vet(cfg.Name, cfg, from); err != nil {
 			return cfg, "", err
 		}
 	}

@@ -2,7 +2,6 @@ package dvc
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"io"
 	"io/fs"
@@ -25,16 +24,12 @@ type index struct {
 
 // index walks the workspace as dvc does: not into ignored directories, tracked
 // ones, or other DVC repositories.
-func (r *Repo) index(ctx context.Context) (*index, error) {
+func (c *call) index() (*index, error) {
 	ix := &index{outs: map[string]*out{}}
-	ig, err := r.gitIgnore(ctx)
-	if err != nil {
-		return nil, err
-	}
-	di := ignore.NewDVC(r.root)
+	di, ig := c.dvcIgnore, c.gitIgnore
 	var walk func(dir string) error
 	walk = func(dir string) error {
-		entries, err := os.ReadDir(r.abs(cmp.Or(dir, ".")))
+		entries, err := os.ReadDir(c.abs(cmp.Or(dir, ".")))
 		if err != nil {
 			return err
 		}
@@ -48,7 +43,7 @@ func (r *Repo) index(ctx context.Context) (*index, error) {
 			if !strings.HasSuffix(e.Name(), ".dvc") && e.Name() != "dvc.yaml" || di.Entry(rel, false) || ig.Entry(rel, false) {
 				continue
 			}
-			if err := ix.read(r, rel); err != nil {
+			if err := ix.read(c.Repo, rel); err != nil {
 				return err
 			}
 		}
@@ -56,7 +51,7 @@ func (r *Repo) index(ctx context.Context) (*index, error) {
 			if ix.outs[rel] != nil || di.Entry(rel, true) || ig.Entry(rel, true) {
 				continue
 			}
-			if _, err := os.Lstat(r.abs(rel + "/.dvc")); err == nil {
+			if _, err := os.Lstat(c.abs(rel + "/.dvc")); err == nil {
 				continue
 			}
 			if err := walk(rel); err != nil {
@@ -68,18 +63,10 @@ func (r *Repo) index(ctx context.Context) (*index, error) {
 	if err := walk(""); err != nil {
 		return nil, err
 	}
-	if di.Err != nil {
-		return nil, di.Err
+	if err := di.Err(); err != nil {
+		return nil, err
 	}
 	return ix, ig.Err()
-}
-
-// gitIgnore returns what git ignores; without git that is nothing.
-func (r *Repo) gitIgnore(ctx context.Context) (*ignore.Git, error) {
-	if r.gitRoot == "" {
-		return nil, nil
-	}
-	return ignore.NewGit(ctx, r.gitRoot, r.root)
 }
 
 // read adds a .dvc file, or the stages of a dvc.yaml with its dvc.lock.

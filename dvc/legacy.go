@@ -4,18 +4,17 @@ import (
 	"context"
 	"path"
 
-	"github.com/mlops-integration/mlops/dvc/internal/ignore"
 	"github.com/mlops-integration/mlops/dvc/internal/object"
 )
 
 // keep2x leaves an output of dvc 2.x as it is when its content has not changed,
 // as dvc add does. done is false when there is something to add as dvc 3 does;
 // the output then gets hash: md5.
-func (r *Repo) keep2x(ctx context.Context, c *cache, a *addition) (done bool, err error) {
+func (c *adder) keep2x(ctx context.Context, a *addition) (done bool, err error) {
 	if a.out == nil || !a.out.oid.Legacy() {
 		return false, nil
 	}
-	have, _, _, err := r.scan(ctx, ignore.NewDVC(r.root), a.rel, true)
+	have, _, _, err := c.scan(ctx, a.rel, true)
 	if err != nil {
 		return false, err
 	}
@@ -34,13 +33,13 @@ func (r *Repo) keep2x(ctx context.Context, c *cache, a *addition) (done bool, er
 		return false, nil
 	}
 	for _, e := range t {
-		f, st, err := openRegular(r.abs(path.Join(a.rel, e.Path)))
+		f, st, err := openRegular(c.abs(path.Join(a.rel, e.Path)))
 		if err != nil {
 			return false, err
 		}
-		ok, err := c.has(ctx, e.ID, -1)
+		ok, err := c.cache.has(ctx, e.ID, -1)
 		if err == nil && !ok && !a.noCommit {
-			_, err = c.receive(ctx, e.ID, f)
+			_, err = c.cache.receive(ctx, e.ID, f)
 		}
 		_ = f.Close()
 		if err != nil {
@@ -52,7 +51,7 @@ func (r *Repo) keep2x(ctx context.Context, c *cache, a *addition) (done bool, er
 	if a.isDir {
 		a.tree = t
 		if !a.noCommit {
-			err = c.put(ctx, now.oid, listing)
+			err = c.cache.put(ctx, now.oid, listing)
 		}
 	}
 	a.content, a.single = now, now.oid

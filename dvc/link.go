@@ -28,11 +28,11 @@ type placement struct {
 
 // placeAll puts objects into the workspace. Each replaces what was there in one
 // step, if that is as it was found.
-func (r *Repo) placeAll(ctx context.Context, root *os.Root, c *cache, all []placement) error {
+func (c *call) placeAll(ctx context.Context, all []placement) error {
 	// Neighbours share the handle of their directory.
-	parts := slices.Collect(slices.Chunk(all, max(1, min(256, len(all)/(4*r.jobs)))))
-	return r.parallel(ctx, len(parts), func(ctx context.Context, i int) error {
-		p := &placer{r: r, c: c, root: root}
+	parts := slices.Collect(slices.Chunk(all, max(1, min(256, len(all)/(4*c.jobs)))))
+	return c.parallel(ctx, len(parts), func(ctx context.Context, i int) error {
+		p := &placer{call: c}
 		defer p.close()
 		for _, t := range parts[i] {
 			if err := ctx.Err(); err != nil {
@@ -50,9 +50,7 @@ func (r *Repo) placeAll(ctx context.Context, root *os.Root, c *cache, all []plac
 // own in .dvc/tmp and moves it to its place: what a killed program leaves there
 // is no data, as it would be beside the data.
 type placer struct {
-	r    *Repo
-	c    *cache
-	root *os.Root
+	*call
 
 	tmp    *os.File
 	tmpRel string
@@ -87,7 +85,7 @@ func (p *placer) enter(dir string) error {
 		return nil
 	}
 	var err error
-	if p.tmpRel, err = p.r.tempRel(p.root); err != nil {
+	if p.tmpRel, err = p.tempRel(); err != nil {
 		return err
 	}
 	if err = p.root.Mkdir(p.tmpRel, 0o777); err == nil {
@@ -98,7 +96,7 @@ func (p *placer) enter(dir string) error {
 
 func (p *placer) place(ctx context.Context, t placement) error {
 	fault := func(err error) error {
-		return &fs.PathError{Op: "place", Path: p.r.show(t.rel), Err: err}
+		return &fs.PathError{Op: "place", Path: p.show(t.rel), Err: err}
 	}
 	if err := p.enter(path.Dir(t.rel)); err != nil {
 		return err
@@ -110,7 +108,7 @@ func (p *placer) place(ctx context.Context, t placement) error {
 		}
 	}
 	in, inRel := p.tmp, p.tmpRel
-	if p.c.tmpAway.Load() {
+	if p.cache.tmpAway.Load() {
 		in, inRel = p.dir, p.dirRel
 	}
 	tmp := tmpName()
@@ -134,7 +132,7 @@ func (p *placer) place(ctx context.Context, t placement) error {
 	switch {
 	case errors.Is(err, syscall.EXDEV) && in == p.tmp:
 		gone()
-		p.c.tmpAway.Store(true)
+		p.cache.tmpAway.Store(true)
 		return p.place(ctx, t)
 	case err != nil:
 		gone()
@@ -144,7 +142,7 @@ func (p *placer) place(ctx context.Context, t placement) error {
 	}
 	now, err := statAt(int(p.dir.Fd()), name, true)
 	if err == nil && now.ino == made.ino && now.size == made.size && now.mtime == made.mtime {
-		p.r.state().keepPlaced(t.rel, t.oid, now)
+		p.state.keepPlaced(t.rel, t.oid, now)
 	}
 	return nil
 }
@@ -155,15 +153,15 @@ func (p *placer) clear(t placement, name string) error {
 	switch now, err := statAt(int(p.dir.Fd()), name, t.was != nil && t.was.link && t.was.oid != ""); {
 	case errors.Is(err, fs.ErrNotExist):
 	case err != nil:
-		return &fs.PathError{Op: "place", Path: p.r.show(t.rel), Err: err}
+		return &fs.PathError{Op: "place", Path: p.show(t.rel), Err: err}
 	case t.was != nil && now.mode.Type() == t.was.stamp.mode.Type():
 		if w := t.was.stamp; now.ino != w.ino || now.mtime != w.mtime || now.size != w.size {
-			return fail(mlops.ErrConflict, "%s changed meanwhile", p.r.show(t.rel))
+			return fail(mlops.ErrConflict, "%s changed meanwhile", p.show(t.rel))
 		}
 	case now.mode.IsDir():
 		return removeEmptyDirs(p.root, t.rel)
 	default:
-		return fail(mlops.ErrConflict, "%s appeared meanwhile", p.r.show(t.rel))
+		return fail(mlops.ErrConflict, "%s appeared meanwhile", p.show(t.rel))
 	}
 	return nil
 }
@@ -171,7 +169,7 @@ func (p *placer) clear(t placement, name string) error {
 // make makes the file at tmp, in a directory that is open, by the first type of
 // link that works.
 func (p *placer) make(ctx context.Context, in *os.File, tmp string, t placement) (stamp, error) {
-	c, src := p.c, p.c.path(t.oid)
+	c, src := p.cache, p.cache.path(t.oid)
 	name := path.Base(tmp)
 	var last error
 	for _, kind := range c.links {
@@ -182,7 +180,7 @@ func (p *placer) make(ctx context.Context, in *os.File, tmp string, t placement)
 			if c.noClone.Load() {
 				continue
 			}
-			if err = clonePath(src, p.r.abs(tmp)); err != nil {
+			if err = clonePath(src, p.abs(tmp)); err != nil {
 				c.noClone.Store(true)
 			}
 		case "hardlink":

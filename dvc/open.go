@@ -30,8 +30,7 @@ import (
 // until the file has been read.
 type FS struct {
 	ctx context.Context
-	r   *Repo
-	c   *cache
+	c   *call
 	top *treeNode
 
 	mu     sync.Mutex
@@ -58,19 +57,19 @@ type treeNode struct {
 //
 // The error matches [mlops.ErrNotFound] if git has no such revision.
 func (r *Repo) FS(ctx context.Context, rev string) (*FS, error) {
-	ix, err := r.indexAt(ctx, rev)
+	c, err := r.look()
 	if err != nil {
 		return nil, err
 	}
-	c, err := r.cache()
+	ix, err := c.indexAt(ctx, rev)
 	if err != nil {
 		return nil, err
 	}
-	return newFS(ctx, r, c, ix)
+	return newFS(ctx, c, ix)
 }
 
-func newFS(ctx context.Context, r *Repo, c *cache, ix *index) (*FS, error) {
-	f := &FS{ctx: ctx, r: r, c: c, top: &treeNode{name: ".", children: map[string]*treeNode{}, loaded: true}, stores: map[string]remote.Store{}}
+func newFS(ctx context.Context, c *call, ix *index) (*FS, error) {
+	f := &FS{ctx: ctx, c: c, top: &treeNode{name: ".", children: map[string]*treeNode{}, loaded: true}, stores: map[string]remote.Store{}}
 	for p, o := range ix.outs {
 		if !o.cache || o.oid == "" || o.odd != "" {
 			continue
@@ -110,11 +109,12 @@ func (r *Repo) Open(ctx context.Context, name, rev string) (fs.File, error) {
 	return file, err
 }
 
-func (r *Repo) indexAt(ctx context.Context, rev string) (*index, error) {
+func (c *call) indexAt(ctx context.Context, rev string) (*index, error) {
 	if rev == "" {
-		return r.index(ctx)
+		err := c.read(ctx)
+		return c.ix, err
 	}
-	return r.history().index(ctx, rev)
+	return c.history().index(ctx, rev)
 }
 
 // dir returns the directory at p below n, made as needed; nil when an output
@@ -147,7 +147,7 @@ func (f *FS) load(n *treeNode) error {
 	if n.loaded {
 		return nil
 	}
-	t, err := f.c.tree(n.oid)
+	t, err := f.c.cache.tree(n.oid)
 	if errors.Is(err, ErrNotCached) {
 		t, err = f.farTree(n)
 	}
@@ -157,7 +157,7 @@ func (f *FS) load(n *treeNode) error {
 	inner := &treeNode{out: n.out, children: n.children}
 	for _, e := range t {
 		leaf := &treeNode{name: path.Base(e.Path), out: n.out, oid: e.ID, loaded: true}
-		if fi, err := os.Stat(f.c.path(e.ID)); err == nil {
+		if fi, err := os.Stat(f.c.cache.path(e.ID)); err == nil {
 			leaf.size = fi.Size()
 		}
 		inner.dir(path.Dir(e.Path)).children[leaf.name] = leaf
@@ -183,7 +183,7 @@ func (f *FS) far(n *treeNode) (io.ReadCloser, error) {
 	name := n.out.remote
 	s := f.stores[name]
 	if s == nil {
-		cfg, err := f.r.remoteConfig(name)
+		cfg, err := f.c.remoteConfig(name)
 		if errors.Is(err, mlops.ErrNotFound) {
 			return nil, fmt.Errorf("dvc: %s (%s): %w, and there is no remote: %w", n.out.path, n.oid, ErrNotCached, err)
 		}
@@ -210,7 +210,7 @@ func (f *FS) Open(name string) (fs.File, error) {
 			return &openDir{n: n}, nil
 		}
 		var body io.ReadCloser
-		if body, err = os.Open(f.c.path(n.oid)); errors.Is(err, fs.ErrNotExist) {
+		if body, err = os.Open(f.c.cache.path(n.oid)); errors.Is(err, fs.ErrNotExist) {
 			body, err = f.far(n)
 		}
 		if err == nil {

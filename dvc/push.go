@@ -23,19 +23,19 @@ import (
 // [ErrNotCached] and names them; the rest is pushed all the same, without the
 // listings of directories that are not complete.
 func (r *Repo) Push(ctx context.Context, o PushOptions) (Transfer, error) {
-	unlock, err := r.lock(ctx)
+	c, err := r.begin(ctx)
 	if err != nil {
 		return Transfer{}, err
 	}
-	defer unlock()
-	outs, more, c, err := r.beginScope(ctx, o.Targets, o.Scope, false)
+	defer c.end()
+	outs, more, err := c.choose(ctx, o.Targets, o.Scope, false)
 	if err != nil {
 		return Transfer{}, err
 	}
 	outs = append(outs, more...)
 	outs = slices.DeleteFunc(outs, func(o *out) bool { return !o.push || !o.cache || o.oid == "" || o.file.repoDeps })
 	m := &mover{jobs: o.Jobs, rate: o.Rate, report: o.Progress}
-	places, err := r.open(ctx, m, o.Remote, outs)
+	places, err := c.open(ctx, m, o.Remote, outs)
 	if err != nil {
 		return m.t, err
 	}
@@ -43,14 +43,14 @@ func (r *Repo) Push(ctx context.Context, o PushOptions) (Transfer, error) {
 	for _, out := range outs {
 		byPlace[places[out]] = append(byPlace[places[out]], out)
 	}
-	p := &pushing{r: r, c: c, m: m, children: o.CheckChildren}
+	p := &pushing{call: c, m: m, children: o.CheckChildren}
 	for at, outs := range byPlace {
 		if err := p.to(ctx, at, outs); err != nil {
 			return m.t, err
 		}
 	}
 	if o.RunCache {
-		if err := r.pushRuns(ctx, c, m, o.Remote); err != nil {
+		if err := c.pushRuns(ctx, m, o.Remote); err != nil {
 			return m.t, err
 		}
 	}
@@ -62,8 +62,7 @@ func (r *Repo) Push(ctx context.Context, o PushOptions) (Transfer, error) {
 
 // pushing is a push under way.
 type pushing struct {
-	r        *Repo
-	c        *cache
+	*call
 	m        *mover
 	children bool // look for files below listings that are there
 	lost     []need
@@ -102,7 +101,7 @@ func (p *pushing) to(ctx context.Context, at *place, outs []*out) error {
 		case !missing[o.oid] && !(p.children && o.oid.IsDir()):
 			p.m.t.Present += 1 + int(max(o.nfiles, 0))
 		default:
-			t, err := p.c.tree(o.oid)
+			t, err := p.cache.tree(o.oid)
 			if errors.Is(err, ErrNotCached) {
 				if missing[o.oid] {
 					p.lost = append(p.lost, top)
@@ -112,7 +111,7 @@ func (p *pushing) to(ctx context.Context, at *place, outs []*out) error {
 				continue
 			}
 			if err != nil {
-				return fmt.Errorf("dvc: %s: %w", p.r.show(o.path), err)
+				return fmt.Errorf("dvc: %s: %w", p.show(o.path), err)
 			}
 			b := bundle{listing: top, there: !missing[o.oid]}
 			for _, e := range t {
@@ -170,7 +169,7 @@ func (p *pushing) files(ctx context.Context, at *place, single []need, dirs []bu
 	bad := map[object.ID]bool{}
 	send := todo[:0]
 	for _, n := range todo {
-		ok, err := p.c.has(ctx, n.oid, -1)
+		ok, err := p.cache.has(ctx, n.oid, -1)
 		if err != nil {
 			return nil, err
 		}
@@ -192,14 +191,14 @@ func (p *pushing) send(ctx context.Context, at *place, ns []need) map[object.ID]
 	var bytes int64
 	if p.m.report != nil {
 		for _, n := range ns {
-			if fi, err := os.Stat(p.c.path(n.oid)); err == nil {
+			if fi, err := os.Stat(p.cache.path(n.oid)); err == nil {
 				bytes += fi.Size()
 			}
 		}
 	}
 	p.m.expect(len(ns), bytes)
 	return p.m.each(ctx, at, ns, func(ctx context.Context, n need, moved func(int64)) (int64, error) {
-		f, st, err := openRegular(p.c.path(n.oid))
+		f, st, err := openRegular(p.cache.path(n.oid))
 		if err != nil {
 			return 0, err
 		}

@@ -29,7 +29,7 @@ func (r *Repo) history() *history { return &history{r: r, blobs: map[string][]by
 // [mlops.ErrNotFound] if there is none.
 func (r *Repo) commit(ctx context.Context, rev string) (string, error) {
 	if r.gitRoot == "" {
-		return "", fail(mlops.ErrUnsupported, "%s is not in a git repository, so it has no revisions", r.root)
+		return "", fail(mlops.ErrUnsupported, "%s is not in a git repository, so it has no revisions", r.dir)
 	}
 	out, err := r.git(ctx, "rev-parse", "--verify", "--quiet", "--end-of-options", rev+"^{commit}")
 	if err != nil {
@@ -116,7 +116,7 @@ func (h *history) read(ctx context.Context, blobs map[string]string) error {
 	if len(names) == 0 {
 		return nil
 	}
-	cmd := gitcmd.Command(ctx, h.r.root, "cat-file", "--batch")
+	cmd := gitcmd.Command(ctx, h.r.dir, "cat-file", "--batch")
 	cmd.Stdin = &ask
 	out, err := cmd.StdoutPipe()
 	if err != nil {

@@ -41,8 +41,8 @@ func (c *cache) runs() ([]need, error) {
 }
 
 // runsPlace opens the remote of the run cache.
-func (r *Repo) runsPlace(ctx context.Context, m *mover, name string) (*place, remote.Lister, error) {
-	at, err := r.openPlace(ctx, m, name)
+func (c *call) runsPlace(ctx context.Context, m *mover, name string) (*place, remote.Lister, error) {
+	at, err := c.openPlace(ctx, m, name)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -55,12 +55,12 @@ func (r *Repo) runsPlace(ctx context.Context, m *mover, name string) (*place, re
 }
 
 // pushRuns uploads the records that the remote lacks.
-func (r *Repo) pushRuns(ctx context.Context, c *cache, m *mover, name string) error {
-	all, err := c.runs()
+func (c *call) pushRuns(ctx context.Context, m *mover, name string) error {
+	all, err := c.cache.runs()
 	if err != nil {
 		return err
 	}
-	at, l, err := r.runsPlace(ctx, m, name)
+	at, l, err := c.runsPlace(ctx, m, name)
 	if err != nil {
 		return err
 	}
@@ -81,7 +81,7 @@ func (r *Repo) pushRuns(ctx context.Context, c *cache, m *mover, name string) er
 	}
 	m.expect(len(todo), 0)
 	m.each(ctx, at, todo, func(ctx context.Context, n need, _ func(int64)) (int64, error) {
-		f, st, err := openRegular(filepath.Join(c.dir, filepath.FromSlash(n.out)))
+		f, st, err := openRegular(filepath.Join(c.cache.dir, filepath.FromSlash(n.out)))
 		if err != nil {
 			return 0, err
 		}
@@ -98,14 +98,14 @@ func (r *Repo) pushRuns(ctx context.Context, c *cache, m *mover, name string) er
 // fetchRuns downloads the records that the cache lacks. Their names are not
 // hashes of their bytes, so that nothing can be verified; dvc checks a record
 // when it uses it, and the data it names is verified as any other.
-func (r *Repo) fetchRuns(ctx context.Context, c *cache, m *mover, name string) error {
-	at, l, err := r.runsPlace(ctx, m, name)
+func (c *call) fetchRuns(ctx context.Context, m *mover, name string) error {
+	at, l, err := c.runsPlace(ctx, m, name)
 	if err != nil {
 		return err
 	}
 	var todo []need
 	for o, err := range l.List(ctx, "runs/") {
-		switch _, serr := os.Lstat(filepath.Join(c.dir, filepath.FromSlash(o.Key))); {
+		switch _, serr := os.Lstat(filepath.Join(c.cache.dir, filepath.FromSlash(o.Key))); {
 		case err != nil:
 			return err
 		case !runKey.MatchString(o.Key) || o.SizeBytes > maxRun:
@@ -130,11 +130,11 @@ func (r *Repo) fetchRuns(ctx context.Context, c *cache, m *mover, name string) e
 		if err != nil {
 			return 0, err
 		}
-		p := filepath.Join(c.dir, filepath.FromSlash(n.out))
-		if err := c.mkdirAll(filepath.Dir(p)); err != nil {
+		p := filepath.Join(c.cache.dir, filepath.FromSlash(n.out))
+		if err := c.cache.mkdirAll(filepath.Dir(p)); err != nil {
 			return 0, err
 		}
-		tmp := filepath.Join(filepath.Dir(p), c.tmpName())
+		tmp := filepath.Join(filepath.Dir(p), c.cache.tmpName())
 		if err := os.WriteFile(tmp, data, 0o644); err != nil {
 			_ = os.Remove(tmp)
 			return 0, err

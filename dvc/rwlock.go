@@ -98,30 +98,30 @@ func (l rwlock) drop(gone func(path string, h holder) bool) (n int) {
 // A live holder is waited for as long as for the main lock, which is released
 // meanwhile, since dvc repro needs it to finish. waited reports that it was: what
 // was read before may have changed. The error matches [mlops.ErrConflict].
-func (r *Repo) claims(ctx context.Context, writing bool, rels []string) (waited bool, err error) {
-	deadline := time.Now().Add(r.lockTimeout)
+func (c *call) claims(ctx context.Context, writing bool, rels []string) (waited bool, err error) {
+	deadline := time.Now().Add(c.lockTimeout)
 	for {
-		err := r.blocked(ctx, writing, rels)
+		err := c.blocked(ctx, writing, rels)
 		if !errors.Is(err, mlops.ErrConflict) || !time.Now().Before(deadline) {
 			return waited, err
 		}
 		waited = true
-		if err := r.pause(ctx); err != nil {
+		if err := c.pause(ctx); err != nil {
 			return waited, err
 		}
 	}
 }
 
 // blocked returns the error for a path that another program holds.
-func (r *Repo) blocked(ctx context.Context, writing bool, rels []string) error {
-	if _, err := os.Stat(filepath.Join(r.root, ".dvc", "tmp", "rwlock")); errors.Is(err, fs.ErrNotExist) || len(rels) == 0 {
+func (c *call) blocked(ctx context.Context, writing bool, rels []string) error {
+	if _, err := os.Stat(filepath.Join(c.dir, ".dvc", "tmp", "rwlock")); errors.Is(err, fs.ErrNotExist) || len(rels) == 0 {
 		return nil
 	}
-	return r.editRWLock(ctx, func(l rwlock, written time.Time) (bool, error) {
+	return c.editRWLock(ctx, func(l rwlock, written time.Time) (bool, error) {
 		stale := l.drop(func(_ string, h holder) bool { return !h.live(written) })
 		for _, rel := range rels {
-			if h, verb, found := l.blocks(r.abs(rel), writing, func(h holder) bool { return h.PID != os.Getpid() }); found {
-				return stale > 0, fail(mlops.ErrConflict, "%s is being %s by %q (pid %d); wait for its end, or run: mlopsctl dvc doctor", r.show(rel), verb, h.Cmd, h.PID)
+			if h, verb, found := l.blocks(c.abs(rel), writing, func(h holder) bool { return h.PID != os.Getpid() }); found {
+				return stale > 0, fail(mlops.ErrConflict, "%s is being %s by %q (pid %d); wait for its end, or run: mlopsctl dvc doctor", c.show(rel), verb, h.Cmd, h.PID)
 			}
 		}
 		return stale > 0, nil
@@ -159,12 +159,12 @@ const clockSkew = time.Minute
 
 // staleHolders describes the entries of programs that have ended, and removes
 // them if asked; the main lock must be held.
-func (r *Repo) staleHolders(ctx context.Context, remove bool) ([]string, error) {
+func (c *call) staleHolders(ctx context.Context, remove bool) ([]string, error) {
 	var out []string
-	if _, err := os.Stat(filepath.Join(r.root, ".dvc", "tmp", "rwlock")); errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Stat(filepath.Join(c.dir, ".dvc", "tmp", "rwlock")); errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
-	err := r.editRWLock(ctx, func(l rwlock, written time.Time) (bool, error) {
+	err := c.editRWLock(ctx, func(l rwlock, written time.Time) (bool, error) {
 		stale := l.drop(func(p string, h holder) bool {
 			if h.live(written) {
 				return false
@@ -181,13 +181,16 @@ func (r *Repo) staleHolders(ctx context.Context, remove bool) ([]string, error) 
 // editRWLock reads the file under its lock and writes it again, whole, if edit
 // reports a change, also beside an error. The time of the file stays: what is
 // left in it is as old as before.
-func (r *Repo) editRWLock(ctx context.Context, edit func(l rwlock, written time.Time) (changed bool, err error)) error {
-	root, err := os.OpenRoot(r.root)
-	if err != nil {
-		return err
+func (c *call) editRWLock(ctx context.Context, edit func(l rwlock, written time.Time) (changed bool, err error)) error {
+	root := c.root
+	if root == nil { // the doctor's, which changes nothing
+		var err error
+		if root, err = os.OpenRoot(c.dir); err != nil {
+			return err
+		}
+		defer root.Close()
 	}
-	defer root.Close()
-	lock, err := flock(ctx, filepath.Join(r.root, ".dvc", "tmp", "rwlock.lock"), r.lockTimeout)
+	lock, err := flock(ctx, filepath.Join(c.dir, ".dvc", "tmp", "rwlock.lock"), c.lockTimeout)
 	if err != nil {
 		return err
 	}
@@ -220,7 +223,7 @@ func (r *Repo) editRWLock(ctx context.Context, edit func(l rwlock, written time.
 	if data, err = json.Marshal(l); err != nil {
 		return err
 	}
-	tmp, err := r.tempRel(root)
+	tmp, err := c.tempRel()
 	if err != nil {
 		return err
 	}

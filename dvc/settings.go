@@ -204,11 +204,11 @@ func (r *Repo) edit(ctx context.Context, at string, change func(l level, data []
 	if err != nil {
 		return err
 	}
-	unlock, err := r.lock(ctx)
+	held, _, err := r.lock(ctx)
 	if err != nil {
 		return err
 	}
-	defer unlock()
+	defer held.Close()
 	return levels[0].edit(change)
 }
 

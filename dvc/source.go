@@ -38,6 +38,7 @@ type Source struct {
 
 	fs  *FS
 	r   *Repo
+	c   *call
 	ix  *index
 	dir string
 
@@ -191,7 +192,7 @@ func (s *Source) nearest(ctx context.Context, at string) (*Source, string, error
 	in := cmp.Or(strings.TrimPrefix(strings.TrimPrefix(at, dir), "/"), ".")
 	if s.subs[dir] == nil {
 		sub := &Source{Rev: s.Rev, dir: s.dir}
-		root := filepath.Join(s.r.root, filepath.FromSlash(dir))
+		root := filepath.Join(s.r.dir, filepath.FromSlash(dir))
 		if err := os.MkdirAll(root, 0o777); err != nil {
 			return nil, "", err
 		}
@@ -210,7 +211,7 @@ func (s *Source) nearest(ctx context.Context, at string) (*Source, string, error
 
 // enter reads what DVC tracks in the source's directory at the revision.
 func (s *Source) enter(ctx context.Context) error {
-	root := s.r.root
+	root := s.r.dir
 	config, _ := s.r.git(ctx, "cat-file", "blob", s.Rev+":./.dvc/config") // none where DVC is not used
 	if err := os.Mkdir(filepath.Join(root, ".dvc"), 0o777); err != nil {
 		return err
@@ -222,17 +223,23 @@ func (s *Source) enter(ctx context.Context) error {
 	if s.ix, err = s.r.history().index(ctx, s.Rev); err != nil {
 		return err
 	}
-	c := &cache{dir: filepath.Join(root, ".dvc", "cache")}
+	own := &cache{dir: filepath.Join(root, ".dvc", "cache")}
 	if s.local != "" { // its cache is at hand
 		s.r.foreign.config = filepath.Join(s.local, ".dvc")
 		if near, err := Open(s.local); err == nil {
-			if c, err = near.cache(); err != nil {
+			look, err := near.look()
+			if err != nil {
 				return err
 			}
-			s.r.foreign.near = c
+			own, s.r.foreign.near = look.cache, look.cache
 		}
 	}
-	s.fs, err = newFS(ctx, s.r, c, s.ix)
+	cfg, err := s.r.config()
+	if err != nil {
+		return err
+	}
+	s.c = &call{Repo: s.r, cfg: cfg, cache: own}
+	s.fs, err = newFS(ctx, s.c, s.ix)
 	return err
 }
 

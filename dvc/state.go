@@ -114,12 +114,10 @@ type known struct {
 //
 // A nil state knows nothing and keeps nothing.
 type state struct {
-	lock *os.File // of the repository, held
-	ix   *index   // that the call has read, if it has
-
-	written []string // files of git's that the call has written, for core.autostage
-
-	r *Repo
+	dir  string                 // of the repository
+	root *os.Root               // of dir
+	temp func() (string, error) // a name in root for what is not complete
+	site string                 // core.site_cache_dir
 
 	mu      sync.Mutex
 	old     map[string]*known // by slash path from the root, as on disk; nil until needed
@@ -129,8 +127,6 @@ type state struct {
 	telling bool              // a batch of it is on its way there
 	teller  sync.WaitGroup
 	dvc     *dvcState // opened by the first batch; nil if that failed
-
-	temps temps // of the call
 }
 
 // tellAt is how much is learned before dvc is told, beside the work.
@@ -142,8 +138,14 @@ type learned struct {
 	known
 }
 
-// state returns what is known, or nil outside of a call that holds the lock.
-func (r *Repo) state() *state { return r.current.Load() }
+func newState(c *call) *state {
+	site, _ := c.cfg.get("core", "site_cache_dir")
+	s := &state{dir: c.dir, root: c.root, temp: c.tempRel, new: map[string]*known{}, scanned: map[string]bool{}}
+	if len(site.items) > 0 {
+		s.site = site.resolve()
+	}
+	return s
+}
 
 const (
 	stateFile  = ".dvc/tmp/mlops/state"
@@ -218,12 +220,7 @@ func (s *state) load() {
 		return
 	}
 	s.old = map[string]*known{}
-	root, err := os.OpenRoot(s.r.root)
-	if err != nil {
-		return
-	}
-	defer root.Close()
-	f, err := root.OpenFile(stateFile, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	f, err := s.root.OpenFile(stateFile, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return
 	}
@@ -266,7 +263,7 @@ func (s *state) recall(ctx context.Context, dir string, files []dataFile, legacy
 	if s.scanned[dir] = true; len(ask) == 0 {
 		return names
 	}
-	for rel, o := range s.r.askDVC(ctx, ask) {
+	for rel, o := range s.askDVC(ctx, ask) {
 		s.new[rel] = &known{stamp: ask[rel], oid: o}
 	}
 	for i, f := range files {
@@ -313,10 +310,10 @@ func (s *state) tell() {
 	s.learned, s.telling = make([]learned, 0, tellAt), true
 	s.teller.Go(func() {
 		if s.dvc == nil {
-			s.dvc, _ = s.r.openDVCState(true)
+			s.dvc, _ = openDVCState(s.dir, s.site, true)
 		}
 		if s.dvc != nil {
-			_ = s.dvc.tell(s.r.root, batch)
+			_ = s.dvc.tell(s.dir, batch)
 		}
 		s.mu.Lock()
 		s.telling = false
@@ -364,20 +361,15 @@ func (s *state) looked(rel string) bool {
 }
 
 func (s *state) write() error {
-	root, err := os.OpenRoot(s.r.root)
+	tmp, err := s.temp()
 	if err != nil {
 		return err
 	}
-	defer root.Close()
-	tmp, err := s.r.tempRel(root)
-	if err != nil {
-		return err
-	}
-	if err = root.WriteFile(tmp, encodeState(s.old), 0o666); err == nil {
-		err = root.Rename(tmp, stateFile)
+	if err = s.root.WriteFile(tmp, encodeState(s.old), 0o666); err == nil {
+		err = s.root.Rename(tmp, stateFile)
 	}
 	if err != nil {
-		_ = root.Remove(tmp)
+		_ = s.root.Remove(tmp)
 	}
 	return err
 }

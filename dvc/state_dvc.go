@@ -1,6 +1,7 @@
 package dvc
 
 import (
+	"cmp"
 	"context"
 	"crypto/md5"
 	"database/sql"
@@ -87,17 +88,10 @@ func pyString(s string) (repr string, ok bool) {
 	return quote + strings.ReplaceAll(s, quote, `\`+quote) + quote, true
 }
 
-// dvcStateDir is the folder of this repository in dvc's site cache, as dvc
-// names it; "" if it cannot be known.
-func (r *Repo) dvcStateDir() string {
-	site := os.Getenv("DVC_SITE_CACHE_DIR")
-	if site == "" {
-		if cfg, err := r.config(); err == nil {
-			if v, ok := cfg.get("core", "site_cache_dir"); ok {
-				site = v.resolve()
-			}
-		}
-	}
+// dvcStateDir is the folder of the repository at dir in dvc's site cache, as dvc
+// names it; "" if it cannot be known. site is what the configuration says of it.
+func dvcStateDir(dir, site string) string {
+	site = cmp.Or(os.Getenv("DVC_SITE_CACHE_DIR"), site)
 	if site == "" {
 		site = "/var/tmp/dvc"
 		if runtime.GOOS == "darwin" {
@@ -105,11 +99,11 @@ func (r *Repo) dvcStateDir() string {
 		}
 	}
 	var born unix.Stat_t
-	btime := r.abs(".dvc/tmp/btime")
+	btime := filepath.Join(dir, ".dvc", "tmp", "btime")
 	if f, err := os.OpenFile(btime, os.O_WRONLY|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, 0o666); err == nil {
 		_ = f.Close() // dvc makes it where it is missing
 	}
-	root, ok := pyString(r.root)
+	root, ok := pyString(dir)
 	if unix.Lstat(btime, &born) != nil || !ok {
 		return ""
 	}
@@ -135,21 +129,21 @@ func (r *Repo) dvcStateDir() string {
 }
 
 // askDVC returns what dvc knows of files, given by path from the root.
-func (r *Repo) askDVC(ctx context.Context, files map[string]stamp) map[string]object.ID {
-	d, err := r.openDVCState(false)
+func (s *state) askDVC(ctx context.Context, files map[string]stamp) map[string]object.ID {
+	d, err := openDVCState(s.dir, s.site, false)
 	if err != nil {
 		return nil
 	}
 	defer d.close()
-	known, _ := d.find(ctx, r.root, files, time.Now())
+	known, _ := d.find(ctx, s.dir, files, time.Now())
 	return known
 }
 
 // openDVCState opens dvc's database; with create it makes it as dvc would. It
 // is left alone when it belongs to somebody else: the folder above is open to
 // all users of the machine.
-func (r *Repo) openDVCState(create bool) (*dvcState, error) {
-	dir := r.dvcStateDir()
+func openDVCState(root, site string, create bool) (*dvcState, error) {
+	dir := dvcStateDir(root, site)
 	if dir == "" {
 		return nil, fs.ErrNotExist
 	}

@@ -9,7 +9,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/mlops-integration/mlops/dvc/internal/ignore"
 	"github.com/mlops-integration/mlops/dvc/internal/object"
 )
 
@@ -25,12 +24,13 @@ func stateRepo(t *testing.T) *Repo {
 }
 
 // locked runs a call that holds the lock.
-func locked(t *testing.T, r *Repo, call func(s *state)) {
+func locked(t *testing.T, r *Repo, do func(c *call, s *state)) {
 	t.Helper()
-	unlock, err := r.lock(t.Context())
+	c, err := r.begin(t.Context())
 	require.NoError(t, err)
-	defer unlock()
-	call(r.state())
+	defer c.end()
+	require.NoError(t, c.read(t.Context()))
+	do(c, c.state)
 }
 
 // listing is what a walk would find at the paths.
@@ -79,10 +79,10 @@ func TestAFileIsNotReadAgainUntilItChanges(t *testing.T) {
 			require.NoError(t, os.WriteFile(r.abs("f"), []byte("text"), 0o644))
 			f := filesAt(t, r, "f")
 			// A hash that reading would not give shows whether the file was read.
-			locked(t, r, func(s *state) { s.keep("f", fakeOID, f[0].stamp, later()) })
+			locked(t, r, func(c *call, s *state) { s.keep("f", fakeOID, f[0].stamp, later()) })
 			require.NoError(t, tt.change(r.abs("f"), f[0].stamp))
-			locked(t, r, func(*state) {
-				have, _, ok, err := r.scan(t.Context(), ignore.NewDVC(r.root), "f", false)
+			locked(t, r, func(c *call, _ *state) {
+				have, _, ok, err := c.scan(t.Context(), "f", false)
 				require.NoError(t, err)
 				require.True(t, ok)
 				require.Equal(t, tt.known, have[""].oid == fakeOID)
@@ -95,12 +95,12 @@ func TestAFileThatWasJustWrittenIsReadAgain(t *testing.T) {
 	r := stateRepo(t)
 	require.NoError(t, os.WriteFile(r.abs("f"), []byte("text"), 0o644))
 	f := filesAt(t, r, "f")
-	locked(t, r, func(s *state) {
+	locked(t, r, func(c *call, s *state) {
 		s.keep("f", fakeOID, f[0].stamp, later())
 		s.keep("f", fakeOID, f[0].stamp, time.Now())
 		require.Equal(t, []object.ID{""}, s.recall(t.Context(), ".", f, false), "its times may not tell the next change")
 	})
-	locked(t, r, func(s *state) {
+	locked(t, r, func(c *call, s *state) {
 		require.Equal(t, []object.ID{""}, s.recall(t.Context(), ".", f, false))
 	})
 }
@@ -109,8 +109,8 @@ func TestKindsOfHashesAreKeptApart(t *testing.T) {
 	r := stateRepo(t)
 	require.NoError(t, os.WriteFile(r.abs("f"), []byte("a\r\n"), 0o644))
 	f := filesAt(t, r, "f")
-	locked(t, r, func(s *state) { s.keep("f", fakeOID.As(true), f[0].stamp, later()) })
-	locked(t, r, func(s *state) {
+	locked(t, r, func(c *call, s *state) { s.keep("f", fakeOID.As(true), f[0].stamp, later()) })
+	locked(t, r, func(c *call, s *state) {
 		require.Equal(t, []object.ID{""}, s.recall(t.Context(), ".", f, false))
 		require.Equal(t, []object.ID{fakeOID.As(true)}, s.recall(t.Context(), ".", f, true))
 	})
@@ -121,11 +121,11 @@ func TestAnotherLinkToAnObjectChangesNothing(t *testing.T) {
 	require.NoError(t, os.WriteFile(r.abs("f"), []byte("text"), 0o444))
 	require.NoError(t, os.Link(r.abs("f"), r.abs("object")))
 	f := filesAt(t, r, "f")
-	locked(t, r, func(s *state) { s.keep("f", fakeOID, f[0].stamp, later()) })
+	locked(t, r, func(c *call, s *state) { s.keep("f", fakeOID, f[0].stamp, later()) })
 	require.NoError(t, os.Link(r.abs("f"), r.abs("elsewhere")))
 	now := filesAt(t, r, "f")
 	require.NotEqual(t, f[0].stamp, now[0].stamp)
-	locked(t, r, func(s *state) {
+	locked(t, r, func(c *call, s *state) {
 		require.Equal(t, []object.ID{fakeOID}, s.recall(t.Context(), ".", now, false))
 	})
 }
@@ -137,19 +137,19 @@ func TestWhatIsGoneFromADirectoryIsForgotten(t *testing.T) {
 		require.NoError(t, os.WriteFile(r.abs(p), []byte("text"), 0o644))
 	}
 	all := filesAt(t, r, "d/a", "d/b", "e")
-	locked(t, r, func(s *state) {
+	locked(t, r, func(c *call, s *state) {
 		for _, f := range all {
 			s.keep(f.path, fakeOID, f.stamp, later())
 		}
 	})
 	require.NoError(t, os.Remove(r.abs("d/a")))
-	locked(t, r, func(s *state) {
+	locked(t, r, func(c *call, s *state) {
 		f := filesAt(t, r, "d/b")
 		f[0].path = "b"
 		require.Equal(t, []object.ID{fakeOID}, s.recall(t.Context(), "d", f, false))
 		s.keep("e", fakeOID, all[2].stamp, later())
 	})
-	locked(t, r, func(s *state) {
+	locked(t, r, func(c *call, s *state) {
 		s.load()
 		require.Len(t, s.old, 2)
 		require.Contains(t, s.old, "d/b")
@@ -177,14 +177,12 @@ func TestAStateThatCannotBeKeptFailsNothing(t *testing.T) {
 	require.NoError(t, os.WriteFile(r.abs(".dvc/tmp/mlops"), nil, 0o644))
 	t.Setenv("DVC_SITE_CACHE_DIR", r.abs("f"))
 	require.NoError(t, os.WriteFile(r.abs("f"), []byte("text"), 0o644))
-	locked(t, r, func(s *state) {
-		h, err := r.hashFile(t.Context(), "f", false)
+	locked(t, r, func(c *call, s *state) {
+		h, err := c.hashFile(t.Context(), "f", false)
 		require.NoError(t, err)
 		s.keep("f", h.oid, filesAt(t, r, "f")[0].stamp, later())
 	})
-	unlock, err := r.lock(t.Context())
-	require.NoError(t, err)
-	unlock()
+	locked(t, r, func(*call, *state) {})
 }
 
 func TestTheStateIsNotWrittenThroughASymlink(t *testing.T) {
@@ -192,7 +190,7 @@ func TestTheStateIsNotWrittenThroughASymlink(t *testing.T) {
 	out := t.TempDir()
 	require.NoError(t, os.Symlink(out, r.abs(".dvc/tmp/mlops")))
 	require.NoError(t, os.WriteFile(r.abs("f"), []byte("text"), 0o644))
-	locked(t, r, func(s *state) { s.keep("f", fakeOID, filesAt(t, r, "f")[0].stamp, later()) })
+	locked(t, r, func(c *call, s *state) { s.keep("f", fakeOID, filesAt(t, r, "f")[0].stamp, later()) })
 	entries, err := os.ReadDir(out)
 	require.NoError(t, err)
 	require.Empty(t, entries)

@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/mlops-integration/mlops"
-	"github.com/mlops-integration/mlops/dvc/internal/ignore"
 	"github.com/mlops-integration/mlops/dvc/internal/object"
 	"github.com/mlops-integration/mlops/dvc/remote"
 )
@@ -93,59 +92,59 @@ type StatusOptions struct {
 // or by dvc; a change that keeps size and mtime is seen by its ctime. Of
 // repositories that data was imported from it asks for the latest commit.
 func (r *Repo) Status(ctx context.Context, o StatusOptions) (Status, error) {
-	unlock, err := r.lock(ctx)
+	c, err := r.begin(ctx)
 	if err != nil {
 		return Status{}, err
 	}
-	defer unlock()
+	defer c.end()
 	cloud := o.Cloud || o.Remote != ""
 	if o.Scope.revisions() && !cloud {
 		return Status{}, fail(mlops.ErrInvalid, "status: other commits are only compared with a remote (cloud)")
 	}
-	outs, more, c, err := r.beginScope(ctx, o.Targets, o.Scope, false)
+	outs, more, err := c.choose(ctx, o.Targets, o.Scope, false)
 	if err != nil {
 		return Status{}, err
 	}
 	if cloud {
-		return r.cloudStatus(ctx, c, append(outs, more...), o)
+		return c.cloudStatus(ctx, append(outs, more...), o)
 	}
 	var s Status
 	var always []*dvcFile
 	if len(o.Targets) == 0 {
-		always = r.state().ix.files // one without outputs may be among them
+		always = c.ix.files // one without outputs may be among them
 	}
 	latest := map[gitSource]string{}
 	// dvc tells the state of the whole output to whom names parts of it.
 	for _, out := range slices.CompactFunc(outs, func(a, b *out) bool { return a.path == b.path && a.file == b.file }) {
 		f := out.file
 		if d := f.imports; d != nil && d.repo != nil && !o.NoUpdates {
-			moved, err := r.movedOn(ctx, d.repo, latest)
+			moved, err := c.movedOn(ctx, d.repo, latest)
 			if err != nil {
 				return Status{}, fmt.Errorf("dvc: %s: %w", r.show(f.rel), err)
 			}
 			if moved {
-				s.Changes = append(s.Changes, Change{f.at(r), d.String(), UpdateAvailable})
+				s.Changes = append(s.Changes, Change{f.at(r.show), d.String(), UpdateAvailable})
 			}
 		}
-		state, err := r.stateOf(ctx, c, out)
+		state, err := c.stateOf(ctx, out)
 		if err != nil {
 			return Status{}, err
 		}
 		if state != "" {
-			s.Changes = append(s.Changes, Change{f.at(r), r.show(out.path), state})
+			s.Changes = append(s.Changes, Change{f.at(r.show), r.show(out.path), state})
 		}
 		if f.imports != nil && f.sum != f.stageSum() {
 			if f.always {
-				s.Changes = append(s.Changes, Change{DVCFile: f.at(r), State: AlwaysChanged})
+				s.Changes = append(s.Changes, Change{DVCFile: f.at(r.show), State: AlwaysChanged})
 			}
-			s.Changes = append(s.Changes, Change{DVCFile: f.at(r), State: ChangedChecksum})
+			s.Changes = append(s.Changes, Change{DVCFile: f.at(r.show), State: ChangedChecksum})
 		} else if len(o.Targets) > 0 && !slices.Contains(always, f) {
 			always = append(always, f)
 		}
 	}
 	for _, f := range always {
 		if f.always && (f.imports == nil || f.sum == f.stageSum()) {
-			s.Changes = append(s.Changes, Change{DVCFile: f.at(r), State: AlwaysChanged})
+			s.Changes = append(s.Changes, Change{DVCFile: f.at(r.show), State: AlwaysChanged})
 		}
 	}
 	return s, nil
@@ -153,13 +152,13 @@ func (r *Repo) Status(ctx context.Context, o StatusOptions) (Status, error) {
 
 // movedOn tells whether a repository has a later commit than an import is of.
 // What was asked before is in latest.
-func (r *Repo) movedOn(ctx context.Context, g *gitSource, latest map[gitSource]string) (bool, error) {
+func (c *call) movedOn(ctx context.Context, g *gitSource, latest map[gitSource]string) (bool, error) {
 	if g.lock == "" {
 		return false, nil
 	}
 	at := gitSource{url: g.url, rev: g.rev}
 	if latest[at] == "" {
-		commit, err := r.latest(ctx, g)
+		commit, err := c.latest(ctx, g)
 		if err != nil {
 			return false, err
 		}
@@ -168,18 +167,18 @@ func (r *Repo) movedOn(ctx context.Context, g *gitSource, latest map[gitSource]s
 	return latest[at] != g.lock, nil
 }
 
-func (r *Repo) stateOf(ctx context.Context, c *cache, o *out) (string, error) {
+func (c *call) stateOf(ctx context.Context, o *out) (string, error) {
 	if o.oid != "" && o.cache {
-		ok, err := c.has(ctx, o.oid, -1)
+		ok, err := c.cache.has(ctx, o.oid, -1)
 		if err != nil {
 			return "", err
 		}
 		if ok && o.oid.IsDir() {
-			t, err := c.tree(o.oid)
+			t, err := c.cache.tree(o.oid)
 			if err != nil {
 				return "", err
 			}
-			if ok, err = r.hasAll(ctx, c, t); err != nil {
+			if ok, err = c.hasAll(ctx, t); err != nil {
 				return "", err
 			}
 		}
@@ -187,7 +186,7 @@ func (r *Repo) stateOf(ctx context.Context, c *cache, o *out) (string, error) {
 			return NotInCache, nil
 		}
 	}
-	have, isDir, exists, err := r.scan(ctx, ignore.NewDVC(r.root), o.path, o.legacy)
+	have, isDir, exists, err := c.scan(ctx, o.path, o.legacy)
 	switch {
 	case err != nil:
 		return "", err
@@ -210,9 +209,9 @@ func (r *Repo) stateOf(ctx context.Context, c *cache, o *out) (string, error) {
 }
 
 // hasAll tells whether the cache holds all that a directory lists.
-func (r *Repo) hasAll(ctx context.Context, c *cache, t object.Listing) (bool, error) {
-	err := r.parallel(ctx, len(t), func(ctx context.Context, i int) error {
-		ok, err := c.has(ctx, t[i].ID, -1)
+func (c *call) hasAll(ctx context.Context, t object.Listing) (bool, error) {
+	err := c.parallel(ctx, len(t), func(ctx context.Context, i int) error {
+		ok, err := c.cache.has(ctx, t[i].ID, -1)
 		if err == nil && !ok {
 			err = ErrNotCached
 		}
@@ -224,10 +223,10 @@ func (r *Repo) hasAll(ctx context.Context, c *cache, t object.Listing) (bool, er
 	return err == nil, err
 }
 
-func (r *Repo) cloudStatus(ctx context.Context, c *cache, outs []*out, o StatusOptions) (Status, error) {
+func (c *call) cloudStatus(ctx context.Context, outs []*out, o StatusOptions) (Status, error) {
 	s := Status{Cloud: true}
 	outs = slices.DeleteFunc(outs, func(o *out) bool { return !o.push || !o.cache || o.oid == "" || o.file.repoDeps })
-	stores, err := r.open(ctx, &mover{jobs: o.Jobs}, o.Remote, outs)
+	stores, err := c.open(ctx, &mover{jobs: o.Jobs}, o.Remote, outs)
 	if err != nil {
 		return s, err
 	}
@@ -235,7 +234,7 @@ func (r *Repo) cloudStatus(ctx context.Context, c *cache, outs []*out, o StatusO
 	for _, o := range outs {
 		ns := []need{{oid: o.oid, out: o.path}}
 		if o.oid.IsDir() {
-			t, err := c.tree(o.oid)
+			t, err := c.cache.tree(o.oid)
 			if err != nil && !errors.Is(err, ErrNotCached) {
 				return s, err
 			}
@@ -256,7 +255,7 @@ func (r *Repo) cloudStatus(ctx context.Context, c *cache, outs []*out, o StatusO
 			far[n.oid] = true
 		}
 		for _, n := range ns {
-			near, err := c.has(ctx, n.oid, -1)
+			near, err := c.cache.has(ctx, n.oid, -1)
 			if err != nil {
 				return s, err
 			}
@@ -270,7 +269,7 @@ func (r *Repo) cloudStatus(ctx context.Context, c *cache, outs []*out, o StatusO
 				state = Deleted
 			}
 			if state != "" {
-				s.Changes = append(s.Changes, Change{"", r.show(n.path()), state})
+				s.Changes = append(s.Changes, Change{"", c.show(n.path()), state})
 			}
 		}
 	}

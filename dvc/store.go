@@ -37,40 +37,40 @@ type hashed struct {
 // store reads a workspace file once: the bytes that are hashed are the bytes
 // that enter the cache. hint is the name the file had last time, to save a copy
 // when it has not changed. A link cannot become the object itself.
-func (r *Repo) store(ctx context.Context, c *cache, rel string, link bool, hint object.ID) (hashed, error) {
+func (c *call) store(ctx context.Context, rel string, link bool, hint object.ID) (hashed, error) {
 	since := time.Now()
-	f, before, err := openRegular(r.abs(rel))
+	f, before, err := openRegular(c.abs(rel))
 	if err != nil {
 		return hashed{}, err
 	}
 	defer f.Close()
 	h := hashed{mode: before.mode}
 	switch {
-	case !link && c.adopts(before):
+	case !link && c.cache.adopts(before):
 		var now stamp
-		if h.oid, now, err = c.adopt(ctx, f, r.abs(rel), before); err == nil && h.oid != "" {
+		if h.oid, now, err = c.cache.adopt(ctx, f, c.abs(rel), before); err == nil && h.oid != "" {
 			h.size, h.adopted = before.size, true
-			r.state().keepPlaced(rel, h.oid, now)
+			c.state.keepPlaced(rel, h.oid, now)
 			return h, nil
 		}
 		if err == nil {
 			_, err = f.Seek(0, io.SeekStart)
 		}
 	case hint != "" && before.size >= smallFile:
-		h.oid, h.size, err = c.unchanged(ctx, f, before.size, hint)
+		h.oid, h.size, err = c.cache.unchanged(ctx, f, before.size, hint)
 	}
 	if err == nil && h.oid == "" {
 		if before.size < smallFile {
-			h.oid, h.size, err = c.storeSmall(ctx, f, before.size)
+			h.oid, h.size, err = c.cache.storeSmall(ctx, f, before.size)
 		} else {
-			h.oid, h.size, err = c.storeBig(ctx, f)
+			h.oid, h.size, err = c.cache.storeBig(ctx, f)
 		}
 	}
 	if err != nil {
 		return h, err
 	}
 	if after, err := statFile(f); err == nil && after == before {
-		r.state().keep(rel, h.oid, after, since)
+		c.state.keep(rel, h.oid, after, since)
 	}
 	return h, nil
 }

@@ -15,7 +15,7 @@ import (
 // dvc.yaml where the caller is, data, or a path inside tracked data. The last
 // gives the output with its part set. It refuses outputs that would have to be
 // left out.
-func (r *Repo) targets(ix *index, names []string) ([]*out, error) {
+func (c *call) targets(ix *index, names []string) ([]*out, error) {
 	var outs []*out
 	if len(names) == 0 {
 		for _, f := range ix.files {
@@ -23,7 +23,7 @@ func (r *Repo) targets(ix *index, names []string) ([]*out, error) {
 		}
 	}
 	for _, name := range names {
-		found, err := r.target(ix, name)
+		found, err := c.target(ix, name)
 		if err != nil {
 			return nil, err
 		}
@@ -50,7 +50,7 @@ func (r *Repo) targets(ix *index, names []string) ([]*out, error) {
 	return kept, nil
 }
 
-func (r *Repo) target(ix *index, name string) ([]*out, error) {
+func (c *call) target(ix *index, name string) ([]*out, error) {
 	file, stage := "", name
 	if i := strings.LastIndex(before(name, "@"), ":"); i >= 0 {
 		file, stage = name[:i], name[i+1:]
@@ -60,7 +60,7 @@ func (r *Repo) target(ix *index, name string) ([]*out, error) {
 	}
 	var outs []*out
 	found := false
-	if rel, err := r.rel(cmp.Or(file, "dvc.yaml")); err == nil {
+	if rel, err := c.rel(cmp.Or(file, "dvc.yaml")); err == nil {
 		for _, f := range ix.files {
 			if f.rel == rel && f.stage != "" && (f.stage == stage || before(f.stage, "@") == stage) {
 				outs, found = append(outs, f.outs...), true
@@ -70,7 +70,7 @@ func (r *Repo) target(ix *index, name string) ([]*out, error) {
 	if found {
 		return outs, nil
 	}
-	rel, err := r.rel(name)
+	rel, err := c.rel(name)
 	if err != nil {
 		return nil, err
 	}
@@ -91,7 +91,7 @@ func (r *Repo) target(ix *index, name string) ([]*out, error) {
 	case o.path == rel:
 		return []*out{o}, nil
 	case !o.oid.IsDir():
-		return nil, fail(mlops.ErrNotFound, "target %s: %s is tracked as a file", name, r.show(o.path))
+		return nil, fail(mlops.ErrNotFound, "target %s: %s is tracked as a file", name, c.show(o.path))
 	}
 	part := *o
 	part.part = strings.TrimPrefix(rel, o.path+"/")

@@ -112,13 +112,13 @@ type place struct {
 }
 
 // open opens the remotes of outputs: the one asked for, or their own.
-func (r *Repo) open(ctx context.Context, m *mover, name string, outs []*out) (map[*out]*place, error) {
+func (c *call) open(ctx context.Context, m *mover, name string, outs []*out) (map[*out]*place, error) {
 	places := map[string]*place{}
 	byOut := map[*out]*place{}
 	for _, o := range outs {
 		which := cmp.Or(o.remote, name)
 		if places[which] == nil {
-			p, err := r.openPlace(ctx, m, which)
+			p, err := c.openPlace(ctx, m, which)
 			if err != nil {
 				return nil, err
 			}
@@ -131,15 +131,15 @@ func (r *Repo) open(ctx context.Context, m *mover, name string, outs []*out) (ma
 }
 
 // openPlace opens one remote; "" is the default remote.
-func (r *Repo) openPlace(ctx context.Context, m *mover, name string) (*place, error) {
-	cfg, err := r.remoteConfig(name)
+func (c *call) openPlace(ctx context.Context, m *mover, name string) (*place, error) {
+	cfg, err := c.remoteConfig(name)
 	if err != nil {
 		return nil, err
 	}
 	cfg.Limit = remote.NewLimit(m.rate)
 	def := 16
 	if remote.Scheme(cfg.URL) == "" {
-		def = max(4, r.jobs)
+		def = max(4, c.jobs)
 	}
 	jobs, err := cfg.Int("jobs", def)
 	if err != nil {
@@ -291,12 +291,6 @@ func absent(ctx context.Context, s remote.Store, ns []need) ([]need, error) {
 	return out, nil
 }
 
-// begin does what Push, Fetch and Checkout begin with.
-func (r *Repo) begin(ctx context.Context, targets []string, writing bool) ([]*out, *cache, error) {
-	outs, _, c, err := r.beginScope(ctx, targets, Scope{}, writing)
-	return outs, c, err
-}
-
 // CheckoutOptions are options of [Repo.Checkout].
 type CheckoutOptions struct {
 	Targets []string
@@ -312,17 +306,17 @@ type CheckoutOptions struct {
 // alone. The error matches [ErrNotCached] if something is missing there; see
 // [Repo.Pull] for Force.
 func (r *Repo) Checkout(ctx context.Context, o CheckoutOptions) (Transfer, error) {
-	unlock, err := r.lock(ctx)
+	c, err := r.begin(ctx)
 	if err != nil {
 		return Transfer{}, err
 	}
-	defer unlock()
+	defer c.end()
 	o.Scope.AllBranches, o.Scope.AllTags, o.Scope.AllCommits = false, false, false
-	outs, _, c, err := r.beginScope(ctx, o.Targets, o.Scope, true)
+	outs, _, err := c.choose(ctx, o.Targets, o.Scope, true)
 	if err != nil {
 		return Transfer{}, err
 	}
 	var t Transfer
-	err = r.checkout(ctx, c, outs, o, &t)
+	err = c.checkout(ctx, outs, o, &t)
 	return t, err
 }

@@ -134,55 +134,42 @@ func (c *cache) eachTrashed(ctx context.Context, before time.Time, do func(p str
 // EmptyTrash deletes what [Repo.GC] moved into the trash longer than grace ago;
 // 0 deletes all of it.
 func (r *Repo) EmptyTrash(ctx context.Context, grace time.Duration) (Trash, error) {
-	c, unlock, err := r.lockedCache(ctx)
+	c, err := r.begin(ctx)
 	if err != nil {
 		return Trash{}, err
 	}
-	defer unlock()
-	return c.emptyTrash(ctx, grace)
+	defer c.end()
+	return c.cache.emptyTrash(ctx, grace)
 }
 
 // RestoreTrash puts everything in the trash back into the cache. An object that
 // the cache has again stays as the cache has it.
 func (r *Repo) RestoreTrash(ctx context.Context) (Trash, error) {
-	c, unlock, err := r.lockedCache(ctx)
+	c, err := r.begin(ctx)
 	if err != nil {
 		return Trash{}, err
 	}
-	defer unlock()
-	return c.eachTrashed(ctx, time.Now().Add(time.Hour), func(p string, o object.ID) error {
-		ok, err := c.has(ctx, o, -1)
+	defer c.end()
+	return c.cache.eachTrashed(ctx, time.Now().Add(time.Hour), func(p string, o object.ID) error {
+		ok, err := c.cache.has(ctx, o, -1)
 		if err != nil {
 			return err
 		}
 		if ok {
 			return os.Remove(p)
 		}
-		if _, err := c.mkdir(o); err != nil {
+		if _, err := c.cache.mkdir(o); err != nil {
 			return err
 		}
-		return os.Rename(p, c.path(o))
+		return os.Rename(p, c.cache.path(o))
 	})
 }
 
 // TrashSize tells how much the trash holds.
 func (r *Repo) TrashSize(ctx context.Context) (Trash, error) {
-	c, err := r.cache()
+	c, err := r.look()
 	if err != nil {
 		return Trash{}, err
 	}
-	return c.eachTrashed(ctx, time.Now().Add(time.Hour), func(string, object.ID) error { return nil })
-}
-
-func (r *Repo) lockedCache(ctx context.Context) (*cache, func(), error) {
-	unlock, err := r.lock(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
-	c, err := r.cache()
-	if err != nil {
-		unlock()
-		return nil, nil, err
-	}
-	return c, unlock, nil
+	return c.cache.eachTrashed(ctx, time.Now().Add(time.Hour), func(string, object.ID) error { return nil })
 }

@@ -45,22 +45,22 @@ type Damage struct {
 // Verify reads every object in the cache and compares it with its name. What is
 // trusted otherwise (mode 0444) is read, too. It changes nothing.
 func (r *Repo) Verify(ctx context.Context, o VerifyOptions) (Verified, error) {
-	unlock, err := r.lock(ctx)
+	c, err := r.begin(ctx)
 	if err != nil {
 		return Verified{}, err
 	}
-	defer unlock()
-	outs, c, err := r.begin(ctx, nil, false)
+	defer c.end()
+	outs, _, err := c.choose(ctx, nil, Scope{}, false)
 	if err != nil {
 		return Verified{}, err
 	}
-	all, err := c.objects()
+	all, err := c.cache.objects()
 	if err != nil {
 		return Verified{}, err
 	}
-	v := &verifier{r: r, m: &mover{jobs: o.Jobs, report: o.Progress}}
+	v := &verifier{call: c, m: &mover{jobs: o.Jobs, report: o.Progress}}
 	var lacking []need
-	v.data, lacking = v.users(c, outs)
+	v.data, lacking = v.users(c.cache, outs)
 	byOID := make(map[object.ID]entry, len(all))
 	needs := make([]need, len(all))
 	for i, obj := range all {
@@ -81,7 +81,7 @@ func (r *Repo) Verify(ctx context.Context, o VerifyOptions) (Verified, error) {
 		if len(lacking) > 0 {
 			return v.v, notCached(r, lacking)
 		}
-		if err := v.remotes(ctx, c, outs, o.Remote); err != nil {
+		if err := v.remotes(ctx, c.cache, outs, o.Remote); err != nil {
 			return v.v, err
 		}
 	}
@@ -90,7 +90,7 @@ func (r *Repo) Verify(ctx context.Context, o VerifyOptions) (Verified, error) {
 }
 
 type verifier struct {
-	r    *Repo
+	*call
 	m    *mover
 	data map[object.ID][]string
 
@@ -107,7 +107,7 @@ func (v *verifier) users(c *cache, outs []*out) (map[object.ID][]string, []need)
 		if !o.cache || o.oid == "" {
 			continue
 		}
-		data[o.oid] = append(data[o.oid], v.r.show(o.path))
+		data[o.oid] = append(data[o.oid], v.show(o.path))
 		if !o.oid.IsDir() {
 			continue
 		}
@@ -117,7 +117,7 @@ func (v *verifier) users(c *cache, outs []*out) (map[object.ID][]string, []need)
 			continue
 		}
 		for _, e := range t {
-			data[e.ID] = append(data[e.ID], v.r.show(o.path+"/"+e.Path))
+			data[e.ID] = append(data[e.ID], v.show(o.path+"/"+e.Path))
 		}
 	}
 	return data, lacking
@@ -172,7 +172,7 @@ func (v *verifier) each(ctx context.Context, p *place, needs []need, open func(c
 // remotes reads what outputs need of their remotes.
 func (v *verifier) remotes(ctx context.Context, c *cache, outs []*out, name string) error {
 	outs = slices.DeleteFunc(slices.Clone(outs), func(o *out) bool { return !o.push || !o.cache || o.oid == "" || o.file.repoDeps })
-	places, err := v.r.open(ctx, v.m, name, outs)
+	places, err := v.open(ctx, v.m, name, outs)
 	if err != nil {
 		return err
 	}

@@ -11,7 +11,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/mlops-integration/mlops"
-	"github.com/mlops-integration/mlops/dvc/internal/ignore"
 )
 
 // dataFile is a file found in the workspace.
@@ -23,26 +22,25 @@ type dataFile struct {
 
 // walker lists the files of a tracked directory, many directories at once.
 type walker struct {
-	r   *Repo
+	*call
 	rel string
 	g   errgroup.Group
 
 	mu  sync.Mutex
-	di  *ignore.Files
 	out []dataFile
 }
 
 // walkData lists the files of a tracked directory as dvc does: symlinks to
 // files count, symlinks to directories are passed over, ignored names too.
-func (r *Repo) walkData(di *ignore.Files, rel string) ([]dataFile, error) {
-	w := &walker{r: r, rel: rel, di: di}
-	w.g.SetLimit(r.jobs)
+func (c *call) walkData(rel string) ([]dataFile, error) {
+	w := &walker{call: c, rel: rel}
+	w.g.SetLimit(c.jobs)
 	err := w.dir("")
 	if e := w.g.Wait(); err == nil {
 		err = e
 	}
 	if err == nil {
-		err = di.Err
+		err = c.dvcIgnore.Err()
 	}
 	return w.out, err
 }
@@ -51,7 +49,7 @@ func (r *Repo) walkData(di *ignore.Files, rel string) ([]dataFile, error) {
 // are workers free.
 func (w *walker) dir(dir string) error {
 	at := path.Join(w.rel, dir)
-	d, err := os.Open(w.r.abs(at))
+	d, err := os.Open(w.abs(at))
 	if err != nil {
 		return err
 	}
@@ -83,9 +81,7 @@ func (w *walker) list(d *os.File, dir string) (files []dataFile, dirs []string, 
 	if dir != "" && slices.Contains(names, ".dvc") {
 		return nil, nil, fail(mlops.ErrInvalid, "%s is a DVC repository of its own", at)
 	}
-	w.mu.Lock()
-	ignore := w.di.In(at)
-	w.mu.Unlock()
+	ignore := w.dvcIgnore.In(at)
 	prefix := dir
 	if dir != "" {
 		prefix += "/"

@@ -13,14 +13,14 @@ import (
 )
 
 // NewDVC evaluates .dvcignore files from the root of the repository.
-func NewDVC(root string) *Files {
+func NewDVC(root string, read ReadFile) *Files {
 	always := func() (Patterns, error) { return alwaysIgnored(), nil }
-	return &Files{root: root, name: ".dvcignore", parse: parseDVCPatterns, base: always, read: map[string]Patterns{}}
+	return &Files{root: root, name: ".dvcignore", parse: parseDVCPatterns, base: always, read: map[string]Patterns{}, open: read}
 }
 
 // NewDVCAt is newDVCIgnore for a git revision, by the texts of its files.
 func NewDVCAt(texts map[string][]byte) *Files {
-	f := NewDVC("")
+	f := NewDVC("", nil)
 	f.texts = texts
 	return f
 }

@@ -252,8 +252,11 @@ func class(name string, b byte) (in, known bool) {
 	return false, false
 }
 
-// Files evaluates the ignore files of a tree: those of a directory and
-// of all above it, from root downward.
+// ReadFile reads a whole file, as os.ReadFile does.
+type ReadFile func(name string) ([]byte, error)
+
+// Files evaluates the ignore files of a tree: those of a directory and of all
+// above it, from root downward. Each is read once. It is safe for concurrent use.
 type Files struct {
 	root  string // absolute
 	name  string // ".gitignore" or ".dvcignore"
@@ -261,26 +264,43 @@ type Files struct {
 	base  func() (Patterns, error) // of the lowest priority; nil is none
 	read  map[string]Patterns      // by slash directory
 	texts map[string][]byte        // of a revision, by directory: they take the place of files
-	Err   error                    // the first file that could not be read
+	open  ReadFile
+
+	mu  sync.Mutex
+	err error // the first file that could not be read
 }
 
 // In returns the patterns that hold in a directory, lowest priority first.
 func (f *Files) In(dir string) Patterns {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.in(dir)
+}
+
+// Err returns the error of the first file that could not be read.
+func (f *Files) Err() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.err
+}
+
+// in is In with f.mu held.
+func (f *Files) in(dir string) Patterns {
 	if ps, ok := f.read[dir]; ok {
 		return ps
 	}
 	var ps Patterns
 	if dir != "" {
-		ps = f.In(Parent(dir))
+		ps = f.in(Parent(dir))
 	} else if f.base != nil {
 		var err error
-		if ps, err = f.base(); err != nil && f.Err == nil {
-			f.Err = err
+		if ps, err = f.base(); err != nil && f.err == nil {
+			f.err = err
 		}
 	}
 	own, err := f.own(dir, ps)
-	if err != nil && f.Err == nil {
-		f.Err = err
+	if err != nil && f.err == nil {
+		f.err = err
 	}
 	if len(own) > 0 {
 		ps = append(slices.Clip(ps), own...)
@@ -303,7 +323,7 @@ func (f *Files) own(dir string, above Patterns) (Patterns, error) {
 			return nil, nil
 		}
 	}
-	return readPatterns(filepath.Join(f.root, filepath.FromSlash(dir), f.name), dir, f.parse)
+	return f.open.patterns(filepath.Join(f.root, filepath.FromSlash(dir), f.name), dir, f.parse)
 }
 
 func Parent(dir string) string {
@@ -330,8 +350,9 @@ func (f *Files) Ignored(rel string, isDir bool) bool {
 	return f.Entry(rel, isDir)
 }
 
-func readPatterns(file, dir string, parse func([]byte, string) (Patterns, error)) (Patterns, error) {
-	data, err := os.ReadFile(file)
+// patterns reads the ignore file of a directory; none where there is no file.
+func (read ReadFile) patterns(file, dir string, parse func([]byte, string) (Patterns, error)) (Patterns, error) {
+	data, err := read(file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -365,14 +386,14 @@ type Git struct {
 // NewGit returns what git ignores in the repository of DVC at root, which
 // lies in the work tree gitRoot. git is asked for its configuration in the
 // background, so that its start does not delay the caller.
-func NewGit(ctx context.Context, gitRoot, root string) (*Git, error) {
+func NewGit(ctx context.Context, gitRoot, root string, read ReadFile) (*Git, error) {
 	rel, err := filepath.Rel(gitRoot, root)
 	if err != nil {
 		return nil, err
 	}
 	g := &Git{prefix: strings.TrimPrefix(filepath.ToSlash(rel)+"/", "./")}
-	g.files = &Files{root: gitRoot, name: ".gitignore", parse: parsePatterns, read: map[string]Patterns{}}
-	base := sync.OnceValues(func() (Patterns, error) { return gitBase(ctx, gitRoot) })
+	g.files = &Files{root: gitRoot, name: ".gitignore", parse: parsePatterns, read: map[string]Patterns{}, open: read}
+	base := sync.OnceValues(func() (Patterns, error) { return read.gitBase(ctx, gitRoot) })
 	go func() { _, _ = base() }()
 	g.files.base = base
 	return g, nil
@@ -380,7 +401,7 @@ func NewGit(ctx context.Context, gitRoot, root string) (*Git, error) {
 
 // gitBase returns the patterns that git's configuration names, and those of
 // info/exclude.
-func gitBase(ctx context.Context, gitRoot string) (Patterns, error) {
+func (read ReadFile) gitBase(ctx context.Context, gitRoot string) (Patterns, error) {
 	user, err := userExcludes(ctx, gitRoot)
 	if err != nil {
 		return nil, err
@@ -390,7 +411,7 @@ func gitBase(ctx context.Context, gitRoot string) (Patterns, error) {
 		if file == "" {
 			continue
 		}
-		own, err := readPatterns(file, "", parsePatterns)
+		own, err := read.patterns(file, "", parsePatterns)
 		if err != nil {
 			return nil, err
 		}
@@ -409,7 +430,7 @@ func (g *Git) Err() error {
 	if g == nil {
 		return nil
 	}
-	return g.files.Err
+	return g.files.Err()
 }
 
 // Entry is ignored for an entry of a directory that is not ignored itself.

@@ -49,7 +49,7 @@ func TestIgnoreRulesAreGits(t *testing.T) {
 			for _, n := range strings.Split(got, "\x00") {
 				want[n] = true
 			}
-			f := &Files{root: repo, name: ".gitignore", parse: parsePatterns, read: map[string]Patterns{}}
+			f := &Files{root: repo, name: ".gitignore", parse: parsePatterns, read: map[string]Patterns{}, open: os.ReadFile}
 			for _, n := range names {
 				if have := f.Ignored(n, false); have != want[n] {
 					t.Errorf("pattern %q, path %q: ignored is %v, git says %v", text, n, have, want[n])
@@ -81,7 +81,7 @@ func TestNestedIgnoreFilesAreGits(t *testing.T) {
 	cmd.Dir, cmd.Stdin = repo, strings.NewReader(strings.Join(names, "\n"))
 	out, err := cmd.Output()
 	require.NoError(t, err)
-	g, err := NewGit(t.Context(), repo, repo)
+	g, err := NewGit(t.Context(), repo, repo, os.ReadFile)
 	require.NoError(t, err)
 	var have []string
 	for _, n := range names {
@@ -119,7 +119,7 @@ func TestTheFileOfExcludesIsTheOneThatGitReads(t *testing.T) {
 			cmd := exec.Command("git", "check-ignore", "--no-index", "a.mine", "a.default", "a")
 			cmd.Dir = repo
 			out, _ := cmd.Output()
-			g, err := NewGit(t.Context(), repo, repo)
+			g, err := NewGit(t.Context(), repo, repo, os.ReadFile)
 			require.NoError(t, err)
 			have := []string{}
 			for _, n := range []string{"a.mine", "a.default", "a"} {
@@ -177,7 +177,7 @@ func FuzzIgnorePattern(f *testing.F) {
 			}
 		}
 		if fs.ValidPath(name) && name != "." && !strings.ContainsAny(name, "\x00") && !strings.Contains(strings.ToLower(name), "git") {
-			ours := &Files{root: t.TempDir(), name: ".gitignore", parse: parsePatterns, read: map[string]Patterns{}}
+			ours := &Files{root: t.TempDir(), name: ".gitignore", parse: parsePatterns, read: map[string]Patterns{}, open: os.ReadFile}
 			require.NoError(t, os.WriteFile(filepath.Join(ours.root, ".gitignore"), []byte(line), 0o644))
 			if got, want := ours.Ignored(name, false), judge(t, line, name); got != want {
 				t.Errorf("a .gitignore of %q, path %q: ignored is %v, git says %v", line, name, got, want)
