@@ -31,9 +31,11 @@ var may = map[string][]string{
 	"internal/rawfile":    {},
 	"internal/trust":      {"."},
 	"internal/gitcmd":     {},
-	"internal/spool":      {"."},
+	"internal/lockfile":   {},
+	"internal/atomicfile": {},
+	"internal/spool":      {".", "internal/lockfile", "internal/atomicfile"},
 	"internal/stranger":   {}, // imported by tests only
-	"internal/stackfile":  {".", "internal/trust"},
+	"internal/stackfile":  {".", "internal/trust", "internal/atomicfile"},
 	"internal/cassette":   {".", "internal/stackfile"}, // imported by tests only
 	"mlflow":              {".", "internal/transport", "internal/spool"},
 	"mlflow/s3store":      {".", "mlflow"},
@@ -45,10 +47,10 @@ var may = map[string][]string{
 	"dvc/remote":          {"."},
 	"dvc/remote/*":        {".", "internal/rawfile", "dvc/remote"}, // the drivers share a row
 	"airflow":             {".", "internal/transport"},
-	"rayserve":            {".", "internal/transport"},
+	"rayserve":            {".", "internal/transport", "internal/lockfile", "internal/atomicfile"},
 	"evidently":           {".", "internal/transport"},
 	"applesilicon":        {"."},
-	"client":              {".", "internal/stackfile", "internal/trust", "mlflow", "mlflow/s3store", "dvc", "dvc/remote/local", "dvc/remote/s3", "airflow", "rayserve", "evidently", "applesilicon", "internal/gitcmd"},
+	"client":              {".", "internal/stackfile", "internal/trust", "mlflow", "mlflow/s3store", "dvc", "dvc/remote/local", "dvc/remote/s3", "airflow", "rayserve", "evidently", "applesilicon", "internal/gitcmd", "internal/lockfile"},
 	"compose":             {".", "internal/stackfile", "rayserve"},
 	"compose/stacktest":   {".", "compose", "internal/stackfile"},
 	"agent":               {"client", "mlflow", "applesilicon"},
