@@ -42,19 +42,7 @@ type addition struct {
 	content content
 }
 
-// Add brings files and directories into the cache and writes their .dvc files
-// and .gitignore entries, as dvc add does. A path inside a tracked directory
-// updates that directory's .dvc file. Nothing is written when a path is refused.
-//
-// The error matches [mlops.ErrNotFound] for a missing path, [mlops.ErrInvalid]
-// for one that must not be tracked (outside the repository, behind a symlink,
-// ignored, in git), and [mlops.ErrConflict] for one that overlaps other tracked
-// data or while another program holds the lock.
-func (r *Repo) Add(ctx context.Context, paths ...string) ([]Output, error) {
-	return r.AddWith(ctx, AddOptions{}, paths...)
-}
-
-// AddOptions are options of [Repo.AddWith].
+// AddOptions are options of [Repo.Add].
 type AddOptions struct {
 	NoCommit bool // write the .dvc files and leave the cache as it is; [Repo.Commit] or Add fill it
 	NoRelink bool // leave the files in the workspace as they are, whatever cache.type says
@@ -66,13 +54,19 @@ type AddOptions struct {
 	ToRemote bool   // it goes to a remote, and neither into the cache nor into the workspace
 	Remote   string // with ToRemote, its name; "" is the default one
 	Force    bool   // replace what lies at the destination
-	Jobs     int
-	Rate     int64
-	Progress func(Progress)
+
+	Transfers
 }
 
-// AddWith is [Repo.Add] with options.
-func (r *Repo) AddWith(ctx context.Context, o AddOptions, paths ...string) ([]Output, error) {
+// Add brings files and directories into the cache and writes their .dvc files
+// and .gitignore entries, as dvc add does. A path inside a tracked directory
+// updates that directory's .dvc file. Nothing is written when a path is refused.
+//
+// The error matches [mlops.ErrNotFound] for a missing path, [mlops.ErrInvalid]
+// for one that must not be tracked (outside the repository, behind a symlink,
+// ignored, in git), and [mlops.ErrConflict] for one that overlaps other tracked
+// data or while another program holds the lock.
+func (r *Repo) Add(ctx context.Context, paths []string, o AddOptions) ([]Output, error) {
 	if o.Out != "" || o.ToRemote {
 		return r.addFrom(ctx, o, paths)
 	}

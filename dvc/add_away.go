@@ -40,12 +40,12 @@ func (r *Repo) addFrom(ctx context.Context, o AddOptions, paths []string) ([]Out
 	}
 	defer c.end()
 	c.cache.apart = o.NoRelink
-	opts := ImportOptions{Out: o.Out, Force: o.Force, ToRemote: o.ToRemote, Remote: o.Remote, Jobs: o.Jobs, Rate: o.Rate, Progress: o.Progress}
+	to := arrival{out: o.Out, force: o.Force, toRemote: o.ToRemote, remote: o.Remote, Transfers: o.Transfers}
 	if rel, err := r.rel(from); err == nil && o.Out == "" && remote.Scheme(from) == "" {
-		opts.Out = filepath.Dir(from) // data of the repository stays where it is
-		opts.Force = opts.Force || c.ix.outs[rel] == nil && !exists(r.abs(rel+".dvc"))
+		to.out = filepath.Dir(from) // data of the repository stays where it is
+		to.force = to.force || c.ix.outs[rel] == nil && !exists(r.abs(rel+".dvc"))
 	}
-	out, err := c.bring(ctx, urlName(from), opts, true, func(rel string) (*dep, error) {
+	out, err := c.bring(ctx, urlName(from), to, true, func(rel string) (*dep, error) {
 		at, err := r.urlFrom(from, path.Dir(rel))
 		return &dep{path: at, size: -1, nfiles: -1}, err
 	})
@@ -64,8 +64,8 @@ func exists(file string) bool {
 // listing after all of them. Names of objects are known when all bytes were
 // read, so each file lies in the repository's own folder for what is not
 // complete, as long as it is on its way.
-func (b *bringing) send(ctx context.Context, from *origin) (content, error) {
-	at, err := b.openPlace(ctx, b.m, b.o.Remote)
+func (b *importer) send(ctx context.Context, from *origin) (content, error) {
+	at, err := b.openPlace(ctx, b.m, b.o.remote)
 	if err != nil {
 		return content{}, err
 	}
@@ -100,7 +100,7 @@ func (c *cache) moveTo(ctx context.Context, at *place, id object.ID) error {
 			return err
 		}
 		defer f.Close()
-		if err := at.Put(ctx, id.Key(), io.NewSectionReader(f, 0, st.size), id.MD5()); err != nil {
+		if err := at.Put(ctx, id.Key(), remote.Blob{Body: io.NewSectionReader(f, 0, st.size), MD5: id.MD5()}); err != nil {
 			return fmt.Errorf("dvc: remote %q: %w", at.name, err)
 		}
 	}

@@ -20,7 +20,8 @@ type call struct {
 	gitIgnore *ignore.Git // nil without git
 	dvcIgnore *ignore.Files
 
-	// Of a call that holds the lock; nil in one that does not.
+	// Of a call that holds the lock; nil in one that does not, but for the
+	// doctor's root.
 	held  *os.File
 	root  *os.Root
 	state *state

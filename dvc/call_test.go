@@ -51,7 +51,7 @@ func TestACallReadsConfigurationAndIgnoreFilesOnce(t *testing.T) {
 		name string
 		do   func() error
 	}{
-		{"add", func() error { _, err := r.Add(t.Context(), names...); return err }},
+		{"add", func() error { _, err := r.Add(t.Context(), names, AddOptions{}); return err }},
 		{"status", func() error {
 			s, err := r.Status(t.Context(), StatusOptions{})
 			require.True(t, s.Clean(), "%v", s)
@@ -87,7 +87,7 @@ func TestACallReadsConfigurationAndIgnoreFilesOnce(t *testing.T) {
 // changed.
 func BenchmarkStatus(b *testing.B) {
 	r, names := tracking(b, 200)
-	_, err := r.Add(b.Context(), names...)
+	_, err := r.Add(b.Context(), names, AddOptions{})
 	require.NoError(b, err)
 	status := func() {
 		s, err := r.Status(b.Context(), StatusOptions{})

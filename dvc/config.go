@@ -27,7 +27,7 @@ type config struct {
 
 type value struct {
 	items []string // one, or a list
-	level string
+	level Level
 	dir   string // of the file it stands in: relative paths start there
 
 	remote string // that it is an option of, once that was put together
@@ -52,7 +52,7 @@ func (r *Repo) config() (*config, error) {
 	c := &config{sections: map[string]map[string]value{}}
 	for _, l := range r.levels() {
 		data, err := r.readFile(l.file)
-		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) && l.name == "system" {
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) && l.name == LevelSystem {
 			continue
 		}
 		if err != nil {
@@ -78,7 +78,10 @@ func (r *Repo) config() (*config, error) {
 	return c, nil
 }
 
-type level struct{ name, file string }
+type level struct {
+	name Level
+	file string
+}
 
 func (r *Repo) levels() []level {
 	system := os.Getenv("DVC_SYSTEM_CONFIG_DIR")
@@ -94,10 +97,10 @@ func (r *Repo) levels() []level {
 		global = cmp.Or(global, filepath.Join(cmp.Or(os.Getenv("XDG_CONFIG_HOME"), filepath.Join(home, ".config")), "dvc"))
 	}
 	return []level{
-		{"system", filepath.Join(system, "config")},
-		{"global", filepath.Join(global, "config")},
-		{"repo", filepath.Join(r.dir, ".dvc", "config")},
-		{"local", filepath.Join(r.dir, ".dvc", "config.local")},
+		{LevelSystem, filepath.Join(system, "config")},
+		{LevelGlobal, filepath.Join(global, "config")},
+		{LevelRepo, filepath.Join(r.dir, ".dvc", "config")},
+		{LevelLocal, filepath.Join(r.dir, ".dvc", "config.local")},
 	}
 }
 
@@ -121,7 +124,7 @@ func (v value) resolve() string {
 type Remote struct {
 	Name    string
 	URL     string // a directory's absolute path, or scheme://…; without a password
-	Level   string // where its URL is set: "system", "global", "repo" or "local"
+	Level   Level  // where its URL is set
 	Default bool   // core.remote names it
 }
 

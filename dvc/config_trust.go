@@ -135,7 +135,7 @@ func destination(rc remote.Config) string {
 // credentials returns those that the user's levels give a remote, by the file
 // and the remote that they stand in.
 func (r *Repo) credentials(from settings) map[string]string {
-	files := map[string]string{}
+	files := map[Level]string{}
 	for _, l := range r.levels() {
 		files[l.name] = l.file
 	}

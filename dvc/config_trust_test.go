@@ -127,9 +127,9 @@ func TestACommitDoesNotLeadCredentialsToAnotherHost(t *testing.T) {
 		{"another letter case", "password", "url = https://ours.example/x", "url = https://Ours.Example/x", false},
 		{"another option", "password", "url = https://ours.example/x", "url = https://ours.example/x\n    jobs = 3", false},
 	} {
-		for _, at := range []string{LevelLocal, LevelGlobal} {
+		for _, at := range []Level{LevelLocal, LevelGlobal} {
 			for _, first := range []string{"set", "used"} { // by us; by dvc, and used by us
-				t.Run(tt.name+" "+at+" "+first, func(t *testing.T) {
+				t.Run(tt.name+" "+string(at)+" "+first, func(t *testing.T) {
 					commit := func(r *Repo, text string) {
 						require.NoError(t, os.WriteFile(r.abs(".dvc/config"), []byte("['remote \"s\"']\n    "+text+"\n"), 0o644))
 					}

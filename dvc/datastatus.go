@@ -10,7 +10,6 @@ import (
 	"github.com/mlops-integration/mlops"
 	"github.com/mlops-integration/mlops/dvc/internal/ignore"
 	"github.com/mlops-integration/mlops/dvc/internal/object"
-	"github.com/mlops-integration/mlops/dvc/remote"
 )
 
 // DataStatusOptions are options of [Repo.DataStatus].
@@ -208,14 +207,15 @@ func (c *call) notInRemote(ctx context.Context, ix *index, s side, name string) 
 	if err != nil {
 		return nil, err
 	}
-	byStore := map[remote.Store][]need{}
+	byStore := map[*place][]need{}
 	for p, i := range s.items {
 		if o := ix.owner(p); i.oid != "" && stores[o] != nil {
 			byStore[stores[o]] = append(byStore[stores[o]], need{oid: i.oid, out: i.name()})
 		}
 	}
 	var out []string
-	for store, ns := range byStore {
+	for _, store := range byName(byStore) {
+		ns := byStore[store]
 		gone, err := absent(ctx, store, unique(slices.Clone(ns)))
 		if err != nil {
 			return nil, err

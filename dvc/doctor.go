@@ -37,6 +37,10 @@ func (r *Repo) Doctor(ctx context.Context, remoteName string) ([]Finding, error)
 	if err != nil {
 		return nil, err
 	}
+	if c.root, err = os.OpenRoot(c.dir); err != nil {
+		return nil, err
+	}
+	defer c.root.Close()
 	d := &doctor{call: c, ctx: ctx}
 	for _, check := range []func() error{d.layout, d.links, d.lock, d.temp, d.trash, d.config} {
 		if err := check(); err != nil {
@@ -244,7 +248,7 @@ func (d *doctor) config() error {
 	return nil
 }
 
-func (r *Repo) levelNamed(name string) level {
+func (r *Repo) levelNamed(name Level) level {
 	for _, l := range r.levels() {
 		if l.name == name {
 			return l

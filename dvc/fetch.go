@@ -18,8 +18,8 @@ import (
 // that matches [mlops.ErrNotFound].
 func (r *Repo) Fetch(ctx context.Context, o FetchOptions) (Transfer, error) {
 	for _, t := range o.Types {
-		if t != TypeMetrics && t != TypePlots {
-			return Transfer{}, fail(mlops.ErrInvalid, "type %q of outputs is neither %s nor %s", t, TypeMetrics, TypePlots)
+		if t != OutputMetrics && t != OutputPlots {
+			return Transfer{}, fail(mlops.ErrInvalid, "type %q of outputs is neither %s nor %s", t, OutputMetrics, OutputPlots)
 		}
 	}
 	c, err := r.begin(ctx)
@@ -37,15 +37,15 @@ func (r *Repo) Fetch(ctx context.Context, o FetchOptions) (Transfer, error) {
 	}
 	if len(o.Types) > 0 {
 		outs = slices.DeleteFunc(outs, func(out *out) bool {
-			return !(out.metric && slices.Contains(o.Types, TypeMetrics) || out.plot && slices.Contains(o.Types, TypePlots))
+			return !(out.metric && slices.Contains(o.Types, OutputMetrics) || out.plot && slices.Contains(o.Types, OutputPlots))
 		})
 	}
 	_, t, err := c.fetch(ctx, outs, o)
 	return t, err
 }
 
-// fetching is a fetch under way.
-type fetching struct {
+// fetcher downloads what outputs need.
+type fetcher struct {
 	*call
 	m      *mover
 	remote string
@@ -54,7 +54,8 @@ type fetching struct {
 
 // fetch returns the outputs that are complete in the cache.
 func (c *call) fetch(ctx context.Context, outs []*out, o FetchOptions) ([]*out, Transfer, error) {
-	m := &mover{jobs: o.Jobs, rate: o.Rate, report: o.Progress, lenient: o.lenient}
+	m := o.mover()
+	m.lenient = o.lenient
 	if o.RunCache {
 		if err := c.fetchRuns(ctx, m, o.Remote); err != nil {
 			return nil, m.t, err
@@ -66,7 +67,7 @@ func (c *call) fetch(ctx context.Context, outs []*out, o FetchOptions) ([]*out, 
 
 // fetchInto fetches from a remote, and imports from where they come from.
 func (c *call) fetchInto(ctx context.Context, m *mover, outs []*out, remote string) ([]*out, error) {
-	f := &fetching{call: c, m: m, remote: remote, bad: map[object.ID]bool{}}
+	f := &fetcher{call: c, m: m, remote: remote, bad: map[object.ID]bool{}}
 	outs, imported := f.imports(ctx, slices.DeleteFunc(slices.Clone(outs), func(o *out) bool { return !o.cache }))
 	tops := map[*out][]need{} // listings and single files
 	for _, out := range outs {
@@ -101,7 +102,7 @@ func (c *call) fetchInto(ctx context.Context, m *mover, outs []*out, remote stri
 }
 
 // get downloads of what outputs need the objects that the cache lacks.
-func (f *fetching) get(ctx context.Context, outs []*out, needs map[*out][]need) error {
+func (f *fetcher) get(ctx context.Context, outs []*out, needs map[*out][]need) error {
 	missing := map[*out][]need{}
 	var short []*out
 	var err error
@@ -149,8 +150,8 @@ func (f *fetching) get(ctx context.Context, outs []*out, needs map[*out][]need) 
 		byPlace[places[out]] = append(byPlace[places[out]], missing[out]...)
 	}
 	f.m.expect(0, bytes)
-	for at, ns := range byPlace {
-		ns = unique(ns)
+	for _, at := range byName(byPlace) {
+		ns := unique(byPlace[at])
 		f.m.expect(len(ns), 0)
 		for id := range f.m.each(ctx, at, ns, func(ctx context.Context, n need, moved func(int64)) (int64, error) {
 			body, err := at.Get(ctx, n.oid.Key())
@@ -171,7 +172,7 @@ func (f *fetching) get(ctx context.Context, outs []*out, needs map[*out][]need) 
 
 // fromNear copies what the cache of a source beside us has, and returns the
 // outputs that still lack something.
-func (f *fetching) fromNear(ctx context.Context, outs []*out, missing map[*out][]need) ([]*out, error) {
+func (f *fetcher) fromNear(ctx context.Context, outs []*out, missing map[*out][]need) ([]*out, error) {
 	var short []*out
 	for _, out := range outs {
 		var rest []need
@@ -219,7 +220,7 @@ func (r *Repo) Pull(ctx context.Context, o PullOptions) (Transfer, error) {
 	if err != nil {
 		return Transfer{}, err
 	}
-	whole, t, fetchErr := c.fetch(ctx, append(outs, more...), FetchOptions{Remote: o.Remote, Targets: o.Targets, Jobs: o.Jobs, Rate: o.Rate, RunCache: o.RunCache, Progress: o.Progress, lenient: o.AllowMissing})
+	whole, t, fetchErr := c.fetch(ctx, append(outs, more...), FetchOptions{Remote: o.Remote, Targets: o.Targets, RunCache: o.RunCache, Transfers: o.Transfers, lenient: o.AllowMissing})
 	if ctx.Err() != nil {
 		return t, fetchErr
 	}

@@ -24,9 +24,7 @@ type GetOptions struct {
 	Force  bool   // replace files that are there
 	Trust  bool   // as in [SourceOptions]
 
-	Jobs     int
-	Rate     int64
-	Progress func(Progress)
+	Transfers
 }
 
 // Get downloads data of a git repository, tracked there by DVC or by git,
@@ -84,7 +82,7 @@ func Get(ctx context.Context, url, p string, o GetOptions) (Output, error) {
 	}
 	defer func() { _ = parent.RemoveAll(tmp) }()
 	c := &cache{dir: filepath.Join(filepath.Dir(to), tmp, "cache"), links: []string{"reflink", "copy"}}
-	m := &mover{jobs: o.Jobs, rate: o.Rate, report: o.Progress}
+	m := o.mover()
 	got, err := s.fetch(ctx, c, m, at, o.Remote)
 	if err != nil {
 		return Output{}, fmt.Errorf("dvc: get %s: %w", p, err)

@@ -15,7 +15,7 @@ import (
 // imports fetches the imports among outputs: data of other repositories, and
 // what was imported without its data. It returns the rest, and the imports that
 // are complete in the cache.
-func (f *fetching) imports(ctx context.Context, outs []*out) (rest, whole []*out) {
+func (f *fetcher) imports(ctx context.Context, outs []*out) (rest, whole []*out) {
 	sources := map[gitSource]*Source{}
 	defer func() {
 		for _, s := range sources {
@@ -45,7 +45,7 @@ func (f *fetching) imports(ctx context.Context, outs []*out) (rest, whole []*out
 
 // imported returns the output with its content in the cache, nil if there is
 // nothing to do or if it failed.
-func (f *fetching) imported(ctx context.Context, o *out, sources map[gitSource]*Source) (*out, error) {
+func (f *fetcher) imported(ctx context.Context, o *out, sources map[gitSource]*Source) (*out, error) {
 	d := o.file.imports
 	if d.odd != "" {
 		return nil, fail(mlops.ErrUnsupported, "%s %s", d, d.odd)

@@ -34,7 +34,7 @@ func (r *Repo) Push(ctx context.Context, o PushOptions) (Transfer, error) {
 	}
 	outs = append(outs, more...)
 	outs = slices.DeleteFunc(outs, func(o *out) bool { return !o.push || !o.cache || o.oid == "" || o.file.repoDeps })
-	m := &mover{jobs: o.Jobs, rate: o.Rate, report: o.Progress}
+	m := o.mover()
 	places, err := c.open(ctx, m, o.Remote, outs)
 	if err != nil {
 		return m.t, err
@@ -43,9 +43,9 @@ func (r *Repo) Push(ctx context.Context, o PushOptions) (Transfer, error) {
 	for _, out := range outs {
 		byPlace[places[out]] = append(byPlace[places[out]], out)
 	}
-	p := &pushing{call: c, m: m, children: o.CheckChildren}
-	for at, outs := range byPlace {
-		if err := p.to(ctx, at, outs); err != nil {
+	p := &uploader{call: c, m: m, children: o.CheckChildren}
+	for _, at := range byName(byPlace) {
+		if err := p.to(ctx, at, byPlace[at]); err != nil {
 			return m.t, err
 		}
 	}
@@ -60,8 +60,8 @@ func (r *Repo) Push(ctx context.Context, o PushOptions) (Transfer, error) {
 	return m.t, errors.Join(m.errs...)
 }
 
-// pushing is a push under way.
-type pushing struct {
+// uploader uploads what outputs need.
+type uploader struct {
 	*call
 	m        *mover
 	children bool // look for files below listings that are there
@@ -78,7 +78,7 @@ type bundle struct {
 }
 
 // to uploads what the outputs need to one remote.
-func (p *pushing) to(ctx context.Context, at *place, outs []*out) error {
+func (p *uploader) to(ctx context.Context, at *place, outs []*out) error {
 	var tops []need
 	for _, o := range outs {
 		tops = append(tops, need{oid: o.oid, out: o.path})
@@ -154,7 +154,7 @@ func (p *pushing) to(ctx context.Context, at *place, outs []*out) error {
 }
 
 // files uploads files, and those of directories. It returns what did not arrive.
-func (p *pushing) files(ctx context.Context, at *place, single []need, dirs []bundle) (map[object.ID]bool, error) {
+func (p *uploader) files(ctx context.Context, at *place, single []need, dirs []bundle) (map[object.ID]bool, error) {
 	var below []need
 	for _, b := range dirs {
 		below = append(below, b.files...)
@@ -187,7 +187,7 @@ func (p *pushing) files(ctx context.Context, at *place, single []need, dirs []bu
 }
 
 // send uploads objects of the cache.
-func (p *pushing) send(ctx context.Context, at *place, ns []need) map[object.ID]bool {
+func (p *uploader) send(ctx context.Context, at *place, ns []need) map[object.ID]bool {
 	var bytes int64
 	if p.m.report != nil {
 		for _, n := range ns {
@@ -210,7 +210,7 @@ func (p *pushing) send(ctx context.Context, at *place, ns []need) map[object.ID]
 				return 0, err
 			}
 		}
-		return st.size, at.Put(remote.WithMoved(ctx, moved), n.oid.Key(), body, sum)
+		return st.size, at.Put(ctx, n.oid.Key(), remote.Blob{Body: body, MD5: sum, Moved: moved})
 	})
 }
 

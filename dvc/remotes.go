@@ -13,10 +13,9 @@ import (
 
 // AddRemoteOptions are options of [Repo.AddRemote].
 type AddRemoteOptions struct {
-	Default bool   // make it core.remote
-	Local   bool   // write .dvc/config.local, which git ignores, instead of .dvc/config
-	Level   string // another level's file; "" is the repository's
-	Force   bool   // change the URL of an existing remote
+	Default bool  // make it core.remote
+	Level   Level // where to write it; "" is the repository's, which is committed
+	Force   bool  // change the URL of an existing remote
 }
 
 // AddRemote writes a remote into the configuration, with the bytes that dvc
@@ -37,11 +36,8 @@ func (r *Repo) AddRemote(ctx context.Context, name, url string, o AddRemoteOptio
 		return fail(mlops.ErrInvalid, "remote url %q", redact(url))
 	}
 	at := cmp.Or(o.Level, LevelRepo)
-	if o.Local {
-		at = LevelLocal
-	}
 	if redact(url) != url && at == LevelRepo {
-		return fail(mlops.ErrInvalid, "remote url with a password would be committed; use Local, or a url without it")
+		return fail(mlops.ErrInvalid, "remote url with a password would be committed; use LevelLocal, or a url without it")
 	}
 	err := r.edit(ctx, at, func(l level, data []byte, sections []ini.Section) ([]byte, error) {
 		if !o.Force && slices.ContainsFunc(sections, func(s ini.Section) bool { return ini.SectionName(s.Name) == remoteSection(name) }) {
@@ -70,7 +66,7 @@ func (r *Repo) AddRemote(ctx context.Context, name, url string, o AddRemoteOptio
 // repository's; see [Repo.Set].
 //
 // The error matches [mlops.ErrNotFound] if there is no such remote.
-func (r *Repo) ModifyRemote(ctx context.Context, name, option, val, at string) error {
+func (r *Repo) ModifyRemote(ctx context.Context, name, option, val string, at Level) error {
 	if err := r.needRemote(name); err != nil {
 		return err
 	}
@@ -81,7 +77,7 @@ func (r *Repo) ModifyRemote(ctx context.Context, name, option, val, at string) e
 // the repository's; an empty name takes core.remote away there.
 //
 // The error matches [mlops.ErrNotFound] if there is no such remote.
-func (r *Repo) SetDefaultRemote(ctx context.Context, name, at string) error {
+func (r *Repo) SetDefaultRemote(ctx context.Context, name string, at Level) error {
 	if name == "" {
 		return r.Unset(ctx, "core.remote", at)
 	}
@@ -97,7 +93,7 @@ func (r *Repo) SetDefaultRemote(ctx context.Context, name, at string) error {
 // unless it has a URL of its own: dvc would refuse a remote without one.
 //
 // The error matches [mlops.ErrNotFound] if that level has no such remote.
-func (r *Repo) RemoveRemote(ctx context.Context, name, at string) error {
+func (r *Repo) RemoveRemote(ctx context.Context, name string, at Level) error {
 	name, at = strings.ToLower(name), cmp.Or(at, LevelRepo)
 	err := r.edit(ctx, at, func(l level, data []byte, sections []ini.Section) ([]byte, error) {
 		data, ok := ini.RemoveSection(data, sections, remoteSection(name))
@@ -130,7 +126,7 @@ func (r *Repo) RemoveRemote(ctx context.Context, name, at string) error {
 //
 // The error matches [mlops.ErrNotFound] if that level has no such remote, and
 // [mlops.ErrAlreadyExists] if the new name is taken.
-func (r *Repo) RenameRemote(ctx context.Context, from, to, at string) error {
+func (r *Repo) RenameRemote(ctx context.Context, from, to string, at Level) error {
 	from, to, at = strings.ToLower(from), strings.ToLower(to), cmp.Or(at, LevelRepo)
 	if err := checkRemoteName(to); err != nil {
 		return err
@@ -163,7 +159,7 @@ func (r *Repo) RenameRemote(ctx context.Context, from, to, at string) error {
 }
 
 // editAbove changes the files of all levels stronger than at.
-func (r *Repo) editAbove(ctx context.Context, at string, change func(l level, data []byte, sections []ini.Section) ([]byte, error)) error {
+func (r *Repo) editAbove(ctx context.Context, at Level, change func(l level, data []byte, sections []ini.Section) ([]byte, error)) error {
 	levels := r.levels()
 	i := slices.IndexFunc(levels, func(l level) bool { return l.name == at })
 	for _, l := range levels[i+1:] {
@@ -176,7 +172,7 @@ func (r *Repo) editAbove(ctx context.Context, at string, change func(l level, da
 
 // replaceDefault changes core.remote where it is from, at a level and at all
 // that are stronger; to "" takes it away.
-func (r *Repo) replaceDefault(ctx context.Context, from, to, at string) error {
+func (r *Repo) replaceDefault(ctx context.Context, from, to string, at Level) error {
 	levels := r.levels()
 	first := slices.IndexFunc(levels, func(l level) bool { return l.name == at })
 	for _, l := range levels[first:] {

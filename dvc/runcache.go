@@ -90,7 +90,7 @@ func (c *call) pushRuns(ctx context.Context, m *mover, name string) error {
 		if _, err := io.Copy(h, io.NewSectionReader(f, 0, st.size)); err != nil {
 			return 0, err
 		}
-		return st.size, at.Put(ctx, n.out, io.NewSectionReader(f, 0, st.size), object.Sum(h))
+		return st.size, at.Put(ctx, n.out, remote.Blob{Body: io.NewSectionReader(f, 0, st.size), MD5: object.Sum(h)})
 	})
 	return nil
 }

@@ -183,13 +183,6 @@ func (c *call) staleHolders(ctx context.Context, remove bool) ([]string, error) 
 // left in it is as old as before.
 func (c *call) editRWLock(ctx context.Context, edit func(l rwlock, written time.Time) (changed bool, err error)) error {
 	root := c.root
-	if root == nil { // the doctor's, which changes nothing
-		var err error
-		if root, err = os.OpenRoot(c.dir); err != nil {
-			return err
-		}
-		defer root.Close()
-	}
 	lock, err := flock(ctx, filepath.Join(c.dir, ".dvc", "tmp", "rwlock.lock"), c.lockTimeout)
 	if err != nil {
 		return err

@@ -15,25 +15,28 @@ import (
 	"github.com/mlops-integration/mlops/dvc/internal/ini"
 )
 
+// Level is a level of the configuration, a file.
+type Level string
+
 // The levels of the configuration, the weakest first.
 const (
-	LevelSystem = "system"
-	LevelGlobal = "global"
-	LevelRepo   = "repo"  // .dvc/config, which is committed
-	LevelLocal  = "local" // .dvc/config.local, which git ignores
+	LevelSystem Level = "system"
+	LevelGlobal Level = "global"
+	LevelRepo   Level = "repo"  // .dvc/config, which is committed
+	LevelLocal  Level = "local" // .dvc/config.local, which git ignores
 )
 
 // Setting is one option of the configuration.
 type Setting struct {
 	Name  string // core.remote, remote.store.url
 	Value string // of a path: absolute; of a secret: [redacted]
-	Level string
+	Level Level
 	File  string // absolute
 }
 
 // Settings lists the options of one level, or of all levels when at is "", in
 // the order of the files. The stronger level comes later.
-func (r *Repo) Settings(at string) ([]Setting, error) {
+func (r *Repo) Settings(at Level) ([]Setting, error) {
 	levels, err := r.levelsAt(at)
 	if err != nil {
 		return nil, err
@@ -60,7 +63,7 @@ func (r *Repo) Settings(at string) ([]Setting, error) {
 // holds, or as one level has it.
 //
 // The error matches [mlops.ErrNotFound] if it is not set.
-func (r *Repo) Setting(name, at string) (Setting, error) {
+func (r *Repo) Setting(name string, at Level) (Setting, error) {
 	if _, _, err := splitOption(name); err != nil {
 		return Setting{}, err
 	}
@@ -82,7 +85,7 @@ func (r *Repo) Setting(name, at string) (Setting, error) {
 //
 // The error matches [mlops.ErrInvalid] for an option or a value that dvc would
 // refuse, and for a secret at the level that is committed.
-func (r *Repo) Set(ctx context.Context, name, val, at string) error {
+func (r *Repo) Set(ctx context.Context, name, val string, at Level) error {
 	section, option, err := splitOption(name)
 	if err != nil {
 		return err
@@ -114,7 +117,7 @@ func (r *Repo) Set(ctx context.Context, name, val, at string) error {
 // Unset takes an option away from a level, "" being the repository's.
 //
 // The error matches [mlops.ErrNotFound] if the level does not set it.
-func (r *Repo) Unset(ctx context.Context, name, at string) error {
+func (r *Repo) Unset(ctx context.Context, name string, at Level) error {
 	section, option, err := splitOption(name)
 	if err != nil {
 		return err
@@ -169,7 +172,7 @@ func splitOption(name string) (section, option string, err error) {
 }
 
 // levelsAt returns the level called name, or all of them for "".
-func (r *Repo) levelsAt(name string) ([]level, error) {
+func (r *Repo) levelsAt(name Level) ([]level, error) {
 	all := r.levels()
 	if name == "" {
 		return all, nil
@@ -199,7 +202,7 @@ func (l level) read() ([]ini.Section, []byte, error) {
 }
 
 // edit changes the file of one level, under the repository's lock.
-func (r *Repo) edit(ctx context.Context, at string, change func(l level, data []byte, sections []ini.Section) ([]byte, error)) error {
+func (r *Repo) edit(ctx context.Context, at Level, change func(l level, data []byte, sections []ini.Section) ([]byte, error)) error {
 	levels, err := r.levelsAt(at)
 	if err != nil {
 		return err

@@ -254,11 +254,11 @@ func (s *Source) Close() error { return os.RemoveAll(s.dir) }
 
 // allows tells whether a setting counts for a source. The user's own settings
 // do not: the source decides where a remote is, and they hold secrets.
-func (f *foreign) allows(level, section, key string) bool {
+func (f *foreign) allows(level Level, section, key string) bool {
 	if f == nil || f.trust {
 		return true
 	}
-	return level == "repo" && section != "cache" && !forThisMachine[key] && key != "profile" && (section != "core" || key == "remote")
+	return level == LevelRepo && section != "cache" && !forThisMachine[key] && key != "profile" && (section != "core" || key == "remote")
 }
 
 // dir is where relative paths of a configuration file start.

@@ -10,27 +10,29 @@ import (
 
 	"github.com/mlops-integration/mlops"
 	"github.com/mlops-integration/mlops/dvc/internal/object"
-	"github.com/mlops-integration/mlops/dvc/remote"
 )
 
-// The states of data, in dvc's words.
-const (
-	Modified   = "modified"     // workspace differs from the .dvc file, or there is no hash yet
-	Deleted    = "deleted"      // not in the workspace; with Cloud: in the remote, not in the cache
-	New        = "new"          // with Cloud: in the cache, not in the remote
-	NotInCache = "not in cache" // the cache lacks the data, or a part of it
-	Missing    = "missing"      // with Cloud: neither in the cache nor in the remote
+// ChangeState is how data differs, in dvc's words.
+type ChangeState string
 
-	UpdateAvailable = "update available" // the repository that it was imported from has gone on
-	ChangedChecksum = "changed checksum" // the file of an import was edited, or never completed
-	AlwaysChanged   = "always changed"   // the file or stage says so, or the stage has neither dependencies nor outputs
+// The states of data.
+const (
+	ChangeModified   ChangeState = "modified"     // workspace differs from the .dvc file, or there is no hash yet
+	ChangeDeleted    ChangeState = "deleted"      // not in the workspace; with Cloud: in the remote, not in the cache
+	ChangeNew        ChangeState = "new"          // with Cloud: in the cache, not in the remote
+	ChangeNotInCache ChangeState = "not in cache" // the cache lacks the data, or a part of it
+	ChangeMissing    ChangeState = "missing"      // with Cloud: neither in the cache nor in the remote
+
+	ChangeUpdateAvailable ChangeState = "update available" // the repository that it was imported from has gone on
+	ChangeChecksum        ChangeState = "changed checksum" // the file of an import was edited, or never completed
+	ChangeAlways          ChangeState = "always changed"   // the file or stage says so, or the stage has neither dependencies nor outputs
 )
 
 // Change is tracked data that is not as its .dvc file or dvc.lock says.
 type Change struct {
 	DVCFile string // or stage: x.dvc, train, sub/dvc.yaml:train; "" with Cloud
 	Path    string // "" with ChangedChecksum and AlwaysChanged; with UpdateAvailable what is imported, and from where
-	State   string // one of the constants
+	State   ChangeState
 }
 
 // Status lists what is not in its due state. It marshals to the JSON that
@@ -47,27 +49,27 @@ func (s Status) Clean() bool { return len(s.Changes) == 0 }
 // Cloud {"x": "new"}.
 func (s Status) MarshalJSON() ([]byte, error) {
 	if s.Cloud {
-		out := map[string]string{}
+		out := map[string]ChangeState{}
 		for _, c := range s.Changes {
 			out[c.Path] = c.State
 		}
 		return json.Marshal(out)
 	}
 	out := map[string][]any{}
-	groups := map[[2]string]map[string]string{}
+	groups := map[[2]string]map[string]ChangeState{}
 	for _, c := range s.Changes {
 		group := "changed outs"
 		switch c.State {
-		case ChangedChecksum, AlwaysChanged:
+		case ChangeChecksum, ChangeAlways:
 			out[c.DVCFile] = append(out[c.DVCFile], c.State)
 			continue
-		case UpdateAvailable:
+		case ChangeUpdateAvailable:
 			group = "changed deps"
 		}
 		at := [2]string{c.DVCFile, group}
 		if groups[at] == nil {
-			groups[at] = map[string]string{}
-			out[c.DVCFile] = append(out[c.DVCFile], map[string]map[string]string{group: groups[at]})
+			groups[at] = map[string]ChangeState{}
+			out[c.DVCFile] = append(out[c.DVCFile], map[string]map[string]ChangeState{group: groups[at]})
 		}
 		groups[at][c.Path] = c.State
 	}
@@ -123,7 +125,7 @@ func (r *Repo) Status(ctx context.Context, o StatusOptions) (Status, error) {
 				return Status{}, fmt.Errorf("dvc: %s: %w", r.show(f.rel), err)
 			}
 			if moved {
-				s.Changes = append(s.Changes, Change{f.at(r.show), d.String(), UpdateAvailable})
+				s.Changes = append(s.Changes, Change{f.at(r.show), d.String(), ChangeUpdateAvailable})
 			}
 		}
 		state, err := c.stateOf(ctx, out)
@@ -135,16 +137,16 @@ func (r *Repo) Status(ctx context.Context, o StatusOptions) (Status, error) {
 		}
 		if f.imports != nil && f.sum != f.stageSum() {
 			if f.always {
-				s.Changes = append(s.Changes, Change{DVCFile: f.at(r.show), State: AlwaysChanged})
+				s.Changes = append(s.Changes, Change{DVCFile: f.at(r.show), State: ChangeAlways})
 			}
-			s.Changes = append(s.Changes, Change{DVCFile: f.at(r.show), State: ChangedChecksum})
+			s.Changes = append(s.Changes, Change{DVCFile: f.at(r.show), State: ChangeChecksum})
 		} else if len(o.Targets) > 0 && !slices.Contains(always, f) {
 			always = append(always, f)
 		}
 	}
 	for _, f := range always {
 		if f.always && (f.imports == nil || f.sum == f.stageSum()) {
-			s.Changes = append(s.Changes, Change{DVCFile: f.at(r.show), State: AlwaysChanged})
+			s.Changes = append(s.Changes, Change{DVCFile: f.at(r.show), State: ChangeAlways})
 		}
 	}
 	return s, nil
@@ -167,7 +169,7 @@ func (c *call) movedOn(ctx context.Context, g *gitSource, latest map[gitSource]s
 	return latest[at] != g.lock, nil
 }
 
-func (c *call) stateOf(ctx context.Context, o *out) (string, error) {
+func (c *call) stateOf(ctx context.Context, o *out) (ChangeState, error) {
 	if o.oid != "" && o.cache {
 		ok, err := c.cache.has(ctx, o.oid, -1)
 		if err != nil {
@@ -183,7 +185,7 @@ func (c *call) stateOf(ctx context.Context, o *out) (string, error) {
 			}
 		}
 		if !ok {
-			return NotInCache, nil
+			return ChangeNotInCache, nil
 		}
 	}
 	have, isDir, exists, err := c.scan(ctx, o.path, o.legacy)
@@ -191,7 +193,7 @@ func (c *call) stateOf(ctx context.Context, o *out) (string, error) {
 	case err != nil:
 		return "", err
 	case !exists:
-		return Deleted, nil
+		return ChangeDeleted, nil
 	}
 	now := have[""].oid
 	if isDir {
@@ -203,7 +205,7 @@ func (c *call) stateOf(ctx context.Context, o *out) (string, error) {
 		_, now = t.Hash()
 	}
 	if now.As(o.legacy) != o.oid {
-		return Modified, nil
+		return ChangeModified, nil
 	}
 	return "", nil
 }
@@ -230,7 +232,7 @@ func (c *call) cloudStatus(ctx context.Context, outs []*out, o StatusOptions) (S
 	if err != nil {
 		return s, err
 	}
-	byStore := map[remote.Store][]need{}
+	byStore := map[*place][]need{}
 	for _, o := range outs {
 		ns := []need{{oid: o.oid, out: o.path}}
 		if o.oid.IsDir() {
@@ -244,8 +246,8 @@ func (c *call) cloudStatus(ctx context.Context, outs []*out, o StatusOptions) (S
 		}
 		byStore[stores[o]] = append(byStore[stores[o]], ns...)
 	}
-	for store, ns := range byStore {
-		ns = unique(ns)
+	for _, store := range byName(byStore) {
+		ns := unique(byStore[store])
 		gone, err := absent(ctx, store, ns)
 		if err != nil {
 			return s, err
@@ -259,14 +261,14 @@ func (c *call) cloudStatus(ctx context.Context, outs []*out, o StatusOptions) (S
 			if err != nil {
 				return s, err
 			}
-			state := ""
+			var state ChangeState
 			switch {
 			case near && far[n.oid]:
-				state = New
+				state = ChangeNew
 			case !near && far[n.oid]:
-				state = Missing
+				state = ChangeMissing
 			case !near:
-				state = Deleted
+				state = ChangeDeleted
 			}
 			if state != "" {
 				s.Changes = append(s.Changes, Change{"", c.show(n.path()), state})

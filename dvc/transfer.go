@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -36,15 +37,23 @@ type Transfer struct {
 	Added, Modified []string
 }
 
+// Transfers are the options that all calls share which move data.
+type Transfers struct {
+	Jobs     int            // objects at once; 0 is the remote's "jobs" option, else the default
+	Rate     int64          // bytes per second to or from each remote; 0 is no limit
+	Progress func(Progress) // called after each object and within large ones, one call at a time
+}
+
+// mover returns the mover of a call.
+func (t Transfers) mover() *mover { return &mover{jobs: t.Jobs, rate: t.Rate, report: t.Progress} }
+
 // PushOptions are options of [Repo.Push].
 type PushOptions struct {
-	Remote   string         // name; "" is the default remote. An output's own remote wins, as in dvc
-	Targets  []string       // data, .dvc files or stages; none means all
-	Scope    Scope          // what else
-	Jobs     int            // uploads at once; 0 is the remote's "jobs" option, else the default
-	Rate     int64          // bytes per second to or from each remote; 0 is no limit
-	RunCache bool           // the records of what stages made of what, too
-	Progress func(Progress) // called after each object and within large ones, one call at a time
+	Remote   string   // name; "" is the default remote. An output's own remote wins, as in dvc
+	Targets  []string // data, .dvc files or stages; none means all
+	Scope    Scope    // what else
+	RunCache bool     // the records of what stages made of what, too
+	Transfers
 
 	// CheckChildren looks for each file also where the remote has the listing
 	// of its directory. Without it a listing that is there stands for its files,
@@ -57,20 +66,21 @@ type FetchOptions struct {
 	Remote   string
 	Targets  []string
 	Scope    Scope
-	Jobs     int
-	Rate     int64
 	RunCache bool
-	Progress func(Progress)
-	MaxSize  int64    // leave out outputs of that many bytes and more; 0 is no limit
-	Types    []string // [TypeMetrics], [TypePlots]: of outputs of these kinds alone; none means all
+	Transfers
+	MaxSize int64        // leave out outputs of that many bytes and more; 0 is no limit
+	Types   []OutputType // of outputs of these kinds alone; none means all
 
 	lenient bool // what the remote lacks is no error
 }
 
-// The kinds of outputs that [FetchOptions] can ask for.
+// OutputType is a kind of a stage's outputs that [FetchOptions] can ask for.
+type OutputType string
+
+// The kinds of outputs beside plain ones.
 const (
-	TypeMetrics = "metrics"
-	TypePlots   = "plots"
+	OutputMetrics OutputType = "metrics"
+	OutputPlots   OutputType = "plots"
 )
 
 // PullOptions are options of [Repo.Pull].
@@ -78,11 +88,9 @@ type PullOptions struct {
 	Remote   string
 	Targets  []string
 	Scope    Scope // data of other commits is fetched, not checked out
-	Jobs     int
-	Rate     int64
 	RunCache bool
-	Progress func(Progress)
-	Force    bool // replace and delete workspace files whose content is not in the cache
+	Transfers
+	Force bool // replace and delete workspace files whose content is not in the cache
 
 	// AllowMissing leaves out outputs that the remote does not have whole: they
 	// are no error, and stay as they are in the workspace.
@@ -128,6 +136,12 @@ func (c *call) open(ctx context.Context, m *mover, name string, outs []*out) (ma
 		byOut[o] = places[which]
 	}
 	return byOut, nil
+}
+
+// byName returns the remotes of a map in the order of their names, so that what is
+// reported does not depend on chance.
+func byName[V any](m map[*place]V) []*place {
+	return slices.SortedFunc(maps.Keys(m), func(a, b *place) int { return strings.Compare(a.name, b.name) })
 }
 
 // openPlace opens one remote; "" is the default remote.

@@ -20,9 +20,7 @@ type UpdateOptions struct {
 	Force      bool     // replace workspace files whose content is not in the cache
 	Trust      bool     // as in [SourceOptions]
 
-	Jobs     int
-	Rate     int64
-	Progress func(Progress)
+	Transfers
 }
 
 // Update brings imports to what their repository or URL has now, as dvc update
@@ -49,12 +47,12 @@ func (r *Repo) Update(ctx context.Context, o UpdateOptions) ([]Output, error) {
 			return nil, err
 		}
 	}
-	m := &mover{jobs: o.Jobs, rate: o.Rate, report: o.Progress}
+	m := o.mover()
 	var done []Output
 	for i, f := range files {
 		d := *f.imports
-		b := &bringing{call: c, m: m, rel: rels[i], dep: &d, old: f,
-			o: ImportOptions{NoDownload: o.NoDownload, Force: o.Force, Trust: o.Trust}}
+		b := &importer{call: c, m: m, rel: rels[i], dep: &d, old: f,
+			o: arrival{noDownload: o.NoDownload, force: o.Force, trust: o.Trust}}
 		out, changed, err := b.update(ctx, o.Rev)
 		if err != nil {
 			return done, fmt.Errorf("dvc: update %s: %w", r.show(f.rel), err)
@@ -117,7 +115,7 @@ func (c *call) importTargets(o UpdateOptions) ([]*dvcFile, error) {
 
 // update fetches what the source has now. Nothing is done if that is what the
 // .dvc file and the workspace have.
-func (b *bringing) update(ctx context.Context, rev string) (Output, bool, error) {
+func (b *importer) update(ctx context.Context, rev string) (Output, bool, error) {
 	d, old := b.dep, b.old
 	if d.repo != nil {
 		g := *d.repo
@@ -154,7 +152,7 @@ func (b *bringing) update(ctx context.Context, rev string) (Output, bool, error)
 
 // current tells whether the .dvc file is right and its data is in the cache and
 // in the workspace.
-func (b *bringing) current(ctx context.Context) (bool, error) {
+func (b *importer) current(ctx context.Context) (bool, error) {
 	o := b.old.outs[0]
 	if b.old.sum != b.old.stageSum() || o.oid == "" {
 		return false, nil
@@ -164,7 +162,7 @@ func (b *bringing) current(ctx context.Context) (bool, error) {
 }
 
 // unmoved tells whether a URL holds what was imported from there.
-func (b *bringing) unmoved(ctx context.Context) (bool, error) {
+func (b *importer) unmoved(ctx context.Context) (bool, error) {
 	from, err := b.origin(ctx, b.dep, filepath.Dir(b.abs(b.rel)))
 	if err != nil {
 		return false, err

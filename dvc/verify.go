@@ -191,8 +191,8 @@ func (v *verifier) remotes(ctx context.Context, c *cache, outs []*out, name stri
 			byPlace[p] = append(byPlace[p], need{e.ID, o.path, e.Path})
 		}
 	}
-	for p, ns := range byPlace {
-		err := v.each(ctx, p, unique(ns), func(ctx context.Context, n need) (io.ReadCloser, error) { return p.Get(ctx, n.oid.Key()) })
+	for _, p := range byName(byPlace) {
+		err := v.each(ctx, p, unique(byPlace[p]), func(ctx context.Context, n need) (io.ReadCloser, error) { return p.Get(ctx, n.oid.Key()) })
 		if err != nil {
 			return err
 		}
