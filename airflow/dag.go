@@ -7,6 +7,7 @@ import (
 	"iter"
 	"net/url"
 	"path"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -27,6 +28,7 @@ type DAG struct {
 	Owners          []string  `json:"owners"`
 	MaxActiveRuns   int       `json:"max_active_runs"`
 	File            string    `json:"fileloc"`
+	FileToken       string    `json:"file_token"` // names the file in a request to read it again
 	Bundle          string    `json:"bundle_name"`
 	LastParsed      time.Time `json:"last_parsed_time"`
 	NextRun         time.Time `json:"next_dagrun_run_after"` // zero: none is due
@@ -62,6 +64,23 @@ func (d DAG) Hash() string {
 		}
 	}
 	return ""
+}
+
+// Project returns what the tag mlops-project:<project> says: who declared the
+// DAG. It is empty for a DAG that was declared without one or by hand. A name
+// that is too long for a tag is shortened and ends in a part of its hash.
+func (d DAG) Project() string {
+	for _, t := range d.Tags {
+		if p, ok := strings.CutPrefix(t, projectTag); ok {
+			return p
+		}
+	}
+	return ""
+}
+
+// OfProject reports whether project declared the DAG.
+func (d DAG) OfProject(project string) bool {
+	return project != "" && d.Project() == projectShown(project)
 }
 
 // DAG returns the DAG of an ID. The error matches [mlops.ErrNotFound] if the
@@ -125,7 +144,8 @@ func (c *Client) setPaused(ctx context.Context, op, id string, paused bool) erro
 }
 
 // DeleteDAG removes a DAG, its runs and their task instances from the server.
-// While its file is there the server learns it anew: use [RemoveDAG] first.
+// While its file is there the server reads it again: [Client.Remove] takes both
+// away, in order.
 // The error matches [mlops.ErrConflict] while a task of it runs.
 //
 // Airflow REST: DELETE /api/v2/dags/{dag_id} (204)
@@ -148,14 +168,20 @@ type ImportError struct {
 
 // Error names the file and Python's last line.
 func (e *ImportError) Error() string {
-	last := e.StackTrace
-	for line := range strings.Lines(e.StackTrace) {
-		if strings.TrimSpace(line) != "" {
-			last = strings.TrimSpace(line)
-		}
-	}
-	return fmt.Sprintf("%s cannot be imported: %s", e.File, last)
+	return fmt.Sprintf("%s cannot be imported: %s", e.File, lastLine(e.StackTrace))
 }
+
+// Project returns which project declared the DAG of the file, if the error tells.
+func (e *ImportError) Project() (project string, ok bool) {
+	m := projectOfError.FindStringSubmatch(e.StackTrace)
+	if m == nil {
+		return "", false
+	}
+	return m[1], true
+}
+
+// projectOfError finds what the helper says of a declaration that fails.
+var projectOfError = regexp.MustCompile(`ValueError: ` + hashTag + `[0-9a-f]{12} ` + projectTag + `(\S*): `)
 
 // Unwrap says that the file is at fault: [mlops.ErrInvalid].
 func (e *ImportError) Unwrap() error { return mlops.ErrInvalid }
@@ -186,6 +212,11 @@ func (c *Client) importErrors(ctx context.Context, op string, q url.Values) iter
 //
 // Airflow REST: GET /api/v2/dags/{dag_id}, GET /api/v2/importErrors
 func (c *Client) WaitDAG(ctx context.Context, d DAGSpec) (DAG, error) {
+	return c.waitDAG(ctx, d, func() error { return nil })
+}
+
+// waitDAG is WaitDAG as long as still returns nil.
+func (c *Client) waitDAG(ctx context.Context, d DAGSpec, still func() error) (DAG, error) {
 	const op = "WaitDAG"
 	want, file := d.Hash(), fileName(d.ID)
 	var before time.Time // of an import error that was there when we came
@@ -218,6 +249,9 @@ func (c *Client) WaitDAG(ctx context.Context, d DAGSpec) (DAG, error) {
 			if ours || !others && ie.Time.After(before) {
 				return DAG{}, &mlops.Error{Kind: mlops.ErrInvalid, Service: service, Op: op, Cause: &ie}
 			}
+		}
+		if err := still(); err != nil {
+			return DAG{}, err
 		}
 		if err := c.wait(ctx); err != nil {
 			return DAG{}, &mlops.Error{Service: service, Op: op, Cause: err,

@@ -106,7 +106,7 @@ func TestLiveALostAnswerStartsOneRun(t *testing.T) {
 	require.Len(t, all, 1)
 	require.Equal(t, run.ID, all[0].ID)
 
-	require.NoError(t, airflow.RemoveDAG(dir, d.ID))
+	require.NoError(t, airflow.RemoveDAG(dir, d.ID, ""))
 	l.LoseFirst("DELETE")
 	require.NoError(t, c.DeleteDAG(ctx, d.ID))
 	require.Equal(t, 1, l.Lost())

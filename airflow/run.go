@@ -40,7 +40,7 @@ type DAGRun struct {
 // TriggerOptions say how a run is started.
 type TriggerOptions struct {
 	RunID       string         // [A-Za-z0-9_.~:+-]; empty: one is made
-	Conf        map[string]any // tasks see it as MLOPS_CONF_JSON; up to 128 KiB
+	Conf        map[string]any // tasks see it in MLOPS_CONF_FILE, and up to 64 KiB as MLOPS_CONF_JSON
 	LogicalDate time.Time      // zero: none; taken at most once per DAG
 	Note        string         // shown with the run
 }

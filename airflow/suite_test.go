@@ -68,7 +68,7 @@ func deploy(t *testing.T, ctx context.Context, c *airflow.Client, dir string, d 
 func remove(ctx context.Context, c *airflow.Client, dir, id string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 20*time.Second)
 	defer cancel()
-	_ = airflow.RemoveDAG(dir, id)
+	_ = airflow.RemoveDAG(dir, id, "")
 	_ = c.DeleteDAG(ctx, id)
 }
 

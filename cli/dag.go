@@ -14,8 +14,8 @@ import (
 func dagCommand(e *env) *cli.Command {
 	return &cli.Command{
 		Name:        "dag",
-		Usage:       "Trigger and watch the project's DAGs",
-		Subcommands: []*cli.Command{dagList(e), dagTrigger(e), dagWait(e), dagLogs(e), dagErrors(e)},
+		Usage:       "Trigger, watch and remove the project's DAGs",
+		Subcommands: []*cli.Command{dagList(e), dagTrigger(e), dagWait(e), dagLogs(e), dagErrors(e), dagRemove(e)},
 	}
 }
 
@@ -43,8 +43,12 @@ func dagList(e *env) *cli.Command {
 	return &cli.Command{
 		Name:  "list",
 		Usage: "List the project's DAGs",
-		Flags: []cli.Flag{e.projectFlag(), e.dirFlag()},
-		Action: e.inProject(func(c *cli.Context, p *client.Project) error {
+		Flags: []cli.Flag{e.projectFlag(), e.dirFlag(), allFlag("DAGs")},
+		Action: e.ownOrAll(func(c *cli.Context, p *client.Project) error {
+			dags := p.DAGs(c.Context)
+			if c.Bool("all") {
+				dags = p.Airflow.DAGs(c.Context, airflow.DAGQuery{})
+			}
 			type row struct {
 				ID     string   `json:"dag_id"`
 				Paused bool     `json:"is_paused"`
@@ -53,7 +57,7 @@ func dagList(e *env) *cli.Command {
 			t := newTable("DAG", "PAUSED", "TAGS")
 			t.empty = "no DAGs yet"
 			var docs []row
-			for d, err := range p.DAGs(c.Context) {
+			for d, err := range dags {
 				if err != nil {
 					return err
 				}
@@ -62,6 +66,20 @@ func dagList(e *env) *cli.Command {
 			}
 			return e.table(t, docs)
 		}),
+	}
+}
+
+func allFlag(what string) cli.Flag {
+	return &cli.BoolFlag{Name: "all", Aliases: []string{"a"}, Usage: what + " of all projects"}
+}
+
+// ownOrAll is inProject; with --all no project needs to be named.
+func (e *env) ownOrAll(do func(*cli.Context, *client.Project) error) cli.ActionFunc {
+	return func(c *cli.Context) error {
+		if c.Bool("all") {
+			return e.inAnyProject(do)(c)
+		}
+		return e.inProject(do)(c)
 	}
 }
 
@@ -162,12 +180,13 @@ func dagLogs(e *env) *cli.Command {
 
 func dagErrors(e *env) *cli.Command {
 	return &cli.Command{
-		Name:  "errors",
-		Usage: "List the project's DAG files that Airflow cannot read; without a project, all",
-		Flags: []cli.Flag{e.projectFlag(), e.dirFlag()},
+		Name:        "errors",
+		Usage:       "List the project's DAG files that Airflow cannot read; without a project, all",
+		Description: "   mlopsctl dag errors -p lora-finetuning\n   mlopsctl dag errors --all",
+		Flags:       []cli.Flag{e.projectFlag(), e.dirFlag(), allFlag("DAG files")},
 		Action: e.inAnyProject(func(c *cli.Context, p *client.Project) error {
 			broken := p.Airflow.ImportErrors(c.Context)
-			if c.IsSet("project") {
+			if p.Name != anyProject && !c.Bool("all") {
 				broken = p.DAGErrors(c.Context)
 			}
 			t := newTable("FILE", "WHEN", "ERROR")
@@ -184,6 +203,26 @@ func dagErrors(e *env) *cli.Command {
 				return err
 			}
 			return withCode(exitFailed, fmt.Errorf("%d DAG files cannot be read", len(docs)))
+		}),
+	}
+}
+
+func dagRemove(e *env) *cli.Command {
+	return &cli.Command{
+		Name:      "rm",
+		Usage:     "Remove a declared DAG with its runs",
+		ArgsUsage: "<dag>",
+		Description: `   mlopsctl dag rm retrain -p lora-finetuning
+
+   It waits until Airflow has forgotten the DAG. Runs that have not ended are
+   ended as failed. DAGs of other projects, and files written by hand, stay.`,
+		Flags: []cli.Flag{e.projectFlag(), e.dirFlag()},
+		Action: e.inProject(func(c *cli.Context, p *client.Project) error {
+			id := p.DAGID(c.Args().First())
+			if err := p.RemoveDAG(c.Context, id); err != nil {
+				return err
+			}
+			return e.print(id, map[string]string{"dag_id": id})
 		}),
 	}
 }

@@ -316,6 +316,9 @@ func (e *env) runProject(c *cli.Context) (*client.Project, error) {
 	return e.projectOrAny(c)
 }
 
+// anyProject is the name of the project that stands for none.
+const anyProject = "any"
+
 // projectOrAny opens the project if one is named. A run's ID says enough about
 // where it belongs, so that without a name any will do.
 func (e *env) projectOrAny(c *cli.Context) (*client.Project, error) {
@@ -325,7 +328,7 @@ func (e *env) projectOrAny(c *cli.Context) (*client.Project, error) {
 		if oerr != nil {
 			return nil, oerr
 		}
-		return client.FromProject(c.Context, "any", o...)
+		return client.FromProject(c.Context, anyProject, o...)
 	}
 	return p, err
 }

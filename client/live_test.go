@@ -136,7 +136,7 @@ func TestAProjectUsesAllFiveTools(t *testing.T) {
 		dags, err := mlops.Collect(p.DAGs(ctx))
 		require.NoError(t, err)
 		require.Len(t, dags, 1)
-		require.NoError(t, airflow.RemoveDAG(p.Config.DAGs, p.DAGID("say")))
+		require.NoError(t, p.RemoveDAG(ctx, "say"))
 	})
 
 	t.Run("serving", func(t *testing.T) {

@@ -46,7 +46,6 @@ type Project struct {
 	log        *slog.Logger
 	home       string
 	experiment once[string]
-	pool       once[struct{}]
 	drift      once[evidently.Project]
 
 	mu      sync.Mutex
