@@ -83,12 +83,12 @@ func (d DAG) OfProject(project string) bool {
 	return project != "" && d.Project() == projectShown(project)
 }
 
-// DAG returns the DAG of an ID. The error matches [mlops.ErrNotFound] if the
+// Get returns the DAG of an ID. The error matches [mlops.ErrNotFound] if the
 // server has not met it (yet).
 //
 // Airflow REST: GET /api/v2/dags/{dag_id}
-func (c *Client) DAG(ctx context.Context, id string) (DAG, error) {
-	return do[DAG](ctx, c, request{op: "DAG", method: "GET", path: "/dags/%s", ids: []string{id}, again: true})
+func (s DAGsService) Get(ctx context.Context, id string) (DAG, error) {
+	return do[DAG](ctx, s.c, request{op: "DAGs.Get", method: "GET", path: "/dags/%s", ids: []string{id}, again: true})
 }
 
 // DAGQuery selects DAGs; its zero value selects all whose file exists.
@@ -99,10 +99,20 @@ type DAGQuery struct {
 	IncludeStale bool     // those whose file is gone as well
 }
 
-// DAGs lists DAGs by ID.
+// All lists DAGs by ID.
 //
 // Airflow REST: GET /api/v2/dags
-func (c *Client) DAGs(ctx context.Context, q DAGQuery) iter.Seq2[DAG, error] {
+func (s DAGsService) All(ctx context.Context, q DAGQuery) iter.Seq2[DAG, error] {
+	return pages(ctx, q.values(), false, func(ctx context.Context, v url.Values) (page[DAG], error) {
+		out, err := do[struct {
+			DAGs  []DAG `json:"dags"`
+			Total int   `json:"total_entries"`
+		}](ctx, s.c, request{op: "DAGs.All", method: "GET", path: "/dags", query: v, again: true})
+		return page[DAG]{items: out.DAGs, total: out.Total}, err
+	})
+}
+
+func (q DAGQuery) values() url.Values {
 	v := url.Values{"order_by": {"dag_id"}}
 	if q.Prefix != "" {
 		v.Set("dag_id_prefix_pattern", q.Prefix)
@@ -115,43 +125,37 @@ func (c *Client) DAGs(ctx context.Context, q DAGQuery) iter.Seq2[DAG, error] {
 		v.Set("paused", strconv.FormatBool(*q.Paused))
 	}
 	v.Set("exclude_stale", strconv.FormatBool(!q.IncludeStale))
-	return pages(ctx, v, false, func(ctx context.Context, v url.Values) (page[DAG], error) {
-		out, err := do[struct {
-			DAGs  []DAG `json:"dags"`
-			Total int   `json:"total_entries"`
-		}](ctx, c, request{op: "DAGs", method: "GET", path: "/dags", query: v, again: true})
-		return page[DAG]{items: out.DAGs, total: out.Total}, err
-	})
+	return v
 }
 
 // Pause stops a DAG from starting runs and tasks; tasks that run go on.
 //
 // Airflow REST: PATCH /api/v2/dags/{dag_id}
-func (c *Client) Pause(ctx context.Context, id string) error {
-	return c.setPaused(ctx, "Pause", id, true)
+func (s DAGsService) Pause(ctx context.Context, id string) error {
+	return s.setPaused(ctx, "DAGs.Pause", id, true)
 }
 
 // Unpause lets a DAG run again.
 //
 // Airflow REST: PATCH /api/v2/dags/{dag_id}
-func (c *Client) Unpause(ctx context.Context, id string) error {
-	return c.setPaused(ctx, "Unpause", id, false)
+func (s DAGsService) Unpause(ctx context.Context, id string) error {
+	return s.setPaused(ctx, "DAGs.Unpause", id, false)
 }
 
-func (c *Client) setPaused(ctx context.Context, op, id string, paused bool) error {
-	_, err := do[DAG](ctx, c, request{op: op, method: "PATCH", path: "/dags/%s", ids: []string{id}, body: map[string]bool{"is_paused": paused}, again: true})
+func (s DAGsService) setPaused(ctx context.Context, op, id string, paused bool) error {
+	_, err := do[DAG](ctx, s.c, request{op: op, method: "PATCH", path: "/dags/%s", ids: []string{id}, body: map[string]bool{"is_paused": paused}, again: true})
 	return err
 }
 
-// DeleteDAG removes a DAG, its runs and their task instances from the server.
+// Delete removes a DAG, its runs and their task instances from the server.
 // While its file is there the server reads it again: [Client.Remove] takes both
 // away, in order.
 // The error matches [mlops.ErrConflict] while a task of it runs.
 //
 // Airflow REST: DELETE /api/v2/dags/{dag_id} (204)
-func (c *Client) DeleteDAG(ctx context.Context, id string) error {
-	return transport.Gone(ctx, c.t, func() error {
-		_, err := do[none](ctx, c, request{op: "DeleteDAG", method: "DELETE", path: "/dags/%s", ids: []string{id}})
+func (s DAGsService) Delete(ctx context.Context, id string) error {
+	return transport.Gone(ctx, s.c.t, func() error {
+		_, err := do[none](ctx, s.c, request{op: "DAGs.Delete", method: "DELETE", path: "/dags/%s", ids: []string{id}})
 		return err
 	})
 }
@@ -189,8 +193,8 @@ func (e *ImportError) Unwrap() error { return mlops.ErrInvalid }
 // ImportErrors lists the files that the server could not read.
 //
 // Airflow REST: GET /api/v2/importErrors
-func (c *Client) ImportErrors(ctx context.Context) iter.Seq2[ImportError, error] {
-	return c.importErrors(ctx, "ImportErrors", nil)
+func (s DAGsService) ImportErrors(ctx context.Context) iter.Seq2[ImportError, error] {
+	return s.c.importErrors(ctx, "DAGs.ImportErrors", nil)
 }
 
 func (c *Client) importErrors(ctx context.Context, op string, q url.Values) iter.Seq2[ImportError, error] {
@@ -221,7 +225,7 @@ func (c *Client) waitDAG(ctx context.Context, d DAGSpec, still func() error) (DA
 	want, file := d.Hash(), fileName(d.ID)
 	var before time.Time // of an import error that was there when we came
 	for first := true; ; first = false {
-		dag, err := c.DAG(ctx, d.ID)
+		dag, err := c.DAGs.Get(ctx, d.ID)
 		known := "the server does not know the DAG"
 		switch {
 		case err == nil && dag.Hash() == want && !dag.Stale && !dag.HasImportErrors:

@@ -18,6 +18,7 @@ import (
 	"unicode/utf16"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/internal/atomicfile"
 )
 
 // helper is the Python module that makes a DAG of a declaration.
@@ -255,37 +256,23 @@ func projectShown(project string) string {
 	return project[:longest-9] + "~" + digest([]byte(project))[:8]
 }
 
-// replace gives file this content by a rename; it does nothing if it has it.
+// public is the mode of files that Airflow reads, which may run as another user.
+const public = 0o644
+
+// replace gives file this content; it does nothing if it has it.
 func replace(file string, content []byte) error {
 	if b, err := os.ReadFile(file); err == nil && bytes.Equal(b, content) {
 		return nil
 	}
-	return place(file, content, os.Rename)
+	return atomicfile.Write(file, content, public)
 }
 
 // create makes file with this content; the error matches [fs.ErrExist] if it is
 // there. File systems without links get a rename.
 func create(file string, content []byte) error {
-	return place(file, content, func(from, to string) error {
-		err := os.Link(from, to)
-		if err == nil || errors.Is(err, fs.ErrExist) {
-			return err
-		}
-		return os.Rename(from, to)
-	})
-}
-
-// place writes content beside file and moves it there. Airflow may run as
-// another user: all may read.
-func place(file string, content []byte, move func(from, to string) error) error {
-	tmp, err := os.CreateTemp(filepath.Dir(file), ".mlops-*")
-	if err != nil {
+	err := atomicfile.Create(file, content, public)
+	if err == nil || errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	defer os.Remove(tmp.Name())
-	_, err = tmp.Write(content)
-	if err := errors.Join(err, tmp.Chmod(0o644), tmp.Sync(), tmp.Close()); err != nil {
-		return err
-	}
-	return move(tmp.Name(), file)
+	return atomicfile.Write(file, content, public)
 }

@@ -97,7 +97,7 @@ func (c *Client) putBack(ctx context.Context, file string, d DAGSpec, src, befor
 	c.reread(ctx, d.ID)
 	h, _ := headerOf(before)
 	for {
-		dag, err := c.DAG(ctx, d.ID)
+		dag, err := c.DAGs.Get(ctx, d.ID)
 		if err == nil && dag.Hash() == h.hash && !dag.Stale && !dag.HasImportErrors {
 			return fmt.Errorf("DAG %s was put back and runs as version %q: %w", d.ID, h.hash, why)
 		}
@@ -110,11 +110,9 @@ func (c *Client) putBack(ctx context.Context, file string, d DAGSpec, src, befor
 // reread asks the server to read the file of a DAG at once; it does so by
 // itself a little later, so that an error is none.
 func (c *Client) reread(ctx context.Context, id string) {
-	dag, err := c.DAG(ctx, id)
-	if err != nil || dag.FileToken == "" {
-		return
+	if dag, err := c.DAGs.Get(ctx, id); err == nil && dag.FileToken != "" {
+		_ = c.DAGs.Reparse(ctx, dag.FileToken)
 	}
-	_, _ = do[none](ctx, c, request{op: "reread", method: "PUT", path: "/parseDagFile/%s", ids: []string{dag.FileToken}, again: true})
 }
 
 // checkPools refuses tasks that no slot would ever let start: Airflow only
@@ -126,7 +124,7 @@ func (c *Client) checkPools(ctx context.Context, d DAGSpec) error {
 		p, known := pools[t.Pool]
 		if !known {
 			var err error
-			if p, err = c.Pool(ctx, t.Pool); isNotFound(err) {
+			if p, err = c.Pools.Get(ctx, t.Pool); isNotFound(err) {
 				return invalid("Declare", "task %s of DAG %s: there is no pool %q; make it first, or name another", t.ID, d.ID, t.Pool)
 			} else if err != nil {
 				return err
@@ -156,7 +154,7 @@ func (c *Client) Remove(ctx context.Context, dir, id, project string) error {
 		return err
 	}
 	for first := true; ; first = false {
-		dag, err := c.DAG(ctx, id)
+		dag, err := c.DAGs.Get(ctx, id)
 		switch {
 		case isNotFound(err) && first && missing, err == nil && missing && (dag.Hash() == "" || !dag.OfProject(project) && dag.Project() != project):
 			return &mlops.Error{Kind: mlops.ErrNotFound, Service: service, Op: "Remove", Message: fmt.Sprintf("%s is no DAG that was declared here", id)}
@@ -179,16 +177,16 @@ func (c *Client) Remove(ctx context.Context, dir, id, project string) error {
 // forget ends the runs of a DAG whose file is gone and deletes it. A task that
 // still runs is no error: the next try finds it ended.
 func (c *Client) forget(ctx context.Context, id string) error {
-	err := c.DeleteDAG(ctx, id)
+	err := c.DAGs.Delete(ctx, id)
 	if !errors.Is(err, mlops.ErrConflict) {
 		if isNotFound(err) {
 			return nil
 		}
 		return err
 	}
-	for run, err := range c.DAGRuns(ctx, id, DAGRunQuery{States: []State{StateQueued, StateRunning}}) {
+	for run, err := range c.Runs.All(ctx, id, DAGRunQuery{States: []State{StateQueued, StateRunning}}) {
 		if err == nil {
-			err = c.CancelRun(ctx, id, run.ID)
+			err = c.Runs.Cancel(ctx, id, run.ID)
 		}
 		if err != nil && !isNotFound(err) {
 			return err

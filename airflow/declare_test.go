@@ -102,10 +102,10 @@ func TestLiveABadDeclarationChangesNothing(t *testing.T) {
 	close(stop)
 	require.NoError(t, <-refused, "of %d triggers", triggered)
 	require.Greater(t, triggered, 10)
-	now, err := c.DAG(ctx, good.ID)
+	now, err := c.DAGs.Get(ctx, good.ID)
 	require.NoError(t, err)
 	require.Equal(t, was.Hash(), now.Hash())
-	for ie, err := range c.ImportErrors(ctx) {
+	for ie, err := range c.DAGs.ImportErrors(ctx) {
 		require.NoError(t, err)
 		require.NotContains(t, ie.File, good.ID)
 	}
@@ -116,7 +116,7 @@ func TestLiveABadDeclarationChangesNothing(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, "second", dag.Description)
 		require.Zero(t, files())
-		left, err := mlops.Collect(c.DAGs(ctx, airflow.DAGQuery{Prefix: "mlops-trial.", IncludeStale: true}))
+		left, err := mlops.Collect(c.DAGs.All(ctx, airflow.DAGQuery{Prefix: "mlops-trial.", IncludeStale: true}))
 		require.NoError(t, err)
 		require.Empty(t, left, "the server still knows the trial")
 	})
@@ -127,7 +127,7 @@ func TestLiveABadDeclarationChangesNothing(t *testing.T) {
 		_, err := c.Declare(ctx, dir, bad(good.ID), airflow.DeclareOptions{Python: blind})
 		require.ErrorIs(t, err, mlops.ErrInvalid)
 		require.ErrorContains(t, err, fmt.Sprintf("was put back and runs as version %q", good.Hash()))
-		dag, err := c.DAG(ctx, good.ID)
+		dag, err := c.DAGs.Get(ctx, good.ID)
 		require.NoError(t, err)
 		require.Equal(t, good.Hash(), dag.Hash())
 		require.False(t, dag.HasImportErrors)
@@ -144,11 +144,11 @@ func TestLiveTasksThatCouldNeverStartAreRefused(t *testing.T) {
 	s, c, ctx := openLive(t)
 	dir := dags(t, s)
 	narrow, held := s.Name("mlops.narrow"), s.Name("mlops.held")
-	require.NoError(t, c.CreatePool(ctx, airflow.Pool{Name: narrow, Slots: 2}))
-	require.NoError(t, c.CreatePool(ctx, airflow.Pool{Name: held}))
+	require.NoError(t, c.Pools.Create(ctx, airflow.Pool{Name: narrow, Slots: 2}))
+	require.NoError(t, c.Pools.Create(ctx, airflow.Pool{Name: held}))
 	t.Cleanup(func() {
 		end := context.WithoutCancel(ctx)
-		require.NoError(t, errors.Join(c.DeletePool(end, narrow), c.DeletePool(end, held)))
+		require.NoError(t, errors.Join(c.Pools.Delete(end, narrow), c.Pools.Delete(end, held)))
 	})
 	d := airflow.DAGSpec{ID: s.Name("slots"), Paused: true, Pool: narrow, Tasks: []airflow.TaskSpec{{ID: "wide", Bash: "true", PoolSlots: 3}}}
 	opt := airflow.DeclareOptions{Python: interpreter(t)}
@@ -197,9 +197,9 @@ func TestLiveARemovedDAGIsForgottenWithItsRuns(t *testing.T) {
 	}()
 	require.NoError(t, c.Remove(ctx, dir, d.ID, "team/leaving"))
 	<-done
-	_, err = c.DAG(ctx, d.ID)
+	_, err = c.DAGs.Get(ctx, d.ID)
 	require.ErrorIs(t, err, mlops.ErrNotFound)
-	for run, err := range c.DAGRuns(ctx, "~", airflow.DAGRunQuery{States: []airflow.State{airflow.StateQueued, airflow.StateRunning}}) {
+	for run, err := range c.Runs.All(ctx, "~", airflow.DAGRunQuery{States: []airflow.State{airflow.StateQueued, airflow.StateRunning}}) {
 		require.NoError(t, err)
 		require.NotEqual(t, d.ID, run.DAGID, "run %s is %s for ever", run.ID, run.State)
 	}

@@ -47,7 +47,7 @@ func dagList(e *env) *cli.Command {
 		Action: e.ownOrAll(func(c *cli.Context, p *client.Project) error {
 			dags := p.DAGs(c.Context)
 			if c.Bool("all") {
-				dags = p.Airflow.DAGs(c.Context, airflow.DAGQuery{})
+				dags = p.Airflow.DAGs.All(c.Context, airflow.DAGQuery{})
 			}
 			type row struct {
 				ID     string   `json:"dag_id"`
@@ -185,7 +185,7 @@ func dagErrors(e *env) *cli.Command {
 		Description: "   mlopsctl dag errors -p lora-finetuning\n   mlopsctl dag errors --all",
 		Flags:       []cli.Flag{e.projectFlag(), e.dirFlag(), allFlag("DAG files")},
 		Action: e.inAnyProject(func(c *cli.Context, p *client.Project) error {
-			broken := p.Airflow.ImportErrors(c.Context)
+			broken := p.Airflow.DAGs.ImportErrors(c.Context)
 			if p.Name != anyProject && !c.Bool("all") {
 				broken = p.DAGErrors(c.Context)
 			}

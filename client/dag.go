@@ -91,7 +91,7 @@ func (p *Project) Trigger(ctx context.Context, dag string, o airflow.TriggerOpti
 // there is no such project.
 func (p *Project) DAGs(ctx context.Context) iter.Seq2[airflow.DAG, error] {
 	prefix := p.Workspace().AirflowDAGPrefix
-	all := p.Airflow.DAGs(ctx, airflow.DAGQuery{Prefix: prefix})
+	all := p.Airflow.DAGs.All(ctx, airflow.DAGQuery{Prefix: prefix})
 	return ofProject(ctx, p, all, func(d airflow.DAG) bool {
 		return strings.HasPrefix(d.ID, prefix) && (d.Project() == "" || d.OfProject(p.join("/")))
 	})
@@ -102,7 +102,7 @@ func (p *Project) DAGs(ctx context.Context) iter.Seq2[airflow.DAG, error] {
 // project's DAGs do, or which lie in a folder that has the project's name.
 func (p *Project) DAGErrors(ctx context.Context) iter.Seq2[airflow.ImportError, error] {
 	prefix := p.Workspace().AirflowDAGPrefix
-	return ofProject(ctx, p, p.Airflow.ImportErrors(ctx), func(e airflow.ImportError) bool {
+	return ofProject(ctx, p, p.Airflow.DAGs.ImportErrors(ctx), func(e airflow.ImportError) bool {
 		if project, ok := p.declaredBy(e); ok && project != "" {
 			return project == p.join("/")
 		}

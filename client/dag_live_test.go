@@ -28,7 +28,7 @@ func TestLiveProjectsOfOneDAGIDLeaveEachOtherAlone(t *testing.T) {
 		p, err := client.FromProject(ctx, name, client.In(t.TempDir()))
 		require.NoError(t, err)
 		t.Cleanup(func() {
-			_ = p.Airflow.DeletePool(context.WithoutCancel(ctx), p.Workspace().AirflowPool)
+			_ = p.Airflow.Pools.Delete(context.WithoutCancel(ctx), p.Workspace().AirflowPool)
 			require.NoError(t, p.Close())
 		})
 		return p
@@ -81,14 +81,14 @@ func TestLiveProjectsOfOneDAGIDLeaveEachOtherAlone(t *testing.T) {
 	require.NoError(t, err)
 
 	// A pool that was deleted is made again by the next trigger.
-	require.NoError(t, second.Airflow.DeletePool(ctx, second.Workspace().AirflowPool))
+	require.NoError(t, second.Airflow.Pools.Delete(ctx, second.Workspace().AirflowPool))
 	_, err = second.Trigger(ctx, "own", airflow.TriggerOptions{})
 	require.NoError(t, err)
-	_, err = second.Airflow.Pool(ctx, second.Workspace().AirflowPool)
+	_, err = second.Airflow.Pools.Get(ctx, second.Workspace().AirflowPool)
 	require.NoError(t, err)
 
 	require.NoError(t, first.RemoveDAG(ctx, "train"))
 	require.NoError(t, second.RemoveDAG(ctx, "own"))
-	_, err = first.Airflow.DAG(ctx, space+".b.train")
+	_, err = first.Airflow.DAGs.Get(ctx, space+".b.train")
 	require.ErrorIs(t, err, mlops.ErrNotFound)
 }

@@ -191,5 +191,5 @@ func TestAProjectUsesAllFiveTools(t *testing.T) {
 		require.Equal(t, w, found, "the record is in MLflow")
 	})
 	require.NoError(t, p.MLflow.DeleteExperiment(ctx, p.Workspace().MLflowExperimentID))
-	require.NoError(t, p.Airflow.DeletePool(ctx, p.Workspace().AirflowPool))
+	require.NoError(t, p.Airflow.Pools.Delete(ctx, p.Workspace().AirflowPool))
 }

@@ -160,5 +160,5 @@ func publicURL(s string) string {
 // ensurePool makes the project's Airflow pool, also when it was made before and
 // deleted since. An existing one keeps its slots.
 func (p *Project) ensurePool(ctx context.Context) error {
-	return p.Airflow.EnsurePool(ctx, airflow.Pool{Name: p.Workspace().AirflowPool, Slots: poolSlots, Description: "project " + p.Name, IncludeDeferred: true})
+	return p.Airflow.Pools.Ensure(ctx, airflow.Pool{Name: p.Workspace().AirflowPool, Slots: poolSlots, Description: "project " + p.Name, IncludeDeferred: true})
 }

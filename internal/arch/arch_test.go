@@ -42,7 +42,7 @@ var may = map[string][]string{
 	"dvc":                 {".", "internal/rawfile", "internal/gitcmd", "dvc/remote"},
 	"dvc/remote":          {"."},
 	"dvc/remote/*":        {".", "internal/rawfile", "dvc/remote"}, // the drivers share a row
-	"airflow":             {".", "internal/transport"},
+	"airflow":             {".", "internal/transport", "internal/atomicfile"},
 	"rayserve":            {".", "internal/transport", "internal/lockfile", "internal/atomicfile"},
 	"evidently":           {".", "internal/transport"},
 	"applesilicon":        {"."},
