@@ -46,7 +46,7 @@ var may = map[string][]string{
 	"dvc/internal/ignore": {".", "dvc/internal/fault", "internal/gitcmd"},
 	"dvc/remote":          {"."},
 	"dvc/remote/*":        {".", "internal/rawfile", "dvc/remote"}, // the drivers share a row
-	"airflow":             {".", "internal/transport"},
+	"airflow":             {".", "internal/transport", "internal/atomicfile"},
 	"rayserve":            {".", "internal/transport", "internal/lockfile", "internal/atomicfile"},
 	"evidently":           {".", "internal/transport"},
 	"applesilicon":        {"."},
