@@ -181,8 +181,11 @@ func (c *Client) takesFiles(ctx context.Context, at whereabouts) error {
 	return nil // a store that deletes nothing keeps an empty file
 }
 
-// alive is nil if the server answers a question that its database has to answer.
+// alive is nil if the server answers a question that its database has to answer,
+// within some seconds.
 func (c *Client) alive(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
 	for _, err := range c.Experiments(ctx, ExperimentQuery{Filter: "name = 'mlops.probe'"}) {
 		return err
 	}
