@@ -14,11 +14,11 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"syscall"
 	"time"
 
 	"github.com/mlops-integration/mlops"
 	"github.com/mlops-integration/mlops/evidently"
+	"github.com/mlops-integration/mlops/internal/lockfile"
 	"github.com/mlops-integration/mlops/internal/stackfile"
 )
 
@@ -251,12 +251,11 @@ func (q queue) sendOne(ctx context.Context, w *WaitingSnapshot, c *evidently.Cli
 		return err
 	}
 	defer f.Close()
-	if syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) != nil {
+	if lockfile.Try(f) != nil {
 		return nil // another is sending it
 	}
 	mine, err := f.Stat()
-	there, serr := os.Stat(w.Path)
-	if err != nil || serr != nil || !os.SameFile(mine, there) {
+	if err != nil || !lockfile.Current(f) {
 		return err // sent, or marked, by another
 	}
 	if time.Since(mine.ModTime()) < patience {

@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/internal/atomicfile"
 	"github.com/mlops-integration/mlops/internal/trust"
 )
 
@@ -147,16 +148,7 @@ func Write(s Stack) error {
 	if err := os.MkdirAll(s.Home, 0o700); err != nil {
 		return err
 	}
-	tmp, err := os.CreateTemp(s.Home, ".stack-*") // 0600
-	if err != nil {
-		return err
-	}
-	defer os.Remove(tmp.Name())
-	_, err = tmp.Write(append(b, '\n'))
-	if err := errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
-		return err
-	}
-	return os.Rename(tmp.Name(), Path(s.Home))
+	return atomicfile.Write(Path(s.Home), append(b, '\n'), 0o600)
 }
 
 // Remove deletes the file; there being none is no error.
