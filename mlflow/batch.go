@@ -61,6 +61,7 @@ type hunt struct {
 	reject func(record, error)
 	taken  bool // something was accepted
 	lost   int  // records refused so far
+	found  int  // requests that the server refused or failed on
 	gaveUp error
 
 	suspect func(record, error) // gets records on which the server fails alone; nil: its failure ends the search
@@ -86,6 +87,7 @@ func (c *Client) split(ctx context.Context, runID string, rs []record, known err
 			return nil
 		}
 	}
+	h.found++
 	_, fails := failing(err)
 	if !hopeless(err) && (!fails || h.suspect == nil) {
 		return err
@@ -107,11 +109,14 @@ func (c *Client) split(ctx context.Context, runID string, rs []record, known err
 		}
 		return refused(err, rs[0], h.reject)
 	}
-	half := len(rs) / 2
-	if err := c.split(ctx, runID, rs[:half], nil, h); err != nil {
-		return err
+	half, found := len(rs)/2, h.found
+	if perr := c.split(ctx, runID, rs[:half], nil, h); perr != nil {
+		return perr
 	}
-	return c.split(ctx, runID, rs[half:], nil, h)
+	if h.found > found || len(rs)-half == 1 {
+		err = nil // the others may be fine, and one alone is always asked about
+	}
+	return c.split(ctx, runID, rs[half:], err, h)
 }
 
 func (c *Client) logBatch(ctx context.Context, runID string, rs []record) error {

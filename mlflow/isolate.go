@@ -110,7 +110,11 @@ func (s *sender) isolate(ctx context.Context, at whereabouts, batch []record, kn
 		found = append(found, refusal{r, fmt.Errorf("the server fails on it time after time, and takes others: %w", err)})
 	}
 	if k := batch[0].kind; k == metricRecord || k == paramRecord || k == tagRecord {
-		if err := s.c.split(ctx, at.id, batch, nil, &hunt{reject: reject, suspect: suspect}); err != nil {
+		whole := known
+		if len(batch) == 1 {
+			whole = nil
+		}
+		if err := s.c.split(ctx, at.id, batch, whole, &hunt{reject: reject, suspect: suspect}); err != nil {
 			return err
 		}
 	} else if err := s.eachAlone(ctx, at, batch, reject, suspect); err != nil {

@@ -381,3 +381,29 @@ func (s *slowFor) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	return s.ill.RoundTrip(req)
 }
+
+func TestTheSearchForPoisonAsksNothingThatItKnows(t *testing.T) {
+	asked := 0
+	s := &ill{fails: func(_, body string) bool {
+		asked++
+		return strings.Contains(body, "foul")
+	}}
+	c := illClient(t, s).single()
+	rs := make([]record, 512)
+	for i := range rs {
+		rs[i] = record{kind: metricRecord, key: "fair", step: int64(i)}
+	}
+	rs[511].key = "foul"
+	var found []record
+	suspect := func(r record, _ error) { found = append(found, r) }
+	known := &mlops.Error{Kind: mlops.ErrUnavailable, Status: 500}
+	require.NoError(t, c.split(t.Context(), "r1", rs, known, &hunt{reject: suspect, suspect: suspect}))
+	require.Equal(t, rs[511:], found)
+	require.Equal(t, 9+equalAnswers, asked, "a half that fails although the other did not needs no request of its own")
+
+	rs[511].key, rs[0].key, rs[300].key = "fair", "foul", "foul"
+	found = nil
+	require.NoError(t, c.split(t.Context(), "r1", rs, known, &hunt{reject: suspect, suspect: suspect}))
+	require.Equal(t, []record{rs[0], rs[300]}, found)
+	require.Subset(t, strings.Split(strings.Join(s.got, `"step":`), `"step":`), []string{"511}]}"}, "each good record is sent")
+}

@@ -109,7 +109,6 @@ func (c *Client) StartRun(ctx context.Context, experiment Experiment, opt RunOpt
 			return nil, err
 		}
 	}
-	c.adoptOnce(ctx)
 	uid := c.newUID()
 	return c.newRun(ctx, head{Server: c.server(), UID: uid, Owner: true, PID: os.Getpid(),
 		Create: &create{Experiment: ref, Name: opt.Name, Start: time.Now().UnixMilli(), Parent: opt.Parent, Tags: tags}}, whereabouts{}, opt), nil
@@ -189,13 +188,14 @@ func (c *Client) ResumeRun(ctx context.Context, runID string, opt RunOptions) (*
 }
 
 // adoptOnce sends what earlier programs left for the server, once in the life
-// of a client, while the program goes on.
+// of a client, while the program goes on. It is called when the server has made a
+// run: before, there is no use in looking through what may be thousands of journals.
 func (c *Client) adoptOnce(ctx context.Context) {
 	c.runs.adopt.Do(func() {
 		ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 		c.runs.stopAdopting = cancel
+		one := c.single()
 		c.runs.adopting.Go(func() {
-			one := c.single()
 			if _, err := one.Sync(ctx, SyncOptions{}); err != nil {
 				c.log.Debug("sync", "service", "mlflow", "error", err)
 			}

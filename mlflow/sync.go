@@ -147,6 +147,7 @@ func (c *Client) Sync(ctx context.Context, opt SyncOptions) ([]Backlog, error) {
 			err = perr
 			continue
 		}
+		c.pass("look")
 		b := backlogOf(i)
 		if i.Archived || opt.Run != "" && !b.Of(opt.Run) || b.Server != c.server() && b.Server != "" {
 			continue
