@@ -188,7 +188,7 @@ func (e *env) modelNames(ctx context.Context, o []client.Option) (list []string,
 		return nil, err
 	}
 	defer p.Close()
-	for m, err := range p.MLflow.Models(ctx, mlflow.ModelQuery{}) {
+	for m, err := range p.MLflow.Models.All(ctx, mlflow.ModelQuery{}) {
 		if err != nil {
 			return list, err
 		}

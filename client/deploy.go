@@ -43,9 +43,9 @@ func (p *Project) ModelVersion(ctx context.Context, ref string) (mlflow.ModelVer
 	case err != nil:
 		return mlflow.ModelVersion{}, err
 	case alias != "":
-		return p.MLflow.ModelByAlias(ctx, name, alias)
+		return p.MLflow.Models.VersionByAlias(ctx, name, alias)
 	}
-	return p.MLflow.ModelVersion(ctx, name, version)
+	return p.MLflow.Models.Version(ctx, name, version)
 }
 
 func parseModel(ref string) (name, alias, version string, err error) {

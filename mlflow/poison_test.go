@@ -157,7 +157,7 @@ func TestPoisonedJournalsHoldBackNothingElse(t *testing.T) {
 		}
 	}
 	told := map[string]int{}
-	for b, err := range Backlogs(c.journal.Dir) {
+	for b, err := range Backlogs(c.out.opt.Dir) {
 		require.NoError(t, err)
 		require.Zero(t, b.Waiting)
 		for why, err := range b.Refusals() {
@@ -275,7 +275,7 @@ func TestAServerThatStoresNothingMakesNothingRefused(t *testing.T) {
 			for _, want := range []string{`"key":"m"`, "a.txt x", `"key":"p"`, `"FINISHED"`} {
 				require.Contains(t, all, want)
 			}
-			left, err := mlops.Collect(Backlogs(c.journal.Dir))
+			left, err := mlops.Collect(Backlogs(c.out.opt.Dir))
 			require.NoError(t, err)
 			require.Empty(t, left)
 		})
@@ -388,7 +388,7 @@ func TestTheSearchForPoisonAsksNothingThatItKnows(t *testing.T) {
 		asked++
 		return strings.Contains(body, "foul")
 	}}
-	c := illClient(t, s).single()
+	w := runWriter{illClient(t, s).single(), whereabouts{id: "r1"}}
 	rs := make([]record, 512)
 	for i := range rs {
 		rs[i] = record{kind: metricRecord, key: "fair", step: int64(i)}
@@ -397,13 +397,13 @@ func TestTheSearchForPoisonAsksNothingThatItKnows(t *testing.T) {
 	var found []record
 	suspect := func(r record, _ error) { found = append(found, r) }
 	known := &mlops.Error{Kind: mlops.ErrUnavailable, Status: 500}
-	require.NoError(t, c.split(t.Context(), "r1", rs, known, &hunt{reject: suspect, suspect: suspect}))
+	require.NoError(t, w.split(t.Context(), rs, known, &hunt{reject: suspect, suspect: suspect}))
 	require.Equal(t, rs[511:], found)
 	require.Equal(t, 9+equalAnswers, asked, "a half that fails although the other did not needs no request of its own")
 
 	rs[511].key, rs[0].key, rs[300].key = "fair", "foul", "foul"
 	found = nil
-	require.NoError(t, c.split(t.Context(), "r1", rs, known, &hunt{reject: suspect, suspect: suspect}))
+	require.NoError(t, w.split(t.Context(), rs, known, &hunt{reject: suspect, suspect: suspect}))
 	require.Equal(t, []record{rs[0], rs[300]}, found)
 	require.Subset(t, strings.Split(strings.Join(s.got, `"step":`), `"step":`), []string{"511}]}"}, "each good record is sent")
 }

@@ -135,7 +135,7 @@ type SyncOptions struct {
 //
 // The error is for a folder that cannot be read, or the end of ctx.
 func (c *Client) Sync(ctx context.Context, opt SyncOptions) ([]Backlog, error) {
-	dir, err := c.folder()
+	dir, err := c.out.folder()
 	if err != nil || dir == "" {
 		return nil, err
 	}
@@ -149,7 +149,7 @@ func (c *Client) Sync(ctx context.Context, opt SyncOptions) ([]Backlog, error) {
 		}
 		c.pass("look")
 		b := backlogOf(i)
-		if i.Archived || opt.Run != "" && !b.Of(opt.Run) || b.Server != c.server() && b.Server != "" {
+		if i.Archived || opt.Run != "" && !b.Of(opt.Run) || b.Server != c.out.server() && b.Server != "" {
 			continue
 		}
 		one := &synced{info: i, b: b}
@@ -252,11 +252,11 @@ func (s *syncing) sendOne(ctx context.Context, one *synced) bool {
 	case down != nil:
 		b.Err = down
 	default:
-		sent, err := s.c.adopt(ctx, one.info, b)
+		sent, err := s.c.out.adopt(ctx, one.info, b)
 		if errors.Is(err, errTaken) {
 			return false // another program was quicker
 		}
-		if *b, b.Err = sent, err; passing(err) && (undelivered(err) || s.c.single().alive(ctx) != nil) {
+		if *b, b.Err = sent, err; passing(err) && (undelivered(err) || alive(ctx, s.c.single()) != nil) {
 			s.mu.Lock()
 			s.down = err
 			s.mu.Unlock()
@@ -270,12 +270,12 @@ func (s *syncing) sendOne(ctx context.Context, one *synced) bool {
 var errTaken = errors.New("mlflow: another program sends this journal")
 
 // adopt sends a journal that nobody holds.
-func (c *Client) adopt(ctx context.Context, i spool.Info, b *Backlog) (Backlog, error) {
+func (o *outbox) adopt(ctx context.Context, i spool.Info, b *Backlog) (Backlog, error) {
 	if b == nil {
 		of := backlogOf(i)
 		b = &of
 	}
-	j, err := spool.Open(i.Path, spool.Options{Logger: c.log, Context: ctx})
+	j, err := spool.Open(i.Path, spool.Options{Logger: o.c.log, Context: ctx})
 	if isNotFound(err) || errors.Is(err, mlops.ErrConflict) {
 		return *b, errTaken
 	}
@@ -289,7 +289,7 @@ func (c *Client) adopt(ctx context.Context, i spool.Info, b *Backlog) (Backlog, 
 	if err != nil {
 		return *b, errors.Join(err, j.Close())
 	}
-	s := c.idleSender(ctx, j, h)
+	s := o.idleSender(ctx, j, h)
 	defer s.stop()
 	s.adopts, s.asked, s.again = true, true, true // the program before us may have asked
 	err = s.sendAll(ctx, i.Changed)
