@@ -20,7 +20,7 @@ type deploymentJSON struct {
 	Metadata map[string]string `json:"metadata,omitempty"`
 }
 
-func deploymentOf(a rayserve.Application) deploymentJSON {
+func deploymentOf(a rayserve.App) deploymentJSON {
 	return deploymentJSON{a.Name, string(a.Status), a.ModelURI, a.URL, a.Cause(), a.Metadata}
 }
 
@@ -62,7 +62,7 @@ func deployCommand(e *env) *cli.Command {
 			bar := e.progress()
 			a, err := p.Deploy(c.Context, model, client.DeployOptions{
 				Name: c.String("name"), Replicas: c.Int("replicas"), NoWait: c.Bool("no-wait"), Timeout: c.Duration("timeout"),
-				OnState: func(a rayserve.Application) { bar.set("%s: %s %s", a.Name, a.Status, a.Cause()) },
+				OnState: func(a rayserve.App) { bar.set("%s: %s %s", a.Name, a.Status, a.Cause()) },
 			})
 			bar.done()
 			if errors.Is(err, mlops.ErrConflict) && c.String("name") == "" {
@@ -122,9 +122,9 @@ func listDeploymentsCommand(e *env) *cli.Command {
 				}
 				status := warn(a.Status)
 				switch a.Status {
-				case rayserve.Running:
+				case rayserve.StateRunning:
 					status = good(a.Status)
-				case rayserve.DeployFailed, rayserve.Unhealthy:
+				case rayserve.StateDeployFailed, rayserve.StateUnhealthy:
 					status = bad(a.Status)
 				}
 				t.row(a.Name, status, a.ModelURI, a.URL, a.Cause())

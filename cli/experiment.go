@@ -41,7 +41,7 @@ func experimentList(e *env) *cli.Command {
 		Action: e.inAnyProject(func(c *cli.Context, p *client.Project) error {
 			q := mlflow.ExperimentQuery{Filter: c.String("filter")}
 			if c.Bool("deleted") {
-				q.View = mlflow.Deleted
+				q.View = mlflow.ViewDeleted
 			}
 			t := newTable("ID", "NAME", "CREATED", "STATE")
 			t.empty = "no experiments"
