@@ -45,7 +45,7 @@ func modelAlias(e *env) *cli.Command {
 		ArgsUsage:   "<model> <alias> <version>",
 		Description: "   mlopsctl model alias sentiment champion 3",
 		Flags:       []cli.Flag{e.projectFlag(), e.dirFlag()},
-		Action: e.inAnyProject(func(c *cli.Context, p *client.Project) error {
+		Action: e.inAnyProject(func(c *cli.Context, p *client.Client) error {
 			name, alias := c.Args().Get(0), c.Args().Get(1)
 			if err := p.MLflow.Models.SetAlias(c.Context, name, alias, c.Args().Get(2)); err != nil {
 				return err
@@ -66,7 +66,7 @@ func modelList(e *env) *cli.Command {
 		ArgsUsage:   "[model]",
 		Description: "   mlopsctl model list\n   mlopsctl model list sentiment\n   mlopsctl model list -p lora-finetuning",
 		Flags:       []cli.Flag{e.projectFlag(), e.dirFlag()},
-		Action: e.inAnyProject(func(c *cli.Context, p *client.Project) error {
+		Action: e.inAnyProject(func(c *cli.Context, p *client.Client) error {
 			q := mlflow.ModelQuery{}
 			if name := c.Args().First(); name != "" {
 				q.Filter = "name = '" + strings.ReplaceAll(name, "'", "''") + "'"
@@ -84,8 +84,10 @@ func modelList(e *env) *cli.Command {
 					return err
 				}
 			}
-			if c.IsSet("project") {
-				if all, err = p.OwnVersions(c.Context, all); err != nil {
+			if own, err := named(c, p); err != nil {
+				return err
+			} else if own != nil {
+				if all, err = own.OwnVersions(c.Context, all); err != nil {
 					return err
 				}
 			}

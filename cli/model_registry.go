@@ -40,7 +40,7 @@ func modelRegister(e *env) *cli.Command {
 				}
 				of = "runs:/" + of + "/" + p
 			}
-			return e.inAnyProject(func(c *cli.Context, p *client.Project) error {
+			return e.inAnyProject(func(c *cli.Context, p *client.Client) error {
 				v, err := p.MLflow.Models.Register(c.Context, c.String("name"), of, mlflow.RegisterOptions{Tags: tags, Description: c.String("description"), Aliases: c.StringSlice("alias")})
 				if err != nil {
 					return err
@@ -60,7 +60,7 @@ func modelCopy(e *env) *cli.Command {
 
    Prints the number of the new version. The files are not copied.`,
 		Flags: []cli.Flag{e.projectFlag(), e.dirFlag()},
-		Action: e.inAnyProject(func(c *cli.Context, p *client.Project) error {
+		Action: e.inAnyProject(func(c *cli.Context, p *client.Client) error {
 			v, err := p.MLflow.Models.CopyVersion(c.Context, c.Args().Get(0), c.Args().Get(1), c.Args().Get(2))
 			if err != nil {
 				return err
@@ -82,7 +82,7 @@ func modelTag(e *env) *cli.Command {
 			if err != nil {
 				return err
 			}
-			return e.inAnyProject(func(c *cli.Context, p *client.Project) error {
+			return e.inAnyProject(func(c *cli.Context, p *client.Client) error {
 				name, version := c.Args().First(), c.String("version")
 				var errs []error
 				for _, k := range sortedKeys(tags) {
@@ -111,7 +111,7 @@ func modelDelete(e *env) *cli.Command {
 			if c.Bool("all") == (len(versions) > 0) {
 				return usagef("name versions of %s, or give --all, which deletes the model", name)
 			}
-			return e.inAnyProject(func(c *cli.Context, p *client.Project) error {
+			return e.inAnyProject(func(c *cli.Context, p *client.Client) error {
 				if c.Bool("all") {
 					if err := p.MLflow.Models.Delete(c.Context, name); err != nil {
 						return err

@@ -72,7 +72,11 @@ func (j job) run(ctx context.Context) error {
 	case "project":
 		return j.project(ctx)
 	case "project-sync":
-		return told(client.Sync(ctx, mlflow.SyncOptions{}, client.In(j.Experiment)))
+		c, err := client.Open(ctx, client.In(j.Experiment))
+		if err != nil {
+			return err
+		}
+		return errors.Join(told(c.Sync(ctx, mlflow.SyncOptions{})), c.Close())
 	}
 	c, err := mlflow.New(mlflow.Options{URL: j.URL, Journal: mlflow.Journal{Dir: j.Journals, Server: "suite"}})
 	if err != nil {

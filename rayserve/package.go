@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/internal/atomicfile"
 	"github.com/mlops-integration/mlops/internal/transport"
 )
 
@@ -122,7 +123,7 @@ func (c *Client) keepPackage(name string, data []byte) error {
 	if b, err := os.ReadFile(file); err == nil && bytes.Equal(b, data) {
 		return nil
 	}
-	return replaceFile(file, data)
+	return atomicfile.Write(file, data, 0o600)
 }
 
 // sweepPackages removes kept packages that no kept application has run for a

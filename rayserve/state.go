@@ -9,10 +9,11 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"syscall"
 	"time"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/internal/atomicfile"
+	"github.com/mlops-integration/mlops/internal/lockfile"
 )
 
 // kept is the desired configuration as the state folder holds it.
@@ -48,7 +49,7 @@ func (c *Client) keep(k kept) error {
 	if err != nil {
 		return err
 	}
-	if err := replaceFile(c.keptFile(), append(b, '\n')); err != nil {
+	if err := atomicfile.Write(c.keptFile(), append(b, '\n'), 0o600); err != nil {
 		return err
 	}
 	c.sweepPackages(k)
@@ -79,24 +80,18 @@ func (c *Client) lock(ctx context.Context, op string) (unlock func(), err error)
 	if err := os.MkdirAll(c.opt.StateDir, 0o700); err != nil {
 		return nil, fmt.Errorf("rayserve: the state folder: %w", err)
 	}
-	f, err := os.OpenFile(filepath.Join(c.opt.StateDir, "serve.lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	f, err := lockfile.Open(filepath.Join(c.opt.StateDir, "serve.lock"), 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("rayserve: the lock: %w", err)
 	}
-	for {
-		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-		if err == nil {
-			return func() { f.Close() }, nil
-		}
-		if !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR) {
-			f.Close()
-			return nil, fmt.Errorf("rayserve: lock %s: %w", f.Name(), err)
-		}
-		if err := wait(ctx, 20*time.Millisecond); err != nil {
-			f.Close()
+	if err := lockfile.Wait(ctx, f, 20*time.Millisecond, nil); err != nil {
+		f.Close()
+		if ctx.Err() != nil {
 			return nil, &mlops.Error{Kind: mlops.ErrConflict, Service: service, Op: op, Cause: err, Message: "another deployment holds " + f.Name()}
 		}
+		return nil, fmt.Errorf("rayserve: %w", err)
 	}
+	return func() { f.Close() }, nil
 }
 
 // wait lets d pass, or returns why ctx ended.
@@ -109,18 +104,4 @@ func wait(ctx context.Context, d time.Duration) error {
 	case <-t.C:
 		return nil
 	}
-}
-
-// replaceFile writes a 0600 file whole or not at all.
-func replaceFile(file string, data []byte) error {
-	tmp, err := os.CreateTemp(filepath.Dir(file), ".new-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(tmp.Name())
-	_, err = tmp.Write(data)
-	if err := errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
-		return err
-	}
-	return os.Rename(tmp.Name(), file)
 }

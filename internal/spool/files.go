@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/internal/atomicfile"
+	"github.com/mlops-integration/mlops/internal/lockfile"
 )
 
 // fsys is how a journal writes; tests put faults between.
@@ -33,7 +35,7 @@ type disk struct{}
 
 func (disk) MkdirAll(path string, perm fs.FileMode) error { return os.MkdirAll(path, perm) }
 func (disk) Mkdir(path string, perm fs.FileMode) error    { return os.Mkdir(path, perm) }
-func (disk) SyncDir(path string) error                    { return syncDir(path) }
+func (disk) SyncDir(path string) error                    { return atomicfile.SyncDir(path) }
 
 func (disk) OpenFile(path string, flag int, perm fs.FileMode) (file, error) {
 	f, err := os.OpenFile(path, flag, perm)
@@ -73,19 +75,16 @@ func lockFolder(path string) (*os.File, error) {
 		if err != nil {
 			return nil, err
 		}
-		got, err := tryLock(f, false)
-		if got {
-			// The one before may have removed it meanwhile.
-			a, err1 := f.Stat()
-			b, err2 := os.Stat(name)
-			if err1 == nil && err2 == nil && os.SameFile(a, b) {
+		err = lockfile.Try(f)
+		if err == nil {
+			if lockfile.Current(f) { // else its last owner removed it meanwhile
 				return f, nil
 			}
 			f.Close()
 			return nil, &mlops.Error{Kind: mlops.ErrNotFound, Service: "spool", Op: "Open", Message: "there is no journal " + path + " any more"}
 		}
 		f.Close()
-		if err != nil {
+		if !errors.Is(err, lockfile.ErrHeld) {
 			return nil, err
 		}
 		if try == 3 { // one who only looks holds it for microseconds
@@ -95,15 +94,24 @@ func lockFolder(path string) (*os.File, error) {
 	}
 }
 
-// held tells whether somebody has the lock of a journal's folder.
+// held reports whether a process has the lock of a journal's folder.
 func held(path string) (bool, error) {
 	f, err := os.Open(filepath.Join(path, lockName))
 	if err != nil {
 		return false, err
 	}
 	defer f.Close()
-	free, err := tryLock(f, true)
-	return !free, err
+	err = lockfile.TryShared(f)
+	if errors.Is(err, lockfile.ErrHeld) {
+		return true, nil
+	}
+	return false, err
+}
+
+// release gives a lock up, also where another process has the open file from us.
+func release(lock *os.File) {
+	_ = lockfile.Unlock(lock)
+	lock.Close()
 }
 
 // removeFolder deletes a journal whose lock is held, the lock last, and gives
@@ -116,11 +124,11 @@ func removeFolder(path string, lock *os.File) error {
 		}
 	}
 	if !removeLocked {
-		letGo(lock)
+		release(lock)
 	}
 	err = errors.Join(err, os.Remove(filepath.Join(path, lockName)), os.Remove(path))
 	if removeLocked {
-		letGo(lock)
+		release(lock)
 	}
 	return err
 }

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/internal/lockfile"
 )
 
 // Open takes over the journal of a writer that is gone, to read and settle
@@ -62,7 +63,7 @@ func (j *Journal) release() {
 		j.root.Close()
 	}
 	if j.lock != nil {
-		letGo(j.lock)
+		release(j.lock)
 	}
 }
 
@@ -76,7 +77,7 @@ func (j *Journal) Lend() (*os.File, error) {
 	if j.lock == nil || j.closed {
 		return nil, nil
 	}
-	return lend(j.lock)
+	return lockfile.Share(j.lock)
 }
 
 func (j *Journal) load() error {
