@@ -223,9 +223,9 @@ func runEnd(e *env) *cli.Command {
 		Description: "   mlopsctl run end --run \"$run\"\n   mlopsctl run end --run \"$run\" --failed",
 		Flags:       []cli.Flag{e.projectFlag(), e.dirFlag(), runFlag(), &cli.BoolFlag{Name: "failed", Usage: "it did not succeed"}, requireSentFlag()},
 		Action: func(c *cli.Context) error {
-			status := mlflow.Finished
+			status := mlflow.RunFinished
 			if c.Bool("failed") {
-				status = mlflow.Failed
+				status = mlflow.RunFailed
 			}
 			return e.onRun(c, func(ctx context.Context, run *mlflow.Run) error { return run.EndAs(ctx, status) })
 		},
@@ -246,7 +246,7 @@ func runList(e *env) *cli.Command {
 			type row struct {
 				ID      string            `json:"id"`
 				Name    string            `json:"name"`
-				Status  string            `json:"status"`
+				Status  mlflow.RunStatus  `json:"status"`
 				Started time.Time         `json:"started"`
 				Metrics map[string]number `json:"metrics,omitempty"`
 				Params  map[string]string `json:"params,omitempty"`

@@ -83,7 +83,7 @@ func TestWhatAnEarlierProgramLeftIsSentBeforeWhatIsNewer(t *testing.T) {
 	c, err := New(Options{URL: "http://lab.invalid", HTTP: &http.Client{Transport: server}, Journal: Journal{Dir: t.TempDir()}})
 	require.NoError(t, err)
 	uid := strings.Repeat("ab", 16)
-	leave(t, c, head{UID: uid, Run: "r1"}, record{kind: tagRecord, key: "stage", text: "old"}, record{kind: endRecord, text: Failed, millis: 1})
+	leave(t, c, head{UID: uid, Run: "r1"}, record{kind: tagRecord, key: "stage", text: "old"}, record{kind: endRecord, text: string(RunFailed), millis: 1})
 	r, err := c.ResumeRun(t.Context(), uid, RunOptions{KeepStatus: true})
 	require.NoError(t, err)
 	require.NoError(t, r.SetTag(t.Context(), "stage", "new"))
@@ -91,7 +91,7 @@ func TestWhatAnEarlierProgramLeftIsSentBeforeWhatIsNewer(t *testing.T) {
 	require.NoError(t, r.Close())
 	require.Len(t, server.done, 3)
 	require.Contains(t, server.done[0], "old")
-	require.Contains(t, server.done[1], Failed)
+	require.Contains(t, server.done[1], RunFailed)
 	require.Contains(t, server.done[2], "new")
 }
 

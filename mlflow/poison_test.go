@@ -57,7 +57,7 @@ func verifyMixed(t *testing.T, c *Client, id string, n int) {
 	t.Helper()
 	info, err := c.RunInfo(t.Context(), id)
 	require.NoError(t, err)
-	require.Equal(t, Finished, info.Status, "the end was held back")
+	require.Equal(t, RunFinished, info.Status, "the end was held back")
 	require.Len(t, info.Params, n)
 	require.NotContains(t, info.Tags, probeTag)
 	history, err := mlops.Collect(c.MetricHistory(t.Context(), id, "good"))
@@ -130,7 +130,7 @@ func TestPoisonedJournalsHoldBackNothingElse(t *testing.T) {
 		if i == 1 { // the description of the run itself
 			h.Create.Name, h.Create.Tags = "n\x00ame", map[string]string{"fine": "1", "foul": "\x00"}
 		}
-		leave(t, c, h, append(mixed(n), record{kind: endRecord, text: Finished, millis: 2})...)
+		leave(t, c, h, append(mixed(n), record{kind: endRecord, text: string(RunFinished), millis: 2})...)
 	}
 	begin := time.Now()
 	list, err := c.Sync(t.Context(), SyncOptions{})
@@ -260,7 +260,7 @@ func TestAServerThatStoresNothingMakesNothingRefused(t *testing.T) {
 			c := illClient(t, s)
 			uid := strings.Repeat("ab", 16)
 			leave(t, c, head{UID: uid, Run: "r1"}, record{kind: metricRecord, key: "m", millis: 1}, record{kind: blobRecord, key: "a.txt", blob: []byte("x")},
-				record{kind: paramRecord, key: "p", text: "1"}, record{kind: endRecord, text: Finished, millis: 1})
+				record{kind: paramRecord, key: "p", text: "1"}, record{kind: endRecord, text: string(RunFinished), millis: 1})
 			list, err := c.Sync(t.Context(), SyncOptions{})
 			require.NoError(t, err)
 			require.Len(t, list, 1)

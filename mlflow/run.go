@@ -397,12 +397,12 @@ func (r *Run) Kept() error { return r.s.kept() }
 // A ctx that is done already does not keep the end from being told. Only the
 // first End counts.
 func (r *Run) End(ctx context.Context, err error) error {
-	status := Finished
+	status := RunFinished
 	switch {
 	case errors.Is(err, context.Canceled):
-		status = Killed
+		status = RunKilled
 	case err != nil:
-		status = Failed
+		status = RunFailed
 	}
 	if own := r.EndAs(ctx, status); own != nil {
 		return errors.Join(err, own)
@@ -410,12 +410,12 @@ func (r *Run) End(ctx context.Context, err error) error {
 	return err
 }
 
-// EndAs is End with a status: [Finished], [Failed] or [Killed].
-func (r *Run) EndAs(ctx context.Context, status string) error {
+// EndAs is End with a status: [RunFinished], [RunFailed] or [RunKilled].
+func (r *Run) EndAs(ctx context.Context, status RunStatus) error {
 	switch status {
-	case Finished, Failed, Killed:
+	case RunFinished, RunFailed, RunKilled:
 	default:
-		return invalid("EndAs", "a run ends as %s, %s or %s, not as %q", Finished, Failed, Killed, status)
+		return invalid("EndAs", "a run ends as %s, %s or %s, not as %q", RunFinished, RunFailed, RunKilled, status)
 	}
 	var err error
 	r.ending.Do(func() {
@@ -433,8 +433,8 @@ func (r *Run) EndAs(ctx context.Context, status string) error {
 const knownDown = 50 * time.Millisecond
 
 // end logs the end of the run and gives the server some time to take it.
-func (s *sender) end(ctx context.Context, status string, timeout time.Duration) error {
-	aerr := s.seal("End", record{kind: endRecord, text: status, millis: time.Now().UnixMilli()})
+func (s *sender) end(ctx context.Context, status RunStatus, timeout time.Duration) error {
+	aerr := s.seal("End", record{kind: endRecord, text: string(status), millis: time.Now().UnixMilli()})
 	s.mu.Lock()
 	s.ended = true
 	short, known := timeout, s.failure

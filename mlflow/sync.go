@@ -128,7 +128,7 @@ type SyncOptions struct {
 // Sync sends what programs that are gone left for this server: the journals of
 // the client's folder whose lock is free, the oldest first, those of several runs
 // side by side. It returns them all; what was not sent has an Err. A run whose
-// program was killed is marked as [Killed]. After the first journal that finds the
+// program was killed is marked as [RunKilled]. After the first journal that finds the
 // server away the others are not tried; one on which the server fails, while it
 // answers otherwise, holds back none of them. Records on which it fails time after
 // time are refused. Programs may go on logging meanwhile, and several may Sync.
@@ -373,8 +373,8 @@ func (s *sender) drain(ctx context.Context, changed time.Time) error {
 	if s.last > 0 {
 		changed = time.UnixMilli(s.last)
 	}
-	if r.Status != Running {
+	if r.Status != RunRunning {
 		return nil
 	}
-	return s.c.UpdateRun(ctx, r.ID, RunUpdate{Status: Killed, End: changed})
+	return s.c.UpdateRun(ctx, r.ID, RunUpdate{Status: RunKilled, End: changed})
 }
