@@ -1,4 +1,7 @@
-package compose
+// Package proc knows processes by more than their number: by pid and start time,
+// by what started them, by their session, and by a mark in their environment. It
+// signals and ends those, and no others, and says who listens on a port.
+package proc
 
 import (
 	"context"
@@ -11,62 +14,63 @@ import (
 	"time"
 )
 
-// proc names one process for as long as the machine runs: a pid comes back
+// ID names one process for as long as the machine runs: a pid comes back
 // after a while, a pid with its start time does not.
-type proc struct {
+type ID struct {
 	PID   int    `json:"pid"`
 	Start uint64 `json:"start"` // in the system's own unit, counted from its own zero
 }
 
-// procInfo is a process as the system lists it.
-type procInfo struct {
-	proc
+// Info is a process as the system lists it.
+type Info struct {
+	ID
 	parent, session int
 	cpu             time.Duration
-	zombie          bool // it has ended, and its parent has not looked yet
+	Zombie          bool // it has ended, and its parent has not looked yet
 }
 
-// table is what runs on the machine at one moment.
-type table map[int]procInfo
+// Table is what runs on the machine at one moment.
+type Table map[int]Info
 
 // has reports whether p is in the table, dead or alive.
-func (t table) has(p proc) bool {
+func (t Table) has(p ID) bool {
 	i, ok := t[p.PID]
 	return ok && i.Start == p.Start
 }
 
-// family is how a service's processes are recognized: the command we started,
+// Family is how a service's processes are recognized: the command we started,
 // what was seen to belong to it before, and the mark in the environment.
-type family struct {
-	main proc
-	seen []proc
-	mark string
+type Family struct {
+	Main ID
+	Seen []ID
+	Mark string
 }
 
-// markVariable is in the environment of every process of a service.
-const markVariable = "MLOPS_SERVICE"
+// MarkVariable is in the environment of every process of a service.
+const MarkVariable = "MLOPS_SERVICE"
 
-func markOf(home, service string) string { return markVariable + "=" + home + ":" + service }
+// Mark is what the environment of a service's processes has.
+func Mark(home, service string) string { return MarkVariable + "=" + home + ":" + service }
 
-// members returns the living processes of f: the main one, what it started,
+// Members returns the living processes of f: the main one, what it started,
 // the members of its session, what carries its mark, what was seen to belong
 // to it before, and what those started. Each is known by pid and start time.
 //
 // The session's number counts only while the main process is in the table:
 // afterwards a stranger may have got it.
-func (t table) members(f family, marks func(pid int) string) []proc {
+func (t Table) Members(f Family, marks func(pid int) string) []ID {
 	in := map[int]bool{}
-	for _, p := range append([]proc{f.main}, f.seen...) {
+	for _, p := range append([]ID{f.Main}, f.Seen...) {
 		if p.PID > 0 && t.has(p) {
 			in[p.PID] = true
 		}
 	}
-	lead := f.main.PID > 0 && t.has(f.main)
+	lead := f.Main.PID > 0 && t.has(f.Main)
 	for pid, i := range t {
-		if i.zombie && pid != f.main.PID {
+		if i.Zombie && pid != f.Main.PID {
 			continue // it has no environment any more
 		}
-		if lead && i.session == f.main.PID || !in[pid] && f.mark != "" && marks(pid) == f.mark {
+		if lead && i.session == f.Main.PID || !in[pid] && f.Mark != "" && marks(pid) == f.Mark {
 			in[pid] = true
 		}
 	}
@@ -81,41 +85,41 @@ func (t table) members(f family, marks func(pid int) string) []proc {
 	delete(in, os.Getpid())
 	delete(in, 1)
 	delete(in, 0)
-	var out []proc
+	var out []ID
 	for pid := range in {
-		if !t[pid].zombie {
-			out = append(out, t[pid].proc)
+		if !t[pid].Zombie {
+			out = append(out, t[pid].ID)
 		}
 	}
-	slices.SortFunc(out, func(a, b proc) int { return a.PID - b.PID })
+	slices.SortFunc(out, func(a, b ID) int { return a.PID - b.PID })
 	return out
 }
 
-// alive reports whether p itself still runs; a process that has ended but was
+// Alive reports whether p itself still runs; a process that has ended but was
 // not waited for does not.
-func alive(p proc) bool {
-	i, err := inspect(p.PID)
-	return err == nil && i.Start == p.Start && !i.zombie
+func Alive(p ID) bool {
+	i, err := Inspect(p.PID)
+	return err == nil && i.Start == p.Start && !i.Zombie
 }
 
-// end ends f: it sends sig to the main process, waits for grace, and kills
+// End ends f: it sends sig to the main process, waits for grace, and kills
 // what is left. It returns nil only when nothing is left, and the cause of ctx
 // when that ends first.
-func end(ctx context.Context, f family, sig syscall.Signal, grace time.Duration) error {
+func End(ctx context.Context, f Family, sig syscall.Signal, grace time.Duration) error {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	deadline := time.Now().Add(grace)
-	sendSignal(f.main, sig)
-	asked := map[proc]bool{f.main: true}
-	marks := remembered(markIn)
-	var left []proc
+	Signal(f.Main, sig)
+	asked := map[ID]bool{f.Main: true}
+	marks := Remembered(MarkIn)
+	var left []ID
 	for tries := 0; ; {
-		t, err := listProcesses()
+		t, err := All()
 		if err != nil {
 			return err
 		}
-		left = t.members(f, marks)
-		f.seen = append(f.seen[:0:0], left...)
+		left = t.Members(f, marks)
+		f.Seen = append(f.Seen[:0:0], left...)
 		if len(left) == 0 {
 			return nil
 		}
@@ -125,15 +129,15 @@ func end(ctx context.Context, f family, sig syscall.Signal, grace time.Duration)
 				return fmt.Errorf("processes %s do not end, not even by SIGKILL", pids(left))
 			}
 			for _, p := range left {
-				sendSignal(p, syscall.SIGKILL)
+				Signal(p, syscall.SIGKILL)
 			}
-		case !slices.Contains(left, f.main):
+		case !slices.Contains(left, f.Main):
 			// The main process is gone: the others are asked once, and get
 			// a little more of the grace.
 			for _, p := range left {
 				if !asked[p] {
 					asked[p] = true
-					sendSignal(p, syscall.SIGTERM)
+					Signal(p, syscall.SIGTERM)
 					deadline = minTime(deadline, time.Now().Add(3*time.Second))
 				}
 			}
@@ -153,7 +157,7 @@ func minTime(a, b time.Time) time.Time {
 	return b
 }
 
-func pids(ps []proc) string {
+func pids(ps []ID) string {
 	var s []string
 	for _, p := range ps {
 		s = append(s, fmt.Sprint(p.PID))
@@ -161,8 +165,8 @@ func pids(ps []proc) string {
 	return strings.Join(s, ", ")
 }
 
-// remembered answers repeated questions for the mark of a process once.
-func remembered(marks func(pid int) string) func(pid int) string {
+// Remembered answers repeated questions for the mark of a process once.
+func Remembered(marks func(pid int) string) func(pid int) string {
 	known := map[int]string{}
 	return func(pid int) string {
 		m, ok := known[pid]
@@ -174,13 +178,13 @@ func remembered(marks func(pid int) string) func(pid int) string {
 	}
 }
 
-// cpu is the processor time that the processes have used.
-func (t table) cpu(ps []proc) (sum time.Duration) {
+// CPU is the processor time that the processes have used.
+func (t Table) CPU(ps []ID) (sum time.Duration) {
 	for _, p := range ps {
 		sum += t[p.PID].cpu
 	}
 	return sum
 }
 
-// errNoProcess says that there is no process of that number.
-var errNoProcess = errors.New("no such process")
+// ErrNone says that there is no process of that number.
+var ErrNone = errors.New("no such process")
