@@ -143,6 +143,7 @@ func claimed(t *testing.T, below string) (home string, held *os.File) {
 	require.NoError(t, err)
 	home, held, err = claim(t.Context(), original, below, t.Logf)
 	require.NoError(t, err)
+	t.Cleanup(func() { held.Close() }) // and until then it is not closed as garbage
 	return home, held
 }
 
