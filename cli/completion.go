@@ -188,7 +188,7 @@ func projectNames(ctx context.Context, infra *client.Client) (list []string, _ e
 }
 
 func modelNames(ctx context.Context, infra *client.Client) (list []string, _ error) {
-	for m, err := range infra.MLflow.Models(ctx, mlflow.ModelQuery{}) {
+	for m, err := range infra.MLflow.Models.All(ctx, mlflow.ModelQuery{}) {
 		if err != nil {
 			return list, err
 		}

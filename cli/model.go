@@ -47,10 +47,10 @@ func modelAlias(e *env) *cli.Command {
 		Flags:       []cli.Flag{e.projectFlag(), e.dirFlag()},
 		Action: e.inAnyProject(func(c *cli.Context, p *client.Client) error {
 			name, alias := c.Args().Get(0), c.Args().Get(1)
-			if err := p.MLflow.SetAlias(c.Context, name, alias, c.Args().Get(2)); err != nil {
+			if err := p.MLflow.Models.SetAlias(c.Context, name, alias, c.Args().Get(2)); err != nil {
 				return err
 			}
-			v, err := p.MLflow.ModelByAlias(c.Context, name, alias)
+			v, err := p.MLflow.Models.VersionByAlias(c.Context, name, alias)
 			if err != nil {
 				return err
 			}
@@ -71,7 +71,7 @@ func modelList(e *env) *cli.Command {
 			if name := c.Args().First(); name != "" {
 				q.Filter = "name = '" + strings.ReplaceAll(name, "'", "''") + "'"
 			}
-			all, err := mlops.Collect(p.MLflow.ModelVersions(c.Context, q))
+			all, err := mlops.Collect(p.MLflow.Models.Versions(c.Context, q))
 			if err != nil {
 				return err
 			}
@@ -80,7 +80,7 @@ func modelList(e *env) *cli.Command {
 				return err
 			}
 			if name := c.Args().First(); name != "" && len(all) == 0 {
-				if _, err := p.MLflow.Model(c.Context, name); err != nil {
+				if _, err := p.MLflow.Models.Get(c.Context, name); err != nil {
 					return err
 				}
 			}
@@ -108,7 +108,7 @@ func modelList(e *env) *cli.Command {
 // out when it lists versions.
 func aliasesOf(ctx context.Context, m *mlflow.Client, q mlflow.ModelQuery) (map[string][]string, error) {
 	out := map[string][]string{}
-	for r, err := range m.Models(ctx, q) {
+	for r, err := range m.Models.All(ctx, q) {
 		if err != nil {
 			return nil, err
 		}

@@ -43,9 +43,9 @@ func (c *Client) ModelVersion(ctx context.Context, ref string) (mlflow.ModelVers
 	case err != nil:
 		return mlflow.ModelVersion{}, err
 	case alias != "":
-		return c.MLflow.ModelByAlias(ctx, name, alias)
+		return c.MLflow.Models.VersionByAlias(ctx, name, alias)
 	}
-	return c.MLflow.ModelVersion(ctx, name, version)
+	return c.MLflow.Models.Version(ctx, name, version)
 }
 
 func parseModel(ref string) (name, alias, version string, err error) {

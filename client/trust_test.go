@@ -170,12 +170,12 @@ func TestTheStacksPasswordStaysWithTheStackWhenTheRegistryIsElsewhere(t *testing
 	running(t, home)
 	s := stranger.New(t)
 	t.Setenv("MLFLOW_REGISTRY_URI", s.URL)
-	_, err := open(t, home, dir).MLflow.Model(t.Context(), "m")
+	_, err := open(t, home, dir).MLflow.Models.Get(t.Context(), "m")
 	require.ErrorIs(t, err, mlops.ErrUnauthenticated)
 	require.NotContains(t, s.Got(), "Authorization")
 
 	t.Setenv("MLOPS_MLFLOW_TOKEN", "for-both")
-	_, err = open(t, home, dir).MLflow.Model(t.Context(), "m")
+	_, err = open(t, home, dir).MLflow.Models.Get(t.Context(), "m")
 	require.Error(t, err)
 	require.Contains(t, s.Got(), "Bearer for-both", "the environment names the registry, too")
 }

@@ -87,7 +87,7 @@ func (j job) run(ctx context.Context) error {
 		return told(c.Sync(ctx, mlflow.SyncOptions{}))
 	case "versions":
 		for i := j.From; i < j.To; i++ {
-			v, err := c.CreateModelVersion(ctx, j.Run, fmt.Sprintf("s3://nowhere/%d", i), mlflow.ModelVersionOptions{})
+			v, err := c.Models.CreateVersion(ctx, j.Run, fmt.Sprintf("s3://nowhere/%d", i), mlflow.ModelVersionOptions{})
 			if err != nil {
 				return err
 			}
