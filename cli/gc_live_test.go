@@ -74,8 +74,8 @@ func TestGCRemovesOnlyWhatWasDeleted(t *testing.T) {
 // version registers the artifacts of a run as they are, as older clients do.
 func version(t *testing.T, m *mlflow.Client, name string, run mlflow.RunInfo) {
 	t.Helper()
-	_, err := m.CreateModel(t.Context(), name, mlflow.ModelOptions{})
+	_, err := m.Models.Create(t.Context(), name, mlflow.ModelOptions{})
 	require.NoError(t, err)
-	_, err = m.CreateModelVersion(t.Context(), name, run.ArtifactURI, mlflow.ModelVersionOptions{RunID: run.ID})
+	_, err = m.Models.CreateVersion(t.Context(), name, run.ArtifactURI, mlflow.ModelVersionOptions{RunID: run.ID})
 	require.NoError(t, err)
 }

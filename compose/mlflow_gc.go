@@ -99,7 +99,11 @@ type garbageAnswer struct {
 // environment, never in its arguments or in a log.
 func (s *Stack) askGC(ctx context.Context, question any) (garbageAnswer, error) {
 	var out garbageAnswer
-	cmd, err := s.commandGC(ctx)
+	rt, err := s.carrier()
+	if err != nil {
+		return out, err
+	}
+	cmd, err := rt.collector(ctx)
 	if err != nil {
 		return out, err
 	}
@@ -123,13 +127,11 @@ func (s *Stack) askGC(ctx context.Context, question any) (garbageAnswer, error) 
 	return out, nil
 }
 
-func (s *Stack) commandGC(ctx context.Context) (*exec.Cmd, error) {
-	switch d, err := s.containers(); {
-	case err != nil:
-		return nil, err
-	case d != nil:
-		return nil, &mlops.Error{Kind: mlops.ErrUnsupported, Service: "mlflow", Op: "gc", Message: "the stack is in containers; run mlflow gc in the one of MLflow"}
-	}
+func (d *docker) collector(context.Context) (*exec.Cmd, error) {
+	return nil, &mlops.Error{Kind: mlops.ErrUnsupported, Service: "mlflow", Op: "gc", Message: "the stack is in containers; run mlflow gc in the one of MLflow"}
+}
+
+func (s processes) collector(ctx context.Context) (*exec.Cmd, error) {
 	st, err := stackfile.Read(s.home)
 	if err != nil {
 		return nil, err
