@@ -14,6 +14,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"github.com/urfave/cli/v2"
+
+	"github.com/mlops-integration/mlops"
 )
 
 // nothingThere answers as MLflow, Airflow, Ray and Evidently do that have
@@ -178,6 +180,22 @@ func TestTheSameMistakeHasTheSameCodeInEveryCommand(t *testing.T) {
 			}
 		}
 	})
+}
+
+func TestEachKindOfErrorHasACode(t *testing.T) {
+	for _, kind := range mlops.Kinds() {
+		_, ok := exitOf[kind]
+		require.Equal(t, kind != mlops.ErrInvalid, ok, "%v", kind)
+	}
+}
+
+func TestATriggerOfNothingMakesNothing(t *testing.T) {
+	var n nothingThere
+	n.ofServers(t)
+	code, _, talk := call(t, "dag trigger x -p typo")
+	require.Equal(t, exitNotFound, code, talk)
+	require.Contains(t, talk, `there is no project "typo"`)
+	require.Empty(t, n.made)
 }
 
 func TestReadingCommandsMakeNothing(t *testing.T) {
