@@ -39,11 +39,12 @@ var may = map[string][]string{
 	"internal/cassette":   {".", "internal/stackfile"}, // imported by tests only
 	"mlflow":              {".", "internal/transport", "internal/spool"},
 	"mlflow/s3store":      {".", "mlflow"},
-	"dvc":                 {".", "internal/rawfile", "internal/gitcmd", "dvc/remote", "dvc/internal/fault", "dvc/internal/ini", "dvc/internal/object", "dvc/internal/ignore"},
+	"dvc":                 {".", "internal/rawfile", "internal/gitcmd", "dvc/remote", "dvc/internal/fault", "dvc/internal/ini", "dvc/internal/object", "dvc/internal/ignore", "dvc/internal/known"},
 	"dvc/internal/fault":  {"."},
 	"dvc/internal/ini":    {".", "dvc/internal/fault"},
 	"dvc/internal/object": {".", "dvc/internal/fault"},
 	"dvc/internal/ignore": {".", "dvc/internal/fault", "internal/gitcmd"},
+	"dvc/internal/known":  {"internal/rawfile", "dvc/internal/object"},
 	"dvc/remote":          {"."},
 	"dvc/remote/*":        {".", "internal/rawfile", "dvc/remote"}, // the drivers share a row
 	"airflow":             {".", "internal/transport"},
@@ -72,7 +73,7 @@ var only = map[string][]string{
 	"github.com/pkg/sftp":                   {"dvc/remote/ssh"},
 	"golang.org/x/crypto":                   {"dvc/remote/ssh"},
 	"github.com/testcontainers":             {"compose/stacktest"},
-	"modernc.org/sqlite":                    {"dvc"},
+	"modernc.org/sqlite":                    {"dvc/internal/known"},
 }
 
 type imported struct{ pkg, file, path string }
