@@ -165,10 +165,12 @@ func dagErrors(e *env) *cli.Command {
 		Name:  "errors",
 		Usage: "List the project's DAG files that Airflow cannot read; without a project, all",
 		Flags: []cli.Flag{e.projectFlag(), e.dirFlag()},
-		Action: e.inAnyProject(func(c *cli.Context, p *client.Project) error {
+		Action: e.inAnyProject(func(c *cli.Context, p *client.Client) error {
 			broken := p.Airflow.ImportErrors(c.Context)
-			if c.IsSet("project") {
-				broken = p.DAGErrors(c.Context)
+			if own, err := named(c, p); err != nil {
+				return err
+			} else if own != nil {
+				broken = own.DAGErrors(c.Context)
 			}
 			t := newTable("FILE", "WHEN", "ERROR")
 			t.empty = "no import errors"
