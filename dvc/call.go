@@ -37,11 +37,11 @@ func (r *Repo) look() (*call, error) {
 	if err != nil {
 		return nil, err
 	}
-	return r.with(cfg)
+	return newCall(r, cfg)
 }
 
-// with returns a call with a configuration that was read before.
-func (r *Repo) with(cfg *config) (*call, error) {
+// newCall returns a call with a configuration that was read before.
+func newCall(r *Repo, cfg *config) (*call, error) {
 	c := &call{Repo: r, cfg: cfg}
 	var err error
 	if c.cache, err = cfg.cache(r.dir); err != nil {
@@ -56,7 +56,7 @@ func (r *Repo) begin(ctx context.Context) (*call, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := r.with(cfg)
+	c, err := newCall(r, cfg)
 	if err == nil {
 		c.root, err = os.OpenRoot(r.dir)
 	}
