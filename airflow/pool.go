@@ -145,3 +145,11 @@ func checkSlots(op, name string, slots int) error {
 	}
 	return nil
 }
+
+// DeleteAll removes pools in one request: all of them or, if one is not there,
+// none.
+//
+// Airflow REST: PATCH /api/v2/pools (200 even if it fails)
+func (s PoolsService) DeleteAll(ctx context.Context, names []string) (BulkResult, error) {
+	return s.c.bulk(ctx, "Pools.DeleteAll", "/pools", nil, false, bulkAction{Action: BulkActionDelete, Missing: "fail", Entities: names})
+}
