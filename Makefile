@@ -9,6 +9,10 @@ STATICCHECK     := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 PACKAGES        := ./...
 VERSION         := $(shell git describe --tags --always --dirty 2>/dev/null)
 
+# The race detector lets a program sleep for a second before it ends, also each
+# program that a test starts.
+export GORACE ?= atexit_sleep_ms=0
+
 .PHONY: build demo check lint test live test-docker docker-smoke soak clean
 
 build:

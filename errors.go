@@ -77,7 +77,7 @@ func KindOfStatus(status int) error {
 type Error struct {
 	Kind    error  // one of the sentinels above; nil when the answer fits none of them
 	Service string // "mlflow", "airflow", "rayserve", "evidently", "dvc"
-	Op      string // the method that was called, "ModelByAlias"
+	Op      string // the method that was called, "Models.VersionByAlias"
 	Status  int    // HTTP status, 0 when no answer arrived
 	Code    string // the server's own code, "RESOURCE_DOES_NOT_EXIST"; may be empty
 	Message string // the server's own words, on one line
@@ -86,7 +86,7 @@ type Error struct {
 	RetryAfter time.Duration // how long the server asked to wait; 0 when it did not
 }
 
-// Error returns "mlflow: ModelByAlias: Registered Model … not found
+// Error returns "mlflow: Models.VersionByAlias: Registered Model … not found
 // (RESOURCE_DOES_NOT_EXIST)".
 func (e *Error) Error() string {
 	msg := strings.Join(strings.Fields(e.Message), " ")

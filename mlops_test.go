@@ -18,10 +18,10 @@ import (
 
 func TestErrorSpeaksTheServersWordsAndMatchesItsKind(t *testing.T) {
 	err := fmt.Errorf("promote: %w", &mlops.Error{
-		Kind: mlops.ErrNotFound, Service: "mlflow", Op: "ModelByAlias", Status: 404,
+		Kind: mlops.ErrNotFound, Service: "mlflow", Op: "Models.VersionByAlias", Status: 404,
 		Code: "RESOURCE_DOES_NOT_EXIST", Message: "Registered Model\nwith name=nope not found", Cause: io.EOF,
 	})
-	require.EqualError(t, err, "promote: mlflow: ModelByAlias: Registered Model with name=nope not found (RESOURCE_DOES_NOT_EXIST)")
+	require.EqualError(t, err, "promote: mlflow: Models.VersionByAlias: Registered Model with name=nope not found (RESOURCE_DOES_NOT_EXIST)")
 	require.ErrorIs(t, err, mlops.ErrNotFound)
 	require.ErrorIs(t, err, io.EOF)
 	require.NotErrorIs(t, err, mlops.ErrInvalid)

@@ -105,9 +105,7 @@ func (a *Agent) Run(ctx context.Context) error {
 
 // look sends what there is, once.
 func (a *Agent) look(ctx context.Context) {
-	list, err := client.Sync(ctx, mlflow.SyncOptions{MaxAge: a.o.MaxAge}, a.o.options()...)
-	snapshots, serr := client.SyncSnapshots(ctx, client.SnapshotSyncOptions{MaxAge: a.o.MaxAge, Patience: snapshotPatience}, a.o.options()...)
-	err = errors.Join(err, serr)
+	list, snapshots, err := a.send(ctx)
 	if ctx.Err() != nil {
 		return
 	}
@@ -143,6 +141,17 @@ func (a *Agent) look(ctx context.Context) {
 			h.Error = w.Err.Error()
 		}
 	}
+}
+
+// send sends what waits, by the configuration of now.
+func (a *Agent) send(ctx context.Context) ([]mlflow.Backlog, []client.WaitingSnapshot, error) {
+	c, err := client.Open(ctx, a.o.options()...)
+	if err != nil {
+		return nil, nil, err
+	}
+	list, err := c.Sync(ctx, mlflow.SyncOptions{MaxAge: a.o.MaxAge})
+	snapshots, serr := c.SyncSnapshots(ctx, client.SnapshotSyncOptions{MaxAge: a.o.MaxAge, Patience: snapshotPatience})
+	return list, snapshots, errors.Join(err, serr, c.Close())
 }
 
 // snapshotPatience is how long a drift snapshot is left alone that Evidently,

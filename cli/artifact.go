@@ -100,7 +100,7 @@ func artifactList(e *env) *cli.Command {
 		Description: `   mlopsctl artifact list "$run"
    mlopsctl artifact list models:/sentiment@champion`,
 		Flags: []cli.Flag{e.projectFlag(), e.dirFlag()},
-		Action: e.inAnyProject(func(c *cli.Context, p *client.Project) error {
+		Action: e.inAnyProject(func(c *cli.Context, p *client.Client) error {
 			t := newTable("PATH", "BYTES")
 			t.empty = "no artifacts"
 			var docs []fileJSON
@@ -142,7 +142,7 @@ func artifactGet(e *env) *cli.Command {
 			e.projectFlag(), e.dirFlag(),
 			&cli.StringFlag{Name: "into", Value: ".", Usage: "`folder`, made if need be; - for standard output"},
 		},
-		Action: e.inAnyProject(func(c *cli.Context, p *client.Project) error {
+		Action: e.inAnyProject(func(c *cli.Context, p *client.Client) error {
 			of, at, into := c.Args().First(), c.Args().Get(1), c.String("into")
 			if into == "-" {
 				if at == "" {

@@ -53,27 +53,27 @@ func runCompare(e *env) *cli.Command {
 			&cli.BoolFlag{Name: "all", Usage: "show what is the same, too"},
 		},
 		Action: func(c *cli.Context) error {
-			open := e.projectOrAny
-			if !c.Args().Present() {
-				open = e.project // its newest runs
-			} else if c.String("filter") != "" {
-				return usagef("name runs or give a --filter, not both")
-			}
-			return within(open, func(c *cli.Context, p *client.Project) error {
-				runs, err := e.comparedRuns(c, p)
+			compare := func(runs []mlflow.RunInfo, err error) error {
 				if err != nil {
 					return err
 				}
 				return e.comparison(client.Compare(runs, client.CompareOptions{Max: c.StringSlice("max"), Min: c.StringSlice("min")}), c.Bool("all"))
+			}
+			switch {
+			case !c.Args().Present():
+				return e.inProject(func(c *cli.Context, p *client.Project) error { return compare(newestRuns(c, p)) })(c)
+			case c.String("filter") != "":
+				return usagef("name runs or give a --filter, not both")
+			}
+			return e.inAnyProject(func(c *cli.Context, p *client.Client) error {
+				return compare(mlops.Collect(p.RunsByID(c.Context, c.Args().Slice()...)))
 			})(c)
 		},
 	}
 }
 
-func (e *env) comparedRuns(c *cli.Context, p *client.Project) ([]mlflow.RunInfo, error) {
-	if c.Args().Present() {
-		return mlops.Collect(p.RunsByID(c.Context, c.Args().Slice()...))
-	}
+// newestRuns are the project's newest runs that the filter finds.
+func newestRuns(c *cli.Context, p *client.Project) ([]mlflow.RunInfo, error) {
 	var runs []mlflow.RunInfo
 	for r, err := range p.Runs(c.Context, c.String("filter")) {
 		if err != nil {

@@ -134,7 +134,7 @@ func (e *env) flagValues(f cli.Flag) []string {
 	case "method":
 		return []string{"chisquare", "jensenshannon", "ks", "psi", "wasserstein", "z"}
 	case "project":
-		return e.ask(e.projectNames)
+		return e.ask(projectNames)
 	}
 	return nil
 }
@@ -147,10 +147,10 @@ func (e *env) operandValues(command string, n int) []string {
 	case "start", "stop", "restart", "logs":
 		return serviceNames
 	case "register":
-		return e.ask(e.projectNames)
+		return e.ask(projectNames)
 	case "deploy", "model list", "model alias", "model tag", "model copy", "model delete":
 		if n == 0 {
-			return e.ask(e.modelNames)
+			return e.ask(modelNames)
 		}
 	}
 	return nil
@@ -161,19 +161,24 @@ var serviceNames = []string{"agent", "airflow", "airflow-api-server", "airflow-d
 
 // ask gets values from a server, which has a moment to answer: nobody waits for
 // completions.
-func (e *env) ask(names func(context.Context, []client.Option) ([]string, error)) []string {
+func (e *env) ask(names func(context.Context, *client.Client) ([]string, error)) []string {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	home, err := e.home()
 	if err != nil {
 		return nil
 	}
-	list, _ := names(ctx, []client.Option{client.WithHome(home)}) // what came is offered
+	infra, err := client.Open(ctx, client.WithHome(home))
+	if err != nil {
+		return nil
+	}
+	defer infra.Close()
+	list, _ := names(ctx, infra) // what came is offered
 	return list
 }
 
-func (e *env) projectNames(ctx context.Context, o []client.Option) (list []string, _ error) {
-	for w, err := range client.Projects(ctx, o...) {
+func projectNames(ctx context.Context, infra *client.Client) (list []string, _ error) {
+	for w, err := range infra.Projects(ctx) {
 		if err != nil {
 			return list, err
 		}
@@ -182,13 +187,8 @@ func (e *env) projectNames(ctx context.Context, o []client.Option) (list []strin
 	return list, nil
 }
 
-func (e *env) modelNames(ctx context.Context, o []client.Option) (list []string, _ error) {
-	p, err := client.FromProject(ctx, "any", o...)
-	if err != nil {
-		return nil, err
-	}
-	defer p.Close()
-	for m, err := range p.MLflow.Models(ctx, mlflow.ModelQuery{}) {
+func modelNames(ctx context.Context, infra *client.Client) (list []string, _ error) {
+	for m, err := range infra.MLflow.Models.All(ctx, mlflow.ModelQuery{}) {
 		if err != nil {
 			return list, err
 		}

@@ -2,7 +2,9 @@ package cli
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"iter"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -41,46 +43,42 @@ func present(t time.Time) *time.Time {
 
 func dagList(e *env) *cli.Command {
 	return &cli.Command{
-		Name:  "list",
-		Usage: "List the project's DAGs",
-		Flags: []cli.Flag{e.projectFlag(), e.dirFlag(), allFlag("DAGs")},
-		Action: e.ownOrAll(func(c *cli.Context, p *client.Project) error {
-			dags := p.DAGs(c.Context)
+		Name:        "list",
+		Usage:       "List the project's DAGs",
+		Description: "   mlopsctl dag list -p lora-finetuning\n   mlopsctl dag list --all",
+		Flags:       []cli.Flag{e.projectFlag(), e.dirFlag(), allFlag("DAGs")},
+		Action: func(c *cli.Context) error {
 			if c.Bool("all") {
-				dags = p.Airflow.DAGs.All(c.Context, airflow.DAGQuery{})
+				return e.inAnyProject(func(c *cli.Context, p *client.Client) error {
+					return e.listDAGs(p.Airflow.DAGs.All(c.Context, airflow.DAGQuery{}))
+				})(c)
 			}
-			type row struct {
-				ID     string   `json:"dag_id"`
-				Paused bool     `json:"is_paused"`
-				Tags   []string `json:"tags"`
-			}
-			t := newTable("DAG", "PAUSED", "TAGS")
-			t.empty = "no DAGs yet"
-			var docs []row
-			for d, err := range dags {
-				if err != nil {
-					return err
-				}
-				t.row(d.ID, d.Paused, joined(d.Tags))
-				docs = append(docs, row{d.ID, d.Paused, d.Tags})
-			}
-			return e.table(t, docs)
-		}),
+			return e.inProject(func(c *cli.Context, p *client.Project) error { return e.listDAGs(p.DAGs(c.Context)) })(c)
+		},
 	}
+}
+
+func (e *env) listDAGs(dags iter.Seq2[airflow.DAG, error]) error {
+	type row struct {
+		ID     string   `json:"dag_id"`
+		Paused bool     `json:"is_paused"`
+		Tags   []string `json:"tags"`
+	}
+	t := newTable("DAG", "PAUSED", "TAGS")
+	t.empty = "no DAGs yet"
+	var docs []row
+	for d, err := range dags {
+		if err != nil {
+			return err
+		}
+		t.row(d.ID, d.Paused, joined(d.Tags))
+		docs = append(docs, row{d.ID, d.Paused, d.Tags})
+	}
+	return e.table(t, docs)
 }
 
 func allFlag(what string) cli.Flag {
 	return &cli.BoolFlag{Name: "all", Aliases: []string{"a"}, Usage: what + " of all projects"}
-}
-
-// ownOrAll is inProject; with --all no project needs to be named.
-func (e *env) ownOrAll(do func(*cli.Context, *client.Project) error) cli.ActionFunc {
-	return func(c *cli.Context) error {
-		if c.Bool("all") {
-			return e.inAnyProject(do)(c)
-		}
-		return e.inProject(do)(c)
-	}
 }
 
 func dagTrigger(e *env) *cli.Command {
@@ -184,10 +182,14 @@ func dagErrors(e *env) *cli.Command {
 		Usage:       "List the project's DAG files that Airflow cannot read; without a project, all",
 		Description: "   mlopsctl dag errors -p lora-finetuning\n   mlopsctl dag errors --all",
 		Flags:       []cli.Flag{e.projectFlag(), e.dirFlag(), allFlag("DAG files")},
-		Action: e.inAnyProject(func(c *cli.Context, p *client.Project) error {
+		Action: e.inAnyProject(func(c *cli.Context, p *client.Client) error {
 			broken := p.Airflow.DAGs.ImportErrors(c.Context)
-			if p.Name != anyProject && !c.Bool("all") {
-				broken = p.DAGErrors(c.Context)
+			own, err := p.Project(c.String("project"))
+			if err != nil && !errors.Is(err, client.ErrNoProject) {
+				return err
+			}
+			if err == nil && !c.Bool("all") {
+				broken = own.DAGErrors(c.Context)
 			}
 			t := newTable("FILE", "WHEN", "ERROR")
 			t.empty = "no import errors"

@@ -102,7 +102,7 @@ func (d *demo) walk(ctx context.Context) (err error) {
 			err = errors.Join(err, d.project.Close())
 		}
 		if ctx.Err() != nil {
-			err = errors.Join(err, d.cleanUp(context.WithoutCancel(ctx), before.State == compose.Stopped))
+			err = errors.Join(err, d.cleanUp(context.WithoutCancel(ctx), before.State == compose.StateStopped))
 		}
 	}()
 	for _, s := range []struct {

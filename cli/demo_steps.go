@@ -146,14 +146,14 @@ func (d *demo) taskLog(ctx context.Context, r airflow.DAGRun) string {
 
 func (d *demo) promote(ctx context.Context) (demoResult, error) {
 	m := d.project.MLflow
-	for v, err := range m.ModelVersions(ctx, mlflow.ModelQuery{Filter: "name = '" + demoModel + "'"}) {
+	for v, err := range m.Models.Versions(ctx, mlflow.ModelQuery{Filter: "name = '" + demoModel + "'"}) {
 		if err != nil {
 			return demoResult{}, err
 		}
 		if v.RunID != d.runID {
 			continue
 		}
-		err := m.SetAlias(ctx, demoModel, "champion", v.Version)
+		err := m.Models.SetAlias(ctx, demoModel, "champion", v.Version)
 		return demoResult{"version " + v.Version, d.project.Config.MLflowURI + "/#/models/" + demoModel + "/versions/" + v.Version}, err
 	}
 	return demoResult{}, fmt.Errorf("run %s registered no version of %s", d.runID, demoModel)

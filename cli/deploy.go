@@ -2,6 +2,7 @@ package cli
 
 import (
 	"errors"
+	"iter"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -95,45 +96,42 @@ func listDeploymentsCommand(e *env) *cli.Command {
 		Description: "   mlopsctl list-deployments -p lora-finetuning\n   mlopsctl list-deployments --all",
 		Flags:       []cli.Flag{e.projectFlag(), e.dirFlag(), &cli.BoolFlag{Name: "all", Aliases: []string{"a"}, Usage: "of all projects, and those of others"}},
 		Action: func(c *cli.Context) error {
-			open := e.project
 			if c.Bool("all") {
-				open = e.projectOrAny
+				return e.inAnyProject(func(c *cli.Context, p *client.Client) error {
+					return e.listDeployments(p.Serve.Applications(c.Context))
+				})(c)
 			}
-			p, err := open(c)
+			err := e.inProject(func(c *cli.Context, p *client.Project) error { return e.listDeployments(p.Deployments(c.Context)) })(c)
 			if errors.Is(err, client.ErrNoProject) {
 				return withHint(err, program+" list-deployments --all lists those of all projects")
 			}
-			if err != nil {
-				return err
-			}
-			defer p.Close()
-			apps := p.Deployments(c.Context)
-			if c.Bool("all") {
-				apps = p.Serve.Applications(c.Context)
-			}
-			t := newTable("NAME", "STATUS", "MODEL", "URL", "MESSAGE")
-			t.empty = "nothing is deployed"
-			var docs []deploymentJSON
-			var away error // after what is kept for a Ray that does not answer
-			for a, err := range apps {
-				if err != nil {
-					away = err
-					break
-				}
-				status := warn(a.Status)
-				switch a.Status {
-				case rayserve.Running:
-					status = good(a.Status)
-				case rayserve.DeployFailed, rayserve.Unhealthy:
-					status = bad(a.Status)
-				}
-				t.row(a.Name, status, a.ModelURI, a.URL, a.Cause())
-				docs = append(docs, deploymentOf(a))
-			}
-			if away != nil && len(docs) == 0 {
-				return away
-			}
-			return errors.Join(e.table(t, docs), away)
+			return err
 		},
 	}
+}
+
+func (e *env) listDeployments(apps iter.Seq2[rayserve.Application, error]) error {
+	t := newTable("NAME", "STATUS", "MODEL", "URL", "MESSAGE")
+	t.empty = "nothing is deployed"
+	var docs []deploymentJSON
+	var away error // after what is kept for a Ray that does not answer
+	for a, err := range apps {
+		if err != nil {
+			away = err
+			break
+		}
+		status := warn(a.Status)
+		switch a.Status {
+		case rayserve.Running:
+			status = good(a.Status)
+		case rayserve.DeployFailed, rayserve.Unhealthy:
+			status = bad(a.Status)
+		}
+		t.row(a.Name, status, a.ModelURI, a.URL, a.Cause())
+		docs = append(docs, deploymentOf(a))
+	}
+	if away != nil && len(docs) == 0 {
+		return away
+	}
+	return errors.Join(e.table(t, docs), away)
 }

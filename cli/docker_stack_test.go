@@ -61,7 +61,7 @@ func (s *wholeSuite) startAll(t *testing.T) {
 	s.findProject(t)
 	var pss int64
 	for _, v := range s.status(t).Services {
-		require.Equal(t, compose.Ready, v.State, v.Name)
+		require.Equal(t, compose.StateReady, v.State, v.Name)
 		t.Logf("%-22s PSS %5d MiB", v.Name, v.PSSBytes>>20)
 		pss += v.PSSBytes
 	}
@@ -178,7 +178,7 @@ with mlflow.start_run():
 	t.Logf("%d of %d requests failed within %.0f s of the loss", failed, asked, time.Since(began).Seconds())
 	until(t, 5*time.Minute, "the node is back, and with it the second replica", func() bool {
 		for a, err := range s.client.Deployments(t.Context()) {
-			if err == nil && a.Status == rayserve.Running && s.service(t, "ray-worker").State == compose.Ready {
+			if err == nil && a.Status == rayserve.Running && s.service(t, "ray-worker").State == compose.StateReady {
 				return true
 			}
 		}
@@ -210,7 +210,7 @@ func (s *wholeSuite) healthy(t *testing.T) {
 	t.Helper()
 	until(t, 10*time.Minute, "all are ready", func() bool {
 		for _, v := range s.status(t).Services {
-			if v.State != compose.Ready {
+			if v.State != compose.StateReady {
 				return false
 			}
 		}

@@ -109,11 +109,11 @@ func (s *dockerSuite) startMLflow(t *testing.T) {
 	s.ctl(t, 0, "start", "--runtime", "docker", "mlflow")
 	st := s.status(t)
 	require.Equal(t, compose.DockerRuntime, st.Runtime)
-	require.Equal(t, compose.Healthy, st.State)
+	require.Equal(t, compose.StateHealthy, st.State)
 	for _, name := range []string{"postgres", "s3", "mlflow"} {
-		require.Equal(t, compose.Ready, s.service(t, name).State, name)
+		require.Equal(t, compose.StateReady, s.service(t, name).State, name)
 	}
-	require.Equal(t, compose.Stopped, s.service(t, "redis").State)
+	require.Equal(t, compose.StateStopped, s.service(t, "redis").State)
 	pid := s.service(t, "mlflow").PID
 	s.findProject(t)
 	s.ctl(t, 0, "start", "mlflow")
@@ -174,7 +174,7 @@ func (s *dockerSuite) published(t *testing.T) {
 	want := map[int]string{}
 	for _, v := range s.status(t).Services {
 		for name, n := range v.Ports {
-			if v.State != compose.Stopped {
+			if v.State != compose.StateStopped {
 				want[n] = v.Name + "/" + name
 			}
 		}
@@ -260,7 +260,7 @@ func (s *dockerSuite) killed(t *testing.T) {
 		require.NoError(t, syscall.Kill(before, syscall.SIGKILL))
 		until(t, 5*time.Minute, name+" comes back", func() bool {
 			now := s.service(t, name)
-			return now.State == compose.Ready && now.PID != before
+			return now.State == compose.StateReady && now.PID != before
 		})
 		t.Logf("%s: back after %.0f s", name, time.Since(began).Seconds())
 		s.keptRun(t)
@@ -284,7 +284,7 @@ func (s *dockerSuite) sideBySide(t *testing.T) {
 	var st compose.Status
 	require.NoError(t, json.Unmarshal([]byte(s.ctl(t, 0, "--home", other, "status", "--json")), &st))
 	i := slices.IndexFunc(st.Services, func(v compose.ServiceStatus) bool { return v.Name == "s3" })
-	require.Equal(t, compose.Ready, st.Services[i].State)
+	require.Equal(t, compose.StateReady, st.Services[i].State)
 	require.NotEqual(t, before.Ports, st.Services[i].Ports)
 	s.ctl(t, 0, "--home", other, "destroy", "--yes")
 	require.Equal(t, before.PID, s.service(t, "s3").PID)

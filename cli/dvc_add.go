@@ -51,9 +51,9 @@ func dvcAddVerb(e *env, name string) *cli.Command {
 			m := e.meter("add")
 			o := dvc.AddOptions{
 				NoCommit: c.Bool("no-commit"), NoRelink: c.Bool("no-relink"), Out: c.String("out"), ToRemote: c.Bool("to-remote"),
-				Remote: c.String("remote"), Jobs: c.Int("remote-jobs"), Force: c.Bool("force"), Progress: m.report,
+				Remote: c.String("remote"), Transfers: dvc.Transfers{Jobs: c.Int("remote-jobs"), Progress: m.report}, Force: c.Bool("force"),
 			}
-			out, err := r.AddWith(c.Context, o, paths...)
+			out, err := r.Add(c.Context, paths, o)
 			m.done()
 			if err != nil {
 				return err

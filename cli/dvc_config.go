@@ -19,22 +19,26 @@ func levelFlags(more ...cli.Flag) []cli.Flag {
 }
 
 // levelOf is the level that the flags name, or "".
-func levelOf(c *cli.Context) (string, error) {
-	level, flag := "", ""
-	for _, l := range [][2]string{{"global", dvc.LevelGlobal}, {"system", dvc.LevelSystem}, {"project", dvc.LevelRepo}, {"local", dvc.LevelLocal}} {
-		if !c.Bool(l[0]) {
+func levelOf(c *cli.Context) (dvc.Level, error) {
+	var level dvc.Level
+	flag := ""
+	for _, l := range []struct {
+		flag  string
+		level dvc.Level
+	}{{"global", dvc.LevelGlobal}, {"system", dvc.LevelSystem}, {"project", dvc.LevelRepo}, {"local", dvc.LevelLocal}} {
+		if !c.Bool(l.flag) {
 			continue
 		}
 		if level != "" {
-			return "", usagef("only one of --%s and --%s", flag, l[0])
+			return "", usagef("only one of --%s and --%s", flag, l.flag)
 		}
-		flag, level = l[0], l[1]
+		flag, level = l.flag, l.level
 	}
 	return level, nil
 }
 
 // atLevel makes the action of a verb that works on a level.
-func (e *env) atLevel(do func(c *cli.Context, r *dvc.Repo, level string) error) cli.ActionFunc {
+func (e *env) atLevel(do func(c *cli.Context, r *dvc.Repo, level dvc.Level) error) cli.ActionFunc {
 	return e.inRepo(func(c *cli.Context, r *dvc.Repo) error {
 		level, err := levelOf(c)
 		if err != nil {
@@ -60,7 +64,7 @@ func dvcConfigVerb(e *env) *cli.Command {
 			&cli.BoolFlag{Name: "list", Aliases: []string{"l"}, Usage: "list all that is set"},
 			&cli.BoolFlag{Name: "show-origin", Usage: "name the file, too"},
 		),
-		Action: e.atLevel(func(c *cli.Context, r *dvc.Repo, level string) error {
+		Action: e.atLevel(func(c *cli.Context, r *dvc.Repo, level dvc.Level) error {
 			name, val := c.Args().Get(0), c.Args().Get(1)
 			switch {
 			case c.Bool("show-origin") && (c.NArg() == 2 || c.Bool("unset")):
@@ -108,10 +112,10 @@ func (e *env) noteUnused(name string) {
 // settings prints options, with --show-origin after their file.
 func (e *env) settings(c *cli.Context, r *dvc.Repo, all []dvc.Setting, text func(dvc.Setting) string) error {
 	type settingJSON struct {
-		Name  string `json:"name"`
-		Value string `json:"value"`
-		Level string `json:"level"`
-		File  string `json:"file"`
+		Name  string    `json:"name"`
+		Value string    `json:"value"`
+		Level dvc.Level `json:"level"`
+		File  string    `json:"file"`
 	}
 	t := newTable("OPTION")
 	if c.Bool("show-origin") {
@@ -142,7 +146,7 @@ func dvcRemoteVerb(e *env) *cli.Command {
 				Name: "add", Usage: "Add a remote", ArgsUsage: "<name> <url>",
 				Description: "   mlopsctl dvc remote add -d store s3://bucket/project",
 				Flags:       levelFlags(&cli.BoolFlag{Name: "default", Aliases: []string{"d"}, Usage: "make it the default remote"}, forceFlag("change the URL of a remote that is there")),
-				Action: e.atLevel(func(c *cli.Context, r *dvc.Repo, level string) error {
+				Action: e.atLevel(func(c *cli.Context, r *dvc.Repo, level dvc.Level) error {
 					o := dvc.AddRemoteOptions{Default: c.Bool("default"), Force: c.Bool("force"), Level: level}
 					return r.AddRemote(c.Context, c.Args().Get(0), c.Args().Get(1), o)
 				}),
@@ -151,7 +155,7 @@ func dvcRemoteVerb(e *env) *cli.Command {
 				Name: "default", Usage: "Print or set the default remote", ArgsUsage: "[name]",
 				Description: "   mlopsctl dvc remote default store",
 				Flags:       levelFlags(&cli.BoolFlag{Name: "unset", Aliases: []string{"u"}, Usage: "have none"}),
-				Action: e.atLevel(func(c *cli.Context, r *dvc.Repo, level string) error {
+				Action: e.atLevel(func(c *cli.Context, r *dvc.Repo, level dvc.Level) error {
 					if name := c.Args().First(); name != "" || c.Bool("unset") {
 						if name != "" && c.Bool("unset") {
 							return usagef("--unset takes no name")
@@ -176,7 +180,7 @@ func dvcRemoteVerb(e *env) *cli.Command {
 				Description: `   mlopsctl dvc remote modify store endpointurl https://s3.example.com
    mlopsctl dvc remote modify --local store secret_access_key "$KEY"`,
 				Flags: levelFlags(&cli.BoolFlag{Name: "unset", Aliases: []string{"u"}, Usage: "take the option away"}),
-				Action: e.atLevel(func(c *cli.Context, r *dvc.Repo, level string) error {
+				Action: e.atLevel(func(c *cli.Context, r *dvc.Repo, level dvc.Level) error {
 					name, option := c.Args().Get(0), c.Args().Get(1)
 					if c.Bool("unset") == (c.NArg() == 3) {
 						return usagef("give a value, or --unset")
@@ -193,7 +197,7 @@ func dvcRemoteVerb(e *env) *cli.Command {
 				Name: "remove", Usage: "Take a remote away; its data stays", ArgsUsage: "<name>",
 				Description: "   mlopsctl dvc remote remove store",
 				Flags:       levelFlags(),
-				Action: e.atLevel(func(c *cli.Context, r *dvc.Repo, level string) error {
+				Action: e.atLevel(func(c *cli.Context, r *dvc.Repo, level dvc.Level) error {
 					return r.RemoveRemote(c.Context, c.Args().First(), level)
 				}),
 			},
@@ -201,7 +205,7 @@ func dvcRemoteVerb(e *env) *cli.Command {
 				Name: "rename", Usage: "Give a remote another name", ArgsUsage: "<name> <new>",
 				Description: "   mlopsctl dvc remote rename store archive",
 				Flags:       levelFlags(),
-				Action: e.atLevel(func(c *cli.Context, r *dvc.Repo, level string) error {
+				Action: e.atLevel(func(c *cli.Context, r *dvc.Repo, level dvc.Level) error {
 					return r.RenameRemote(c.Context, c.Args().Get(0), c.Args().Get(1), level)
 				}),
 			},
@@ -209,16 +213,16 @@ func dvcRemoteVerb(e *env) *cli.Command {
 	}
 }
 
-func (e *env) remoteList(_ *cli.Context, r *dvc.Repo, level string) error {
+func (e *env) remoteList(_ *cli.Context, r *dvc.Repo, level dvc.Level) error {
 	all, err := r.Remotes()
 	if err != nil {
 		return err
 	}
 	type remoteJSON struct {
-		Name    string `json:"name"`
-		URL     string `json:"url"`
-		Level   string `json:"level"`
-		Default bool   `json:"default"`
+		Name    string    `json:"name"`
+		URL     string    `json:"url"`
+		Level   dvc.Level `json:"level"`
+		Default bool      `json:"default"`
 	}
 	t := newTable("NAME", "URL", "DEFAULT")
 	t.empty = "no remotes yet"

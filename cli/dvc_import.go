@@ -22,9 +22,11 @@ func dvcImportVerb(e *env) *cli.Command {
 		Flags: append(importFlags(),
 			&cli.StringFlag{Name: "out", Aliases: []string{"o"}, Usage: "`path` to put the data at"},
 			revFlag(), sourceRemoteFlag(), trustFlag()),
-		Action: e.importing("import", func(c *cli.Context, r *dvc.Repo, o dvc.ImportOptions) (dvc.Output, error) {
-			o.Out, o.Rev, o.Remote, o.Trust = c.String("out"), c.String("rev"), c.String("remote"), c.Bool("trust")
-			return r.Import(c.Context, c.Args().Get(0), c.Args().Get(1), o)
+		Action: e.importing("import", func(c *cli.Context, r *dvc.Repo, t dvc.Transfers) (dvc.Output, error) {
+			return r.Import(c.Context, c.Args().Get(0), c.Args().Get(1), dvc.ImportOptions{
+				Out: c.String("out"), Rev: c.String("rev"), Remote: c.String("remote"), Trust: c.Bool("trust"), Force: c.Bool("force"),
+				NoExec: c.Bool("no-exec"), NoDownload: c.Bool("no-download"), Desc: c.String("desc"), Transfers: t,
+			})
 		}),
 	}
 }
@@ -43,7 +45,11 @@ func dvcImportURLVerb(e *env) *cli.Command {
 		Flags: append(importFlags(),
 			&cli.BoolFlag{Name: "to-remote", Usage: "bring the data to the remote alone, for a later pull"}, remoteFlag(),
 			&listFlag{&cli.StringSliceFlag{Name: "fs-config", Usage: "`name=value` options of the URL's remote; they are committed"}}),
-		Action: e.importing("import-url", func(c *cli.Context, r *dvc.Repo, o dvc.ImportOptions) (dvc.Output, error) {
+		Action: e.importing("import-url", func(c *cli.Context, r *dvc.Repo, t dvc.Transfers) (dvc.Output, error) {
+			o := dvc.ImportURLOptions{
+				Out: c.Args().Get(1), ToRemote: c.Bool("to-remote"), Remote: c.String("remote"), Force: c.Bool("force"),
+				NoExec: c.Bool("no-exec"), NoDownload: c.Bool("no-download"), Desc: c.String("desc"), Transfers: t,
+			}
 			for _, f := range c.StringSlice("fs-config") {
 				name, val, ok := strings.Cut(f, "=")
 				if !ok {
@@ -51,7 +57,6 @@ func dvcImportURLVerb(e *env) *cli.Command {
 				}
 				o.Config = append(o.Config, [2]string{name, val})
 			}
-			o.Out, o.ToRemote, o.Remote = c.Args().Get(1), c.Bool("to-remote"), c.String("remote")
 			return r.ImportURL(c.Context, c.Args().Get(0), o)
 		}),
 	}
@@ -80,13 +85,10 @@ func trustFlag() cli.Flag {
 }
 
 // importing makes the action of a verb that imports one thing.
-func (e *env) importing(verb string, do func(*cli.Context, *dvc.Repo, dvc.ImportOptions) (dvc.Output, error)) cli.ActionFunc {
+func (e *env) importing(verb string, do func(*cli.Context, *dvc.Repo, dvc.Transfers) (dvc.Output, error)) cli.ActionFunc {
 	return e.inRepo(func(c *cli.Context, r *dvc.Repo) error {
 		m := e.meter(verb)
-		out, err := do(c, r, dvc.ImportOptions{
-			Force: c.Bool("force"), NoExec: c.Bool("no-exec"), NoDownload: c.Bool("no-download"), Desc: c.String("desc"),
-			Jobs: c.Int("jobs"), Progress: m.report,
-		})
+		out, err := do(c, r, dvc.Transfers{Jobs: c.Int("jobs"), Progress: m.report})
 		m.done()
 		if err != nil {
 			return err
@@ -111,7 +113,7 @@ func dvcGetVerb(e *env) *cli.Command {
 			m := e.meter("get")
 			out, err := dvc.Get(c.Context, c.Args().Get(0), c.Args().Get(1), dvc.GetOptions{
 				Dir: c.String("dir"), Out: c.String("out"), Rev: c.String("rev"), Remote: c.String("remote"),
-				Force: c.Bool("force"), Trust: c.Bool("trust"), Jobs: c.Int("jobs"), Progress: m.report,
+				Force: c.Bool("force"), Trust: c.Bool("trust"), Transfers: dvc.Transfers{Jobs: c.Int("jobs"), Progress: m.report},
 			})
 			m.done()
 			if err != nil {
@@ -140,7 +142,7 @@ func dvcUpdateVerb(e *env) *cli.Command {
 			m := e.meter("update")
 			out, err := r.Update(c.Context, dvc.UpdateOptions{
 				Targets: c.Args().Slice(), Recursive: c.Bool("recursive"), Rev: c.String("rev"), NoDownload: c.Bool("no-download"),
-				Force: c.Bool("force"), Trust: c.Bool("trust"), Jobs: c.Int("jobs"), Progress: m.report,
+				Force: c.Bool("force"), Trust: c.Bool("trust"), Transfers: dvc.Transfers{Jobs: c.Int("jobs"), Progress: m.report},
 			})
 			m.done()
 			switch {

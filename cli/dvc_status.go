@@ -47,11 +47,11 @@ func dvcStatusVerb(e *env) *cli.Command {
 }
 
 // stateCell colours a state: what is lost red, what differs yellow.
-func stateCell(state string) cell {
+func stateCell(state dvc.ChangeState) cell {
 	switch state {
-	case dvc.NotInCache, dvc.Missing:
+	case dvc.ChangeNotInCache, dvc.ChangeMissing:
 		return bad(state)
-	case dvc.New:
+	case dvc.ChangeNew:
 		return good(state)
 	}
 	return warn(state)
@@ -94,7 +94,7 @@ func dvcDataStatusVerb(e *env, name string) *cli.Command {
 					t.row(group, state(word), p)
 				}
 			}
-			rows("cache", bad, dvc.NotInCache, s.NotInCache)
+			rows("cache", bad, string(dvc.ChangeNotInCache), s.NotInCache)
 			rows("remote", bad, "not in remote", s.NotInRemote)
 			for _, g := range []struct {
 				name  string
@@ -102,8 +102,8 @@ func dvcDataStatusVerb(e *env, name string) *cli.Command {
 				dvc.DataChanges
 			}{{"committed", good, s.Committed}, {"uncommitted", warn, s.Uncommitted}} {
 				rows(g.name, g.state, "added", g.Added)
-				rows(g.name, g.state, dvc.Modified, g.Modified)
-				rows(g.name, g.state, dvc.Deleted, g.Deleted)
+				rows(g.name, g.state, string(dvc.ChangeModified), g.Modified)
+				rows(g.name, g.state, string(dvc.ChangeDeleted), g.Deleted)
 				for _, n := range g.Renamed {
 					t.row(g.name, g.state("renamed"), n.Old+" -> "+n.New)
 				}

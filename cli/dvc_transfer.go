@@ -22,8 +22,8 @@ func dvcPushVerb(e *env, name string) *cli.Command {
 		}, scopeFlags()...),
 		Action: e.transfer("push", "pushed", func(c *cli.Context, r *dvc.Repo, targets []string, m *meter) (dvc.Transfer, error) {
 			return r.Push(c.Context, dvc.PushOptions{
-				Remote: c.String("remote"), Targets: targets, Scope: scope(c), Jobs: c.Int("jobs"), Rate: rate(c),
-				RunCache: c.Bool("run-cache"), CheckChildren: c.Bool("check-children"), Progress: m.report,
+				Remote: c.String("remote"), Targets: targets, Scope: scope(c), Transfers: dvc.Transfers{Jobs: c.Int("jobs"), Rate: rate(c), Progress: m.report},
+				RunCache: c.Bool("run-cache"), CheckChildren: c.Bool("check-children"),
 			})
 		}),
 	}
@@ -40,8 +40,8 @@ func dvcPullVerb(e *env, name string) *cli.Command {
 		}, scopeFlags()...),
 		Action: e.transfer("pull", "pulled", func(c *cli.Context, r *dvc.Repo, targets []string, m *meter) (dvc.Transfer, error) {
 			return r.Pull(c.Context, dvc.PullOptions{
-				Remote: c.String("remote"), Targets: targets, Scope: scope(c), Jobs: c.Int("jobs"), Rate: rate(c), RunCache: c.Bool("run-cache"),
-				AllowMissing: c.Bool("allow-missing"), Force: c.Bool("force"), Progress: m.report,
+				Remote: c.String("remote"), Targets: targets, Scope: scope(c), Transfers: dvc.Transfers{Jobs: c.Int("jobs"), Rate: rate(c), Progress: m.report}, RunCache: c.Bool("run-cache"),
+				AllowMissing: c.Bool("allow-missing"), Force: c.Bool("force"),
 			})
 		}),
 	}
@@ -59,9 +59,13 @@ func dvcFetchVerb(e *env) *cli.Command {
 			&cli.StringSliceFlag{Name: "type", Usage: "data of a `kind` alone: metrics or plots"},
 		}, scopeFlags()...),
 		Action: e.transfer("fetch", "fetched", func(c *cli.Context, r *dvc.Repo, targets []string, m *meter) (dvc.Transfer, error) {
+			var types []dvc.OutputType
+			for _, t := range c.StringSlice("type") {
+				types = append(types, dvc.OutputType(t))
+			}
 			return r.Fetch(c.Context, dvc.FetchOptions{
-				Remote: c.String("remote"), Targets: targets, Scope: scope(c), Jobs: c.Int("jobs"), Rate: rate(c),
-				RunCache: c.Bool("run-cache"), MaxSize: c.Int64("max-size"), Types: c.StringSlice("type"), Progress: m.report,
+				Remote: c.String("remote"), Targets: targets, Scope: scope(c), Transfers: dvc.Transfers{Jobs: c.Int("jobs"), Rate: rate(c), Progress: m.report},
+				RunCache: c.Bool("run-cache"), MaxSize: c.Int64("max-size"), Types: types,
 			})
 		}),
 	}

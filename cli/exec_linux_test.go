@@ -26,7 +26,10 @@ func TestCtrlCAtATerminalReachesTheCommandOnce(t *testing.T) {
 }
 
 func TestACommandIsStoppedAndContinuedWithUs(t *testing.T) {
-	s := startExec(t, &syscall.SysProcAttr{Setpgid: true}, nil, nil, "trap 'echo over; exit 0' TERM; echo $$; while :; do sleep 0.05; done")
+	// It never forks: a shell waits for a child that was stopped within vfork
+	// and is not stopped itself, and a child that has not reset its parent's traps
+	// yet loses a signal.
+	s := startExec(t, &syscall.SysProcAttr{Setpgid: true}, nil, nil, "trap 'echo over; exit 0' TERM; echo $$; while :; do :; done")
 	child := s.line(t)
 	state := func(pid string) string {
 		stat, err := os.ReadFile("/proc/" + pid + "/stat")
@@ -37,7 +40,7 @@ func TestACommandIsStoppedAndContinuedWithUs(t *testing.T) {
 	become := func(want string) {
 		t.Helper()
 		for _, pid := range []string{child, fmt.Sprint(s.cmd.Process.Pid)} {
-			require.Eventually(t, func() bool { return (state(pid) == "T") == (want == "T") }, 10*time.Second, time.Millisecond, "process %s is %s, not %s", pid, state(pid), want)
+			require.Eventually(t, func() bool { return (state(pid) == "T") == (want == "T") }, time.Minute, time.Millisecond, "process %s does not become %s", pid, want)
 		}
 	}
 	for range 2 {

@@ -38,8 +38,14 @@ func experimentList(e *env) *cli.Command {
 			&cli.StringFlag{Name: "filter", Usage: "MLflow's `search` expression"},
 			&cli.BoolFlag{Name: "deleted", Usage: "those that are deleted"},
 		},
-		Action: e.inAnyProject(func(c *cli.Context, p *client.Project) error {
+		Action: e.inAnyProject(func(c *cli.Context, p *client.Client) error {
 			q := mlflow.ExperimentQuery{Filter: c.String("filter")}
+			only := ""
+			if own, err := named(c, p); err != nil {
+				return err
+			} else if own != nil {
+				only = own.Workspace().MLflowExperiment
+			}
 			if c.Bool("deleted") {
 				q.View = mlflow.Deleted
 			}
@@ -50,7 +56,7 @@ func experimentList(e *env) *cli.Command {
 				if err != nil {
 					return err
 				}
-				if c.IsSet("project") && x.Name != p.Workspace().MLflowExperiment {
+				if only != "" && x.Name != only {
 					continue
 				}
 				state := good("active")
@@ -60,7 +66,7 @@ func experimentList(e *env) *cli.Command {
 				t.row(x.ID, x.Name, ago(x.Created), state)
 				docs = append(docs, experimentJSON{x.ID, x.Name, x.ArtifactLocation, x.Deleted, x.Created, x.Tags})
 			}
-			if len(docs) == 0 && c.IsSet("project") && c.String("filter") == "" && !c.Bool("deleted") {
+			if len(docs) == 0 && only != "" && c.String("filter") == "" && !c.Bool("deleted") {
 				return notFound("there is no project %q on %s", c.String("project"), p.MLflow.URL())
 			}
 			return e.table(t, docs)
@@ -79,7 +85,7 @@ func experimentCreate(e *env) *cli.Command {
 			&cli.StringSliceFlag{Name: "tag", Usage: "`key=value`; may be repeated"},
 			&cli.StringFlag{Name: "artifact-location", Usage: "`URI` of its artifacts; the server chooses if empty"},
 		},
-		Action: e.inAnyProject(func(c *cli.Context, p *client.Project) error {
+		Action: e.inAnyProject(func(c *cli.Context, p *client.Client) error {
 			tags, err := pairMap(c.StringSlice("tag"), "tag")
 			if err != nil {
 				return err
@@ -141,7 +147,7 @@ func experimentRestore(e *env) *cli.Command {
 // onExperiment does something to the experiment that the first operand names,
 // by name or else by ID.
 func (e *env) onExperiment(done string, do func(*cli.Context, *mlflow.Client, string) error) cli.ActionFunc {
-	return e.inAnyProject(func(c *cli.Context, p *client.Project) error {
+	return e.inAnyProject(func(c *cli.Context, p *client.Client) error {
 		named := c.Args().First()
 		x, err := p.MLflow.ExperimentByName(c.Context, named)
 		if errors.Is(err, mlops.ErrNotFound) {

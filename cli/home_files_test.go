@@ -137,7 +137,7 @@ func (s *fileSuite) names(t *testing.T, file string, healed bool) bool {
 	var all []compose.Finding
 	require.NoError(t, json.Unmarshal([]byte(out), &all), "%s%s", out, talk)
 	return slices.ContainsFunc(all, func(f compose.Finding) bool {
-		return f.State != compose.OK && (f.Check != "mended" || healed) && strings.Contains(f.Message, s.path(file))
+		return f.Severity != compose.SeverityOK && (f.Check != "mended" || healed) && strings.Contains(f.Message, s.path(file))
 	})
 }
 

@@ -34,11 +34,7 @@ func importCommand(e *env) *cli.Command {
    along. A run is imported once, however often it is called, and its old ID
    works wherever a run is named. Deleted runs, models and traces are left out.`,
 		Flags: []cli.Flag{e.dirFlag(), &cli.BoolFlag{Name: "dry-run", Usage: "change nothing"}},
-		Action: func(c *cli.Context) error {
-			o, err := e.options(c)
-			if err != nil {
-				return err
-			}
+		Action: e.inInfrastructure(func(c *cli.Context, infra *client.Client) error {
 			from, err := mlflow.OpenFileStore(c.Args().First())
 			if err != nil {
 				return err
@@ -50,10 +46,10 @@ func importCommand(e *env) *cli.Command {
 			p := e.progress()
 			defer p.done()
 			n := 0
-			list, ierr := client.Import(c.Context, c.Args().First(), mlflow.ImportOptions{DryRun: c.Bool("dry-run"), Progress: func(d mlflow.Imported) {
+			list, ierr := infra.Import(c.Context, c.Args().First(), mlflow.ImportOptions{DryRun: c.Bool("dry-run"), Progress: func(d mlflow.Imported) {
 				n++
 				p.set("%d runs: %s %s", n, d.OldID, d.Outcome)
-			}}, o...)
+			}})
 			p.done()
 			t := newTable("EXPERIMENT", "OLD ID", "ID", "NAME", "OUTCOME", "POINTS", "PARAMS", "ARTIFACTS")
 			t.empty = "no runs in it"
@@ -81,6 +77,6 @@ func importCommand(e *env) *cli.Command {
 				e.note("left out: %d %s", left[what], what)
 			}
 			return errors.Join(e.table(t, docs), failed)
-		},
+		}),
 	}
 }

@@ -120,12 +120,12 @@ func doctorCommand(e *env) *cli.Command {
 			t := newTable("", "CHECK", "FINDING", "FIX")
 			failed := false
 			for _, f := range findings {
-				state := good(f.State)
-				switch f.State {
-				case compose.Warn:
-					state = warn(f.State)
-				case compose.Fail:
-					state, failed = bad(f.State), true
+				state := good(f.Severity)
+				switch f.Severity {
+				case compose.SeverityWarn:
+					state = warn(f.Severity)
+				case compose.SeverityFail:
+					state, failed = bad(f.Severity), true
 				}
 				t.row(state, f.Check, f.Message, f.Fix)
 			}

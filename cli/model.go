@@ -45,12 +45,12 @@ func modelAlias(e *env) *cli.Command {
 		ArgsUsage:   "<model> <alias> <version>",
 		Description: "   mlopsctl model alias sentiment champion 3",
 		Flags:       []cli.Flag{e.projectFlag(), e.dirFlag()},
-		Action: e.inAnyProject(func(c *cli.Context, p *client.Project) error {
+		Action: e.inAnyProject(func(c *cli.Context, p *client.Client) error {
 			name, alias := c.Args().Get(0), c.Args().Get(1)
-			if err := p.MLflow.SetAlias(c.Context, name, alias, c.Args().Get(2)); err != nil {
+			if err := p.MLflow.Models.SetAlias(c.Context, name, alias, c.Args().Get(2)); err != nil {
 				return err
 			}
-			v, err := p.MLflow.ModelByAlias(c.Context, name, alias)
+			v, err := p.MLflow.Models.VersionByAlias(c.Context, name, alias)
 			if err != nil {
 				return err
 			}
@@ -66,12 +66,12 @@ func modelList(e *env) *cli.Command {
 		ArgsUsage:   "[model]",
 		Description: "   mlopsctl model list\n   mlopsctl model list sentiment\n   mlopsctl model list -p lora-finetuning",
 		Flags:       []cli.Flag{e.projectFlag(), e.dirFlag()},
-		Action: e.inAnyProject(func(c *cli.Context, p *client.Project) error {
+		Action: e.inAnyProject(func(c *cli.Context, p *client.Client) error {
 			q := mlflow.ModelQuery{}
 			if name := c.Args().First(); name != "" {
 				q.Filter = "name = '" + strings.ReplaceAll(name, "'", "''") + "'"
 			}
-			all, err := mlops.Collect(p.MLflow.ModelVersions(c.Context, q))
+			all, err := mlops.Collect(p.MLflow.Models.Versions(c.Context, q))
 			if err != nil {
 				return err
 			}
@@ -80,12 +80,14 @@ func modelList(e *env) *cli.Command {
 				return err
 			}
 			if name := c.Args().First(); name != "" && len(all) == 0 {
-				if _, err := p.MLflow.Model(c.Context, name); err != nil {
+				if _, err := p.MLflow.Models.Get(c.Context, name); err != nil {
 					return err
 				}
 			}
-			if c.IsSet("project") {
-				if all, err = p.OwnVersions(c.Context, all); err != nil {
+			if own, err := named(c, p); err != nil {
+				return err
+			} else if own != nil {
+				if all, err = own.OwnVersions(c.Context, all); err != nil {
 					return err
 				}
 			}
@@ -106,7 +108,7 @@ func modelList(e *env) *cli.Command {
 // out when it lists versions.
 func aliasesOf(ctx context.Context, m *mlflow.Client, q mlflow.ModelQuery) (map[string][]string, error) {
 	out := map[string][]string{}
-	for r, err := range m.Models(ctx, q) {
+	for r, err := range m.Models.All(ctx, q) {
 		if err != nil {
 			return nil, err
 		}

@@ -40,8 +40,8 @@ func modelRegister(e *env) *cli.Command {
 				}
 				of = "runs:/" + of + "/" + p
 			}
-			return e.inAnyProject(func(c *cli.Context, p *client.Project) error {
-				v, err := p.MLflow.RegisterModel(c.Context, c.String("name"), of, mlflow.RegisterOptions{Tags: tags, Description: c.String("description"), Aliases: c.StringSlice("alias")})
+			return e.inAnyProject(func(c *cli.Context, p *client.Client) error {
+				v, err := p.MLflow.Models.Register(c.Context, c.String("name"), of, mlflow.RegisterOptions{Tags: tags, Description: c.String("description"), Aliases: c.StringSlice("alias")})
 				if err != nil {
 					return err
 				}
@@ -60,8 +60,8 @@ func modelCopy(e *env) *cli.Command {
 
    Prints the number of the new version. The files are not copied.`,
 		Flags: []cli.Flag{e.projectFlag(), e.dirFlag()},
-		Action: e.inAnyProject(func(c *cli.Context, p *client.Project) error {
-			v, err := p.MLflow.CopyModelVersion(c.Context, c.Args().Get(0), c.Args().Get(1), c.Args().Get(2))
+		Action: e.inAnyProject(func(c *cli.Context, p *client.Client) error {
+			v, err := p.MLflow.Models.CopyVersion(c.Context, c.Args().Get(0), c.Args().Get(1), c.Args().Get(2))
 			if err != nil {
 				return err
 			}
@@ -82,14 +82,14 @@ func modelTag(e *env) *cli.Command {
 			if err != nil {
 				return err
 			}
-			return e.inAnyProject(func(c *cli.Context, p *client.Project) error {
+			return e.inAnyProject(func(c *cli.Context, p *client.Client) error {
 				name, version := c.Args().First(), c.String("version")
 				var errs []error
 				for _, k := range sortedKeys(tags) {
 					if version == "" {
-						errs = append(errs, p.MLflow.SetModelTag(c.Context, name, k, tags[k]))
+						errs = append(errs, p.MLflow.Models.SetTag(c.Context, name, k, tags[k]))
 					} else {
-						errs = append(errs, p.MLflow.SetModelVersionTag(c.Context, name, version, k, tags[k]))
+						errs = append(errs, p.MLflow.Models.SetVersionTag(c.Context, name, version, k, tags[k]))
 					}
 				}
 				return errors.Join(errs...)
@@ -111,9 +111,9 @@ func modelDelete(e *env) *cli.Command {
 			if c.Bool("all") == (len(versions) > 0) {
 				return usagef("name versions of %s, or give --all, which deletes the model", name)
 			}
-			return e.inAnyProject(func(c *cli.Context, p *client.Project) error {
+			return e.inAnyProject(func(c *cli.Context, p *client.Client) error {
 				if c.Bool("all") {
-					if err := p.MLflow.DeleteModel(c.Context, name); err != nil {
+					if err := p.MLflow.Models.Delete(c.Context, name); err != nil {
 						return err
 					}
 					e.note("deleted %s", name)
@@ -121,7 +121,7 @@ func modelDelete(e *env) *cli.Command {
 				}
 				var errs []error
 				for _, v := range versions {
-					err := p.MLflow.DeleteModelVersion(c.Context, name, v)
+					err := p.MLflow.Models.DeleteVersion(c.Context, name, v)
 					if err == nil {
 						e.note("deleted %s version %s", name, v)
 					}

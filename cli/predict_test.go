@@ -45,10 +45,10 @@ func TestPredictionsArePrintedOneALine(t *testing.T) {
 }
 
 func TestAStartWhoseDeploymentsDoNotComeBackIsDegraded(t *testing.T) {
-	st := compose.Status{State: compose.Degraded, Deployments: []compose.DeploymentStatus{
-		{Name: "demo.good", State: compose.Ready},
-		{Name: "demo.lin", State: compose.Failed, Message: "No module named 'x'"},
-		{Name: "demo.late", State: compose.Starting},
+	st := compose.Status{State: compose.StateDegraded, Deployments: []compose.DeploymentStatus{
+		{Name: "demo.good", State: compose.StateReady},
+		{Name: "demo.lin", State: compose.StateFailed, Message: "No module named 'x'"},
+		{Name: "demo.late", State: compose.StateStarting},
 	}}
 	err := errors.Join(nil, comeBack(st))
 	require.Equal(t, exitDegraded, codeOf(err))

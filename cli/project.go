@@ -3,6 +3,7 @@ package cli
 import (
 	"cmp"
 	"errors"
+	"io"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -10,6 +11,20 @@ import (
 	"github.com/mlops-integration/mlops/client"
 	"github.com/mlops-integration/mlops/compose"
 )
+
+// infrastructure opens what the command line leads to, without a project.
+func (e *env) infrastructure(c *cli.Context) (*client.Client, error) {
+	o, err := e.options(c)
+	if err != nil {
+		return nil, err
+	}
+	return client.Open(c.Context, o...)
+}
+
+// inInfrastructure makes the action of a command that works without a project.
+func (e *env) inInfrastructure(do func(*cli.Context, *client.Client) error) cli.ActionFunc {
+	return within(e.infrastructure, do)
+}
 
 // project opens the project that -p, MLOPS_PROJECT or mlops.yaml names.
 func (e *env) project(c *cli.Context) (*client.Project, error) {
@@ -25,12 +40,34 @@ func (e *env) inProject(do func(*cli.Context, *client.Project) error) cli.Action
 	return within(e.project, do)
 }
 
-// inAnyProject is inProject for commands that need no name: see projectOrAny.
-func (e *env) inAnyProject(do func(*cli.Context, *client.Project) error) cli.ActionFunc {
-	return within(e.projectOrAny, do)
+// anyProject opens the infrastructure for a command that a project may be named
+// to and that needs none: an ID says enough.
+func (e *env) anyProject(c *cli.Context) (*client.Client, error) {
+	p, err := e.infrastructure(c)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := p.Project(c.String("project")); err != nil && !errors.Is(err, client.ErrNoProject) {
+		return nil, errors.Join(err, p.Close())
+	}
+	return p, nil
 }
 
-func within(open func(*cli.Context) (*client.Project, error), do func(*cli.Context, *client.Project) error) cli.ActionFunc {
+// named is the project that -p or MLOPS_PROJECT names to a command that shows
+// everything without one; nil if neither does.
+func named(c *cli.Context, p *client.Client) (*client.Project, error) {
+	if c.String("project") == "" {
+		return nil, nil
+	}
+	return p.Project(c.String("project"))
+}
+
+// inAnyProject makes the action of a command for which see anyProject.
+func (e *env) inAnyProject(do func(*cli.Context, *client.Client) error) cli.ActionFunc {
+	return within(e.anyProject, do)
+}
+
+func within[T io.Closer](open func(*cli.Context) (T, error), do func(*cli.Context, T) error) cli.ActionFunc {
 	return func(c *cli.Context) error {
 		p, err := open(c)
 		if err != nil {

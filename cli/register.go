@@ -78,19 +78,15 @@ func projectsCommand(e *env) *cli.Command {
 		Name:  "projects",
 		Usage: "List the projects on this infrastructure",
 		Flags: []cli.Flag{e.dirFlag()},
-		Action: func(c *cli.Context) error {
-			o, err := e.options(c)
-			if err != nil {
-				return err
-			}
-			all, err := mlops.Collect(client.Projects(c.Context, o...))
+		Action: e.inInfrastructure(func(c *cli.Context, p *client.Client) error {
+			all, err := mlops.Collect(p.Projects(c.Context))
 			if err != nil {
 				return err
 			}
 			t := workspaces(all...)
 			t.empty = "no projects yet; mlopsctl register <project> adds one"
 			return e.table(t, all)
-		},
+		}),
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"slices"
+	"sync"
 	"syscall"
 	"time"
 
@@ -32,17 +33,19 @@ var (
 // sees one job; what the terminal sends, it sends to the whole group, and is
 // not handed on once more.
 type relay struct {
-	ctx     context.Context
-	cancel  context.CancelCauseFunc
-	ch      chan os.Signal
-	started chan *os.Process
-	done    chan struct{}
-	grace   time.Duration // 0: no end is enforced
-	apart   bool          // the command has a process group of its own
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	ch     chan os.Signal
+	done   chan struct{}
+	grace  time.Duration // 0: no end is enforced
+	apart  bool          // the command has a process group of its own
+
+	mu    sync.Mutex  // held while the command is started and while a signal is handled
+	child *os.Process // nil: the command was not started
 }
 
 func newRelay(parent context.Context, grace time.Duration) *relay {
-	r := &relay{ch: make(chan os.Signal, 64), started: make(chan *os.Process), done: make(chan struct{}), grace: grace}
+	r := &relay{ch: make(chan os.Signal, 64), done: make(chan struct{}), grace: grace}
 	_, terminal := foregroundGroup()
 	r.apart = !terminal
 	r.ctx, r.cancel = context.WithCancelCause(parent)
@@ -60,22 +63,36 @@ func (r *relay) close() {
 // run runs cmd to its end, which becomes the run's status; err has the exit
 // code. lent stays open in the command.
 func (r *relay) run(cmd *exec.Cmd, lent *os.File) (status string, err error) {
-	if r.ctx.Err() != nil {
-		return mlflow.Killed, context.Cause(r.ctx)
-	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: r.apart}
 	if lent != nil {
 		cmd.ExtraFiles = []*os.File{lent}
 	}
-	err = cmd.Start()
+	err = r.start(cmd)
 	if lent != nil {
 		lent.Close()
 	}
-	if err != nil {
+	switch {
+	case err != nil && r.ctx.Err() != nil:
+		return mlflow.Killed, err
+	case err != nil:
 		return mlflow.Failed, withCode(exitNoExec, err)
 	}
-	r.started <- cmd.Process
 	return outcome(cmd.Wait())
+}
+
+// start starts cmd, unless a signal has ended ctx. A signal that comes meanwhile
+// is handled afterwards, so that none falls between "not started" and "started".
+func (r *relay) start(cmd *exec.Cmd) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ctx.Err() != nil {
+		return context.Cause(r.ctx)
+	}
+	err := cmd.Start()
+	if err == nil {
+		r.child = cmd.Process
+	}
+	return err
 }
 
 // outcome is what a command's end makes of its run, and the exit code that a
@@ -104,49 +121,47 @@ func outcome(err error) (status string, _ error) {
 
 // serve handles signals until the relay is closed.
 func (r *relay) serve(parent context.Context) {
-	var child *os.Process
-	var early syscall.Signal
 	var kill <-chan time.Time
 	ended := parent.Done()
-	hand := func(sig syscall.Signal) {
-		if child == nil {
-			early = sig
-			r.cancel(&signalled{sig})
-			return
-		}
-		r.send(child, sig)
-		if r.grace > 0 && kill == nil {
-			kill = time.After(r.grace)
-		}
-	}
 	for {
+		var s os.Signal
 		select {
 		case <-r.done:
 			return
-		case child = <-r.started:
-			if early != 0 { // it came while the command was being started
-				hand(early)
-			}
 		case <-kill:
-			r.send(child, syscall.SIGKILL)
+			s = syscall.SIGKILL
 		case <-ended:
 			ended = nil
-			if _, ok := errors.AsType[*signalled](context.Cause(parent)); !ok { // signals arrive here by themselves
-				hand(syscall.SIGTERM)
+			if _, ok := errors.AsType[*signalled](context.Cause(parent)); ok {
+				continue // signals arrive here by themselves
 			}
-		case s := <-r.ch:
-			switch sig := s.(syscall.Signal); {
-			case sig == syscall.SIGPIPE || child == nil && !slices.Contains(endings, sig):
-			case slices.Contains(endings, sig):
-				hand(sig)
-			case sig == syscall.SIGTSTP:
-				r.send(child, sig)
-				stopSelf()
-			default:
-				r.send(child, sig)
-			}
+			s = syscall.SIGTERM
+		case s = <-r.ch:
+		}
+		if r.handle(s.(syscall.Signal)) && r.grace > 0 && kill == nil {
+			kill = time.After(r.grace)
 		}
 	}
+}
+
+// handle does what a signal asks for, and reports whether the command was asked
+// to end.
+func (r *relay) handle(sig syscall.Signal) (asked bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	ends := slices.Contains(endings, sig)
+	switch {
+	case sig == syscall.SIGPIPE:
+	case r.child != nil:
+		r.send(r.child, sig)
+		asked = ends
+	case ends:
+		r.cancel(&signalled{sig})
+	}
+	if sig == syscall.SIGTSTP {
+		stopSelf()
+	}
+	return asked
 }
 
 // send hands one signal on.

@@ -286,7 +286,10 @@ func runList(e *env) *cli.Command {
 // server that is away keeps nothing from being done: it is sent later.
 func (e *env) onRun(c *cli.Context, f func(context.Context, *mlflow.Run) error) error {
 	c.Context = e.patient(c)
-	p, err := e.runProject(c)
+	if strings.TrimSpace(c.String("run")) == "" {
+		return usagef("missing --run <ID>")
+	}
+	p, err := e.anyProject(c)
 	if err != nil {
 		return err
 	}
@@ -306,29 +309,4 @@ func (e *env) onRun(c *cli.Context, f func(context.Context, *mlflow.Run) error) 
 		return e.notSent(c, run, err)
 	}
 	return err
-}
-
-// runProject opens a project for the run that --run names.
-func (e *env) runProject(c *cli.Context) (*client.Project, error) {
-	if strings.TrimSpace(c.String("run")) == "" {
-		return nil, usagef("missing --run <ID>")
-	}
-	return e.projectOrAny(c)
-}
-
-// anyProject is the name of the project that stands for none.
-const anyProject = "any"
-
-// projectOrAny opens the project if one is named. A run's ID says enough about
-// where it belongs, so that without a name any will do.
-func (e *env) projectOrAny(c *cli.Context) (*client.Project, error) {
-	p, err := e.project(c)
-	if errors.Is(err, client.ErrNoProject) {
-		o, oerr := e.options(c)
-		if oerr != nil {
-			return nil, oerr
-		}
-		return client.FromProject(c.Context, anyProject, o...)
-	}
-	return p, err
 }

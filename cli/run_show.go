@@ -50,7 +50,7 @@ func runShow(e *env) *cli.Command {
 		ArgsUsage:   "<run>",
 		Description: "   mlopsctl run show \"$run\"\n   mlopsctl run show \"$run\" --json",
 		Flags:       []cli.Flag{e.projectFlag(), e.dirFlag()},
-		Action: e.inAnyProject(func(c *cli.Context, p *client.Project) error {
+		Action: e.inAnyProject(func(c *cli.Context, p *client.Client) error {
 			r, err := p.MLflow.RunInfo(c.Context, c.Args().First())
 			if err != nil {
 				return err
@@ -126,7 +126,7 @@ func (e *env) onRuns(name, usage, done string, do func(*cli.Context, *mlflow.Cli
 		ArgsUsage:   "<run>...",
 		Description: "   mlopsctl run " + name + " \"$run\"",
 		Flags:       []cli.Flag{e.projectFlag(), e.dirFlag()},
-		Action: e.inAnyProject(func(c *cli.Context, p *client.Project) error {
+		Action: e.inAnyProject(func(c *cli.Context, p *client.Client) error {
 			var errs []error
 			for _, run := range c.Args().Slice() {
 				r, err := p.MLflow.RunInfo(c.Context, run)

@@ -39,7 +39,7 @@ func TestDVCAndOursShareTheStacksS3(t *testing.T) {
 	ctl("start", "s3")
 	var st compose.Status
 	require.NoError(t, json.Unmarshal([]byte(ctl("status", "--json")), &st))
-	require.Equal(t, compose.Healthy, st.State)
+	require.Equal(t, compose.StateHealthy, st.State)
 	require.Contains(t, ctl("logs", "s3"), "No IAM service configured")
 	require.Contains(t, ctl("doctor"), "ok\ts3\t")
 	require.NotContains(t, ctl("start", "s3", "--dry-run"), "start\t", "it runs already")

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -39,6 +40,7 @@ func TestScripts(t *testing.T) {
 		RequireUniqueNames:  true,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("MLOPS_HOME", env.WorkDir+"/mlops-home")
+			env.Setenv("GORACE", cmp.Or(os.Getenv("GORACE"), "atexit_sleep_ms=0")) // else each command sleeps for a second before it ends
 			recording, err := filepath.Abs("../testdata/applesilicon/m3max.ndjson")
 			env.Setenv("RECORDING", recording)
 			return err

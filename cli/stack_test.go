@@ -314,7 +314,7 @@ func (s *stackSuite) kill(t *testing.T) {
 	for _, name := range slices.Sorted(maps.Keys(pids(s.status(t)))) {
 		t.Run(name, func(t *testing.T) {
 			// What depends on the one that was killed before has ended too.
-			until(t, 5*time.Minute, "all are healthy", func() bool { return s.status(t).State == compose.Healthy })
+			until(t, 5*time.Minute, "all are healthy", func() bool { return s.status(t).State == compose.StateHealthy })
 			before := s.service(t, name)
 			require.Positive(t, before.PID, "0 would be this test's own process group")
 			require.NoError(t, syscall.Kill(before.PID, syscall.SIGKILL))
@@ -322,13 +322,13 @@ func (s *stackSuite) kill(t *testing.T) {
 			var now compose.ServiceStatus
 			until(t, 5*time.Minute, name+" comes back", func() bool {
 				now = s.service(t, name)
-				return now.State == compose.Ready && now.PID != before.PID
+				return now.State == compose.StateReady && now.PID != before.PID
 			})
 			require.Equal(t, before.Ports, now.Ports, "it came back on other ports")
 			t.Logf("%s: back after %.1f s", name, time.Since(begin).Seconds())
 		})
 	}
-	until(t, 5*time.Minute, "all are healthy again", func() bool { return s.status(t).State == compose.Healthy })
+	until(t, 5*time.Minute, "all are healthy again", func() bool { return s.status(t).State == compose.StateHealthy })
 	until(t, 3*time.Minute, "the deployment is back without being asked for", func() bool {
 		out, _, code := run(t, "mlopsctl", "list-deployments", "-p", "breast-cancer", "--json")
 		return code == 0 && strings.Contains(out, `"RUNNING"`)

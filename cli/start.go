@@ -99,7 +99,7 @@ func startCommand(e *env) *cli.Command {
 func comeBack(st compose.Status) error {
 	var names []string
 	for _, d := range st.Deployments {
-		if d.State != compose.Ready {
+		if d.State != compose.StateReady {
 			names = append(names, d.Name)
 		}
 	}
@@ -230,9 +230,9 @@ func statusCommand(e *env) *cli.Command {
 				return err
 			}
 			switch st.State {
-			case compose.Healthy:
+			case compose.StateHealthy:
 				return nil
-			case compose.Stopped:
+			case compose.StateStopped:
 				return withCode(exitStopped, nil)
 			}
 			return withCode(exitDegraded, nil)
@@ -268,17 +268,17 @@ func shellQuote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''
 
 func (e *env) printStatus(st compose.Status) error {
 	t := newTable("SERVICE", "STATE", "URL", "PID", "MEMORY", "RESTARTS", "MESSAGE")
-	if st.State == compose.Stopped {
+	if st.State == compose.StateStopped {
 		e.note("the stack is stopped; mlopsctl start starts it")
 	}
 	for _, s := range st.Services {
 		state := bad(s.State)
 		switch s.State {
-		case compose.Ready:
+		case compose.StateReady:
 			state = good(s.State)
-		case compose.Starting, compose.Waiting, compose.Preparing, compose.Backoff:
+		case compose.StateStarting, compose.StateWaiting, compose.StatePreparing, compose.StateBackoff:
 			state = warn(s.State)
-		case compose.Stopped:
+		case compose.StateStopped:
 			state = faint(s.State)
 		}
 		var pid, memory any
@@ -289,8 +289,8 @@ func (e *env) printStatus(st compose.Status) error {
 	}
 	for _, d := range st.Deployments {
 		switch d.State {
-		case compose.Ready:
-		case compose.Starting:
+		case compose.StateReady:
+		case compose.StateStarting:
 			t.row(d.Name, warn(d.State), "", "", "", "", d.Message)
 		default:
 			t.row(d.Name, bad(d.State), "", "", "", "", d.Message)

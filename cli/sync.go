@@ -30,20 +30,16 @@ func syncCommand(e *env) *cli.Command {
 			&cli.BoolFlag{Name: "status", Usage: "send nothing, show what there is"},
 			&cli.BoolFlag{Name: "discard", Usage: "delete what waits or was refused; wants runs named"},
 		},
-		Action: func(c *cli.Context) error {
-			o, err := e.options(c)
-			if err != nil {
-				return err
-			}
+		Action: e.inInfrastructure(func(c *cli.Context, infra *client.Client) error {
 			runs := c.Args().Slice()
 			switch {
 			case c.Bool("discard"):
-				return e.discard(runs, o)
+				return e.discard(runs, infra)
 			case c.Bool("status"):
-				return e.backlogs(runs, o)
+				return e.backlogs(runs, infra)
 			}
-			return e.sync(c, runs, o)
-		},
+			return e.sync(c, runs, infra)
+		}),
 	}
 }
 
@@ -130,9 +126,9 @@ func chosen(runs []string, b mlflow.Backlog) bool {
 	return len(runs) == 0
 }
 
-func (e *env) backlogs(runs []string, o []client.Option) error {
+func (e *env) backlogs(runs []string, infra *client.Client) error {
 	var list []mlflow.Backlog
-	for b, err := range client.Backlogs(o...) {
+	for b, err := range infra.Backlogs() {
 		if err != nil {
 			return err
 		}
@@ -141,7 +137,7 @@ func (e *env) backlogs(runs []string, o []client.Option) error {
 		}
 	}
 	var snapshots []client.WaitingSnapshot
-	for w, err := range client.WaitingSnapshots(o...) {
+	for w, err := range infra.WaitingSnapshots() {
 		if err != nil {
 			return err
 		}
@@ -152,12 +148,12 @@ func (e *env) backlogs(runs []string, o []client.Option) error {
 	return e.backlogTable(list, snapshots)
 }
 
-func (e *env) discard(runs []string, o []client.Option) error {
+func (e *env) discard(runs []string, infra *client.Client) error {
 	if len(runs) == 0 {
 		return usagef("--discard wants the runs whose records are to be deleted; mlopsctl sync --status lists them")
 	}
 	n := 0
-	for b, err := range client.Backlogs(o...) {
+	for b, err := range infra.Backlogs() {
 		if err != nil {
 			return err
 		}
@@ -170,7 +166,7 @@ func (e *env) discard(runs []string, o []client.Option) error {
 		n++
 		e.note("deleted %s: %d calls were waiting, %d records had been refused", b.Run, b.Waiting, b.Refused)
 	}
-	for w, err := range client.WaitingSnapshots(o...) {
+	for w, err := range infra.WaitingSnapshots() {
 		if err != nil {
 			return err
 		}
@@ -189,7 +185,7 @@ func (e *env) discard(runs []string, o []client.Option) error {
 	return nil
 }
 
-func (e *env) sync(c *cli.Context, runs []string, o []client.Option) error {
+func (e *env) sync(c *cli.Context, runs []string, infra *client.Client) error {
 	if len(runs) == 0 {
 		runs = []string{""}
 	}
@@ -197,9 +193,9 @@ func (e *env) sync(c *cli.Context, runs []string, o []client.Option) error {
 	defer p.done()
 	var list []mlflow.Backlog
 	for _, run := range runs {
-		done, err := client.Sync(c.Context, mlflow.SyncOptions{Run: run, Progress: func(b mlflow.Backlog) {
+		done, err := infra.Sync(c.Context, mlflow.SyncOptions{Run: run, Progress: func(b mlflow.Backlog) {
 			p.keep("%-34s %d sent, %d wait", b.Run, b.Sent, b.Waiting)
-		}}, o...)
+		}})
 		if err != nil {
 			return err
 		}
@@ -208,7 +204,7 @@ func (e *env) sync(c *cli.Context, runs []string, o []client.Option) error {
 	var snapshots []client.WaitingSnapshot
 	if runs[0] == "" {
 		var err error
-		if snapshots, err = client.SyncSnapshots(c.Context, client.SnapshotSyncOptions{}, o...); err != nil {
+		if snapshots, err = infra.SyncSnapshots(c.Context, client.SnapshotSyncOptions{}); err != nil {
 			return err
 		}
 	}

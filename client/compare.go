@@ -41,10 +41,10 @@ type CompareOptions struct {
 }
 
 // RunsByID finds runs by ID or UID, in this order.
-func (p *Project) RunsByID(ctx context.Context, ids ...string) iter.Seq2[mlflow.RunInfo, error] {
+func (c *Client) RunsByID(ctx context.Context, ids ...string) iter.Seq2[mlflow.RunInfo, error] {
 	return func(yield func(mlflow.RunInfo, error) bool) {
 		for _, id := range ids {
-			r, err := p.MLflow.RunInfo(ctx, id)
+			r, err := c.MLflow.RunInfo(ctx, id)
 			if !yield(r, err) || err != nil {
 				return
 			}

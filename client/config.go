@@ -16,7 +16,7 @@ import (
 	"github.com/mlops-integration/mlops/mlflow"
 )
 
-// FileName is the configuration file that FromProject looks for, in the
+// FileName is the configuration file that Open looks for, in the
 // project's folder and above.
 const FileName = "mlops.yaml"
 
@@ -100,7 +100,7 @@ const (
 	fromDefault = "default"
 )
 
-// Option configures FromProject.
+// Option configures Open and FromProject.
 type Option func(*settings)
 
 type settings struct {

@@ -54,7 +54,7 @@ func (d *Data) Add(ctx context.Context, paths ...string) ([]dvc.Output, error) {
 	if err != nil {
 		return nil, err
 	}
-	return r.Add(ctx, d.abs(paths)...)
+	return r.Add(ctx, d.abs(paths), dvc.AddOptions{})
 }
 
 // Push uploads what the remote does not have.
@@ -124,7 +124,7 @@ func (d *Data) ensureRemote(ctx context.Context, r *dvc.Repo) error {
 		}
 	}
 	if err != nil || now.URL != d.remote {
-		if err := r.AddRemote(ctx, remoteName, d.remote, dvc.AddRemoteOptions{Default: true, Local: true, Force: true}); err != nil {
+		if err := r.AddRemote(ctx, remoteName, d.remote, dvc.AddRemoteOptions{Default: true, Level: dvc.LevelLocal, Force: true}); err != nil {
 			return err
 		}
 	}

@@ -37,15 +37,15 @@ const (
 
 // ModelVersion resolves "name@alias", "name/3", "models:/name@alias" or
 // "models:/name/3" to the version it stands for now.
-func (p *Project) ModelVersion(ctx context.Context, ref string) (mlflow.ModelVersion, error) {
+func (c *Client) ModelVersion(ctx context.Context, ref string) (mlflow.ModelVersion, error) {
 	name, alias, version, err := parseModel(ref)
 	switch {
 	case err != nil:
 		return mlflow.ModelVersion{}, err
 	case alias != "":
-		return p.MLflow.ModelByAlias(ctx, name, alias)
+		return c.MLflow.Models.VersionByAlias(ctx, name, alias)
 	}
-	return p.MLflow.ModelVersion(ctx, name, version)
+	return c.MLflow.Models.Version(ctx, name, version)
 }
 
 func parseModel(ref string) (name, alias, version string, err error) {
@@ -61,7 +61,7 @@ func parseModel(ref string) (name, alias, version string, err error) {
 	return name, alias, version, nil
 }
 
-// Deploy serves a registered model, named as [Project.ModelVersion] reads it,
+// Deploy serves a registered model, named as [Client.ModelVersion] reads it,
 // below the project's serving endpoint. The model is resolved to a version
 // first, so that moving an alias later changes nothing that is served until
 // the next Deploy. If an upgrade fails, the version before keeps answering.
@@ -169,7 +169,7 @@ var errWhichDeployment = invalid("which deployment? Name it")
 
 // opened refuses a project that FromProject did not open.
 func (p *Project) opened() error {
-	if p == nil || p.Serve == nil || p.MLflow == nil {
+	if p == nil || p.Client.opened() != nil {
 		return invalid("this project was not opened by client.FromProject")
 	}
 	return nil

@@ -14,7 +14,10 @@
 //	defer func() { err = run.End(ctx, err) }()
 //	run.LogMetric(ctx, 10, "loss", 0.31)
 //
-// FromProject reads configuration and makes no request. What a project needs
+// [Open] is the infrastructure without a project: the projects on it, what
+// waits to be sent, imports, and the tools' clients.
+//
+// Open and FromProject read configuration and make no request. What a project needs
 // on a server (an experiment, a pool, a remote) is made when that server is
 // first used, or all at once by [Project.Register].
 //

@@ -27,7 +27,7 @@ const stackColumns = 1000
 // The service is asked for nothing before the comparison, and what becomes of
 // the snapshot never costs the verdict: one that the service does not take
 // within a minute waits on this machine, as the report's Unsent and Waiting
-// say, and is sent once by the next Drift, [SyncSnapshots], mlopsctl sync or
+// say, and is sent once by the next Drift, [Client.SyncSnapshots], mlopsctl sync or
 // the agent.
 //
 // The first call starts a Python worker, which Close ends; it takes seconds.
@@ -64,7 +64,7 @@ func (p *Project) keep(ctx context.Context, r *evidently.DriftReport) {
 		return
 	}
 	r.Snapshot = snapshot
-	q := snapshotQueue(p.home)
+	q := snapshotQueue(p.settings.home)
 	within, cancel := context.WithTimeout(ctx, storeWithin)
 	defer cancel()
 	project, err := p.ensureDrift(within)

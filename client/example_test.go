@@ -96,9 +96,43 @@ func ExampleProject_Drift() {
 	log.Print(r.Drifted, r.DriftedColumns)
 }
 
-func ExampleImport() {
+func ExampleOpen() {
 	ctx := context.Background()
-	runs, err := client.Import(ctx, "mlruns", mlflow.ImportOptions{DryRun: true})
+	c, err := client.Open(ctx) // the infrastructure, without a project
+	if err != nil {
+		log.Print(err)
+		return
+	}
+	defer c.Close()
+	for w, err := range c.Projects(ctx) {
+		if err != nil {
+			log.Print(err)
+			return
+		}
+		p, err := c.Project(w.Project)
+		if err != nil {
+			log.Print(err)
+			continue
+		}
+		for r, err := range p.Runs(ctx, "attributes.status = 'RUNNING'") {
+			if err != nil {
+				log.Print(err)
+				break
+			}
+			log.Print(w.Project, " ", r.Name)
+		}
+	}
+}
+
+func ExampleClient_Import() {
+	ctx := context.Background()
+	c, err := client.Open(ctx)
+	if err != nil {
+		log.Print(err)
+		return
+	}
+	defer c.Close()
+	runs, err := c.Import(ctx, "mlruns", mlflow.ImportOptions{DryRun: true})
 	if err != nil {
 		log.Print(err)
 		return

@@ -25,7 +25,7 @@ func TestARunNamesTheDataItUsed(t *testing.T) {
 	require.NoError(t, err)
 	r, err := p.Data.Repo(t.Context())
 	require.NoError(t, err)
-	require.NoError(t, r.AddRemote(t.Context(), "far", "https://me:hunter2@example.com/d", dvc.AddRemoteOptions{Default: true, Local: true}))
+	require.NoError(t, r.AddRemote(t.Context(), "far", "https://me:hunter2@example.com/d", dvc.AddRemoteOptions{Default: true, Level: dvc.LevelLocal}))
 	git("add", "-A")
 	git("commit", "-q", "-m", "data")
 

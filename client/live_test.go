@@ -182,7 +182,7 @@ func TestAProjectUsesAllFiveTools(t *testing.T) {
 		w, err := p.Register(ctx)
 		require.NoError(t, err)
 		found := client.Workspace{}
-		for each, err := range client.Projects(ctx, client.In(dir)) {
+		for each, err := range p.Projects(ctx) {
 			require.NoError(t, err)
 			if each.Project == name {
 				found = each

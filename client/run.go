@@ -31,8 +31,8 @@ func (p *Project) StartRun(ctx context.Context, o mlflow.RunOptions) (*mlflow.Ru
 
 // ResumeRun goes on with a run, named by the server's ID or by its UID. It
 // samples the machine only if o has a Sampler.
-func (p *Project) ResumeRun(ctx context.Context, run string, o mlflow.RunOptions) (*mlflow.Run, error) {
-	return p.MLflow.ResumeRun(ctx, run, o)
+func (c *Client) ResumeRun(ctx context.Context, run string, o mlflow.RunOptions) (*mlflow.Run, error) {
+	return c.MLflow.ResumeRun(ctx, run, o)
 }
 
 // diffArtifact is the artifact that tells how the work tree differs from its commit.

@@ -30,8 +30,10 @@ func TestTwoModelsNeverShareADeployment(t *testing.T) {
 		require.LessOrEqual(t, len(app), mostName)
 		require.Regexp(t, `^[a-z0-9][A-Za-z0-9._~-]*$`, app)
 	}
-	plain := &Project{Name: "demo"}
-	others := []*Project{plain, {Name: "x"}, {Name: "x", Config: Config{Namespace: "demo"}}}
+	named := func(name, namespace string) *Project {
+		return &Project{Client: &Client{Config: Config{Namespace: namespace}}, Name: name}
+	}
+	others := []*Project{named("demo", ""), named("x", ""), named("x", "demo")}
 	long := strings.Repeat("n", 300)
 	for _, p := range others {
 		for _, m := range []string{
@@ -63,7 +65,7 @@ func FuzzServedName(f *testing.F) {
 }
 
 func TestADeploymentIsFoundAsItIsListed(t *testing.T) {
-	p := &Project{Name: "demo"}
+	p := &Project{Client: &Client{}, Name: "demo"}
 	for name, want := range map[string]string{
 		"lin": "demo.lin", "demo.lin": "demo.lin", "demo.Fraud~20Model": "demo.Fraud~20Model", "Fraud Model": "demo.Fraud~20Model",
 		"demo.a b": "demo.demo~2Ea~20b", "x.lin": "demo.x~2Elin",

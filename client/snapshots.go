@@ -50,14 +50,13 @@ type SnapshotSyncOptions struct {
 
 // WaitingSnapshots lists the snapshots of this home that wait, the oldest
 // first. It makes no request.
-func WaitingSnapshots(options ...Option) iter.Seq2[WaitingSnapshot, error] {
+func (c *Client) WaitingSnapshots() iter.Seq2[WaitingSnapshot, error] {
 	return func(yield func(WaitingSnapshot, error) bool) {
-		s, err := apply(options)
-		if err != nil {
+		if err := c.opened(); err != nil {
 			yield(WaitingSnapshot{}, err)
 			return
 		}
-		for _, w := range snapshotQueue(s.home).list() {
+		for _, w := range snapshotQueue(c.settings.home).list() {
 			if !yield(w, nil) {
 				return
 			}
@@ -69,16 +68,15 @@ func WaitingSnapshots(options ...Option) iter.Seq2[WaitingSnapshot, error] {
 // the configured one, or that of the running stack. A snapshot that cannot be
 // sent has an Err and holds no other. One that the service refuses for good is
 // kept and marked.
-func SyncSnapshots(ctx context.Context, opt SnapshotSyncOptions, options ...Option) ([]WaitingSnapshot, error) {
-	s, err := apply(options)
-	if err != nil {
+func (c *Client) SyncSnapshots(ctx context.Context, opt SnapshotSyncOptions) ([]WaitingSnapshot, error) {
+	if err := c.opened(); err != nil {
 		return nil, err
 	}
-	q := snapshotQueue(s.home)
+	q := snapshotQueue(c.settings.home)
 	if len(q.list()) == 0 {
 		return nil, nil
 	}
-	known, err := evidentlyServers(s)
+	known, err := c.snapshotServers()
 	if err != nil {
 		return nil, err
 	}
@@ -94,25 +92,13 @@ func (c Config) evidentlyServer() string {
 	return c.EvidentlyURL
 }
 
-// evidentlyServers are the services that configuration leads to, by the name
+// snapshotServers are the services that configuration leads to, by the name
 // that waiting snapshots have for them.
-func evidentlyServers(s settings) (map[string]*evidently.Client, error) {
-	c, _, err := load(s)
-	if err != nil {
-		return nil, err
-	}
-	known := map[string]*evidently.Client{}
-	add := func(name string, o evidently.Options) error {
-		o.HTTP, o.Logger = s.http, s.logger
-		e, err := evidently.New(o)
-		known[name] = e
-		return err
-	}
-	if err := add(c.evidentlyServer(), evidently.Options{URL: c.EvidentlyURL, Auth: c.EvidentlyAuth}); err != nil {
-		return nil, err
-	}
-	stack, err := stackfile.Read(s.home)
-	if _, ok := known[stackServer]; ok || errors.Is(err, mlops.ErrNotFound) {
+func (c *Client) snapshotServers() (map[string]*evidently.Client, error) {
+	name := c.Config.evidentlyServer()
+	known := map[string]*evidently.Client{name: c.Evidently}
+	stack, err := stackfile.Read(c.settings.home)
+	if name == stackServer || errors.Is(err, mlops.ErrNotFound) {
 		return known, nil
 	}
 	e := stack.Endpoints[stackfile.Evidently]
@@ -123,7 +109,10 @@ func evidentlyServers(s settings) (map[string]*evidently.Client, error) {
 	if err != nil {
 		return known, err
 	}
-	return known, add(stackServer, evidently.Options{URL: e.URL, Auth: mlops.Auth{Token: secret, Header: evidently.SecretHeader}})
+	known[stackServer], err = evidently.New(evidently.Options{
+		URL: e.URL, Auth: mlops.Auth{Token: secret, Header: evidently.SecretHeader}, HTTP: c.settings.http, Logger: c.settings.logger,
+	})
+	return known, err
 }
 
 // queue is the folder in which snapshots wait, one file each: a line about it,

@@ -42,6 +42,15 @@ func drifting(t *testing.T, home, name, url string, auth mlops.Auth) *Project {
 	return p
 }
 
+// infrastructure is what the environment leads to now, without a project.
+func infrastructure(t *testing.T, home string) *Client {
+	t.Helper()
+	c, err := Open(t.Context(), WithHome(home), In(t.TempDir()))
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, c.Close()) })
+	return c
+}
+
 func TestAVerdictOutlivesItsService(t *testing.T) {
 	home := t.TempDir()
 	p := drifting(t, home, "wine", "http://127.0.0.1:9", mlops.Auth{Token: "s"})
@@ -55,21 +64,21 @@ func TestAVerdictOutlivesItsService(t *testing.T) {
 	require.Equal(t, os.FileMode(0o600), info.Mode().Perm(), "columns and values of data lie in it")
 	require.Equal(t, filepath.Join(home, "spool", "evidently"), filepath.Dir(r.Waiting))
 
-	list, err := mlops.Collect(WaitingSnapshots(WithHome(home), In(t.TempDir())))
+	list, err := mlops.Collect(p.WaitingSnapshots())
 	require.NoError(t, err)
 	require.Len(t, list, 1)
 	require.Equal(t, "wine", list[0].Project)
 	require.Equal(t, "http://127.0.0.1:9", list[0].Server)
 	require.Equal(t, int64(len(r.Snapshot)), list[0].SizeBytes)
 
-	sent, err := SyncSnapshots(t.Context(), SnapshotSyncOptions{}, WithHome(home), In(t.TempDir()))
+	sent, err := infrastructure(t, home).SyncSnapshots(t.Context(), SnapshotSyncOptions{})
 	require.NoError(t, err)
 	require.Len(t, sent, 1)
 	require.ErrorIs(t, sent[0].Err, mlops.ErrUnavailable)
 	require.FileExists(t, r.Waiting)
 
 	t.Setenv("MLOPS_EVIDENTLY_URL", "http://127.0.0.1:10")
-	sent, err = SyncSnapshots(t.Context(), SnapshotSyncOptions{}, WithHome(home), In(t.TempDir()))
+	sent, err = infrastructure(t, home).SyncSnapshots(t.Context(), SnapshotSyncOptions{})
 	require.NoError(t, err)
 	require.ErrorContains(t, sent[0].Err, "it is for http://127.0.0.1:9; set MLOPS_EVIDENTLY_URL")
 	require.NoError(t, sent[0].Discard())
@@ -154,7 +163,6 @@ func TestLiveAWaitingSnapshotIsSentOnce(t *testing.T) {
 	l, s, direct := live(t)
 	home, name := t.TempDir(), "once-"+fmt.Sprint(time.Now().UnixNano())
 	p := drifting(t, home, name, l.URL, s.Auth)
-	options := []Option{WithHome(home), In(t.TempDir())}
 
 	all := func(*http.Request) bool { return true }
 	l.Cut(all)
@@ -167,7 +175,7 @@ func TestLiveAWaitingSnapshotIsSentOnce(t *testing.T) {
 	}
 	l.Cut(nil)
 	l.Lose(func(r *http.Request) bool { return r.Method == "POST" }) // stored, and every answer lost
-	sent, err := SyncSnapshots(t.Context(), SnapshotSyncOptions{}, options...)
+	sent, err := infrastructure(t, home).SyncSnapshots(t.Context(), SnapshotSyncOptions{})
 	require.NoError(t, err)
 	require.Len(t, sent, 3)
 	require.Positive(t, l.Lost())
@@ -175,7 +183,7 @@ func TestLiveAWaitingSnapshotIsSentOnce(t *testing.T) {
 	var together sync.WaitGroup
 	for range 4 {
 		together.Go(func() {
-			if _, err := SyncSnapshots(t.Context(), SnapshotSyncOptions{}, options...); err != nil {
+			if _, err := infrastructure(t, home).SyncSnapshots(t.Context(), SnapshotSyncOptions{}); err != nil {
 				t.Error(err)
 			}
 		})
@@ -186,7 +194,7 @@ func TestLiveAWaitingSnapshotIsSentOnce(t *testing.T) {
 	require.NoError(t, r.Unsent)
 	uid, _, err := evidently.SnapshotUID(r.Snapshot)
 	require.NoError(t, err)
-	waiting, err := mlops.Collect(WaitingSnapshots(options...))
+	waiting, err := mlops.Collect(p.WaitingSnapshots())
 	require.NoError(t, err)
 	require.Empty(t, waiting)
 	require.ElementsMatch(t, append(uids, uid), stored(t, direct, name), "each exactly once")
@@ -223,15 +231,14 @@ func TestLiveASnapshotThatIsRefusedHoldsNoOther(t *testing.T) {
 	require.NoError(t, err)
 	_, err = q.add(WaitingSnapshot{UID: uid, Server: s.URL, Project: name, Created: time.Now()}, good)
 	require.NoError(t, err)
-	options := []Option{WithHome(home), In(t.TempDir())}
-	sent, err := SyncSnapshots(t.Context(), SnapshotSyncOptions{}, options...)
+	sent, err := infrastructure(t, home).SyncSnapshots(t.Context(), SnapshotSyncOptions{})
 	require.NoError(t, err)
 	require.Len(t, sent, 2)
 	require.ErrorIs(t, sent[0].Err, mlops.ErrInvalid, "the service takes 64 MiB")
 	require.NotEmpty(t, sent[0].Refused)
 	require.NotEmpty(t, sent[1].SnapshotID)
 	require.FileExists(t, path, "it is kept")
-	again, err := SyncSnapshots(t.Context(), SnapshotSyncOptions{}, options...)
+	again, err := infrastructure(t, home).SyncSnapshots(t.Context(), SnapshotSyncOptions{})
 	require.NoError(t, err)
 	require.Len(t, again, 1)
 	require.NotEmpty(t, again[0].Refused)

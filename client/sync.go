@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,14 +15,13 @@ import (
 
 // Backlogs lists the journals of this home: what programs logged to runs and
 // MLflow does not have yet. It makes no request.
-func Backlogs(options ...Option) iter.Seq2[mlflow.Backlog, error] {
+func (c *Client) Backlogs() iter.Seq2[mlflow.Backlog, error] {
 	return func(yield func(mlflow.Backlog, error) bool) {
-		s, err := apply(options)
-		if err != nil {
+		if err := c.opened(); err != nil {
 			yield(mlflow.Backlog{}, err)
 			return
 		}
-		mlflow.Backlogs(journals(s.home))(yield)
+		mlflow.Backlogs(journals(c.settings.home))(yield)
 	}
 }
 
@@ -29,25 +29,27 @@ func Backlogs(options ...Option) iter.Seq2[mlflow.Backlog, error] {
 // [mlflow.Client.Sync] does, to the servers that it knows: the configured one
 // and that of the running stack. A journal for another server has an Err that
 // says so.
-func Sync(ctx context.Context, opt mlflow.SyncOptions, options ...Option) ([]mlflow.Backlog, error) {
-	s, err := apply(options)
-	if err != nil {
+func (c *Client) Sync(ctx context.Context, opt mlflow.SyncOptions) ([]mlflow.Backlog, error) {
+	if err := c.opened(); err != nil {
 		return nil, err
 	}
-	known, err := servers(s)
+	known, err := c.journalServers()
 	if err != nil {
 		return nil, err
 	}
 	var out []mlflow.Backlog
 	var errs []error
-	for _, c := range known {
-		list, err := c.Sync(ctx, opt)
-		out, errs = append(out, list...), append(errs, err, c.Close())
+	for _, m := range known {
+		list, err := m.Sync(ctx, opt)
+		out, errs = append(out, list...), append(errs, err)
+		if m != c.MLflow {
+			errs = append(errs, m.Close())
+		}
 	}
-	there, err := mlflow.BacklogServers(journals(s.home))
+	there, err := mlflow.BacklogServers(journals(c.settings.home))
 	errs = append(errs, err)
 	if slices.ContainsFunc(there, func(name string) bool { return known[name] == nil }) {
-		list, err := unknown(s, known, opt)
+		list, err := c.unknown(known, opt)
 		out, errs = append(out, list...), append(errs, err)
 	}
 	slices.SortStableFunc(out, func(a, b mlflow.Backlog) int { return a.Created.Compare(b.Created) })
@@ -55,9 +57,9 @@ func Sync(ctx context.Context, opt mlflow.SyncOptions, options ...Option) ([]mlf
 }
 
 // unknown lists the journals for servers that are not among the known ones.
-func unknown(s settings, known map[string]*mlflow.Client, opt mlflow.SyncOptions) ([]mlflow.Backlog, error) {
+func (c *Client) unknown(known map[string]*mlflow.Client, opt mlflow.SyncOptions) ([]mlflow.Backlog, error) {
 	var out []mlflow.Backlog
-	for b, err := range mlflow.Backlogs(journals(s.home)) {
+	for b, err := range c.Backlogs() {
 		if err != nil {
 			return out, err
 		}
@@ -82,32 +84,13 @@ func elsewhere(server string) error {
 	return &mlops.Error{Kind: mlops.ErrUnavailable, Service: "mlflow", Op: "Sync", Message: msg}
 }
 
-// servers are the MLflow servers that configuration leads to, by the name that
-// journals have for them.
-func servers(s settings) (map[string]*mlflow.Client, error) {
-	known := map[string]*mlflow.Client{}
-	c, _, err := load(s)
-	if err != nil {
-		return nil, err
-	}
-	add := func(c Config) error {
-		o := c.mlflowOptions(s)
-		name := o.Journal.Server
-		m, err := mlflow.New(o)
-		if err != nil {
-			return err
-		}
-		if name == "" {
-			name = m.URL()
-		}
-		known[name] = m
-		return nil
-	}
-	if err := add(c); err != nil {
-		return nil, err
-	}
-	stack, err := stackfile.Read(s.home)
-	if _, ok := known[stackServer]; ok || errors.Is(err, mlops.ErrNotFound) {
+// journalServers are the MLflow servers that configuration leads to, by the
+// name that journals have for them.
+func (c *Client) journalServers() (map[string]*mlflow.Client, error) {
+	name := cmp.Or(c.Config.mlflowOptions(c.settings).Journal.Server, c.MLflow.URL())
+	known := map[string]*mlflow.Client{name: c.MLflow}
+	stack, err := stackfile.Read(c.settings.home)
+	if name == stackServer || errors.Is(err, mlops.ErrNotFound) {
 		return known, nil
 	}
 	e := stack.Endpoints[stackfile.MLflow]
@@ -118,5 +101,7 @@ func servers(s settings) (map[string]*mlflow.Client, error) {
 	if err != nil {
 		return known, err
 	}
-	return known, add(Config{MLflowURI: e.URL, MLflowAuth: mlops.Auth{Username: e.Username, Password: secret}, sources: map[string]string{"mlflow.uri": fromStack}})
+	ofStack := Config{MLflowURI: e.URL, MLflowAuth: mlops.Auth{Username: e.Username, Password: secret}, sources: map[string]string{"mlflow.uri": fromStack}}
+	known[stackServer], err = mlflow.New(ofStack.mlflowOptions(c.settings))
+	return known, err
 }

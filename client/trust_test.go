@@ -93,11 +93,8 @@ func TestAnAddressOfTheProjectsFileGetsNoCredential(t *testing.T) {
 			require.ErrorContains(t, err, "run: export MLOPS_TRUST_HOSTS="+at)
 			require.NotContains(t, err.Error(), canary)
 			require.NotContains(t, err.Error(), "\n")
-			for err := range Projects(t.Context(), from...) {
-				require.NotNil(t, err)
-			}
-			_, err = Sync(t.Context(), mlflow.SyncOptions{}, from...)
-			require.ErrorIs(t, err, mlops.ErrForbidden)
+			_, err = Open(t.Context(), from...)
+			require.ErrorIs(t, err, mlops.ErrForbidden, "nor are projects listed, or journals sent")
 			require.Empty(t, s.Got())
 			if tt.auth == nil {
 				return
@@ -173,12 +170,12 @@ func TestTheStacksPasswordStaysWithTheStackWhenTheRegistryIsElsewhere(t *testing
 	running(t, home)
 	s := stranger.New(t)
 	t.Setenv("MLFLOW_REGISTRY_URI", s.URL)
-	_, err := open(t, home, dir).MLflow.Model(t.Context(), "m")
+	_, err := open(t, home, dir).MLflow.Models.Get(t.Context(), "m")
 	require.ErrorIs(t, err, mlops.ErrUnauthenticated)
 	require.NotContains(t, s.Got(), "Authorization")
 
 	t.Setenv("MLOPS_MLFLOW_TOKEN", "for-both")
-	_, err = open(t, home, dir).MLflow.Model(t.Context(), "m")
+	_, err = open(t, home, dir).MLflow.Models.Get(t.Context(), "m")
 	require.Error(t, err)
 	require.Contains(t, s.Got(), "Bearer for-both", "the environment names the registry, too")
 }

@@ -191,9 +191,9 @@ func (s *Stack) stopAlone(ctx context.Context, opt StopOptions) error {
 		if r == nil {
 			r = &record{}
 		} else {
-			s.tell(Event{Service: v.name, State: Stopping})
+			s.tell(Event{Service: v.name, State: StateStopping})
 		}
-		if err := s.endService(v, *r); err != nil {
+		if err := s.endService(ctx, v, *r); err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", v.name, err))
 			continue
 		}
@@ -213,26 +213,26 @@ func (s *Stack) statusAlone() (Status, error) {
 	if err != nil {
 		return Status{}, err
 	}
-	st := Status{Runtime: "process", Home: s.home, State: Stopped, Light: rec.Light}
+	st := Status{Runtime: "process", Home: s.home, State: StateStopped, Light: rec.Light}
 	for _, v := range s.recipes(rec.Light) {
-		o := ServiceStatus{Name: v.name, Group: v.group, State: Stopped, Ports: portsOf(v, rec.Ports)}
+		o := ServiceStatus{Name: v.name, Group: v.group, State: StateStopped, Ports: portsOf(v, rec.Ports)}
 		if r := rec.Services[v.name]; r != nil {
-			st.State = Degraded
+			st.State = StateDegraded
 			o.Since, o.Restarts = r.Since, r.Restarts
 			if alive(r.Main) {
-				o.State, o.PID, o.Message = Ready, r.Main.PID, "runs, but nobody watches it; run: mlopsctl start"
+				o.State, o.PID, o.Message = StateReady, r.Main.PID, "runs, but nobody watches it; run: mlopsctl start"
 				for _, p := range r.Seen {
 					if alive(p) {
 						o.PSSBytes += memoryOf(p)
 					}
 				}
 			} else {
-				o.State, o.Message = Failed, "died while nobody watched it; run: mlopsctl start"
+				o.State, o.Message = StateFailed, "died while nobody watched it; run: mlopsctl start"
 			}
 		}
 		st.Services = append(st.Services, o)
 	}
-	if st.State == Degraded {
+	if st.State == StateDegraded {
 		st.Message = "the supervisor is gone; run: mlopsctl start"
 	}
 	return st, nil

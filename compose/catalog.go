@@ -33,7 +33,7 @@ func (s *Stack) recipes(light bool) []service {
 // resolve picks the services that names mean, names of services or of groups,
 // in the order of all. No names means all. With needs it adds what those
 // depend on.
-func (s *Stack) resolve(all []service, names []string, needs bool) ([]service, error) {
+func resolve(all []service, names []string, needs bool) ([]service, error) {
 	want := map[string]bool{}
 	for _, n := range names {
 		found := false
@@ -67,11 +67,11 @@ func (s *Stack) resolve(all []service, names []string, needs bool) ([]service, e
 
 // toStart is resolve for a start: no names mean all but the optional services,
 // of which kept are those that belong to the stack.
-func (s *Stack) toStart(all []service, names, kept []string) ([]service, error) {
+func toStart(all []service, names, kept []string) ([]service, error) {
 	if len(names) == 0 {
 		return slices.DeleteFunc(slices.Clone(all), func(v service) bool { return v.optional && !slices.Contains(kept, v.name) }), nil
 	}
-	return s.resolve(all, names, true)
+	return resolve(all, names, true)
 }
 
 // known lists the names that a user may say.

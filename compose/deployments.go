@@ -15,7 +15,7 @@ import (
 // DeploymentStatus is a deployment that was given back to Ray.
 type DeploymentStatus struct {
 	Name    string `json:"name"`
-	State   State  `json:"state"` // Ready, Starting or Failed
+	State   State  `json:"state"` // StateReady, StateStarting or StateFailed
 	Message string `json:"message,omitempty"`
 }
 
@@ -24,7 +24,7 @@ type DeploymentStatus struct {
 func (s *Stack) withDeployments(ctx context.Context, st Status) Status {
 	c, err := s.serve(st)
 	if err != nil {
-		return withDeployment(st, DeploymentStatus{"deployments", Failed, err.Error()})
+		return withDeployment(st, DeploymentStatus{"deployments", StateFailed, err.Error()})
 	}
 	if c == nil {
 		return st
@@ -34,7 +34,7 @@ func (s *Stack) withDeployments(ctx context.Context, st Status) Status {
 		st = withDeployment(st, deploymentOf(a))
 	}
 	if err != nil && !errors.Is(err, mlops.ErrUnavailable) {
-		st = withDeployment(st, DeploymentStatus{"deployments", Failed, err.Error()})
+		st = withDeployment(st, DeploymentStatus{"deployments", StateFailed, err.Error()})
 	}
 	return st
 }
@@ -43,21 +43,21 @@ func (s *Stack) withDeployments(ctx context.Context, st Status) Status {
 func withDeployment(st Status, d DeploymentStatus) Status {
 	st.Deployments = append(st.Deployments, d)
 	switch {
-	case d.State == Failed && st.State != Stopped:
-		st.State = Degraded
-	case d.State == Starting && st.State == Healthy:
-		st.State = Starting
+	case d.State == StateFailed && st.State != StateStopped:
+		st.State = StateDegraded
+	case d.State == StateStarting && st.State == StateHealthy:
+		st.State = StateStarting
 	}
 	return st
 }
 
 func deploymentOf(a rayserve.Application) DeploymentStatus {
-	d := DeploymentStatus{Name: a.Name, State: Starting, Message: a.Cause()}
+	d := DeploymentStatus{Name: a.Name, State: StateStarting, Message: a.Cause()}
 	switch a.Status {
 	case rayserve.Running:
-		d.State = Ready
+		d.State = StateReady
 	case rayserve.DeployFailed, rayserve.Unhealthy:
-		d.State = Failed
+		d.State = StateFailed
 	}
 	return d
 }
@@ -65,7 +65,7 @@ func deploymentOf(a rayserve.Application) DeploymentStatus {
 // serve returns a client of the stack's Ray, nil unless it is ready.
 func (s *Stack) serve(st Status) (*rayserve.Client, error) {
 	ready := slices.ContainsFunc(st.Services, func(v ServiceStatus) bool {
-		return (v.Name == "ray" || v.Name == "ray-head") && v.State == Ready
+		return (v.Name == "ray" || v.Name == "ray-head") && v.State == StateReady
 	})
 	if !ready {
 		return nil, nil
@@ -98,7 +98,7 @@ func (s *Stack) awaitDeployments(ctx context.Context, st Status, left time.Durat
 		st = s.withDeployments(within, plain)
 		var behind []string
 		for _, d := range st.Deployments {
-			if d.State == Starting {
+			if d.State == StateStarting {
 				behind = append(behind, d.Name)
 			}
 		}
@@ -107,7 +107,7 @@ func (s *Stack) awaitDeployments(ctx context.Context, st Status, left time.Durat
 		}
 		if now := "waits for what was deployed: " + strings.Join(behind, ", "); now != told {
 			told = now
-			s.tell(Event{Service: "ray", State: Starting, Message: now})
+			s.tell(Event{Service: "ray", State: StateStarting, Message: now})
 		}
 		select {
 		case <-within.Done():

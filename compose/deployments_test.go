@@ -37,7 +37,7 @@ func aRay(t *testing.T, answer func() string, keptState string) (*Stack, Status)
 	require.NoError(t, stackfile.Write(stackfile.Stack{Runtime: "process", Home: home, ServeDir: dir, Endpoints: map[string]stackfile.Endpoint{stackfile.Ray: {URL: srv.URL}}}))
 	s, err := New(Options{Home: home})
 	require.NoError(t, err)
-	return s, Status{State: Healthy, Services: []ServiceStatus{{Name: "ray", State: Ready}}}
+	return s, Status{State: StateHealthy, Services: []ServiceStatus{{Name: "ray", State: StateReady}}}
 }
 
 const keptLin = `{"session":"now","config":{"applications":[{"name":"demo.lin","route_prefix":"/demo/lin"}]},"returned":["demo.lin"]}`
@@ -60,13 +60,13 @@ func TestTheStatusNamesDeploymentsThatDidNotComeBack(t *testing.T) {
 		message   string
 		stack     State
 	}{
-		"it runs":                 {keptLin, appNow("RUNNING", ""), Ready, "", Healthy},
-		"it is on its way":        {keptLin, appNow("DEPLOYING", "A replica failed to start. Retrying."), Starting, "Retrying", Starting},
-		"it failed":               {keptLin, appNow("DEPLOY_FAILED", "No module named 'x'"), Failed, "No module named 'x'", Degraded},
-		"it fails again":          {keptLin, appNow("UNHEALTHY", "No module named 'x'"), Failed, "No module named 'x'", Degraded},
-		"Ray has not been given":  {`{"session":"before","config":{"applications":[{"name":"demo.lin"}]}}`, `{"applications":{}}`, Starting, "does not have it yet", Starting},
-		"Ray does not answer":     {keptLin, "", Starting, "Ray does not answer", Starting},
-		"what is kept is damaged": {`{"session":`, `{"applications":{}}`, Failed, "is damaged", Degraded},
+		"it runs":                 {keptLin, appNow("RUNNING", ""), StateReady, "", StateHealthy},
+		"it is on its way":        {keptLin, appNow("DEPLOYING", "A replica failed to start. Retrying."), StateStarting, "Retrying", StateStarting},
+		"it failed":               {keptLin, appNow("DEPLOY_FAILED", "No module named 'x'"), StateFailed, "No module named 'x'", StateDegraded},
+		"it fails again":          {keptLin, appNow("UNHEALTHY", "No module named 'x'"), StateFailed, "No module named 'x'", StateDegraded},
+		"Ray has not been given":  {`{"session":"before","config":{"applications":[{"name":"demo.lin"}]}}`, `{"applications":{}}`, StateStarting, "does not have it yet", StateStarting},
+		"Ray does not answer":     {keptLin, "", StateStarting, "Ray does not answer", StateStarting},
+		"what is kept is damaged": {`{"session":`, `{"applications":{}}`, StateFailed, "is damaged", StateDegraded},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, st := aRay(t, func() string { return tt.ray }, tt.kept)
@@ -91,7 +91,7 @@ func TestTheStatusNamesDeploymentsThatDidNotComeBack(t *testing.T) {
 		})
 	}
 	s, st := aRay(t, func() string { return appNow("DEPLOY_FAILED", "x") }, keptLin)
-	st.Services[0].State, st.State = Stopped, Stopped
+	st.Services[0].State, st.State = StateStopped, StateStopped
 	require.Equal(t, st, s.withDeployments(t.Context(), st))
 }
 
@@ -106,15 +106,15 @@ func TestAStartWaitsForDeploymentsAndNotForEver(t *testing.T) {
 	s.progress = func(e Event) { told = append(told, e) }
 	got, err := s.awaitDeployments(t.Context(), st, time.Minute)
 	require.NoError(t, err)
-	require.Equal(t, Healthy, got.State)
+	require.Equal(t, StateHealthy, got.State)
 	require.Len(t, told, 1)
 	require.Contains(t, told[0].Message, "demo.lin")
 
 	s, st = aRay(t, func() string { return appNow("DEPLOYING", "waits for 64 CPUs") }, keptLin)
 	got, err = s.awaitDeployments(t.Context(), st, 100*time.Millisecond)
 	require.NoError(t, err)
-	require.Equal(t, Starting, got.State)
-	require.Equal(t, []DeploymentStatus{{"demo.lin", Starting, "waits for 64 CPUs"}}, got.Deployments)
+	require.Equal(t, StateStarting, got.State)
+	require.Equal(t, []DeploymentStatus{{"demo.lin", StateStarting, "waits for 64 CPUs"}}, got.Deployments)
 
 	ctx, cancel := context.WithCancel(t.Context())
 	s.progress = func(Event) { cancel() }

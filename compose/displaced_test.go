@@ -43,7 +43,7 @@ func TestAPortTakenWhileTheServerStartsIsChosenAgain(t *testing.T) {
 	s.catalog = func(bool) []service { return []service{v} }
 	within(t, s)
 	st := start(t, s) // the first try of a start is not repeated for other reasons
-	require.Equal(t, Healthy, st.State)
+	require.Equal(t, StateHealthy, st.State)
 	require.NotEqual(t, f.Port, of(st, "app").Ports["http"])
 	require.Regexp(t, `port \d+ is held by .*; using \d+`, of(st, "app").Message)
 }
@@ -74,7 +74,7 @@ func TestWhatReliesOnAMovedPortIsStartedAgain(t *testing.T) {
 		var err error
 		now, err = s.Status(t.Context())
 		require.NoError(t, err)
-		return now.State == Healthy && of(now, "store").PID != of(before, "store").PID && of(now, "app").PID != of(before, "app").PID
+		return now.State == StateHealthy && of(now, "store").PID != of(before, "store").PID && of(now, "app").PID != of(before, "app").PID
 	})
 	require.NotEqual(t, of(before, "store").Ports, of(now, "store").Ports)
 	require.Equal(t, of(before, "app").Ports, of(now, "app").Ports)
@@ -98,7 +98,7 @@ func TestAStrangerOnAPortThatIsOpenedLateMovesTheService(t *testing.T) {
 	eventually(t, "the service has another port", func() bool {
 		st, err := s.Status(t.Context())
 		require.NoError(t, err)
-		return of(st, "app").State == Ready && of(st, "app").Ports["models"] != models
+		return of(st, "app").State == StateReady && of(st, "app").Ports["models"] != models
 	})
 }
 

@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/internal/atomicfile"
 	"github.com/mlops-integration/mlops/internal/stackfile"
 )
 
@@ -28,7 +29,7 @@ const (
 // starts them again; nothing of ours runs beside it. What is wanted is in
 // docker/compose.yaml; here is what mlopsctl has to know of it.
 type docker struct {
-	*Stack
+	*base
 	record dockerRecord
 }
 
@@ -72,27 +73,7 @@ func (r dockerRecord) write(home string) error {
 	if err != nil {
 		return err
 	}
-	return replaceFile(dockerRecordPath(home), append(b, '\n'))
-}
-
-// containers returns the Docker runtime if this stack's is that, else nil.
-func (s *Stack) containers() (*docker, error) {
-	r, err := readDockerRecord(s.home)
-	if err != nil {
-		return nil, err
-	}
-	r.Engine = cmp.Or(s.engine, r.Engine)
-	want := s.runtime
-	if want == "" {
-		want = r.Runtime
-	}
-	switch want {
-	case DockerRuntime:
-		return &docker{s, r}, nil
-	case "", ProcessRuntime:
-		return nil, nil
-	}
-	return nil, &mlops.Error{Kind: mlops.ErrInvalid, Service: "compose", Message: fmt.Sprintf("no runtime is called %q; there are process and docker", want)}
+	return atomicfile.Write(dockerRecordPath(home), append(b, '\n'), 0o600)
 }
 
 // settle remembers the runtime that is now asked for. It refuses to leave one
@@ -116,7 +97,7 @@ func (s *Stack) settle(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if st.State != Stopped {
+		if st.State != StateStopped {
 			return &mlops.Error{Kind: mlops.ErrConflict, Service: "compose", Op: "start",
 				Message: fmt.Sprintf("the stack of %s runs with --runtime %s; run: mlopsctl stop", s.home, before)}
 		}
@@ -144,9 +125,9 @@ var dockerSecrets = []string{
 // scalable are the services of which there may be several containers.
 var scalable = []string{"airflow-worker", "ray-worker"}
 
-// dockerServices lists what compose.yaml has, in an order in which it can be
-// started. What they answer is judged as in the process runtime, from outside.
-func (d *docker) dockerServices() []service {
+// services lists what compose.yaml has. What they answer is judged as in the
+// process runtime, from outside. There is no light stack.
+func (d *docker) services(bool) []service {
 	m, r, e := mlflowService(false), rayService(), evidentlyService()
 	api := airflowServices()[0]
 	part := func(name, group string, after ...string) service {
@@ -196,7 +177,7 @@ func (d *docker) site(log io.Writer) *site {
 // choosePorts gives each published port of the services that are going to run a
 // number, which is reserved until its container has it. The others keep theirs.
 func (d *docker) choosePorts(seen Status, want []service, reserved reserved) error {
-	all := d.dockerServices()
+	all := d.services(false)
 	for _, v := range all {
 		if !slices.ContainsFunc(want, func(w service) bool { return w.name == v.name }) {
 			for _, p := range v.ports {
@@ -205,7 +186,7 @@ func (d *docker) choosePorts(seen Status, want []service, reserved reserved) err
 			}
 			continue
 		}
-		if i := slices.IndexFunc(seen.Services, func(o ServiceStatus) bool { return o.Name == v.name }); i >= 0 && seen.Services[i].State != Stopped {
+		if i := slices.IndexFunc(seen.Services, func(o ServiceStatus) bool { return o.Name == v.name }); i >= 0 && seen.Services[i].State != StateStopped {
 			continue
 		}
 		for _, p := range v.ports {
@@ -227,7 +208,7 @@ func (d *docker) choosePorts(seen Status, want []service, reserved reserved) err
 				return fmt.Errorf("%s: %w", v.name, err)
 			}
 			if why != "" {
-				d.tell(Event{Service: v.name, State: Preparing, Message: why})
+				d.tell(Event{Service: v.name, State: StatePreparing, Message: why})
 			}
 			d.record.Ports[key] = n
 		}
@@ -251,9 +232,9 @@ func (d *docker) setScale(scale map[string]int) error {
 func (d *docker) publishStack(st Status) error {
 	endpoints := map[string]stackfile.Endpoint{}
 	here := d.site(io.Discard)
-	for _, v := range d.dockerServices() {
+	for _, v := range d.services(false) {
 		for _, o := range st.Services {
-			if o.Name == v.name && o.State == Ready && v.endpoints != nil {
+			if o.Name == v.name && o.State == StateReady && v.endpoints != nil {
 				maps.Copy(endpoints, v.endpoints(here))
 			}
 		}

@@ -10,7 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
+	goruntime "runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -36,7 +36,7 @@ func (d *docker) environ() ([]string, error) {
 		"MLOPS_SECRETS="+d.secrets(),
 		"MLOPS_DAGS="+dagsFolder(d.siteOf(nil, false, nil)),
 		"MLOPS_PROJECTS="+d.projects(),
-		"MLOPS_CPUS="+strconv.Itoa(min(2, runtime.NumCPU())),
+		"MLOPS_CPUS="+strconv.Itoa(min(2, goruntime.NumCPU())),
 		"COMPOSE_PROGRESS=plain", "COMPOSE_ANSI=never", "COMPOSE_MENU=false",
 		markOf(d.home, engineClient),
 	)
@@ -136,7 +136,7 @@ func (d *docker) composeArgs(args ...string) []string {
 
 // logs writes what the containers say to w.
 func (d *docker) logs(ctx context.Context, w io.Writer, opt LogOptions) error {
-	names, err := d.resolve(d.dockerServices(), opt.Services, false)
+	names, err := resolve(d.services(false), opt.Services, false)
 	if err != nil {
 		return err
 	}

@@ -19,7 +19,7 @@ func (d *docker) doctor(ctx context.Context) ([]Finding, error) {
 	engine := d.checkEngine(ctx)
 	out := []Finding{engine, d.checkPlugin(ctx)}
 	out = append(out, d.checkDisk(ctx, Status{})...)
-	if engine.State == Fail {
+	if engine.Severity == SeverityFail {
 		return out, ctx.Err()
 	}
 	out = append(out, d.checkEngineMemory(ctx))
@@ -34,11 +34,11 @@ func (d *docker) doctor(ctx context.Context) ([]Finding, error) {
 func (d *docker) checkEngine(ctx context.Context) Finding {
 	b, err := d.docker(ctx, nil, "version", "--format", "{{json .Server}}")
 	if err != nil {
-		return Finding{"engine", Fail, err.Error(), "mlopsctl start --runtime process"}
+		return Finding{"engine", SeverityFail, err.Error(), "mlopsctl start --runtime process"}
 	}
 	var v struct{ Version, APIVersion string }
 	if err := json.Unmarshal(b, &v); err != nil {
-		return Finding{"engine", Fail, "what docker version says cannot be read: " + err.Error(), "docker version"}
+		return Finding{"engine", SeverityFail, "what docker version says cannot be read: " + err.Error(), "docker version"}
 	}
 	return engineFinding(v.Version, v.APIVersion)
 }
@@ -46,9 +46,9 @@ func (d *docker) checkEngine(ctx context.Context) Finding {
 func engineFinding(version, api string) Finding {
 	text := fmt.Sprintf("Docker %s, API %s", version, api)
 	if older(api, apiNeeded) {
-		return Finding{"engine", Fail, fmt.Sprintf("%s; API %s is the oldest that serves", text, apiNeeded), "update Docker"}
+		return Finding{"engine", SeverityFail, fmt.Sprintf("%s; API %s is the oldest that serves", text, apiNeeded), "update Docker"}
 	}
-	return Finding{"engine", OK, text, ""}
+	return Finding{"engine", SeverityOK, text, ""}
 }
 
 // older compares versions number by number.
@@ -67,7 +67,7 @@ func older(a, b string) bool {
 func (d *docker) checkPlugin(ctx context.Context) Finding {
 	b, err := d.docker(ctx, nil, "compose", "version", "--short")
 	if err != nil {
-		return Finding{"compose plugin", Fail, err.Error(), "apt-get install docker-compose-plugin"}
+		return Finding{"compose plugin", SeverityFail, err.Error(), "apt-get install docker-compose-plugin"}
 	}
 	return pluginFinding(strings.TrimSpace(string(b)))
 }
@@ -76,19 +76,19 @@ func (d *docker) checkPlugin(ctx context.Context) Finding {
 func pluginFinding(version string) Finding {
 	number := strings.TrimPrefix(version, "v")
 	if number != "" && number[0] >= '0' && number[0] <= '9' && older(number, "2.20") {
-		return Finding{"compose plugin", Fail, version + "; 2.20 is the oldest that serves", "update docker-compose-plugin"}
+		return Finding{"compose plugin", SeverityFail, version + "; 2.20 is the oldest that serves", "update docker-compose-plugin"}
 	}
-	return Finding{"compose plugin", OK, version, ""}
+	return Finding{"compose plugin", SeverityOK, version, ""}
 }
 
 func (d *docker) checkEngineMemory(ctx context.Context) Finding {
 	b, err := d.docker(ctx, nil, "info", "--format", "{{.MemTotal}}")
 	if err != nil {
-		return Finding{"engine memory", Warn, err.Error(), "docker info"}
+		return Finding{"engine memory", SeverityWarn, err.Error(), "docker info"}
 	}
 	n, err := strconv.ParseUint(strings.TrimSpace(string(b)), 10, 64)
 	if err != nil {
-		return Finding{"engine memory", Warn, "docker info does not tell", "docker info"}
+		return Finding{"engine memory", SeverityWarn, "docker info does not tell", "docker info"}
 	}
 	return engineMemoryFinding(n)
 }
@@ -96,7 +96,7 @@ func (d *docker) checkEngineMemory(ctx context.Context) Finding {
 func engineMemoryFinding(total uint64) Finding {
 	text := fmt.Sprintf("the engine has %.1f GB", float64(total)/1e9)
 	if total < engineMemoryNeeded {
-		return Finding{"engine memory", Warn, fmt.Sprintf("%s, the whole stack wants %.1f GB", text, float64(engineMemoryNeeded)/1e9), "mlopsctl start mlflow"}
+		return Finding{"engine memory", SeverityWarn, fmt.Sprintf("%s, the whole stack wants %.1f GB", text, float64(engineMemoryNeeded)/1e9), "mlopsctl start mlflow"}
 	}
-	return Finding{"engine memory", OK, text, ""}
+	return Finding{"engine memory", SeverityOK, text, ""}
 }

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/mlops-integration/mlops"
@@ -24,7 +25,7 @@ func (d *docker) start(ctx context.Context, opt StartOptions) (Status, error) {
 	if opt.Light {
 		return Status{}, &mlops.Error{Kind: mlops.ErrUnsupported, Service: "compose", Op: "start", Message: "--light is of the process runtime; in containers, name the services: mlopsctl start mlflow"}
 	}
-	want, err := d.resolve(d.dockerServices(), opt.Services, true)
+	want, err := resolve(d.services(false), opt.Services, true)
 	if err != nil {
 		return Status{}, err
 	}
@@ -58,7 +59,7 @@ func (d *docker) start(ctx context.Context, opt StartOptions) (Status, error) {
 	if err := d.record.write(d.home); err != nil {
 		return Status{}, err
 	}
-	if err := d.setup(ctx, want); err != nil {
+	if err := d.makeImages(ctx, want); err != nil {
 		return Status{}, err
 	}
 	if err := d.up(ctx, names, opt.WaitTimeout); err != nil {
@@ -180,9 +181,9 @@ func (d *docker) blame(ctx context.Context, names []string, cause error) error {
 	if err != nil {
 		return errors.Join(cause, err)
 	}
-	for _, v := range d.dockerServices() {
+	for _, v := range d.services(false) {
 		for _, o := range st.Services {
-			if o.Name == v.name && slices.Contains(names, v.name) && o.State != Ready && o.State != Waiting {
+			if o.Name == v.name && slices.Contains(names, v.name) && o.State != StateReady && o.State != StateWaiting {
 				return d.failure(ctx, v.name, joinNotes(string(o.State), joinNotes(o.Message, cause.Error())))
 			}
 		}
@@ -221,7 +222,7 @@ func (d *docker) confirm(ctx context.Context, want []service) error {
 
 // stop ends containers and keeps them, their volumes and what they logged.
 func (d *docker) stop(ctx context.Context, opt StopOptions) error {
-	want, err := d.resolve(d.dockerServices(), opt.Services, false)
+	want, err := resolve(d.services(false), opt.Services, false)
 	if err != nil {
 		return err
 	}
@@ -233,7 +234,7 @@ func (d *docker) stop(ctx context.Context, opt StopOptions) error {
 	}
 	args := []string{"stop"}
 	for _, v := range want {
-		d.tell(Event{Service: v.name, State: Stopping})
+		d.tell(Event{Service: v.name, State: StateStopping})
 		args = append(args, v.name)
 	}
 	if _, err := d.compose(ctx, nil, args...); err != nil {
@@ -249,6 +250,12 @@ func (d *docker) stop(ctx context.Context, opt StopOptions) error {
 // destroy removes the containers, the networks and the volumes of this stack,
 // and the images that no other stack uses.
 func (d *docker) destroy(ctx context.Context) error {
+	if isTwin(d.home) {
+		return d.discard(func() error {
+			// A client that outlived its program would go on making containers.
+			return errors.Join(end(ctx, family{mark: markOf(d.home, engineClient)}, syscall.SIGTERM, 3*time.Second), d.remove(ctx))
+		})
+	}
 	if err := d.remove(ctx); err != nil {
 		return err
 	}
@@ -295,3 +302,10 @@ func (d *docker) remove(ctx context.Context) error {
 	}
 	return errors.Join(append(errs, stackfile.Remove(d.home))...)
 }
+
+func (d *docker) supervise(context.Context) error {
+	return &mlops.Error{Kind: mlops.ErrUnsupported, Service: "compose", Op: "supervise", Message: "containers are watched by their engine; no supervisor is needed"}
+}
+
+// mend does nothing: the engine keeps what is the containers'.
+func (d *docker) mend(context.Context) ([]Finding, error) { return nil, nil }

@@ -16,8 +16,8 @@ func (d *docker) judge() error {
 	if own.Containers == "" || !isHome(own.Home, own.ID, d.home) {
 		return nil
 	}
-	return conflict("%s is a copy of %s, which owns the containers and volumes of %s; to use those: MLOPS_HOME=%s mlopsctl start; to give the copy some of its own, empty ones: rm -r %s %s && mlopsctl start --runtime docker",
-		d.home, own.Home, own.Containers, own.Home, identityPath(d.home), dockerRecordPath(d.home))
+	return conflict("%s is a copy of %s, which owns the containers and volumes of %s; to use those: MLOPS_HOME=%s mlopsctl start; to give the copy some of its own, empty ones: rm -r %s && mlopsctl start --runtime docker",
+		d.home, own.Home, own.Containers, quoted(own.Home), quoted(identityPath(d.home), dockerRecordPath(d.home)))
 }
 
 // claim settles the name of the project before containers or volumes are made

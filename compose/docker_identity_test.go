@@ -72,7 +72,7 @@ func TestACopyNeitherStopsNorDestroysTheOriginal(t *testing.T) {
 	duplicate := *s
 	duplicate.home = s.home + "-copy"
 	require.NoError(t, os.CopyFS(duplicate.home, os.DirFS(s.home)))
-	require.NoError(t, os.MkdirAll((&docker{Stack: &duplicate}).files(), 0o755))
+	require.NoError(t, os.MkdirAll((&docker{base: &duplicate.base}).files(), 0o755))
 	require.ErrorIs(t, duplicate.Destroy(t.Context()), mlops.ErrConflict)
 	require.ErrorIs(t, duplicate.Stop(t.Context(), StopOptions{}), mlops.ErrConflict)
 	require.NotContains(t, e.calls(t), "down")

@@ -48,16 +48,16 @@ func (c container) state() (State, string) {
 	}
 	switch s.Status {
 	case "created":
-		return Waiting, "for what it depends on"
+		return StateWaiting, "for what it depends on"
 	case "restarting":
-		return Backoff, fmt.Sprintf("%s; restart %d", died, c.RestartCount)
+		return StateBackoff, fmt.Sprintf("%s; restart %d", died, c.RestartCount)
 	case "exited":
-		return Stopped, died
+		return StateStopped, died
 	case "dead", "paused":
-		return Failed, s.Status
+		return StateFailed, s.Status
 	}
 	if s.Health == nil {
-		return Ready, ""
+		return StateReady, ""
 	}
 	var last string
 	if n := len(s.Health.Log); n > 0 {
@@ -69,11 +69,11 @@ func (c container) state() (State, string) {
 	}
 	switch s.Health.Status {
 	case "healthy":
-		return Ready, ""
+		return StateReady, ""
 	case "unhealthy":
-		return Unhealthy, last
+		return StateUnhealthy, last
 	}
-	return Starting, last
+	return StateStarting, last
 }
 
 // observe asks the engine for the containers of this stack.
@@ -97,8 +97,8 @@ func (d *docker) observe(ctx context.Context) (Status, []container, error) {
 		d.record.recover(all)
 	}
 	here := d.site(io.Discard)
-	for _, v := range d.dockerServices() {
-		o := ServiceStatus{Name: v.name, Group: v.group, State: Stopped, Ports: portsOf(v, d.record.Ports), URL: urlOf(v, here)}
+	for _, v := range d.services(false) {
+		o := ServiceStatus{Name: v.name, Group: v.group, State: StateStopped, Ports: portsOf(v, d.record.Ports), URL: urlOf(v, here)}
 		var own []container
 		for _, c := range all {
 			if c.service() == v.name {
@@ -106,7 +106,7 @@ func (d *docker) observe(ctx context.Context) (Status, []container, error) {
 			}
 		}
 		o.summarize(own)
-		if o.State == Stopped {
+		if o.State == StateStopped {
 			o.URL = ""
 		}
 		st.Services = append(st.Services, o)
@@ -137,13 +137,13 @@ func (r *dockerRecord) recover(all []container) {
 }
 
 // gravity orders states; the gravest of a service's containers is its own.
-var gravity = []State{Ready, Starting, Waiting, Stopped, Backoff, Unhealthy, Failed}
+var gravity = []State{StateReady, StateStarting, StateWaiting, StateStopped, StateBackoff, StateUnhealthy, StateFailed}
 
 func (o *ServiceStatus) summarize(own []container) {
 	worst, ready := -1, 0
 	for _, c := range own {
 		state, why := c.state()
-		if state == Ready {
+		if state == StateReady {
 			ready++
 		}
 		for i, s := range gravity {
@@ -161,8 +161,8 @@ func (o *ServiceStatus) summarize(own []container) {
 	}
 	if len(own) > 1 {
 		o.Message = joinNotes(fmt.Sprintf("%d of %d containers", ready, len(own)), o.Message)
-		if o.State == Stopped && ready > 0 {
-			o.State = Ready // scaled down by hand
+		if o.State == StateStopped && ready > 0 {
+			o.State = StateReady // scaled down by hand
 		}
 	}
 }

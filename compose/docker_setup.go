@@ -10,7 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
+	goruntime "runtime"
 	"slices"
 	"strings"
 	"time"
@@ -148,14 +148,16 @@ func (d *docker) writeFiles() error {
 	return errors.Join(d.makeProjects(), os.MkdirAll(dags, 0o755), os.Chmod(dags, 0o755)) // Airflow's user inside is another
 }
 
-// setup writes the files and builds and pulls the images that the services
+func (d *docker) setup(ctx context.Context) error { return d.makeImages(ctx, d.services(false)) }
+
+// makeImages writes the files and builds and pulls the images that the services
 // need and the engine does not have.
-func (d *docker) setup(ctx context.Context, want []service) error {
+func (d *docker) makeImages(ctx context.Context, want []service) error {
 	if err := makeHome(d.home); err != nil {
 		return err
 	}
 	free, err := lockFile(ctx, filepath.Join(d.original(), "setup.lock"), func() {
-		d.tell(Event{State: Waiting, Message: "another setup is running; waiting for it"})
+		d.tell(Event{State: StateWaiting, Message: "another setup is running; waiting for it"})
 	})
 	if err != nil {
 		return err
@@ -207,15 +209,15 @@ func (d *docker) pull(ctx context.Context, service, image string) error {
 	if d.has(ctx, image) {
 		return nil
 	}
-	d.tell(Event{Service: service, State: Preparing, Message: "pulling " + image})
-	_, err := d.docker(ctx, func(line string) { d.tell(Event{Service: service, State: Preparing, Message: line}) }, "pull", image)
+	d.tell(Event{Service: service, State: StatePreparing, Message: "pulling " + image})
+	_, err := d.docker(ctx, func(line string) { d.tell(Event{Service: service, State: StatePreparing, Message: line}) }, "pull", image)
 	return err
 }
 
 // build makes the image of a target and tells each step.
 func (d *docker) build(ctx context.Context, target, tag string) error {
 	began := time.Now()
-	d.tell(Event{Service: target, State: Preparing, Message: "building " + tag})
+	d.tell(Event{Service: target, State: StatePreparing, Message: "building " + tag})
 	if target == "airflow" {
 		if err := d.placeCommand(); err != nil {
 			return err
@@ -232,13 +234,13 @@ func (d *docker) build(ctx context.Context, target, tag string) error {
 	}
 	steps := func(line string) {
 		if strings.HasPrefix(line, "Step ") || strings.HasPrefix(line, "#") && strings.Contains(line, "[") {
-			d.tell(Event{Service: target, State: Preparing, Message: line[:min(len(line), 120)]})
+			d.tell(Event{Service: target, State: StatePreparing, Message: line[:min(len(line), 120)]})
 		}
 	}
 	if _, err := d.docker(ctx, steps, append(args, d.files())...); err != nil {
 		return fmt.Errorf("compose: build %s: %w", tag, err)
 	}
-	d.tell(Event{Service: target, State: Ready, Message: fmt.Sprintf("built in %.0f s", time.Since(began).Seconds())})
+	d.tell(Event{Service: target, State: StateReady, Message: fmt.Sprintf("built in %.0f s", time.Since(began).Seconds())})
 	return nil
 }
 
@@ -246,7 +248,7 @@ func (d *docker) build(ctx context.Context, target, tag string) error {
 // there is none that runs there.
 func (d *docker) inside() string {
 	file := d.command
-	if runtime.GOOS != "linux" {
+	if goruntime.GOOS != "linux" {
 		file = os.Getenv("MLOPS_LINUX_COMMAND")
 	}
 	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
@@ -260,7 +262,7 @@ func (d *docker) placeCommand() error {
 	from := d.inside()
 	to := filepath.Join(d.files(), "docker", "bin", "mlopsctl")
 	if from == "" {
-		d.tell(Event{Service: "airflow", State: Preparing, Message: "without mlopsctl, which tasks could call: name one built for Linux in MLOPS_LINUX_COMMAND"})
+		d.tell(Event{Service: "airflow", State: StatePreparing, Message: "without mlopsctl, which tasks could call: name one built for Linux in MLOPS_LINUX_COMMAND"})
 		err := os.Remove(to)
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil

@@ -104,7 +104,7 @@ func TestAnEngineThatHasNothingIsAStoppedStack(t *testing.T) {
 	engineOf(t)
 	st, err := dockerStack(t).Status(t.Context())
 	require.NoError(t, err)
-	require.Equal(t, Stopped, st.State)
+	require.Equal(t, StateStopped, st.State)
 	require.Len(t, st.Services, 12)
 }
 
@@ -113,9 +113,9 @@ func TestWhatTheEngineTellsBecomesTheStatus(t *testing.T) {
 	e.containers(t, recorded(t))
 	st, err := dockerStack(t).Status(t.Context())
 	require.NoError(t, err)
-	require.Equal(t, Healthy, st.State)
+	require.Equal(t, StateHealthy, st.State)
 	for _, v := range st.Services {
-		require.Equal(t, Ready, v.State, v.Name)
+		require.Equal(t, StateReady, v.State, v.Name)
 		require.NotZero(t, v.PID, v.Name)
 		require.False(t, v.Since.IsZero(), v.Name)
 	}
@@ -129,11 +129,11 @@ func TestTheGravestContainerIsTheServices(t *testing.T) {
 		want           State
 		message        string
 	}{
-		{"created", "", Waiting, "for what it depends on"},
-		{"running", "starting", Starting, ""},
-		{"running", "unhealthy", Unhealthy, ""},
-		{"restarting", "", Backoff, "ended with code 3; restart 7"},
-		{"dead", "", Failed, "dead"},
+		{"created", "", StateWaiting, "for what it depends on"},
+		{"running", "starting", StateStarting, ""},
+		{"running", "unhealthy", StateUnhealthy, ""},
+		{"restarting", "", StateBackoff, "ended with code 3; restart 7"},
+		{"dead", "", StateFailed, "dead"},
 	} {
 		all := recorded(t)
 		for _, c := range all {
@@ -149,7 +149,7 @@ func TestTheGravestContainerIsTheServices(t *testing.T) {
 		w := of(st, "airflow-worker")
 		require.Equal(t, tt.want, w.State)
 		require.Equal(t, joinNotes("1 of 2 containers", tt.message), w.Message)
-		require.NotEqual(t, Healthy, st.State)
+		require.NotEqual(t, StateHealthy, st.State)
 	}
 }
 
@@ -157,7 +157,7 @@ func TestAContainerThatNeededTooMuchMemorySaysSo(t *testing.T) {
 	var c container
 	c.State.Status, c.State.OOMKilled = "restarting", true
 	state, why := c.state()
-	require.Equal(t, Backoff, state)
+	require.Equal(t, StateBackoff, state)
 	require.Contains(t, why, "more memory than it may")
 }
 
@@ -276,7 +276,7 @@ func TestAStartOutlivesADeathThatTheEngineMends(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(e.dir, "up"), []byte("[ -e again.json ] || exit 0\nmv again.json inspect.json\necho 'container exited (1)' >&2\nexit 1\n"), 0o600))
 	st, err := s.Start(t.Context(), StartOptions{Services: []string{"redis"}})
 	require.NoError(t, err)
-	require.Equal(t, Ready, of(st, "redis").State)
+	require.Equal(t, StateReady, of(st, "redis").State)
 	require.Equal(t, 2, strings.Count(e.calls(t), " up --detach"))
 }
 
@@ -296,7 +296,7 @@ func TestAHealthyContainerThatIsNotOursFromOutsideIsAFailure(t *testing.T) {
 	d, err := s.containers()
 	require.NoError(t, err)
 	d.record.Ports["mlflow/http"] = freePort(t)
-	want, err := d.resolve(d.dockerServices(), []string{"mlflow"}, false)
+	want, err := resolve(d.services(false), []string{"mlflow"}, false)
 	require.NoError(t, err)
 	require.ErrorContains(t, d.confirm(t.Context(), want), "its container is healthy, but from outside")
 }
@@ -400,9 +400,9 @@ func TestTheComposeFileAndThisPackageSayTheSame(t *testing.T) {
 		Networks map[string]struct{ Internal bool }
 	}
 	require.NoError(t, yaml.Unmarshal(b, &f))
-	d := &docker{Stack: &Stack{}}
+	d := &docker{base: &base{}}
 	var names []string
-	for _, v := range d.dockerServices() {
+	for _, v := range d.services(false) {
 		names = append(names, v.name)
 		s := f.Services[v.name]
 		require.Equal(t, "unless-stopped", s.Restart, v.name)
@@ -474,24 +474,24 @@ func TestDoctorJudgesEnginePluginAndMemory(t *testing.T) {
 	s := dockerStack(t)
 	found, err := s.Doctor(t.Context())
 	require.NoError(t, err)
-	byName := map[string]State{}
+	byName := map[string]Severity{}
 	for _, f := range found {
-		byName[f.Check] = f.State
+		byName[f.Check] = f.Severity
 	}
-	require.Equal(t, OK, byName["engine"])
-	require.Equal(t, OK, byName["compose plugin"])
-	require.Equal(t, OK, byName["engine memory"])
+	require.Equal(t, SeverityOK, byName["engine"])
+	require.Equal(t, SeverityOK, byName["compose plugin"])
+	require.Equal(t, SeverityOK, byName["engine memory"])
 
-	require.Equal(t, Fail, engineFinding("19.03", "1.40").State)
-	require.Equal(t, OK, engineFinding("29.0", "1.52").State)
-	require.Equal(t, Fail, pluginFinding("v2.17.3").State)
-	require.Equal(t, OK, pluginFinding("dev").State)
-	require.Equal(t, Warn, engineMemoryFinding(4<<30).State)
+	require.Equal(t, SeverityFail, engineFinding("19.03", "1.40").Severity)
+	require.Equal(t, SeverityOK, engineFinding("29.0", "1.52").Severity)
+	require.Equal(t, SeverityFail, pluginFinding("v2.17.3").Severity)
+	require.Equal(t, SeverityOK, pluginFinding("dev").Severity)
+	require.Equal(t, SeverityWarn, engineMemoryFinding(4<<30).Severity)
 
 	t.Setenv("PATH", t.TempDir())
 	found, err = s.Doctor(t.Context())
 	require.NoError(t, err)
-	require.Equal(t, Fail, found[0].State)
+	require.Equal(t, SeverityFail, found[0].Severity)
 }
 
 func TestAnImageOfTheUsersIsPulledAndNotBuilt(t *testing.T) {
@@ -501,9 +501,9 @@ func TestAnImageOfTheUsersIsPulledAndNotBuilt(t *testing.T) {
 	s := dockerStack(t)
 	d, err := s.containers()
 	require.NoError(t, err)
-	want, err := d.resolve(d.dockerServices(), []string{"mlflow"}, true)
+	want, err := resolve(d.services(false), []string{"mlflow"}, true)
 	require.NoError(t, err)
-	require.NoError(t, d.setup(t.Context(), want))
+	require.NoError(t, d.makeImages(t.Context(), want))
 	calls := e.calls(t)
 	require.Contains(t, calls, "pull registry.example.com/mlflow:7\n")
 	require.Contains(t, calls, "pull postgres:17\n")

@@ -149,8 +149,8 @@ func TestTwoStacksThatStartAtOnceDoNotChooseOnePort(t *testing.T) {
 	b, err := dockerStack(t).containers()
 	require.NoError(t, err)
 	ours, theirs := reserved{}, reserved{}
-	require.NoError(t, a.choosePorts(Status{}, a.dockerServices(), ours))
-	require.NoError(t, b.choosePorts(Status{}, b.dockerServices(), theirs))
+	require.NoError(t, a.choosePorts(Status{}, a.services(false), ours))
+	require.NoError(t, b.choosePorts(Status{}, b.services(false), theirs))
 	for key, n := range a.record.Ports {
 		require.NotEqual(t, n, b.record.Ports[key], key)
 	}

@@ -96,7 +96,7 @@ func ExampleStack_Doctor() {
 		log.Fatal(err)
 	}
 	for _, f := range findings {
-		if f.State != compose.OK {
+		if f.Severity != compose.SeverityOK {
 			fmt.Println(f.Check, f.Message, "try:", f.Fix)
 		}
 	}

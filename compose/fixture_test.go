@@ -1,6 +1,7 @@
 package compose
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -41,12 +42,13 @@ type fake struct {
 }
 
 var testTiming = timing{
-	poll: 10 * time.Millisecond, snapshot: 500 * time.Millisecond, health: 50 * time.Millisecond,
+	poll: 10 * time.Millisecond, snapshot: 500 * time.Millisecond, health: 50 * time.Millisecond, answer: 15 * time.Second,
 	backoff: 10 * time.Millisecond, longest: 40 * time.Millisecond, reset: time.Hour,
 	stall: 20 * time.Second, attempts: 3, linger: 100 * time.Millisecond, idle: 20 * time.Second,
 }
 
 func TestMain(m *testing.M) {
+	os.Setenv("GORACE", cmp.Or(os.Getenv("GORACE"), "atexit_sleep_ms=0")) // else each process sleeps for a second before it ends
 	if role := os.Getenv(roleVariable); role != "" {
 		play(role)
 		os.Exit(0)
@@ -144,6 +146,7 @@ func (f fake) recipe() service {
 				fmt.Sprintf("NEEDS=%v", f.needs(s)),
 				"PIDFILE=" + filepath.Join(s.home, f.Name+".child"),
 				"GOCOVERDIR=" + s.home,
+				"GORACE=" + os.Getenv("GORACE"),
 			}}, nil
 		},
 		ready: func(ctx context.Context, s *site) error {
@@ -185,6 +188,13 @@ func ask(ctx context.Context, url string) (int, []byte, error) {
 	defer resp.Body.Close()
 	b, err := io.ReadAll(resp.Body)
 	return resp.StatusCode, b, err
+}
+
+// containers is the stack's runtime if that is Docker's, else nil.
+func (s *Stack) containers() (*docker, error) {
+	r, err := s.carrier()
+	d, _ := r.(*docker)
+	return d, err
 }
 
 // freePort finds a number that is free now.

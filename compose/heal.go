@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/mlops-integration/mlops/internal/lockfile"
 	"github.com/mlops-integration/mlops/internal/stackfile"
 )
 
@@ -99,7 +100,7 @@ func (sup *supervisor) lockAgain() {
 		_ = os.Lchown(path, 0, os.Getegid())
 	}
 	if now := stampOf(path).info; now == nil || !os.SameFile(now, sup.lockedAs.info) {
-		f, err := lockedFile(path)
+		f, err := lockfile.Take(path, 0o600)
 		if err != nil {
 			sup.log.Error("lock", "error", err)
 			return

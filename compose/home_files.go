@@ -13,6 +13,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/mlops-integration/mlops/internal/atomicfile"
 )
 
 // fault is what is wrong with a file of a home that is no database.
@@ -136,9 +138,9 @@ func (s *Stack) checkHome(context.Context, Status) []Finding {
 func homeFinding(home string, err error) Finding {
 	elsewhere := "MLOPS_HOME=/another/folder mlopsctl setup"
 	if errors.Is(err, unix.EROFS) {
-		return Finding{"home", Fail, home + " is on a file system that is mounted read-only", elsewhere}
+		return Finding{"home", SeverityFail, home + " is on a file system that is mounted read-only", elsewhere}
 	}
-	return Finding{"home", Fail, home + " cannot be written to: " + err.Error(), elsewhere}
+	return Finding{"home", SeverityFail, home + " cannot be written to: " + err.Error(), elsewhere}
 }
 
 // checkDatabases looks whether the databases belong to the home.
@@ -150,12 +152,12 @@ func (s *Stack) checkDatabases(context.Context, Status) []Finding {
 	d := databasesOf(s.home, root)
 	if _, err := d.judge(); err != nil {
 		text, cure, _ := strings.Cut(strings.TrimPrefix(err.Error(), "compose: start: "), "; ")
-		return []Finding{{"databases", Fail, text, cure}}
+		return []Finding{{"databases", SeverityFail, text, cure}}
 	}
 	if !d.made {
 		return nil
 	}
-	return []Finding{{"databases", OK, "in " + root, ""}}
+	return []Finding{{"databases", SeverityOK, "in " + root, ""}}
 }
 
 // checkFiles names each file that is missing, empty or open, and what the
@@ -163,17 +165,17 @@ func (s *Stack) checkDatabases(context.Context, Status) []Finding {
 func (s *Stack) checkFiles(_ context.Context, st Status) []Finding {
 	var out []Finding
 	for _, f := range s.faults(st) {
-		state := Warn
+		state := SeverityWarn
 		if filepath.Dir(f.file) == filepath.Join(s.home, "secrets") {
-			state = Fail // programs refuse it, or cannot log in
+			state = SeverityFail // programs refuse it, or cannot log in
 		}
 		out = append(out, Finding{"file", state, f.String(), "mlopsctl doctor --fix"})
 	}
 	for _, text := range st.Supervisor.Mended {
-		out = append(out, Finding{"mended", Warn, text, ""})
+		out = append(out, Finding{"mended", SeverityWarn, text, ""})
 	}
 	if len(out) == 0 {
-		out = append(out, Finding{"files", OK, "all there, and ours alone", ""})
+		out = append(out, Finding{"files", SeverityOK, "all there, and ours alone", ""})
 	}
 	return out
 }
@@ -181,32 +183,37 @@ func (s *Stack) checkFiles(_ context.Context, st Status) []Finding {
 // Mend repairs what Doctor names and what can be repaired without a loss: modes
 // and owners of files, secrets of which there is a copy or which the next start
 // can give to their server, files that a start writes. It returns what it did,
-// and with [Fail] what it could not do. It starts, stops and deletes nothing.
+// and with [SeverityFail] what it could not do. It starts, stops and deletes nothing.
 func (s *Stack) Mend(ctx context.Context) ([]Finding, error) {
-	if d, err := s.containers(); d != nil || err != nil {
-		return nil, err // the engine keeps what is theirs
+	r, err := s.carrier()
+	if err != nil {
+		return nil, err
 	}
+	return r.mend(ctx)
+}
+
+func (s processes) mend(ctx context.Context) ([]Finding, error) {
 	st, err := s.Status(ctx)
 	if err != nil {
 		return nil, err
 	}
 	var out []Finding
 	for _, f := range s.faults(st) {
-		did, err := s.mend(ctx, f, st)
+		did, err := s.mendFile(ctx, f, st)
 		switch {
 		case err != nil:
-			out = append(out, Finding{"file", Fail, f.String() + "; not mended: " + err.Error(), ""})
+			out = append(out, Finding{"file", SeverityFail, f.String() + "; not mended: " + err.Error(), ""})
 		case did != "":
-			out = append(out, Finding{"file", OK, f.String() + "; " + did, ""})
+			out = append(out, Finding{"file", SeverityOK, f.String() + "; " + did, ""})
 		}
 	}
 	return out, ctx.Err()
 }
 
-func (s *Stack) mend(ctx context.Context, f fault, st Status) (did string, err error) {
+func (s *Stack) mendFile(ctx context.Context, f fault, st Status) (did string, err error) {
 	if f.foreign {
 		if os.Geteuid() != 0 {
-			return "", fmt.Errorf("run: sudo chown %d %s", os.Geteuid(), f.file)
+			return "", fmt.Errorf("run: sudo chown %d %s", os.Geteuid(), quoted(f.file))
 		}
 		if err := os.Lchown(f.file, 0, 0); err != nil {
 			return "", err
@@ -257,7 +264,7 @@ func (s *Stack) writeAgain(ctx context.Context, f fault, st Status) (did string,
 		}
 		return "the next start writes it", nil
 	case "run/state.json":
-		if st.State != Stopped {
+		if st.State != StateStopped {
 			return "", errors.New("run: mlopsctl stop")
 		}
 		return "it is written again; the ports it had are chosen again at the next start", rec.write(s.home)
@@ -288,7 +295,7 @@ func (s *Stack) restoreSecret(name string, st Status) (did string, err error) {
 		}
 		did = "it is made again"
 		runs := slices.ContainsFunc(st.Services, func(v ServiceStatus) bool {
-			return v.State != Stopped && strings.HasPrefix(name, strings.SplitN(v.Name, "-", 2)[0])
+			return v.State != StateStopped && strings.HasPrefix(name, strings.SplitN(v.Name, "-", 2)[0])
 		})
 		if runs {
 			did += "; run: mlopsctl restart " + strings.SplitN(name, "-", 2)[0]
@@ -298,7 +305,7 @@ func (s *Stack) restoreSecret(name string, st Status) (did string, err error) {
 	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 		return "", err
 	}
-	return "it is restored from " + from, replaceFile(file, []byte(content))
+	return "it is restored from " + from, atomicfile.Write(file, []byte(content), 0o600)
 }
 
 // secretCopy finds a secret in the file that a start wrote for its server.

@@ -68,12 +68,12 @@ func TestDoctorMendsWhatIsSafeAndSaysWhatItDid(t *testing.T) {
 			require.NotEmpty(t, before, "doctor does not name it")
 			require.Equal(t, "mlopsctl doctor --fix", before.Fix)
 			if tt.did == "" {
-				require.Equal(t, Fail, did.State)
+				require.Equal(t, SeverityFail, did.Severity)
 				require.Contains(t, did.Message, "put it back from a backup")
 				require.Equal(t, before, after)
 				return
 			}
-			require.Equal(t, OK, did.State)
+			require.Equal(t, SeverityOK, did.Severity)
 			require.Contains(t, did.Message, tt.did)
 			require.Empty(t, after, "it was not mended")
 			if tt.did != "made again" {
@@ -99,14 +99,14 @@ func TestWhatTheSupervisorKeepsIsPutBack(t *testing.T) {
 			require.NoError(t, do())
 			now, err := s.Status(t.Context())
 			require.NoError(t, err)
-			require.Equal(t, Healthy, now.State, "%s was %s, and the stack counts as lost", file, how)
+			require.Equal(t, StateHealthy, now.State, "%s was %s, and the stack counts as lost", file, how)
 			require.Equal(t, st.Supervisor.PID, now.Supervisor.PID)
 			eventually(t, file+" is there again", func() bool { return privateFile(path) == nil })
 		}
 	}
 	all, err := s.Doctor(t.Context())
 	require.NoError(t, err)
-	require.True(t, slices.ContainsFunc(all, func(f Finding) bool { return f.Check == "mended" && f.State == Warn }), "nobody is told")
+	require.True(t, slices.ContainsFunc(all, func(f Finding) bool { return f.Check == "mended" && f.Severity == SeverityWarn }), "nobody is told")
 	require.NoError(t, s.Stop(t.Context(), StopOptions{}))
 	require.Empty(t, listeners(of(st, "app").Ports["http"]))
 }
@@ -116,7 +116,7 @@ func TestDoctorNamesAHomeThatCannotBeWrittenTo(t *testing.T) {
 	require.Empty(t, s.checkHome(t.Context(), Status{}))
 	for err, text := range map[error]string{unix.EROFS: "/h is on a file system that is mounted read-only", unix.EACCES: "/h cannot be written to: permission denied"} {
 		f := homeFinding("/h", err)
-		require.Equal(t, Fail, f.State)
+		require.Equal(t, SeverityFail, f.Severity)
 		require.Equal(t, text, f.Message)
 		require.NotEmpty(t, f.Fix)
 	}

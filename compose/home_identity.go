@@ -16,6 +16,7 @@ import (
 	"strings"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/internal/atomicfile"
 )
 
 // identity is the file home.id, in a home and in each folder outside of it that
@@ -55,7 +56,7 @@ func (i identity) write(dir string) error {
 	if err != nil {
 		return err
 	}
-	return replaceFile(identityPath(dir), append(b, '\n'))
+	return atomicfile.Write(identityPath(dir), append(b, '\n'), 0o600)
 }
 
 // short is what names a folder after the home.
@@ -79,9 +80,9 @@ func ensureIdentity(home string) (identity, error) {
 		return id, err
 	}
 	if damaged(identityPath(home)) {
-		return id, replaceFile(identityPath(home), append(b, '\n'))
+		return id, atomicfile.Write(identityPath(home), append(b, '\n'), 0o600)
 	}
-	if err := linkNew(identityPath(home), append(b, '\n')); err != nil {
+	if err := atomicfile.Create(identityPath(home), append(b, '\n'), 0o600); err != nil && !errors.Is(err, fs.ErrExist) {
 		return id, err
 	}
 	return readIdentity(home), nil
@@ -97,23 +98,6 @@ func newID() string {
 func damaged(file string) bool {
 	_, err := os.Lstat(file)
 	return err == nil && readIdentity(filepath.Dir(file)).ID == ""
-}
-
-// linkNew writes a file of mode 0600, unless there is one.
-func linkNew(file string, content []byte) error {
-	tmp, err := os.CreateTemp(filepath.Dir(file), ".new-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(tmp.Name())
-	_, err = tmp.Write(content)
-	if err := errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
-		return err
-	}
-	if err := os.Link(tmp.Name(), file); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	return nil
 }
 
 // isHome reports whether path is a home with that ID, and another folder than
@@ -156,8 +140,8 @@ func (d databases) judge() (aside bool, err error) {
 	within := inside(d.root, d.home) // they go where the home goes, also as copies
 	switch {
 	case !within && d.deed.ID != "" && isHome(d.deed.Home, d.deed.ID, d.home) && (d.own.ID == d.deed.ID || d.own.ID == "" && !fresh):
-		return false, conflict("%s is a copy of %s, which owns the databases in %s; to use those: MLOPS_HOME=%s mlopsctl start; to give the copy databases of its own, empty ones: rm -r %s %s %s && mlopsctl start",
-			d.home, d.deed.Home, d.root, d.deed.Home, identityPath(d.home), filepath.Join(d.home, "secrets"), filepath.Join(d.home, "data"))
+		return false, conflict("%s is a copy of %s, which owns the databases in %s; to use those: MLOPS_HOME=%s mlopsctl start; to give the copy databases of its own, empty ones: rm -r %s && mlopsctl start",
+			d.home, d.deed.Home, d.root, quoted(d.deed.Home), quoted(identityPath(d.home), filepath.Join(d.home, "secrets"), filepath.Join(d.home, "data")))
 	case d.deed.ID != "" && d.own.ID != "" && d.deed.ID != d.own.ID:
 		if fresh && !isHome(d.deed.Home, d.deed.ID, d.home) {
 			return true, nil
@@ -170,7 +154,7 @@ func (d databases) judge() (aside bool, err error) {
 		return false, conflict("%s is %s, and with it the password of the databases in %s is gone; put it back, or run: mlopsctl doctor --fix", secret, missing, d.root)
 	case d.deed.ID == "" && d.own.Databases != d.root && d.moved():
 		return false, conflict("%s has no ID, and its path does not name the databases in %s: it was renamed or copied; if it is the home that they belong to, run: %s=%s mlopsctl start",
-			d.home, d.root, postgresFolder, d.root)
+			d.home, d.root, postgresFolder, quoted(d.root))
 	}
 	return false, nil
 }

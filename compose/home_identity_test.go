@@ -243,11 +243,11 @@ func TestACopiedHomeTouchesNoProcessOfTheOriginal(t *testing.T) {
 	duplicate.home = to
 	now, err := duplicate.Status(t.Context())
 	require.NoError(t, err)
-	require.Equal(t, Stopped, now.State, "it takes the original's servers for its own")
+	require.Equal(t, StateStopped, now.State, "it takes the original's servers for its own")
 	require.NoError(t, duplicate.Stop(t.Context(), StopOptions{}))
 	still, err := s.Status(t.Context())
 	require.NoError(t, err)
-	require.Equal(t, Healthy, still.State)
+	require.Equal(t, StateHealthy, still.State)
 	require.Equal(t, of(st, "app").PID, of(still, "app").PID, "stop of the copy ended a server of the original")
 }
 

@@ -47,7 +47,7 @@ func liveProcesses(t *testing.T) (*Stack, state) {
 // familyOf returns the numbers of all processes of a stack.
 func familyOf(t *testing.T, s *Stack, st state) map[int32]string {
 	t.Helper()
-	all, err := processes()
+	all, err := listProcesses()
 	require.NoError(t, err)
 	marks := remembered(markIn)
 	out := map[int32]string{}
@@ -63,7 +63,7 @@ func TestLiveServersAnswerAsTheirRecipesWant(t *testing.T) {
 	d, err := liveStack(t).containers()
 	require.NoError(t, err)
 	if d != nil {
-		require.NoError(t, d.confirm(t.Context(), d.dockerServices()))
+		require.NoError(t, d.confirm(t.Context(), d.services(false)))
 		return
 	}
 	s, rec := liveProcesses(t)
@@ -144,7 +144,7 @@ func TestLiveDoctorFindsNothingWrong(t *testing.T) {
 	all, err := s.Doctor(t.Context())
 	require.NoError(t, err)
 	for _, f := range all {
-		require.NotEqual(t, Fail, f.State, "%+v", f)
+		require.NotEqual(t, SeverityFail, f.Severity, "%+v", f)
 	}
 	vars, err := s.Env(t.Context())
 	require.NoError(t, err)

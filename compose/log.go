@@ -33,12 +33,14 @@ type LogOptions struct {
 // begins with the service's name. Servers of a stopped stack have logs, too.
 // With Follow it returns nil when ctx ends.
 func (s *Stack) Logs(ctx context.Context, w io.Writer, opt LogOptions) error {
-	if d, err := s.containers(); d != nil || err != nil {
-		if err != nil {
-			return err
-		}
-		return d.logs(ctx, w, opt)
+	r, err := s.carrier()
+	if err != nil {
+		return err
 	}
+	return r.logs(ctx, w, opt)
+}
+
+func (s processes) logs(ctx context.Context, w io.Writer, opt LogOptions) error {
 	names, err := s.logNames(opt.Services)
 	if err != nil {
 		return err
@@ -99,7 +101,7 @@ func (s *Stack) Logs(ctx context.Context, w io.Writer, opt LogOptions) error {
 	}
 }
 
-func (s *Stack) logPath(service string) string {
+func (s *base) logPath(service string) string {
 	return filepath.Join(s.home, "logs", service+".log")
 }
 
@@ -116,7 +118,7 @@ func (s *Stack) logNames(want []string) ([]string, error) {
 	if len(want) > 0 && len(services) == 0 {
 		return out, nil
 	}
-	chosen, err := s.resolve(s.recipes(false), services, false)
+	chosen, err := resolve(s.recipes(false), services, false)
 	if err != nil {
 		return nil, err
 	}

@@ -61,7 +61,7 @@ func (sup *supervisor) status(memory bool) Status {
 	where := sup.stack.siteOf(sup.ports, sup.light, io.Discard)
 	var trees [][]proc
 	for _, v := range sup.stack.recipes(sup.light) {
-		s := ServiceStatus{Name: v.name, Group: v.group, State: Stopped, Ports: portsOf(v, sup.ports)}
+		s := ServiceStatus{Name: v.name, Group: v.group, State: StateStopped, Ports: portsOf(v, sup.ports)}
 		var tree []proc
 		if u := sup.units[v.name]; u != nil {
 			s.State, s.Message, s.Restarts = u.phase, u.message, u.rec.Restarts
@@ -86,7 +86,7 @@ func (sup *supervisor) status(memory bool) Status {
 
 // look records which processes belong to which service.
 func (sup *supervisor) look() {
-	t, err := processes()
+	t, err := listProcesses()
 	if err != nil {
 		sup.log.Error("processes", "error", err)
 		return
@@ -130,20 +130,20 @@ func (sup *supervisor) marksIn(t table) func(pid int) string {
 
 // overall is the state of the stack.
 func overall(services []ServiceStatus) State {
-	out := Stopped
+	out := StateStopped
 	for _, s := range services {
 		switch s.State {
-		case Stopped:
-		case Ready:
-			if out == Stopped {
-				out = Healthy
+		case StateStopped:
+		case StateReady:
+			if out == StateStopped {
+				out = StateHealthy
 			}
-		case Waiting, Preparing, Starting:
-			if out != Degraded {
-				out = Starting
+		case StateWaiting, StatePreparing, StateStarting:
+			if out != StateDegraded {
+				out = StateStarting
 			}
 		default:
-			out = Degraded
+			out = StateDegraded
 		}
 	}
 	return out

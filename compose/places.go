@@ -10,6 +10,7 @@ import (
 	"github.com/shirou/gopsutil/v4/disk"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/internal/trust"
 )
 
 // Places lists the folders that belong to the stack's home: the home itself, and
@@ -40,6 +41,15 @@ func (s *Stack) Places() []string {
 		}
 	}
 	return out
+}
+
+// quoted is paths as words of a shell command.
+func quoted(paths ...string) string {
+	words := make([]string, len(paths))
+	for i, p := range paths {
+		words[i] = trust.Quote(p)
+	}
+	return strings.Join(words, " ")
 }
 
 // systemUserLeft says what becomes of the system user, which all homes share.

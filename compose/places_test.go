@@ -34,6 +34,21 @@ func TestEveryPlaceOfAHomeIsNamed(t *testing.T) {
 	require.DirExists(t, l.home)
 }
 
+func TestCommandsToCopyQuotePathsWithBlanks(t *testing.T) {
+	home := filepath.Join(t.TempDir(), "my home")
+	require.NoError(t, os.MkdirAll(home, 0o700))
+	s, err := New(Options{Home: home, Command: os.Args[0], Runtime: ProcessRuntime})
+	require.NoError(t, err)
+	require.ErrorContains(t, s.Destroy(t.Context()), "mlopsctl stop && rm -r '"+home+"'")
+
+	original := databases{home: home, root: "/dbs", own: identity{ID: newID()}}
+	require.NoError(t, original.own.write(home))
+	d := databases{home: home + "-copy", root: "/dbs", own: original.own, deed: identity{ID: original.own.ID, Home: home}, made: true}
+	_, err = d.judge()
+	require.ErrorContains(t, err, "MLOPS_HOME='"+home+"' mlopsctl start")
+	require.ErrorContains(t, err, "rm -r '"+identityPath(d.home)+"' '"+filepath.Join(d.home, "secrets")+"' '")
+}
+
 func TestSetupAsksForDiskBeforeItBegins(t *testing.T) {
 	for _, name := range environments() {
 		require.NotZero(t, sizes[name], "the size of %s is not known", name)

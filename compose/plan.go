@@ -40,7 +40,7 @@ func plan(desired []service, observed Status) Plan {
 		o := seen[d.name]
 		step := Step{Service: d.name}
 		switch o.State {
-		case Ready, Starting, Waiting, Preparing:
+		case StateReady, StateStarting, StateWaiting, StatePreparing:
 			step.Action, step.Reason = "keep", fmt.Sprintf("%s, pid %d", o.State, o.PID)
 			if o.PID == 0 {
 				step.Reason = string(o.State)
@@ -48,9 +48,9 @@ func plan(desired []service, observed Status) Plan {
 			if observed.Runtime != DockerRuntime && observed.Supervisor.PID == 0 { // the engine watches containers
 				step.Action, step.Reason = "adopt", fmt.Sprintf("runs as pid %d and nobody watches it", o.PID)
 			}
-		case Unhealthy:
+		case StateUnhealthy:
 			step.Action, step.Reason = "restart", fmt.Sprintf("pid %d does not answer: %s", o.PID, o.Message)
-		case Backoff, Failed:
+		case StateBackoff, StateFailed:
 			step.Action, step.Reason = "start", o.Message
 		default:
 			step.Action, step.Reason = "start", "not running"
@@ -63,7 +63,7 @@ func plan(desired []service, observed Status) Plan {
 // modeConflict refuses to mix the light and the whole stack: their MLflow
 // keeps its records in different databases.
 func modeConflict(st Status, light bool) error {
-	if st.State == Stopped || st.State == "" || st.Light == light {
+	if st.State == StateStopped || st.State == "" || st.Light == light {
 		return nil
 	}
 	mode := "whole stack, on PostgreSQL,"

@@ -17,12 +17,12 @@ func TestAPlanDoesWhatIsMissingAndNoMore(t *testing.T) {
 		changes  bool
 	}{
 		{"nothing runs", Status{}, Step{"start", "app", "not running"}, true},
-		{"it runs", Status{Supervisor: supervisor, Services: []ServiceStatus{{Name: "app", State: Ready, PID: 42}}}, Step{"keep", "app", "ready, pid 42"}, false},
-		{"it is on its way", Status{Supervisor: supervisor, Services: []ServiceStatus{{Name: "app", State: Waiting}}}, Step{"keep", "app", "waiting"}, false},
-		{"nobody watches it", Status{Services: []ServiceStatus{{Name: "app", State: Ready, PID: 42}}}, Step{"adopt", "app", "runs as pid 42 and nobody watches it"}, true},
-		{"it hangs", Status{Supervisor: supervisor, Services: []ServiceStatus{{Name: "app", State: Unhealthy, PID: 42, Message: "answered 500"}}}, Step{"restart", "app", "pid 42 does not answer: answered 500"}, true},
-		{"it was given up", Status{Supervisor: supervisor, Services: []ServiceStatus{{Name: "app", State: Failed, Message: "gave up"}}}, Step{"start", "app", "gave up"}, true},
-		{"it is stopped", Status{Supervisor: supervisor, Services: []ServiceStatus{{Name: "app", State: Stopped}}}, Step{"start", "app", "not running"}, true},
+		{"it runs", Status{Supervisor: supervisor, Services: []ServiceStatus{{Name: "app", State: StateReady, PID: 42}}}, Step{"keep", "app", "ready, pid 42"}, false},
+		{"it is on its way", Status{Supervisor: supervisor, Services: []ServiceStatus{{Name: "app", State: StateWaiting}}}, Step{"keep", "app", "waiting"}, false},
+		{"nobody watches it", Status{Services: []ServiceStatus{{Name: "app", State: StateReady, PID: 42}}}, Step{"adopt", "app", "runs as pid 42 and nobody watches it"}, true},
+		{"it hangs", Status{Supervisor: supervisor, Services: []ServiceStatus{{Name: "app", State: StateUnhealthy, PID: 42, Message: "answered 500"}}}, Step{"restart", "app", "pid 42 does not answer: answered 500"}, true},
+		{"it was given up", Status{Supervisor: supervisor, Services: []ServiceStatus{{Name: "app", State: StateFailed, Message: "gave up"}}}, Step{"start", "app", "gave up"}, true},
+		{"it is stopped", Status{Supervisor: supervisor, Services: []ServiceStatus{{Name: "app", State: StateStopped}}}, Step{"start", "app", "not running"}, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			p := plan([]service{{name: "app"}}, tt.observed)
@@ -37,13 +37,13 @@ func TestTheStateOfTheStackIsThatOfItsWorstService(t *testing.T) {
 		services []State
 		want     State
 	}{
-		{nil, Stopped},
-		{[]State{Stopped, Stopped}, Stopped},
-		{[]State{Ready, Stopped}, Healthy},
-		{[]State{Ready, Waiting, Ready}, Starting},
-		{[]State{Starting, Failed, Preparing}, Degraded},
-		{[]State{Ready, Backoff}, Degraded},
-		{[]State{Unhealthy}, Degraded},
+		{nil, StateStopped},
+		{[]State{StateStopped, StateStopped}, StateStopped},
+		{[]State{StateReady, StateStopped}, StateHealthy},
+		{[]State{StateReady, StateWaiting, StateReady}, StateStarting},
+		{[]State{StateStarting, StateFailed, StatePreparing}, StateDegraded},
+		{[]State{StateReady, StateBackoff}, StateDegraded},
+		{[]State{StateUnhealthy}, StateDegraded},
 	} {
 		var s []ServiceStatus
 		for _, st := range tt.services {
@@ -72,12 +72,12 @@ func TestTheRealRecipesDependOnWhatThereIs(t *testing.T) {
 			}
 		}
 	}
-	light, err := s.toStart(s.recipes(true), nil, nil)
+	light, err := toStart(s.recipes(true), nil, nil)
 	require.NoError(t, err)
 	require.Len(t, light, 1)
-	_, err = s.resolve(s.recipes(true), []string{"ray"}, true)
+	_, err = resolve(s.recipes(true), []string{"ray"}, true)
 	require.ErrorIs(t, err, mlops.ErrInvalid)
-	airflow, err := s.resolve(s.recipes(false), []string{"airflow"}, true)
+	airflow, err := resolve(s.recipes(false), []string{"airflow"}, true)
 	require.NoError(t, err)
 	require.Len(t, airflow, 5, "the four parts and the database")
 }

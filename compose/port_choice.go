@@ -12,7 +12,7 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/mlops-integration/mlops/internal/lockfile"
 )
 
 // choosePorts gives the services that are going to run their numbers. The others
@@ -109,7 +109,7 @@ func (sup *supervisor) confirmPorts(ctx context.Context, u *unit) error {
 	u.portNote = note
 	sup.mu.Unlock()
 	if note != "" {
-		sup.tell(Event{Service: u.name, State: Preparing, Message: note})
+		sup.tell(Event{Service: u.name, State: StatePreparing, Message: note})
 	}
 	return nil
 }
@@ -158,7 +158,7 @@ func (r reserved) take(n int, home string) (bool, error) {
 	if err == nil {
 		r[n] = f
 	}
-	if errors.Is(err, unix.EWOULDBLOCK) {
+	if errors.Is(err, lockfile.ErrHeld) {
 		return false, nil
 	}
 	return true, err
@@ -196,13 +196,13 @@ func private(dir string) error {
 	return nil
 }
 
-// reserve takes a number, or fails with EWOULDBLOCK if another has it.
+// reserve takes a number, or fails with lockfile.ErrHeld if another has it.
 func reserve(n int, home string) (*os.File, error) {
 	dir, err := reservations()
 	if err != nil {
 		return nil, err
 	}
-	f, err := lockedFile(filepath.Join(dir, strconv.Itoa(n)))
+	f, err := lockfile.Take(filepath.Join(dir, strconv.Itoa(n)), 0o600)
 	if err != nil {
 		return nil, err
 	}
@@ -220,14 +220,10 @@ func holders(n int) []owner {
 	if err != nil {
 		return nil
 	}
-	f, err := os.Open(filepath.Join(dir, strconv.Itoa(n)))
-	if err != nil {
-		return nil
+	note := filepath.Join(dir, strconv.Itoa(n))
+	if !lockfile.Held(note) {
+		return nil // it belongs to no stack any more
 	}
-	defer f.Close()
-	if unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB) == nil {
-		return nil // nobody's any more
-	}
-	home, _ := os.ReadFile(f.Name())
+	home, _ := os.ReadFile(note)
 	return []owner{{command: "the stack of " + strings.TrimSpace(string(home))}}
 }

@@ -70,13 +70,13 @@ func TestPublishedPortsStayWhatTheyWere(t *testing.T) {
 	d.record.Ports["mlflow/http"] = n
 	l, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(n))
 	require.NoError(t, err)
-	evidently, err := d.resolve(d.dockerServices(), []string{"evidently"}, true)
+	evidently, err := resolve(d.services(false), []string{"evidently"}, true)
 	require.NoError(t, err)
 	reserved := reserved{}
 	defer reserved.giveBack()
 	require.NoError(t, d.choosePorts(Status{}, evidently, reserved))
 	require.Equal(t, n, d.record.Ports["mlflow/http"], "it does not run, so that its port does not matter")
 	require.NoError(t, l.Close())
-	require.NoError(t, d.choosePorts(Status{}, d.dockerServices(), reserved))
+	require.NoError(t, d.choosePorts(Status{}, d.services(false), reserved))
 	require.Equal(t, n, d.record.Ports["mlflow/http"])
 }

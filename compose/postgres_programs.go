@@ -105,7 +105,7 @@ func (s *Stack) ensurePostgres(ctx context.Context) error {
 	if only := os.Getenv(postgresProgram); only != "" && only != "fetch" {
 		return &mlops.Error{Kind: mlops.ErrNotFound, Service: "compose", Op: "setup", Message: fmt.Sprintf("%s is %s, where there is no PostgreSQL of version %d or later that can run", postgresProgram, only, postgresLeast)}
 	}
-	s.tell(Event{Service: "postgres", State: Preparing, Message: "fetching PostgreSQL " + string(fetchedVersion)})
+	s.tell(Event{Service: "postgres", State: StatePreparing, Message: "fetching PostgreSQL " + string(fetchedVersion)})
 	if err := p.fetch(ctx); err != nil {
 		return &mlops.Error{Kind: mlops.ErrUnavailable, Service: "compose", Op: "setup", Message: fmt.Sprintf("no PostgreSQL of version %d or later is installed, and it cannot be fetched (%v); install it, or use: mlopsctl start --light", postgresLeast, err), Cause: err}
 	}

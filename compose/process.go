@@ -1,6 +1,7 @@
 package compose
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -98,16 +99,18 @@ func alive(p proc) bool {
 }
 
 // end ends f: it sends sig to the main process, waits for grace, and kills
-// what is left. It returns nil only when nothing is left.
-func end(f family, sig syscall.Signal, grace time.Duration) error {
-	const pause = 50 * time.Millisecond
+// what is left. It returns nil only when nothing is left, and the cause of ctx
+// when that ends first.
+func end(ctx context.Context, f family, sig syscall.Signal, grace time.Duration) error {
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
 	deadline := time.Now().Add(grace)
 	sendSignal(f.main, sig)
 	asked := map[proc]bool{f.main: true}
 	marks := remembered(markIn)
 	var left []proc
 	for tries := 0; ; {
-		t, err := processes()
+		t, err := listProcesses()
 		if err != nil {
 			return err
 		}
@@ -135,7 +138,11 @@ func end(f family, sig syscall.Signal, grace time.Duration) error {
 				}
 			}
 		}
-		time.Sleep(pause)
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-tick.C:
+		}
 	}
 }
 

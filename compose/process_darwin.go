@@ -13,10 +13,10 @@ import (
 // stateZombie is SZOMB of <sys/proc.h>.
 const stateZombie = 5
 
-// processes lists what runs.
+// listProcesses lists what runs.
 //
 // Source: sysctl kern.proc.all; the processor times are those of ps.
-func processes() (table, error) {
+func listProcesses() (table, error) {
 	all, err := unix.SysctlKinfoProcSlice("kern.proc.all")
 	if err != nil {
 		return nil, err

@@ -17,10 +17,10 @@ import (
 // Linux that Go runs on.
 const ticksPerSecond = 100
 
-// processes lists what runs.
+// listProcesses lists what runs.
 //
 // Source: proc(5), /proc/<pid>/stat.
-func processes() (table, error) {
+func listProcesses() (table, error) {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
 		return nil, err

@@ -61,7 +61,7 @@ func TestNoSignalReachesAProcessOfAnotherStartTime(t *testing.T) {
 }
 
 func TestOurselvesAreSeenAsTheSystemSeesUs(t *testing.T) {
-	all, err := processes()
+	all, err := listProcesses()
 	require.NoError(t, err)
 	me, ok := all[os.Getpid()]
 	require.True(t, ok)
@@ -154,17 +154,16 @@ func TestServersGetASmallCleanEnvironment(t *testing.T) {
 
 func TestResolveAddsWhatIsNeeded(t *testing.T) {
 	all := []service{{name: "store"}, {name: "app", after: []string{"store"}}, {name: "web", group: "front", after: []string{"app"}}, {name: "other"}}
-	s := &Stack{}
-	got, err := s.resolve(all, []string{"front"}, true)
+	got, err := resolve(all, []string{"front"}, true)
 	require.NoError(t, err)
 	var names []string
 	for _, v := range got {
 		names = append(names, v.name)
 	}
 	require.Equal(t, []string{"store", "app", "web"}, names)
-	got, err = s.resolve(all, []string{"front"}, false)
+	got, err = resolve(all, []string{"front"}, false)
 	require.NoError(t, err)
 	require.Len(t, got, 1)
-	_, err = s.resolve(all, []string{"postgras"}, true)
+	_, err = resolve(all, []string{"postgras"}, true)
 	require.ErrorContains(t, err, "no service postgras; there are store, app, front, web, other")
 }

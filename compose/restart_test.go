@@ -12,7 +12,7 @@ func TestRestartTouchesOnlyWhatIsNamed(t *testing.T) {
 	s := stackOf(t, fake{Name: "store", Port: freePort(t)}, fake{Name: "app", After: []string{"store"}, Port: freePort(t)})
 	before, err := s.Restart(t.Context(), StartOptions{})
 	require.NoError(t, err)
-	require.Equal(t, Healthy, before.State, "what is stopped is started")
+	require.Equal(t, StateHealthy, before.State, "what is stopped is started")
 
 	after, err := s.Restart(t.Context(), StartOptions{Services: []string{"app"}})
 	require.NoError(t, err)
@@ -24,7 +24,7 @@ func TestRestartTouchesOnlyWhatIsNamed(t *testing.T) {
 	after, err = s.Restart(t.Context(), StartOptions{})
 	require.NoError(t, err)
 	require.NotEqual(t, of(before, "store").PID, of(after, "store").PID)
-	require.Equal(t, Stopped, of(after, "app").State, "none named means what runs, not everything")
+	require.Equal(t, StateStopped, of(after, "app").State, "none named means what runs, not everything")
 
 	_, err = s.Restart(t.Context(), StartOptions{Services: []string{"nope"}})
 	require.ErrorIs(t, err, mlops.ErrInvalid)

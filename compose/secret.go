@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/internal/atomicfile"
 )
 
 func secretPath(home, name string) string { return filepath.Join(home, "secrets", name) }
@@ -57,7 +58,11 @@ func makeSecret(home, name string) error {
 	}
 	raw := make([]byte, 48)
 	_, _ = rand.Read(raw) // never fails
-	return linkNew(file, []byte(base64.RawURLEncoding.EncodeToString(raw)))
+	err := atomicfile.Create(file, []byte(base64.RawURLEncoding.EncodeToString(raw)), 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	return err
 }
 
 // keyed are files that are written only where a server has the secret, and

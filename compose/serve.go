@@ -2,7 +2,6 @@ package compose
 
 import (
 	"bufio"
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -17,6 +16,7 @@ import (
 	"time"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/internal/atomicfile"
 )
 
 // request is a line that a client sends: one question for each connection,
@@ -108,9 +108,14 @@ func (a answer) err() error {
 // SIGTERM, SIGINT and the end of ctx stop all services. A supervisor that is
 // killed leaves them running; the next one takes them over.
 func (s *Stack) Supervise(ctx context.Context) error {
-	if d, err := s.containers(); d != nil || err != nil {
-		return cmp.Or(err, error(&mlops.Error{Kind: mlops.ErrUnsupported, Service: "compose", Op: "supervise", Message: "containers are watched by their engine; no supervisor is needed"}))
+	r, err := s.carrier()
+	if err != nil {
+		return err
 	}
+	return r.supervise(ctx)
+}
+
+func (s processes) supervise(ctx context.Context) error {
 	signal.Ignore(syscall.SIGHUP, syscall.SIGPIPE)
 	ctx, stopSignals := signal.NotifyContext(ctx, syscall.SIGTERM, os.Interrupt)
 	defer stopSignals()
@@ -129,7 +134,7 @@ func (s *Stack) Supervise(ctx context.Context) error {
 	}
 	defer door.close()
 
-	sup := newSupervisor(s, log)
+	sup := newSupervisor(s.Stack, log)
 	sup.door, sup.locked, sup.lockedAs = door, l, stampOf(lockPath(s.home))
 	defer sup.giveBack()
 	log.Info("supervisor", "pid", os.Getpid(), "home", s.home)
@@ -335,7 +340,7 @@ func listen(home string) (net.Listener, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := replaceFile(socketNote(home), []byte(dir)); err != nil {
+		if err := atomicfile.Write(socketNote(home), []byte(dir), 0o600); err != nil {
 			return nil, err
 		}
 		p = filepath.Join(dir, "s")

@@ -60,7 +60,7 @@ func TestOnlyTheAgentOfThisHomeIsReady(t *testing.T) {
 func TestTheAgentIsInEveryStackOfMlopsctl(t *testing.T) {
 	for _, light := range []bool{true, false} {
 		last := func(command string) string {
-			all := (&Stack{command: command}).recipes(light)
+			all := (&Stack{base: base{command: command}}).recipes(light)
 			return all[len(all)-1].name
 		}
 		require.Equal(t, "agent", last("/opt/bin/mlopsctl"))

@@ -15,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/mlops-integration/mlops/internal/atomicfile"
 	"github.com/mlops-integration/mlops/internal/stackfile"
 )
 
@@ -255,7 +256,7 @@ func postgresPlace(home string) (postgres, error) {
 			return p, fmt.Errorf("PostgreSQL does not run as root, and its user cannot enter %s; set %s to a folder that all users can reach", dir, postgresFolder)
 		}
 	}
-	return p, replaceFile(postgresNote(home), []byte(root))
+	return p, atomicfile.Write(postgresNote(home), []byte(root), 0o600)
 }
 
 // untraversable names a folder above path, or path, that others cannot enter.

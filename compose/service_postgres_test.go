@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/internal/atomicfile"
 )
 
 // postgresStack makes a stack of PostgreSQL alone, in folders of the test.
@@ -70,7 +71,7 @@ func TestPostgresServesItsOwnDataWithAPassword(t *testing.T) {
 			eventually(t, "it is back", func() bool {
 				now, err := s.Status(t.Context())
 				require.NoError(t, err)
-				return of(now, "postgres").State == Ready && of(now, "postgres").PID != of(st, "postgres").PID
+				return of(now, "postgres").State == StateReady && of(now, "postgres").PID != of(st, "postgres").PID
 			})
 			logs := strings.Join(tail(s.logPath("postgres"), 0, 1000), "\n")
 			require.NotContains(t, logs, strings.TrimSpace(string(b)), "the password is in the log")
@@ -88,7 +89,7 @@ func TestPostgresKeepsItsFolder(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "pg")
 	require.NoError(t, os.MkdirAll(filepath.Join(data, "data"), 0o700))
 	require.NoError(t, os.WriteFile(filepath.Join(data, "data", "PG_VERSION"), []byte("16\n"), 0o600))
-	require.NoError(t, replaceFile(postgresNote(home), []byte(data)))
+	require.NoError(t, atomicfile.Write(postgresNote(home), []byte(data), 0o600))
 	_, err = postgresRoot(home)
 	require.ErrorContains(t, err, "the databases are in "+data, "the data moved because a variable was set")
 	t.Setenv(postgresFolder, "")
@@ -122,10 +123,10 @@ func TestAPostgresDSNIsForTheChosenPort(t *testing.T) {
 
 func TestTheClockIsComparedWithTheServers(t *testing.T) {
 	now := time.Date(2026, 11, 23, 12, 0, 10, 0, time.UTC)
-	require.Equal(t, OK, clockFinding("Mon, 23 Nov 2026 12:00:09 GMT", now).State)
-	require.Equal(t, Fail, clockFinding("Mon, 23 Nov 2026 11:00:10 GMT", now).State)
-	require.Equal(t, Fail, clockFinding("Mon, 23 Nov 2026 12:01:10 GMT", now).State)
-	require.Equal(t, Warn, clockFinding("", now).State)
+	require.Equal(t, SeverityOK, clockFinding("Mon, 23 Nov 2026 12:00:09 GMT", now).Severity)
+	require.Equal(t, SeverityFail, clockFinding("Mon, 23 Nov 2026 11:00:10 GMT", now).Severity)
+	require.Equal(t, SeverityFail, clockFinding("Mon, 23 Nov 2026 12:01:10 GMT", now).Severity)
+	require.Equal(t, SeverityWarn, clockFinding("", now).Severity)
 }
 
 func TestEnvIsForARunningStackOnly(t *testing.T) {

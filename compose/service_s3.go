@@ -166,7 +166,7 @@ func (s *Stack) ensureGateway(ctx context.Context) error {
 		return err
 	}
 	free, err := lockFile(ctx, filepath.Join(s.home, "setup.lock"), func() {
-		s.tell(Event{Service: "s3", State: Waiting, Message: "another setup is running; waiting for it"})
+		s.tell(Event{Service: "s3", State: StateWaiting, Message: "another setup is running; waiting for it"})
 	})
 	if err != nil {
 		return err
@@ -179,7 +179,7 @@ func (s *Stack) ensureGateway(ctx context.Context) error {
 	if err != nil {
 		return &mlops.Error{Kind: mlops.ErrUnsupported, Service: "compose", Op: "setup", Message: "the service s3 is built from its Go module, and there is no go on PATH; install Go"}
 	}
-	s.tell(Event{Service: "s3", State: Preparing, Message: "building versitygw " + gatewayVersion})
+	s.tell(Event{Service: "s3", State: StatePreparing, Message: "building versitygw " + gatewayVersion})
 	began := time.Now()
 	fresh, err := os.MkdirTemp(tools, "new-*")
 	if err != nil {
@@ -205,6 +205,6 @@ func (s *Stack) ensureGateway(ctx context.Context) error {
 	if err := os.Rename(fresh, filepath.Dir(program)); err != nil {
 		return err
 	}
-	s.tell(Event{Service: "s3", State: Ready, Message: fmt.Sprintf("built in %.0f s", time.Since(began).Seconds())})
+	s.tell(Event{Service: "s3", State: StateReady, Message: fmt.Sprintf("built in %.0f s", time.Since(began).Seconds())})
 	return nil
 }

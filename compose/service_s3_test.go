@@ -21,40 +21,40 @@ func TestAnOptionalServiceBelongsToTheStackFromItsStartByName(t *testing.T) {
 	all := func() (app, extra State) {
 		t.Helper()
 		st := start(t, s)
-		require.Equal(t, Healthy, st.State)
+		require.Equal(t, StateHealthy, st.State)
 		return of(st, "app").State, of(st, "extra").State
 	}
 	app, extra := all()
-	require.Equal(t, [2]State{Ready, Stopped}, [2]State{app, extra}, "nobody asked for it")
+	require.Equal(t, [2]State{StateReady, StateStopped}, [2]State{app, extra}, "nobody asked for it")
 	p, err := s.Plan(t.Context(), StartOptions{})
 	require.NoError(t, err)
 	require.Len(t, p.Steps, 1)
 
-	require.Equal(t, Ready, of(start(t, s, "extra"), "extra").State)
+	require.Equal(t, StateReady, of(start(t, s, "extra"), "extra").State)
 	require.NoError(t, s.Stop(t.Context(), StopOptions{}))
 	p, err = s.Plan(t.Context(), StartOptions{})
 	require.NoError(t, err)
 	require.Len(t, p.Steps, 2)
 	app, extra = all()
-	require.Equal(t, [2]State{Ready, Ready}, [2]State{app, extra}, "stopping the stack forgot it")
+	require.Equal(t, [2]State{StateReady, StateReady}, [2]State{app, extra}, "stopping the stack forgot it")
 
 	require.NoError(t, s.Stop(t.Context(), StopOptions{Services: []string{"extra"}}))
 	app, extra = all()
-	require.Equal(t, [2]State{Ready, Stopped}, [2]State{app, extra}, "stopping it by name did not take it out")
+	require.Equal(t, [2]State{StateReady, StateStopped}, [2]State{app, extra}, "stopping it by name did not take it out")
 
 	st := start(t, s, "extra")
 	kill(t, st.Supervisor.PID)
 	eventually(t, "the supervisor is dead", func() bool { _, err := inspect(st.Supervisor.PID); return err != nil })
 	require.NoError(t, s.Stop(t.Context(), StopOptions{Services: []string{"extra"}}))
 	_, extra = all()
-	require.Equal(t, Stopped, extra, "without a supervisor, stopping it by name did not take it out")
+	require.Equal(t, StateStopped, extra, "without a supervisor, stopping it by name did not take it out")
 }
 
 func TestAStartThatFailsDoesNotMakeAServicePartOfTheStack(t *testing.T) {
 	s := stackOf(t, fake{Name: "app", Port: freePort(t)}, fake{Name: "extra", Mode: "exit", Port: freePort(t), Optional: true})
 	_, err := s.Start(t.Context(), StartOptions{Services: []string{"extra"}})
 	require.ErrorIs(t, err, mlops.ErrUnavailable)
-	require.Equal(t, Healthy, start(t, s).State)
+	require.Equal(t, StateHealthy, start(t, s).State)
 }
 
 func TestS3CredentialsFollowThePort(t *testing.T) {
@@ -145,5 +145,5 @@ func TestDoctorMissesTheGatewayOnlyWhereS3BelongsToTheStack(t *testing.T) {
 	start(t, s, "s3")
 	require.Equal(t, "mlopsctl setup s3", one(t, s, "s3").Fix)
 	script(t, gatewayProgram(s.home), "echo ours")
-	require.Equal(t, Finding{"s3", OK, "versitygw v1.8.0", ""}, one(t, s, "s3"))
+	require.Equal(t, Finding{"s3", SeverityOK, "versitygw v1.8.0", ""}, one(t, s, "s3"))
 }

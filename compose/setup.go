@@ -33,21 +33,22 @@ type SetupOptions struct {
 // The error matches [mlops.ErrUnsupported] if there is no Python and none can
 // be fetched.
 func (s *Stack) Setup(ctx context.Context, opt SetupOptions) error {
-	if len(opt.Environments) == 0 {
-		if err := s.settle(ctx); err != nil {
-			return err
-		}
-		if d, err := s.containers(); d != nil || err != nil {
-			if err != nil {
-				return err
-			}
-			return d.setup(ctx, d.dockerServices())
-		}
+	if len(opt.Environments) > 0 {
+		return s.install(ctx, opt.Environments)
 	}
-	names := slices.Clone(opt.Environments)
-	if len(names) == 0 {
-		names = slices.Clone(servers)
+	if err := s.settle(ctx); err != nil {
+		return err
 	}
+	r, err := s.carrier()
+	if err != nil {
+		return err
+	}
+	return r.setup(ctx)
+}
+
+// install makes environments on this machine, and "s3" and "postgres".
+func (s *Stack) install(ctx context.Context, names []string) error {
+	names = slices.Clone(names)
 	for name, ensure := range map[string]func(context.Context) error{"s3": s.ensureGateway, "postgres": s.ensurePostgres} {
 		if slices.Contains(names, name) {
 			if err := ensure(ctx); err != nil {
@@ -57,13 +58,7 @@ func (s *Stack) Setup(ctx context.Context, opt SetupOptions) error {
 		}
 	}
 	in := installer{home: s.home, tell: s.tell}
-	if err := in.install(ctx, names); err != nil {
-		return err
-	}
-	if len(opt.Environments) == 0 {
-		return s.ensurePostgres(ctx)
-	}
-	return nil
+	return in.install(ctx, names)
 }
 
 // installer makes environments.
@@ -88,7 +83,7 @@ func (in *installer) install(ctx context.Context, names []string) error {
 		return err
 	}
 	free, err := lockFile(ctx, filepath.Join(in.home, "setup.lock"), func() {
-		in.say("", Waiting, "another setup is running; waiting for it")
+		in.say("", StateWaiting, "another setup is running; waiting for it")
 	})
 	if err != nil {
 		return err
@@ -116,11 +111,11 @@ func (in *installer) install(ctx context.Context, names []string) error {
 			if err != nil {
 				return err
 			}
-			in.say(name, Preparing, "installing %d packages", len(lockPins(text)))
+			in.say(name, StatePreparing, "installing %d packages", len(lockPins(text)))
 			if err := u.build(ctx, name); err != nil {
 				return fmt.Errorf("compose: setup: %s: %w", name, err)
 			}
-			in.say(name, Ready, "installed in %.0f s", time.Since(began).Seconds())
+			in.say(name, StateReady, "installed in %.0f s", time.Since(began).Seconds())
 			return nil
 		})
 	}
@@ -152,7 +147,7 @@ func (in *installer) uv(ctx context.Context) (uv, error) {
 		return uv{}, perr
 	}
 	if perr == nil {
-		in.say("", Preparing, "Python %s at %s", p.version(), p.Path)
+		in.say("", StatePreparing, "Python %s at %s", p.version(), p.Path)
 	}
 	u, ok := findUV(ctx, in.home)
 	switch {
@@ -160,14 +155,14 @@ func (in *installer) uv(ctx context.Context) (uv, error) {
 	case perr != nil:
 		return uv{}, noPython()
 	default:
-		in.say("", Preparing, "installing uv, which makes the environments")
+		in.say("", StatePreparing, "installing uv, which makes the environments")
 		var err error
 		if u, err = makeUV(ctx, in.home, p); err != nil {
 			return uv{}, err
 		}
 	}
 	if perr != nil {
-		in.say("", Preparing, "no %s found; uv fetches one", pythonRange)
+		in.say("", StatePreparing, "no %s found; uv fetches one", pythonRange)
 	}
 	u.python = p
 	return u, nil

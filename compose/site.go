@@ -70,7 +70,7 @@ func openLog(path string) (*os.File, error) {
 
 // siteOf makes the site that a recipe sees: the ports as they are now. It is for
 // questions: it makes no secrets.
-func (s *Stack) siteOf(ports map[string]int, light bool, log io.Writer) *site {
+func (s *base) siteOf(ports map[string]int, light bool, log io.Writer) *site {
 	return &site{home: s.home, ports: ports, light: light, log: log, command: s.command, looks: true}
 }
 
@@ -99,7 +99,7 @@ func (s *Stack) runner(service string, log *os.File) func(context.Context, comma
 			}
 			return nil
 		case <-ctx.Done():
-			err := end(family{main: main, mark: markOf(s.home, name)}, syscall.SIGTERM, 3*time.Second)
+			err := end(context.WithoutCancel(ctx), family{main: main, mark: markOf(s.home, name)}, syscall.SIGTERM, 3*time.Second)
 			<-done
 			return errors.Join(context.Cause(ctx), err)
 		}
@@ -111,7 +111,7 @@ func (s *Stack) runner(service string, log *os.File) func(context.Context, comma
 func preparation(service string) string { return service + "/prepare" }
 
 // endService ends whatever runs of a service, its preparations included.
-func (s *Stack) endService(v service, r record) error {
+func (s *Stack) endService(ctx context.Context, v service, r record) error {
 	sig, grace := v.stop, v.grace
 	if sig == 0 {
 		sig = syscall.SIGTERM
@@ -120,7 +120,7 @@ func (s *Stack) endService(v service, r record) error {
 		grace = 10 * time.Second
 	}
 	return errors.Join(
-		end(family{mark: markOf(s.home, preparation(v.name))}, syscall.SIGTERM, 3*time.Second),
-		end(family{main: r.Main, seen: r.Seen, mark: markOf(s.home, v.name)}, sig, grace),
+		end(ctx, family{mark: markOf(s.home, preparation(v.name))}, syscall.SIGTERM, 3*time.Second),
+		end(ctx, family{main: r.Main, seen: r.Seen, mark: markOf(s.home, v.name)}, sig, grace),
 	)
 }

@@ -2,10 +2,8 @@ package compose
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"strings"
 	"time"
 
@@ -24,13 +22,18 @@ type Options struct {
 // Stack is the stack of one home. It holds no connection and needs no closing;
 // it is safe for concurrent use.
 type Stack struct {
+	base
+	runtime string                     // as asked for
+	engine  string                     // likewise
+	catalog func(light bool) []service // nil: the real one
+}
+
+// base is what both runtimes share.
+type base struct {
 	home     string
 	command  string
-	runtime  string // as asked for
-	engine   string // likewise
 	progress func(Event)
 	timing   timing
-	catalog  func(light bool) []service // nil: the real one
 }
 
 // timing is how long the core waits for what.
@@ -38,6 +41,7 @@ type timing struct {
 	poll     time.Duration // between two looks at a process, a log or a server that starts
 	snapshot time.Duration // between two records of the process trees
 	health   time.Duration // between two questions to a ready server
+	answer   time.Duration // for the answer to one
 	backoff  time.Duration // before the first restart, doubling
 	longest  time.Duration // before any restart
 	reset    time.Duration // of health, after which earlier deaths are forgotten
@@ -51,6 +55,7 @@ var defaultTiming = timing{
 	poll:     200 * time.Millisecond,
 	snapshot: 2 * time.Second,
 	health:   20 * time.Second,
+	answer:   15 * time.Second,
 	backoff:  time.Second,
 	longest:  30 * time.Second,
 	reset:    5 * time.Minute,
@@ -60,24 +65,24 @@ var defaultTiming = timing{
 	idle:     30 * time.Second,
 }
 
-// State is how a service or the stack is.
+// Severity is how a service or the stack is.
 type State string
 
-// The states of a service. The stack as a whole is [Healthy] when all wanted
-// services are ready, [Starting] while some are on their way, [Degraded] when
-// one is in trouble, and [Stopped] when none is wanted.
+// The states of a service. The stack as a whole is [StateHealthy] when all wanted
+// services are ready, [StateStarting] while some are on their way, [StateDegraded] when
+// one is in trouble, and [StateStopped] when none is wanted.
 const (
-	Stopped   State = "stopped"
-	Waiting   State = "waiting"   // for what it depends on
-	Preparing State = "preparing" // folders, tables, environments
-	Starting  State = "starting"  // the process runs and does not answer yet
-	Ready     State = "ready"
-	Unhealthy State = "unhealthy" // the process runs and answers no more
-	Backoff   State = "backoff"   // it died and is started again soon
-	Failed    State = "failed"    // it is not tried again by itself
-	Stopping  State = "stopping"
-	Healthy   State = "healthy"
-	Degraded  State = "degraded"
+	StateStopped   State = "stopped"
+	StateWaiting   State = "waiting"   // for what it depends on
+	StatePreparing State = "preparing" // folders, tables, environments
+	StateStarting  State = "starting"  // the process runs and does not answer yet
+	StateReady     State = "ready"
+	StateUnhealthy State = "unhealthy" // the process runs and answers no more
+	StateBackoff   State = "backoff"   // it died and is started again soon
+	StateFailed    State = "failed"    // it is not tried again by itself
+	StateStopping  State = "stopping"
+	StateHealthy   State = "healthy"
+	StateDegraded  State = "degraded"
 )
 
 // Event is a step of starting, stopping or setting up.
@@ -167,7 +172,7 @@ func (e *StartError) Unwrap() error { return mlops.ErrUnavailable }
 
 // New returns the stack of a home. It starts nothing and makes no folder.
 func New(opt Options) (*Stack, error) {
-	s := &Stack{home: opt.Home, command: opt.Command, runtime: opt.Runtime, engine: opt.Engine, progress: opt.Progress, timing: defaultTiming}
+	s := &Stack{base: base{home: opt.Home, command: opt.Command, progress: opt.Progress, timing: defaultTiming}, runtime: opt.Runtime, engine: opt.Engine}
 	var err error
 	if s.home == "" {
 		if s.home, err = mlops.Home(); err != nil {
@@ -183,7 +188,7 @@ func New(opt Options) (*Stack, error) {
 }
 
 // tell reports progress.
-func (s *Stack) tell(e Event) {
+func (s *base) tell(e Event) {
 	if e.Time.IsZero() {
 		e.Time = time.Now()
 	}
@@ -207,98 +212,26 @@ func (s *Stack) Start(ctx context.Context, opt StartOptions) (Status, error) {
 		opt.WaitTimeout = 10 * time.Minute
 	}
 	ends := time.Now().Add(opt.WaitTimeout)
-	st, err := s.startServices(ctx, opt)
+	r, err := s.carrier()
+	if err != nil {
+		return Status{}, err
+	}
+	st, err := r.start(ctx, opt)
 	if err != nil {
 		return st, err
 	}
 	return s.awaitDeployments(ctx, st, time.Until(ends))
 }
 
-func (s *Stack) startServices(ctx context.Context, opt StartOptions) (Status, error) {
-	if d, err := s.containers(); d != nil || err != nil {
-		if err != nil {
-			return Status{}, err
-		}
-		return d.start(ctx, opt)
-	}
-	if len(opt.Scale) > 0 {
-		return Status{}, &mlops.Error{Kind: mlops.ErrUnsupported, Service: "compose", Op: "start", Message: "only the Docker runtime has several containers of a service"}
-	}
-	before, err := readState(s.home)
-	if err != nil {
-		return Status{}, err
-	}
-	want, err := s.toStart(s.recipes(opt.Light), opt.Services, before.Optional)
-	if err != nil {
-		return Status{}, err
-	}
-	if err := makeHome(s.home); err != nil {
-		return Status{}, err
-	}
-	if err := s.ensureAll(ctx, want); err != nil {
-		return Status{}, err
-	}
-	a, err := s.askLasting(ctx, request{Op: "start", Start: opt}, true)
-	if err != nil {
-		return Status{}, err
-	}
-	return a.Status, a.err()
-}
-
-// ensureAll makes what the services need on disk.
-func (s *Stack) ensureAll(ctx context.Context, want []service) error {
-	if s.catalog != nil {
-		return nil
-	}
-	var venvs []string
-	for _, v := range want {
-		if v.venv != "" && !slices.Contains(venvs, v.venv) {
-			venvs = append(venvs, v.venv)
-		}
-		if v.name == "postgres" {
-			if err := s.ensurePostgres(ctx); err != nil {
-				return err
-			}
-		}
-		if v.name == "s3" {
-			if err := s.ensureGateway(ctx); err != nil {
-				return err
-			}
-		}
-	}
-	if len(venvs) == 0 {
-		return nil
-	}
-	return s.Setup(ctx, SetupOptions{Environments: venvs})
-}
-
 // Stop ends what is wanted to end, dependents first, and waits until no
 // process of it is left. Nothing running is no error. An optional service that
 // is named does not come back with the next Start of all.
 func (s *Stack) Stop(ctx context.Context, opt StopOptions) error {
-	if d, err := s.containers(); d != nil || err != nil {
-		if err != nil {
-			return err
-		}
-		return d.stop(ctx, opt)
-	}
-	if _, err := s.resolve(s.recipes(false), opt.Services, false); err != nil {
-		return err
-	}
-	a, err := s.askLasting(ctx, request{Op: "stop", Stop: opt}, false)
-	if errors.Is(err, errNoSupervisor) || errors.Is(err, errHungUp) {
-		if _, err := os.Stat(statePath(s.home)); errors.Is(err, os.ErrNotExist) {
-			return nil
-		}
-		return s.stopAlone(ctx, opt)
-	}
+	r, err := s.carrier()
 	if err != nil {
 		return err
 	}
-	if a.Ending {
-		return errors.Join(a.err(), s.awaitEnd(ctx))
-	}
-	return a.err()
+	return r.stop(ctx, opt)
 }
 
 // Restart stops what is named and starts it again; none named means what runs,
@@ -311,7 +244,7 @@ func (s *Stack) Restart(ctx context.Context, opt StartOptions) (Status, error) {
 	if len(opt.Services) == 0 {
 		opt.Light = opt.Light || before.Light
 		for _, v := range before.Services {
-			if v.State != Stopped && !opt.Light {
+			if v.State != StateStopped && !opt.Light {
 				opt.Services = append(opt.Services, v.Name)
 			}
 		}
@@ -330,7 +263,11 @@ func (s *Stack) Restart(ctx context.Context, opt StartOptions) (Status, error) {
 // looks for their processes itself. Of containers it asks the engine. Of
 // deployments that were given back to Ray it asks Ray, for 8 s at most.
 func (s *Stack) Status(ctx context.Context) (Status, error) {
-	st, err := s.services(ctx)
+	r, err := s.carrier()
+	if err != nil {
+		return Status{}, err
+	}
+	st, err := r.status(ctx)
 	if err != nil {
 		return st, err
 	}
@@ -339,58 +276,30 @@ func (s *Stack) Status(ctx context.Context) (Status, error) {
 	return s.withDeployments(within, st), nil
 }
 
-// services is the status without the deployments.
-func (s *Stack) services(ctx context.Context) (Status, error) {
-	if d, err := s.containers(); d != nil || err != nil {
-		if err != nil {
-			return Status{}, err
-		}
-		return d.status(ctx)
-	}
-	a, err := s.ask(ctx, request{Op: "status"}, false)
-	if errors.Is(err, errNoSupervisor) || errors.Is(err, errHungUp) {
-		return s.statusAlone()
-	}
-	if err != nil {
-		return Status{}, err
-	}
-	return a.Status, a.err()
-}
-
 // Destroy removes what the containers of this stack leave when they stop: them,
 // their networks, their volumes with all data in them, and the images that no
 // other stack uses. Of a [Stack.Twin] it removes the home, too, and no image. Of
 // the process runtime only a twin can be destroyed; of any other stack the error
 // names all of its [Stack.Places], and matches [mlops.ErrUnsupported].
 func (s *Stack) Destroy(ctx context.Context) error {
-	d, err := s.containers()
+	r, err := s.carrier()
 	if err != nil {
 		return err
 	}
-	if isTwin(s.home) {
-		return s.discard(ctx, d)
-	}
-	if d == nil {
-		return &mlops.Error{Kind: mlops.ErrUnsupported, Service: "compose", Op: "destroy", Message: "the process runtime deletes no databases; to delete all that it has: mlopsctl stop && rm -r " + strings.Join(s.Places(), " ") + systemUserLeft()}
-	}
-	return d.destroy(ctx)
+	return r.destroy(ctx)
 }
 
 // Plan returns what Start would do now. It changes nothing.
 func (s *Stack) Plan(ctx context.Context, opt StartOptions) (Plan, error) {
-	all := s.recipes(opt.Light)
-	d, err := s.containers()
+	r, err := s.carrier()
 	if err != nil {
 		return Plan{}, err
-	}
-	if d != nil {
-		all = d.dockerServices()
 	}
 	before, err := readState(s.home)
 	if err != nil {
 		return Plan{}, err
 	}
-	want, err := s.toStart(all, opt.Services, before.Optional)
+	want, err := toStart(r.services(opt.Light), opt.Services, before.Optional)
 	if err != nil {
 		return Plan{}, err
 	}

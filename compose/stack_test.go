@@ -23,7 +23,7 @@ func TestASecondStartKeepsEveryProcess(t *testing.T) {
 	s := stackOf(t, fake{Name: "store", Port: freePort(t)}, fake{Name: "app", After: []string{"store"}, Port: freePort(t)})
 	within(t, s)
 	first := start(t, s)
-	require.Equal(t, Healthy, first.State)
+	require.Equal(t, StateHealthy, first.State)
 	require.Positive(t, of(first, "app").PSSBytes, "what start returns says how much memory the stack takes")
 	second := start(t, s)
 	for _, n := range []string{"store", "app"} {
@@ -67,7 +67,7 @@ func TestStopLeavesNothing(t *testing.T) {
 	require.NoError(t, s.Stop(t.Context(), StopOptions{}), "stopping what is stopped is no error")
 	after, err := s.Status(t.Context())
 	require.NoError(t, err)
-	require.Equal(t, Stopped, after.State)
+	require.Equal(t, StateStopped, after.State)
 }
 
 func TestAKilledServerComesBackOnItsPort(t *testing.T) {
@@ -81,7 +81,7 @@ func TestAKilledServerComesBackOnItsPort(t *testing.T) {
 		now, err = s.Status(t.Context())
 		require.NoError(t, err)
 		v := of(now, "store")
-		return v.State == Ready && v.PID != of(before, "store").PID
+		return v.State == StateReady && v.PID != of(before, "store").PID
 	})
 	require.Equal(t, of(before, "store").Ports, of(now, "store").Ports)
 	require.Equal(t, 1, of(now, "store").Restarts)
@@ -95,7 +95,7 @@ func TestAKilledSupervisorIsFollowedByOneThatAdopts(t *testing.T) {
 	eventually(t, "the supervisor is dead", func() bool { _, err := inspect(before.Supervisor.PID); return err != nil })
 	alone, err := s.Status(t.Context())
 	require.NoError(t, err)
-	require.Equal(t, Degraded, alone.State, "services that nobody watches")
+	require.Equal(t, StateDegraded, alone.State, "services that nobody watches")
 	require.Equal(t, of(before, "app").PID, of(alone, "app").PID)
 	p, err := s.Plan(t.Context(), StartOptions{})
 	require.NoError(t, err)
@@ -107,13 +107,13 @@ func TestAKilledSupervisorIsFollowedByOneThatAdopts(t *testing.T) {
 	require.Equal(t, of(before, "store").PID, of(after, "store").PID, "a living server was restarted")
 	require.NotEqual(t, of(before, "app").PID, of(after, "app").PID)
 	require.Equal(t, of(before, "app").Ports, of(after, "app").Ports)
-	require.Equal(t, Healthy, after.State)
+	require.Equal(t, StateHealthy, after.State)
 
 	kill(t, of(after, "store").PID) // the adopted one is watched as well
 	eventually(t, "the adopted server is restarted", func() bool {
 		st, err := s.Status(t.Context())
 		require.NoError(t, err)
-		return of(st, "store").State == Ready && of(st, "store").PID != of(after, "store").PID
+		return of(st, "store").State == StateReady && of(st, "store").PID != of(after, "store").PID
 	})
 }
 
@@ -218,7 +218,7 @@ func TestAServerThatDiesAgainAndAgainIsGivenUp(t *testing.T) {
 		st, err := s.Status(t.Context())
 		require.NoError(t, err)
 		v = of(st, "app")
-		return v.State == Failed
+		return v.State == StateFailed
 	})
 	require.Contains(t, v.Message, "gave up after 3 restarts in a row")
 	require.Equal(t, 3, v.Restarts)
@@ -233,7 +233,7 @@ func TestAServerThatStopsAnsweringIsUnhealthy(t *testing.T) {
 	eventually(t, "it is seen", func() bool {
 		st, err := s.Status(t.Context())
 		require.NoError(t, err)
-		return st.State == Degraded && of(st, "app").State == Unhealthy
+		return st.State == StateDegraded && of(st, "app").State == StateUnhealthy
 	})
 }
 
@@ -252,9 +252,9 @@ func TestAFailedStartTakesDownOnlyWhatItStarted(t *testing.T) {
 	st, err := s.Status(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, of(before, "store").PID, of(st, "store").PID)
-	require.Equal(t, Stopped, of(st, "other").State, "what this start created is left")
-	require.Equal(t, Stopped, of(st, "app").State)
-	require.Equal(t, Healthy, st.State)
+	require.Equal(t, StateStopped, of(st, "other").State, "what this start created is left")
+	require.Equal(t, StateStopped, of(st, "app").State)
+	require.Equal(t, StateHealthy, st.State)
 
 	_, err = s.Start(t.Context(), StartOptions{Services: []string{"app"}, KeepOnFailure: true})
 	again, ok := errors.AsType[*StartError](err)
@@ -262,9 +262,9 @@ func TestAFailedStartTakesDownOnlyWhatItStarted(t *testing.T) {
 	require.Equal(t, e.Log, again.Log, "the lines of an earlier start are shown, too")
 	st, err = s.Status(t.Context())
 	require.NoError(t, err)
-	require.Equal(t, Ready, of(st, "other").State, "kept, as asked")
-	require.Equal(t, Failed, of(st, "app").State)
-	require.Equal(t, Degraded, st.State)
+	require.Equal(t, StateReady, of(st, "other").State, "kept, as asked")
+	require.Equal(t, StateFailed, of(st, "app").State)
+	require.Equal(t, StateDegraded, st.State)
 }
 
 func TestWaitingEndsAtTheTimeout(t *testing.T) {
@@ -280,7 +280,7 @@ func TestAnInterruptedStartIsUndone(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var app int
 	s.progress = func(e Event) {
-		if e.Service == "app" && e.State == Starting {
+		if e.Service == "app" && e.State == StateStarting {
 			st, err := readState(s.home)
 			require.NoError(t, err)
 			app = st.Services["app"].Main.PID
@@ -303,7 +303,7 @@ func TestOneServiceIsStoppedAlone(t *testing.T) {
 	require.NoError(t, s.Stop(t.Context(), StopOptions{Services: []string{"group-app"}}))
 	st, err := s.Status(t.Context())
 	require.NoError(t, err)
-	require.Equal(t, Stopped, of(st, "app").State)
+	require.Equal(t, StateStopped, of(st, "app").State)
 	require.Equal(t, of(before, "store").PID, of(st, "store").PID)
 	stack, err := stackfile.Read(s.home)
 	require.NoError(t, err)

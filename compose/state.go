@@ -9,9 +9,9 @@ import (
 	"path/filepath"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/internal/atomicfile"
+	"github.com/mlops-integration/mlops/internal/lockfile"
 )
 
 // stateVersion is the form of home/run/state.json.
@@ -104,21 +104,7 @@ func (s state) write(home string) error {
 	if err != nil {
 		return err
 	}
-	return replaceFile(statePath(home), append(b, '\n'))
-}
-
-// replaceFile writes a file of mode 0600 whole or not at all.
-func replaceFile(path string, b []byte) error {
-	tmp, err := os.CreateTemp(filepath.Dir(path), ".new-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(tmp.Name())
-	_, err = tmp.Write(b)
-	if err := errors.Join(err, tmp.Close()); err != nil {
-		return err
-	}
-	return os.Rename(tmp.Name(), path)
+	return atomicfile.Write(statePath(home), append(b, '\n'), 0o600)
 }
 
 // lock is the right to run the services of a home.
@@ -129,36 +115,14 @@ func lockPath(home string) string { return filepath.Join(home, "run", "superviso
 // takeLock takes the lock of a home, or fails with [mlops.ErrConflict] if
 // another process has it.
 func takeLock(home string) (*lock, error) {
-	f, err := lockedFile(lockPath(home))
+	f, err := lockfile.Take(lockPath(home), 0o600)
 	switch {
-	case errors.Is(err, unix.EWOULDBLOCK):
+	case errors.Is(err, lockfile.ErrHeld):
 		return nil, &mlops.Error{Kind: mlops.ErrConflict, Service: "compose", Message: "another process runs the stack of " + home}
 	case err != nil:
 		return nil, err
 	}
 	return &lock{f}, nil
-}
-
-// lockedFile makes and locks a file that its owner removes before he gives it
-// back. The error matches EWOULDBLOCK if another process has it.
-func lockedFile(path string) (*os.File, error) {
-	for {
-		f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
-		if err != nil {
-			return nil, err
-		}
-		if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-			f.Close()
-			return nil, fmt.Errorf("lock %s: %w", path, err)
-		}
-		// The last owner may have removed the file between our open and lock.
-		mine, err1 := f.Stat()
-		there, err2 := os.Stat(path)
-		if err1 == nil && err2 == nil && os.SameFile(mine, there) {
-			return f, nil
-		}
-		f.Close()
-	}
 }
 
 // release removes the lock's file and gives the lock back.
@@ -168,14 +132,7 @@ func (l *lock) release() {
 }
 
 // held reports whether a process has the lock of a home.
-func held(home string) bool {
-	f, err := os.Open(lockPath(home))
-	if err != nil {
-		return false
-	}
-	defer f.Close()
-	return errors.Is(unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB), unix.EWOULDBLOCK)
-}
+func held(home string) bool { return lockfile.Held(lockPath(home)) }
 
 // makeHome makes the folders that the core needs.
 func makeHome(home string) error {

@@ -1,6 +1,7 @@
 package compose
 
 import (
+	"encoding/json"
 	"net"
 	"path/filepath"
 	"testing"
@@ -39,4 +40,32 @@ func TestStopWaitsForASupervisorThatIsJustEnding(t *testing.T) {
 	require.NoError(t, <-stopped)
 	_, err = net.Dial("unix", filepath.Join(s.home, "run", "supervisor.sock"))
 	require.Error(t, err)
+}
+
+// A supervisor that opens its socket again drops the connections that the old
+// one had not accepted.
+func TestAStackWhoseSupervisorHangsUpOnceIsNotLost(t *testing.T) {
+	s := stackOf(t, fake{Name: "app", Port: freePort(t)})
+	require.NoError(t, makeHome(s.home))
+	l, err := takeLock(s.home)
+	require.NoError(t, err)
+	socket, err := listen(s.home)
+	require.NoError(t, err)
+	go func() {
+		for n := 0; ; n++ {
+			c, err := socket.Accept()
+			if err != nil {
+				return
+			}
+			if n > 0 {
+				_ = json.NewEncoder(c).Encode(answer{Done: true, Status: Status{State: StateHealthy}})
+			}
+			c.Close()
+		}
+	}()
+	st, err := s.Status(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, StateHealthy, st.State)
+	unlisten(s.home, socket)
+	l.release()
 }

@@ -89,7 +89,7 @@ func (sup *supervisor) adopt() error {
 // add makes a unit and lets it run.
 func (sup *supervisor) add(v service, r record, adopted, patient bool) *unit {
 	ctx, cancel := context.WithCancelCause(context.Background())
-	u := &unit{service: v, sup: sup, cancel: cancel, done: make(chan struct{}), phase: Waiting, rec: r, published: patient}
+	u := &unit{service: v, sup: sup, cancel: cancel, done: make(chan struct{}), phase: StateWaiting, rec: r, published: patient}
 	sup.mu.Lock()
 	sup.units[v.name] = u
 	sup.order = nil
@@ -161,7 +161,7 @@ func (sup *supervisor) start(ctx context.Context, opt StartOptions) error {
 	kept := slices.Clone(sup.optional)
 	sup.mu.Unlock()
 	all := sup.stack.recipes(opt.Light)
-	want, err := sup.stack.toStart(all, opt.Services, kept)
+	want, err := toStart(all, opt.Services, kept)
 	if err != nil {
 		return err
 	}
@@ -213,9 +213,9 @@ func (sup *supervisor) await(ctx context.Context, names []string, timeout time.D
 			u := sup.units[n]
 			switch {
 			case u == nil:
-			case u.phase == Failed && failed == nil:
+			case u.phase == StateFailed && failed == nil:
 				failed = u
-			case u.phase != Ready && behind == nil:
+			case u.phase != StateReady && behind == nil:
 				behind = u
 			}
 		}
@@ -283,7 +283,7 @@ func (sup *supervisor) missing(u *unit) (string, <-chan struct{}) {
 	sup.mu.Lock()
 	defer sup.mu.Unlock()
 	for _, a := range u.after {
-		if n := sup.units[a]; n == nil || n.phase != Ready {
+		if n := sup.units[a]; n == nil || n.phase != StateReady {
 			return a, sup.changed
 		}
 	}
@@ -312,7 +312,7 @@ func (sup *supervisor) isLight() bool {
 
 // changedNow records a change, tells it, and wakes whoever waits for one.
 func (sup *supervisor) changedNow(e Event) {
-	if e.State == Ready || e.State == Stopped {
+	if e.State == StateReady || e.State == StateStopped {
 		sup.publish()
 	}
 	sup.save()

@@ -1,13 +1,10 @@
 package compose
 
 import (
-	"context"
 	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"syscall"
-	"time"
 
 	"github.com/mlops-integration/mlops"
 )
@@ -53,16 +50,22 @@ func (s *Stack) Twin(home string) (*Stack, error) {
 	if err := os.WriteFile(twinNote(t.home), []byte(s.home), 0o600); err != nil {
 		return nil, err
 	}
-	if t.runtime == DockerRuntime {
-		r := dockerRecord{Runtime: DockerRuntime, Engine: t.engine}
-		return &t, r.write(t.home)
+	r, err := t.carrier()
+	if err != nil {
+		return nil, err
 	}
-	return &t, t.linkPostgres(s.home)
+	return &t, r.link(s.home)
 }
 
-// linkPostgres lets a twin use the programs of PostgreSQL that were fetched
-// for its original.
-func (s *Stack) linkPostgres(original string) error {
+// link notes that the twin runs in containers: images belong to no home.
+func (d *docker) link(string) error {
+	r := dockerRecord{Runtime: DockerRuntime, Engine: d.record.Engine}
+	return r.write(d.home)
+}
+
+// link lets a twin use the programs of PostgreSQL that were fetched for its
+// original.
+func (s processes) link(original string) error {
 	from, err := postgresRoot(original)
 	if err != nil {
 		return err
@@ -89,22 +92,15 @@ func isTwin(home string) bool {
 }
 
 // original is the home whose Setup installs what this stack runs.
-func (s *Stack) original() string {
+func (s *base) original() string {
 	if of, err := os.ReadFile(twinNote(s.home)); err == nil {
 		return string(of)
 	}
 	return s.home
 }
 
-// discard stops a twin and deletes what it has, also outside of its home.
-func (s *Stack) discard(ctx context.Context, d *docker) error {
-	stop := func() error { return s.Stop(ctx, StopOptions{}) }
-	if d != nil {
-		// A client that outlived its program would go on making containers.
-		stop = func() error {
-			return errors.Join(end(family{mark: markOf(s.home, engineClient)}, syscall.SIGTERM, 3*time.Second), d.remove(ctx))
-		}
-	}
+// discard ends what runs of a twin and deletes what it has, also outside of its home.
+func (s *base) discard(stop func() error) error {
 	if err := stop(); err != nil {
 		return err
 	}

@@ -39,7 +39,7 @@ func TestATwinSharesWhatIsInstalledAndNothingElse(t *testing.T) {
 	st, err := s.Status(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, of(mine, "app").PID, of(st, "app").PID, "the original was touched")
-	require.Equal(t, Healthy, st.State)
+	require.Equal(t, StateHealthy, st.State)
 }
 
 func TestOfATwinWhoseSupervisorWasKilledNothingIsLeft(t *testing.T) {

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/mlops-integration/mlops"
@@ -29,7 +31,38 @@ type unit struct {
 	portNote  string        // who held the port that it would have had
 	endErr    error         // what was left when it was stopped
 
-	child *exec.Cmd // nil when adopted; keep's own
+	child *child // nil when adopted; keep's own
+}
+
+// child is a process that we started, with the one goroutine that reaps it.
+// Once it has ended it stays in the process table until letGo: while it is
+// there, it proves which session was the service's.
+type child struct {
+	cmd    *exec.Cmd
+	letGo  func() // may be called more than once
+	reaped chan struct{}
+}
+
+// startChild starts cmd and its reaper.
+func startChild(cmd *exec.Cmd) (*child, error) {
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	seen := make(chan struct{})
+	c := &child{cmd, sync.OnceFunc(func() { close(seen) }), make(chan struct{})}
+	go func() {
+		<-seen
+		_ = cmd.Wait()
+		close(c.reaped)
+	}()
+	return c, nil
+}
+
+// wait lets the process go and returns how it ended; nil if the system does not say.
+func (c *child) wait() *os.ProcessState {
+	c.letGo()
+	<-c.reaped
+	return c.cmd.ProcessState
 }
 
 // errStopped is why a service ends that is no longer wanted.
@@ -40,7 +73,7 @@ var errStopped = errors.New("stopped")
 // as it is for a service that ran before.
 func (u *unit) keep(ctx context.Context, adopted, patient bool) {
 	defer close(u.done)
-	defer u.finish()
+	defer u.finish(context.WithoutCancel(ctx))
 	t := u.sup.stack.timing
 	for fails, moves := 0, 0; ; {
 		var err error
@@ -63,26 +96,26 @@ func (u *unit) keep(ctx context.Context, adopted, patient bool) {
 		}
 		if d, ok := errors.AsType[displaced](err); ok && moves < mostMoves {
 			moves++
-			u.set(Preparing, d.Error()+"; starting again")
-			u.clear()
+			u.set(StatePreparing, d.Error()+"; starting again")
+			_ = u.clear(ctx) // launch tries again
 			continue
 		}
 		if !patient {
 			// The process, if it still runs, stays for whoever asked to keep
 			// it; the caller of start decides.
-			u.set(Failed, err.Error())
+			u.set(StateFailed, err.Error())
 			<-ctx.Done()
 			return
 		}
-		u.set(Backoff, err.Error())
-		u.clear()
+		u.set(StateBackoff, err.Error())
+		_ = u.clear(ctx) // launch tries again
 		if fails++; fails > t.attempts {
-			u.set(Failed, fmt.Sprintf("gave up after %d restarts in a row (%s); see: mlopsctl logs %s; try again: mlopsctl start", t.attempts, err, u.name))
+			u.set(StateFailed, fmt.Sprintf("gave up after %d restarts in a row (%s); see: mlopsctl logs %s; try again: mlopsctl start", t.attempts, err, u.name))
 			<-ctx.Done()
 			return
 		}
 		wait := min(t.backoff<<(fails-1), t.longest)
-		u.set(Backoff, fmt.Sprintf("%s; restart %d of %d in %s", err, fails, t.attempts, wait))
+		u.set(StateBackoff, fmt.Sprintf("%s; restart %d of %d in %s", err, fails, t.attempts, wait))
 		select {
 		case <-ctx.Done():
 			return
@@ -95,31 +128,30 @@ func (u *unit) keep(ctx context.Context, adopted, patient bool) {
 }
 
 // finish ends what is left of the service when it is no longer wanted.
-func (u *unit) finish() {
-	u.set(Stopping, "")
-	err := u.clear()
+func (u *unit) finish(ctx context.Context) {
+	u.set(StateStopping, "")
+	err := u.clear(ctx)
 	u.sup.mu.Lock()
 	u.endErr, u.published = err, false
 	u.sup.mu.Unlock()
-	u.set(Stopped, "")
+	u.set(StateStopped, "")
 }
 
 // clear ends all processes of the service and forgets them.
-func (u *unit) clear() error {
+func (u *unit) clear(ctx context.Context) error {
 	u.sup.mu.Lock()
 	r := u.rec
 	r.Seen = slices.Clone(r.Seen)
 	u.sup.mu.Unlock()
-	reaped := make(chan struct{})
-	if u.child == nil {
-		close(reaped)
-	} else {
-		go func(c *exec.Cmd) { _ = c.Wait(); close(reaped) }(u.child)
+	if u.child != nil {
+		u.child.letGo()
 	}
-	err := u.sup.stack.endService(u.service, r)
+	err := u.sup.stack.endService(ctx, u.service, r)
 	if err == nil {
-		<-reaped
-		u.child = nil
+		if u.child != nil {
+			<-u.child.reaped
+			u.child = nil
+		}
 		u.sup.mu.Lock()
 		u.rec.Main, u.rec.Seen = proc{}, nil
 		u.sup.mu.Unlock()
@@ -132,8 +164,8 @@ func (u *unit) launch(ctx context.Context) error {
 	if err := u.awaitNeeds(ctx); err != nil {
 		return err
 	}
-	u.set(Preparing, "")
-	if err := u.clear(); err != nil { // left by a supervisor that was killed
+	u.set(StatePreparing, "")
+	if err := u.clear(ctx); err != nil { // left by a supervisor that was killed
 		return err
 	}
 	if err := u.sup.confirmPorts(ctx, u); err != nil {
@@ -162,10 +194,9 @@ func (u *unit) launch(ctx context.Context) error {
 		return err
 	}
 	cmd := c.process(u.sup.stack.home, u.name, log)
-	if err := cmd.Start(); err != nil {
+	if u.child, err = startChild(cmd); err != nil {
 		return err
 	}
-	u.child = cmd
 	main := proc{PID: cmd.Process.Pid}
 	if i, err := inspect(main.PID); err == nil {
 		main = i.proc
@@ -183,7 +214,7 @@ func (u *unit) awaitNeeds(ctx context.Context) error {
 		if missing == "" {
 			return nil
 		}
-		u.set(Waiting, "for "+missing)
+		u.set(StateWaiting, "for "+missing)
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
@@ -205,7 +236,7 @@ func (u *unit) awaitReady(ctx context.Context) error {
 	defer f.Close()
 	st := u.sup.site(u, f)
 	st.looks = true
-	u.set(Starting, u.note())
+	u.set(StateStarting, u.note())
 	var progress struct {
 		at   time.Time
 		size int64
@@ -250,7 +281,7 @@ func (u *unit) awaitReady(ctx context.Context) error {
 		}
 	}
 	if u.settled != nil {
-		u.set(Starting, joinNotes(u.note(), "answers, settling"))
+		u.set(StateStarting, joinNotes(u.note(), "answers, settling"))
 		if err := u.settled(ctx, st); err != nil {
 			if !u.living() {
 				return u.startingDeath()
@@ -265,7 +296,7 @@ func (u *unit) awaitReady(ctx context.Context) error {
 	u.published = true
 	u.sup.mu.Unlock()
 	u.sup.look() // so that its whole tree is on record before anybody relies on it
-	u.set(Ready, joinNotes(u.note(), "ready after "+time.Since(began).Round(100*time.Millisecond).String()))
+	u.set(StateReady, joinNotes(u.note(), "ready after "+time.Since(began).Round(100*time.Millisecond).String()))
 	return nil
 }
 
@@ -279,7 +310,7 @@ func hopeless(err error) bool {
 // ask puts the recipe's question, and makes sure that the answer came from a
 // process of ours: a stranger may listen on the port.
 func (u *unit) ask(ctx context.Context, st *site) error {
-	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, u.sup.stack.timing.answer)
 	defer cancel()
 	if who := u.taken(u.ports[:min(1, len(u.ports))]); who != "" {
 		return displaced(who) // before it is asked: it may never answer
@@ -317,7 +348,7 @@ func (u *unit) watch(ctx context.Context) error {
 		if who := u.taken(late); who != "" {
 			return displaced(who)
 		}
-		c, cancel := context.WithTimeout(ctx, 15*time.Second)
+		c, cancel := context.WithTimeout(ctx, t.answer)
 		err := u.ready(c, st)
 		cancel()
 		asked = time.Now()
@@ -325,12 +356,12 @@ func (u *unit) watch(ctx context.Context) error {
 		case ctx.Err() != nil:
 		case err == nil && misses >= 3:
 			misses = 0
-			u.set(Ready, u.note())
+			u.set(StateReady, u.note())
 		case err == nil:
 			misses = 0
 		default:
 			if misses++; misses == 3 {
-				u.set(Unhealthy, err.Error())
+				u.set(StateUnhealthy, err.Error())
 			}
 		}
 	}
@@ -352,8 +383,7 @@ func (u *unit) death() error {
 	u.sup.mu.Unlock()
 	how := "ended"
 	if u.child != nil {
-		_ = u.child.Wait()
-		if st := u.child.ProcessState; st != nil {
+		if st := u.child.wait(); st != nil {
 			how = st.String()
 		}
 		u.child = nil

@@ -131,7 +131,7 @@ func TestAnEnvironmentIsMadeOnceFromItsHashedLock(t *testing.T) {
 		require.Contains(t, call, "bytecode=unset", "servers without bytecode take minutes to start")
 		require.Contains(t, call, "cache="+filepath.Join(home, "cache", "uv"))
 	}
-	require.Equal(t, Ready, events[len(events)-1].State)
+	require.Equal(t, StateReady, events[len(events)-1].State)
 
 	require.NoError(t, in.install(t.Context(), []string{"train"}))
 	require.Len(t, lines(t, calls), 2, "it is there; nothing is to be done")
@@ -185,7 +185,7 @@ func TestSetupsAtTheSameTimeMakeAnEnvironmentOnce(t *testing.T) {
 	require.NoError(t, os.WriteFile(hold, nil, 0o600))
 	waits := make(chan struct{}, 1)
 	in := &installer{home: home, tell: func(e Event) {
-		if e.State == Waiting {
+		if e.State == StateWaiting {
 			waits <- struct{}{}
 		}
 	}}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/internal/atomicfile"
 )
 
 // Workplace is how Airflow's tasks see a project of this machine.
@@ -21,27 +22,34 @@ type Workplace struct {
 // Projects is the folder below which projects must lie for Airflow's tasks to
 // see them; it is empty if they see the whole machine.
 func (s *Stack) Projects() (string, error) {
-	d, err := s.containers()
-	if d == nil || err != nil {
+	r, err := s.carrier()
+	if err != nil {
 		return "", err
 	}
-	return d.projects(), nil
+	return r.projects(), nil
 }
 
-// Workplace tells how tasks see the project in dir, an absolute path. The error
-// matches [mlops.ErrInvalid] if they do not.
+// Workplace returns how tasks see the project in dir, an absolute path. The
+// error matches [mlops.ErrInvalid] if they do not.
 func (s *Stack) Workplace(dir string) (Workplace, error) {
-	d, err := s.containers()
+	r, err := s.carrier()
 	if err != nil {
 		return Workplace{}, err
 	}
-	if d == nil {
-		return Workplace{Project: dir, Work: filepath.Join(dir, "out"), Python: pythons(s.home)["train"]}, nil
-	}
+	return r.workplace(dir)
+}
+
+func (s processes) projects() string { return "" }
+
+func (s processes) workplace(dir string) (Workplace, error) {
+	return Workplace{Project: dir, Work: filepath.Join(dir, "out"), Python: pythons(s.home)["train"]}, nil
+}
+
+func (d *docker) workplace(dir string) (Workplace, error) {
 	rel, err := filepath.Rel(d.projects(), dir)
 	if err != nil || !filepath.IsLocal(rel) {
 		return Workplace{}, &mlops.Error{Kind: mlops.ErrInvalid, Service: "compose",
-			Message: fmt.Sprintf("tasks in containers see only the projects in %s, and not %s; move it, or name the folder: MLOPS_PROJECTS=%s mlopsctl start", d.projects(), dir, filepath.Dir(dir))}
+			Message: fmt.Sprintf("tasks in containers see only the projects in %s, and not %s; move it, or name the folder: MLOPS_PROJECTS=%s mlopsctl start", d.projects(), dir, quoted(filepath.Dir(dir)))}
 	}
 	rel = filepath.ToSlash(rel)
 	return Workplace{Project: path.Join("/projects", rel), Work: path.Join("/opt/airflow/work", rel), Python: "/opt/train/bin/python"}, nil
@@ -78,7 +86,7 @@ func (d *docker) placeS3Login(here *site) error {
 	if err != nil {
 		return err
 	}
-	return replaceFile(d.s3Login(), fmt.Appendf(nil, "[mlops]\naws_access_key_id = mlops\naws_secret_access_key = %s\n", string(secret)))
+	return atomicfile.Write(d.s3Login(), fmt.Appendf(nil, "[mlops]\naws_access_key_id = mlops\naws_secret_access_key = %s\n", string(secret)), 0o600)
 }
 
 // dvcOptions are what a DVC remote in that store needs beside its URL.

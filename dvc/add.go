@@ -3,12 +3,12 @@ package dvc
 import (
 	"context"
 	"fmt"
-	"os"
 	"path"
 	"strings"
 	"sync/atomic"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/object"
 )
 
 // Output is tracked data.
@@ -21,37 +21,28 @@ type Output struct {
 	Executable bool   // of a single file
 }
 
+// adder is the call of an Add.
+type adder struct{ *call }
+
 // addition is one target of Add on its way.
 type addition struct {
 	rel   string // what the caller named
 	isDir bool
-	link  bool // the target is a symlink to a file
-	gone  bool // the target was a part of a tracked directory, and does not exist
-	out   *out // existing output: rel itself, or the directory that holds it
-	old   tree // listing of out, for a part of it
+	link  bool           // the target is a symlink to a file
+	gone  bool           // the target was a part of a tracked directory, and does not exist
+	out   *out           // existing output: rel itself, or the directory that holds it
+	old   object.Listing // listing of out, for a part of it
 	files []dataFile
 
 	noCommit bool   // the cache is left as it is
 	adopted  []bool // of files: they are objects by now
 
-	tree    tree // new listing, when rel is a directory
-	single  oid  // else its name
+	tree    object.Listing // new listing, when rel is a directory
+	single  object.ID      // else its name
 	content content
 }
 
-// Add brings files and directories into the cache and writes their .dvc files
-// and .gitignore entries, as dvc add does. A path inside a tracked directory
-// updates that directory's .dvc file. Nothing is written when a path is refused.
-//
-// The error matches [mlops.ErrNotFound] for a missing path, [mlops.ErrInvalid]
-// for one that must not be tracked (outside the repository, behind a symlink,
-// ignored, in git), and [mlops.ErrConflict] for one that overlaps other tracked
-// data or while another program holds the lock.
-func (r *Repo) Add(ctx context.Context, paths ...string) ([]Output, error) {
-	return r.AddWith(ctx, AddOptions{}, paths...)
-}
-
-// AddOptions are options of [Repo.AddWith].
+// AddOptions are options of [Repo.Add].
 type AddOptions struct {
 	NoCommit bool // write the .dvc files and leave the cache as it is; [Repo.Commit] or Add fill it
 	NoRelink bool // leave the files in the workspace as they are, whatever cache.type says
@@ -63,42 +54,48 @@ type AddOptions struct {
 	ToRemote bool   // it goes to a remote, and neither into the cache nor into the workspace
 	Remote   string // with ToRemote, its name; "" is the default one
 	Force    bool   // replace what lies at the destination
-	Jobs     int
-	Rate     int64
-	Progress func(Progress)
+
+	Transfers
 }
 
-// AddWith is [Repo.Add] with options.
-func (r *Repo) AddWith(ctx context.Context, o AddOptions, paths ...string) ([]Output, error) {
+// Add brings files and directories into the cache and writes their .dvc files
+// and .gitignore entries, as dvc add does. A path inside a tracked directory
+// updates that directory's .dvc file. Nothing is written when a path is refused.
+//
+// The error matches [mlops.ErrNotFound] for a missing path, [mlops.ErrInvalid]
+// for one that must not be tracked (outside the repository, behind a symlink,
+// ignored, in git), and [mlops.ErrConflict] for one that overlaps other tracked
+// data or while another program holds the lock.
+func (r *Repo) Add(ctx context.Context, paths []string, o AddOptions) ([]Output, error) {
 	if o.Out != "" || o.ToRemote {
 		return r.addFrom(ctx, o, paths)
 	}
 	if o.Remote != "" {
 		return nil, fail(mlops.ErrInvalid, "a remote's name goes with to-remote")
 	}
-	w, err := r.work(ctx)
+	opened, err := r.change(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer w.done()
-	root, c := w.root, w.c
-	c.apart = o.NoRelink
+	defer opened.end()
+	c := &adder{call: opened}
+	c.cache.apart = o.NoRelink
 	rels, err := r.rels(paths)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := w.claims(ctx, rels); err != nil {
+	if _, err := c.claim(ctx, rels); err != nil {
 		return nil, err
 	}
 	var adds []*addition
 	for _, p := range paths {
-		a, err := r.check(root, c, w.ix, p)
+		a, err := c.check(p)
 		if err != nil {
 			return nil, err
 		}
 		a.noCommit = o.NoCommit
 		for _, b := range adds {
-			if within(a.rel, b.rel) || within(b.rel, a.rel) {
+			if object.Within(a.rel, b.rel) || object.Within(b.rel, a.rel) {
 				return nil, fail(mlops.ErrConflict, "%s and %s overlap", a.rel, b.rel)
 			}
 			if a.out != nil && a.out == b.out {
@@ -110,21 +107,21 @@ func (r *Repo) AddWith(ctx context.Context, o AddOptions, paths ...string) ([]Ou
 	if len(adds) == 0 {
 		return nil, nil
 	}
-	if err := r.notInGit(ctx, rels); err != nil {
+	if err := c.notInGit(ctx, rels); err != nil {
 		return nil, err
 	}
 	var done []Output
 	for _, a := range adds {
-		kept, err := r.keep2x(ctx, c, a)
+		kept, err := c.keep2x(ctx, a)
 		if err == nil && !kept {
-			err = r.hashInto(ctx, c, a)
+			err = c.hashInto(ctx, a)
 		}
 		if err != nil {
 			return done, fmt.Errorf("dvc: add %s: %w", r.show(a.rel), err)
 		}
-		out, err := r.record(root, a)
+		out, err := c.record(a)
 		if err == nil && !o.NoCommit && !o.NoRelink {
-			err = r.relink(ctx, root, c, a)
+			err = c.relink(ctx, a)
 		}
 		if err != nil {
 			return done, fmt.Errorf("dvc: add %s: %w", r.show(a.rel), err)
@@ -134,19 +131,19 @@ func (r *Repo) AddWith(ctx context.Context, o AddOptions, paths ...string) ([]Ou
 	if o.unstaged {
 		return done, nil
 	}
-	return done, r.autostage(ctx)
+	return done, c.autostage(ctx)
 }
 
 // hashInto hashes and stores the files of a target, and its listing after them.
-func (r *Repo) hashInto(ctx context.Context, c *cache, a *addition) error {
-	hints := map[string]oid{}
+func (c *adder) hashInto(ctx context.Context, a *addition) error {
+	hints := map[string]object.ID{}
 	inner := ""
-	if a.out != nil && !a.out.oid.legacy() { // those of dvc 2.x have other names
+	if a.out != nil && !a.out.oid.Legacy() { // those of dvc 2.x have other names
 		if a.out.path != a.rel {
 			inner = strings.TrimPrefix(a.rel, a.out.path+"/")
 		}
 		for _, e := range a.old {
-			hints[e.path] = e.oid
+			hints[e.Path] = e.ID
 		}
 		if !a.isDir && inner == "" {
 			hints[""] = a.out.oid
@@ -154,22 +151,22 @@ func (r *Repo) hashInto(ctx context.Context, c *cache, a *addition) error {
 	}
 	got := make([]hashed, len(a.files))
 	a.adopted = make([]bool, len(a.files))
-	names := r.state().recall(ctx, a.rel, a.files, false)
+	names := c.state.recall(ctx, a.rel, a.files, false)
 	var size atomic.Int64
-	err := r.parallel(ctx, len(a.files), func(ctx context.Context, i int) (err error) {
+	err := c.parallel(ctx, len(a.files), func(ctx context.Context, i int) (err error) {
 		f := a.files[i]
 		ok := false
 		if names[i] != "" && a.noCommit {
 			ok = true
 		} else if names[i] != "" {
-			ok, err = c.has(ctx, names[i], f.stamp.size)
+			ok, err = c.cache.has(ctx, names[i], f.stamp.size)
 		}
 		if ok {
 			got[i] = hashed{oid: names[i], size: f.stamp.size, mode: f.stamp.mode}
 		} else if err == nil && a.noCommit {
-			got[i], err = r.hashFile(ctx, path.Join(a.rel, f.path), false)
+			got[i], err = c.hashFile(ctx, path.Join(a.rel, f.path), false)
 		} else if err == nil {
-			got[i], err = r.store(ctx, c, path.Join(a.rel, f.path), f.link, hints[path.Join(inner, f.path)])
+			got[i], err = c.store(ctx, path.Join(a.rel, f.path), f.link, hints[path.Join(inner, f.path)])
 		}
 		a.adopted[i] = got[i].adopted
 		size.Add(got[i].size)
@@ -181,12 +178,12 @@ func (r *Repo) hashInto(ctx context.Context, c *cache, a *addition) error {
 	switch {
 	case a.gone:
 	case a.isDir:
-		a.tree = make(tree, len(got))
+		a.tree = make(object.Listing, len(got))
 		for i, h := range got {
-			a.tree[i] = treeEntry{a.files[i].path, h.oid}
+			a.tree[i] = object.Entry{Path: a.files[i].path, ID: h.oid}
 		}
-		a.tree.sort()
-		id, err := a.putTree(ctx, c, a.tree)
+		a.tree.Sort()
+		id, err := a.putTree(ctx, c.cache, a.tree)
 		if err != nil {
 			return err
 		}
@@ -201,13 +198,13 @@ func (r *Repo) hashInto(ctx context.Context, c *cache, a *addition) error {
 	// A part of a tracked directory: its listing is the old one with this part
 	// exchanged. dvc adds up the size when the part is new, and drops it when
 	// files were exchanged, whose size it does not know.
-	var whole tree
+	var whole object.Listing
 	total := int64(-1)
 	if a.out.size > 0 {
 		total = a.out.size + a.content.size
 	}
 	for _, e := range a.old {
-		if within(e.path, inner) {
+		if object.Within(e.Path, inner) {
 			total = -1
 			continue
 		}
@@ -217,18 +214,18 @@ func (r *Repo) hashInto(ctx context.Context, c *cache, a *addition) error {
 	case a.gone:
 	case a.isDir:
 		for _, e := range a.tree {
-			whole = append(whole, treeEntry{inner + "/" + e.path, e.oid})
+			whole = append(whole, object.Entry{Path: inner + "/" + e.Path, ID: e.ID})
 		}
 	default:
-		whole = append(whole, treeEntry{inner, a.content.oid})
+		whole = append(whole, object.Entry{Path: inner, ID: a.content.oid})
 	}
-	whole.sort()
-	data, id := whole.hash()
-	if _, err := decodeTree(string(data)); err != nil {
+	whole.Sort()
+	data, id := whole.Hash()
+	if _, err := object.Decode(string(data)); err != nil {
 		return err
 	}
 	if !a.noCommit {
-		if err := c.put(ctx, id, data); err != nil {
+		if err := c.cache.put(ctx, id, data); err != nil {
 			return err
 		}
 	}
@@ -240,26 +237,26 @@ func (r *Repo) hashInto(ctx context.Context, c *cache, a *addition) error {
 }
 
 // putTree stores a listing, or only names it.
-func (a *addition) putTree(ctx context.Context, c *cache, t tree) (oid, error) {
+func (a *addition) putTree(ctx context.Context, c *cache, t object.Listing) (object.ID, error) {
 	if a.noCommit {
-		_, id := t.hash()
+		_, id := t.Hash()
 		return id, nil
 	}
 	return c.putTree(ctx, t)
 }
 
 // record writes the .gitignore entry and the .dvc file, in this order.
-func (r *Repo) record(root *os.Root, a *addition) (Output, error) {
+func (c *adder) record(a *addition) (Output, error) {
 	rel, file := a.rel, a.rel+".dvc"
 	if a.out != nil {
 		rel, file = a.out.path, a.out.file.rel
 	}
 	if a.out == nil || a.out.cache {
-		if err := r.addGitIgnore(root, rel, a.isDir || rel != a.rel); err != nil {
+		if err := c.addGitIgnore(rel, a.isDir || rel != a.rel); err != nil {
 			return Output{}, err
 		}
 	}
-	o := Output{Path: r.show(rel), DVCFile: r.show(file), Hash: a.content.oid.String(), SizeBytes: a.content.size, Files: 1, Executable: a.content.exec}
+	o := Output{Path: c.show(rel), DVCFile: c.show(file), Hash: a.content.oid.String(), SizeBytes: a.content.size, Files: 1, Executable: a.content.exec}
 	if a.content.nfiles >= 0 {
 		o.Files = int(a.content.nfiles)
 	}
@@ -275,20 +272,20 @@ func (r *Repo) record(root *os.Root, a *addition) (Output, error) {
 			return o, nil
 		}
 	}
-	return o, r.writeFile(root, file, text)
+	return o, c.writeFile(file, text)
 }
 
 // relink replaces workspace files by links to the cache where the
 // configuration asks for links, and symlinks by files.
-func (r *Repo) relink(ctx context.Context, root *os.Root, c *cache, a *addition) error {
-	byPath := map[string]oid{}
+func (c *adder) relink(ctx context.Context, a *addition) error {
+	byPath := map[string]object.ID{}
 	for _, e := range a.tree {
-		byPath[e.path] = e.oid
+		byPath[e.Path] = e.ID
 	}
 	var todo []placement
-	all := c.links[0] == "hardlink" || c.links[0] == "symlink"
+	all := c.cache.links[0] == "hardlink" || c.cache.links[0] == "symlink"
 	for i, f := range a.files {
-		if !f.link && !all || a.adopted[i] && c.links[0] == "hardlink" {
+		if !f.link && !all || a.adopted[i] && c.cache.links[0] == "hardlink" {
 			continue
 		}
 		id := a.single
@@ -296,9 +293,9 @@ func (r *Repo) relink(ctx context.Context, root *os.Root, c *cache, a *addition)
 			id = byPath[f.path]
 		}
 		at := path.Join(a.rel, f.path)
-		if !c.linked(r.abs(at), id) {
+		if !c.cache.linked(c.abs(at), id) {
 			todo = append(todo, placement{at, id, a.content.exec && !a.isDir, &foundFile{id, f.link, f.stamp}})
 		}
 	}
-	return r.placeAll(ctx, root, c, todo)
+	return c.placeAll(ctx, todo)
 }

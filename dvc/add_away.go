@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/object"
 	"github.com/mlops-integration/mlops/dvc/remote"
 )
 
@@ -33,18 +34,18 @@ func (r *Repo) addFrom(ctx context.Context, o AddOptions, paths []string) ([]Out
 	if err := checkURL(from); err != nil {
 		return nil, err
 	}
-	w, err := r.work(ctx)
+	c, err := r.change(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer w.done()
-	w.c.apart = o.NoRelink
-	opts := ImportOptions{Out: o.Out, Force: o.Force, ToRemote: o.ToRemote, Remote: o.Remote, Jobs: o.Jobs, Rate: o.Rate, Progress: o.Progress}
+	defer c.end()
+	c.cache.apart = o.NoRelink
+	to := arrival{out: o.Out, force: o.Force, toRemote: o.ToRemote, remote: o.Remote, Transfers: o.Transfers}
 	if rel, err := r.rel(from); err == nil && o.Out == "" && remote.Scheme(from) == "" {
-		opts.Out = filepath.Dir(from) // data of the repository stays where it is
-		opts.Force = opts.Force || w.ix.outs[rel] == nil && !exists(r.abs(rel+".dvc"))
+		to.out = filepath.Dir(from) // data of the repository stays where it is
+		to.force = to.force || c.ix.outs[rel] == nil && !exists(r.abs(rel+".dvc"))
 	}
-	out, err := r.bringInto(ctx, w, urlName(from), opts, true, func(rel string) (*dep, error) {
+	out, err := c.bring(ctx, urlName(from), to, true, func(rel string) (*dep, error) {
 		at, err := r.urlFrom(from, path.Dir(rel))
 		return &dep{path: at, size: -1, nfiles: -1}, err
 	})
@@ -63,15 +64,15 @@ func exists(file string) bool {
 // listing after all of them. Names of objects are known when all bytes were
 // read, so each file lies in the repository's own folder for what is not
 // complete, as long as it is on its way.
-func (b *bringing) send(ctx context.Context, from *origin) (content, error) {
-	at, err := b.r.openPlace(ctx, b.m, b.o.Remote)
+func (b *importer) send(ctx context.Context, from *origin) (content, error) {
+	at, err := b.openPlace(ctx, b.m, b.o.remote)
 	if err != nil {
 		return content{}, err
 	}
 	if b.m.jobs < 1 {
 		b.m.jobs = at.jobs
 	}
-	tmp, err := b.r.tempRel(b.root)
+	tmp, err := b.tempRel()
 	if err != nil {
 		return content{}, err
 	}
@@ -79,14 +80,14 @@ func (b *bringing) send(ctx context.Context, from *origin) (content, error) {
 		return content{}, err
 	}
 	defer func() { _ = b.root.RemoveAll(tmp) }()
-	c := &cache{dir: b.r.abs(tmp), links: []string{"copy"}}
-	from.stored = func(ctx context.Context, id oid) error { return c.moveTo(ctx, at, id) }
+	c := &cache{dir: b.abs(tmp), links: []string{"copy"}}
+	from.stored = func(ctx context.Context, id object.ID) error { return c.moveTo(ctx, at, id) }
 	return from.fetch(ctx, c, b.m, b.rel)
 }
 
 // moveTo uploads an object that a remote lacks, and removes it from the cache.
-func (c *cache) moveTo(ctx context.Context, at *place, id oid) error {
-	gone, err := at.Missing(ctx, []string{id.key()})
+func (c *cache) moveTo(ctx context.Context, at *place, id object.ID) error {
+	gone, err := at.Missing(ctx, []string{id.Key()})
 	if err != nil {
 		return err
 	}
@@ -99,7 +100,7 @@ func (c *cache) moveTo(ctx context.Context, at *place, id oid) error {
 			return err
 		}
 		defer f.Close()
-		if err := at.Put(ctx, id.key(), io.NewSectionReader(f, 0, st.size), id.md5()); err != nil {
+		if err := at.Put(ctx, id.Key(), remote.Blob{Body: io.NewSectionReader(f, 0, st.size), MD5: id.MD5()}); err != nil {
 			return fmt.Errorf("dvc: remote %q: %w", at.name, err)
 		}
 	}

@@ -73,7 +73,7 @@ func TestLiveDataFromElsewhereIsAddedAsDVCAddsIt(t *testing.T) {
 			}
 		}
 		w.dvc(theirs, args...)
-		_, err := r.AddWith(bg(t), c.o, c.from)
+		_, err := r.Add(bg(t), []string{c.from}, c.o)
 		require.NoError(t, err, "%v", c)
 		sameTracked(t, theirs, ours, strings.Join(args, " "))
 		require.Empty(t, differ(objectsOf(t, remA), objectsOf(t, remB)), "the remotes after %v", args)
@@ -94,7 +94,7 @@ func TestLiveImportsToARemoteAreWrittenAsDVCWritesThem(t *testing.T) {
 	for _, c := range [][2]string{{"file.txt", "f"}, {"dir", "d"}, {"exec", "s"}} {
 		from := filepath.Join(ext, c[0])
 		w.dvc(theirs, "import-url", "-q", "--to-remote", "-j", "2", from, c[1])
-		_, err := r.ImportURL(bg(t), from, dvc.ImportOptions{Out: c[1], ToRemote: true})
+		_, err := r.ImportURL(bg(t), from, dvc.ImportURLOptions{Out: c[1], ToRemote: true})
 		require.NoError(t, err)
 		sameTracked(t, theirs, ours, "import-url --to-remote "+c[0])
 		require.Empty(t, differ(objectsOf(t, remA), objectsOf(t, remB)), "the remotes after %v", c)
@@ -127,10 +127,10 @@ func TestAnAddFromElsewhereIsRefusedAsAWhole(t *testing.T) {
 		{"no such remote", mlops.ErrNotFound, dvc.AddOptions{ToRemote: true, Remote: "none"}, []string{from}},
 		{"a password", mlops.ErrInvalid, dvc.AddOptions{ToRemote: true}, []string{"https://me:pw@example.com/f"}},
 	} {
-		_, err := r.AddWith(bg(t), tt.o, tt.paths...)
+		_, err := r.Add(bg(t), tt.paths, tt.o)
 		require.ErrorIs(t, err, tt.kind, tt.name)
 	}
-	for _, o := range []dvc.ImportOptions{{ToRemote: true, NoExec: true}, {ToRemote: true, NoDownload: true}, {Remote: "s"}} {
+	for _, o := range []dvc.ImportURLOptions{{ToRemote: true, NoExec: true}, {ToRemote: true, NoDownload: true}, {Remote: "s"}} {
 		_, err := r.ImportURL(bg(t), from, o)
 		require.ErrorIs(t, err, mlops.ErrInvalid)
 	}
@@ -157,12 +157,12 @@ func TestLiveFetchTakesMetricsOrPlotsAlone(t *testing.T) {
 	rem := filepath.Join(w.dir(), "rem")
 	w.dvc(dir, "remote", "add", "-q", "-d", "s", rem)
 	w.dvc(dir, "push", "-q")
-	for _, types := range [][]string{{dvc.TypeMetrics}, {dvc.TypePlots}, {dvc.TypePlots, dvc.TypeMetrics}} {
+	for _, types := range [][]dvc.OutputType{{dvc.OutputMetrics}, {dvc.OutputPlots}, {dvc.OutputPlots, dvc.OutputMetrics}} {
 		r, err := dvc.Open(dir)
 		require.NoError(t, err)
 		args := []string{"fetch", "-q"}
 		for _, kind := range types {
-			args = append(args, "--type", kind)
+			args = append(args, "--type", string(kind))
 		}
 		cache := filepath.Join(dir, ".dvc/cache/files")
 		require.NoError(t, os.RemoveAll(cache))
@@ -176,7 +176,7 @@ func TestLiveFetchTakesMetricsOrPlotsAlone(t *testing.T) {
 	}
 	r, err := dvc.Open(dir)
 	require.NoError(t, err)
-	_, err = r.Fetch(bg(t), dvc.FetchOptions{Types: []string{"models"}})
+	_, err = r.Fetch(bg(t), dvc.FetchOptions{Types: []dvc.OutputType{"models"}})
 	require.ErrorIs(t, err, mlops.ErrInvalid)
 }
 

@@ -1,6 +1,7 @@
 package dvc
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,19 +12,20 @@ import (
 	"unicode/utf8"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/object"
 )
 
 // check looks at a target without writing anything.
-func (r *Repo) check(root *os.Root, c *cache, ix *index, name string) (*addition, error) {
+func (c *adder) check(name string) (*addition, error) {
 	refuse := func(kind error, format string, args ...any) (*addition, error) {
 		return nil, fail(kind, "add %s: "+format, append([]any{name}, args...)...)
 	}
-	rel, err := r.rel(name)
+	rel, err := c.rel(name)
 	if err != nil {
 		return nil, err
 	}
-	if why := unsafePath(rel); why != "" || rel == "." || within(rel, ".dvc") {
-		return refuse(mlops.ErrInvalid, "%s", orDefault(why, "the repository itself cannot be tracked"))
+	if why := object.UnsafePath(rel); why != "" || rel == "." || object.Within(rel, ".dvc") {
+		return refuse(mlops.ErrInvalid, "%s", cmp.Or(why, "the repository itself cannot be tracked"))
 	}
 	if strings.ContainsAny(rel, "\u0085\u2028\u2029") {
 		return refuse(mlops.ErrInvalid, "dvc does not write names with such line breaks readably")
@@ -31,20 +33,20 @@ func (r *Repo) check(root *os.Root, c *cache, ix *index, name string) (*addition
 	if base := path.Base(rel); strings.HasSuffix(base, ".dvc") || base == "dvc.yaml" || base == "dvc.lock" || base == ".dvcignore" || base == ".gitignore" {
 		return refuse(mlops.ErrInvalid, "a file of DVC or git itself")
 	}
-	if err := parentsAreDirs(root, rel); err != nil {
+	if err := parentsAreDirs(c.root, rel); err != nil {
 		return nil, err
 	}
-	lfi, err := os.Lstat(r.abs(rel))
+	lfi, err := os.Lstat(c.abs(rel))
 	if errors.Is(err, fs.ErrNotExist) {
 		// Of a tracked directory, the deletion of a part can be recorded.
-		if o := ix.owner(rel); o == nil || o.path == rel || !o.oid.isDir() {
+		if o := c.ix.owner(rel); o == nil || o.path == rel || !o.oid.IsDir() {
 			return refuse(mlops.ErrNotFound, "no such file or directory")
 		}
 		a := &addition{rel: rel, gone: true}
-		if err := r.checkOwner(c, ix, a, name); err != nil {
+		if err := c.checkOwner(a, name); err != nil {
 			return nil, err
 		}
-		if len(a.old.below(strings.TrimPrefix(rel, a.out.path+"/"))) == 0 {
+		if len(a.old.Below(strings.TrimPrefix(rel, a.out.path+"/"))) == 0 {
 			return refuse(mlops.ErrNotFound, "no such file or directory")
 		}
 		return a, nil
@@ -53,7 +55,7 @@ func (r *Repo) check(root *os.Root, c *cache, ix *index, name string) (*addition
 		return nil, err
 	}
 	a := &addition{rel: rel, link: lfi.Mode()&fs.ModeSymlink != 0}
-	fi, err := os.Stat(r.abs(rel))
+	fi, err := os.Stat(c.abs(rel))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return refuse(mlops.ErrNotFound, "a symlink to nothing")
@@ -65,15 +67,14 @@ func (r *Repo) check(root *os.Root, c *cache, ix *index, name string) (*addition
 		return refuse(mlops.ErrInvalid, "neither a file nor a directory")
 	}
 	a.isDir = fi.IsDir()
-	di := newDVCIgnore(r)
-	if di.ignored(rel, a.isDir) {
+	if c.dvcIgnore.Ignored(rel, a.isDir) {
 		return refuse(mlops.ErrInvalid, "ignored by .dvcignore")
 	}
 	if a.isDir {
-		if _, err := os.Lstat(r.abs(rel + "/.dvc")); err == nil {
+		if _, err := os.Lstat(c.abs(rel + "/.dvc")); err == nil {
 			return refuse(mlops.ErrInvalid, "a DVC repository of its own")
 		}
-		if a.files, err = r.walkData(di, rel); err != nil {
+		if a.files, err = c.walkData(rel); err != nil {
 			return nil, err
 		}
 		for _, f := range a.files {
@@ -87,28 +88,28 @@ func (r *Repo) check(root *os.Root, c *cache, ix *index, name string) (*addition
 			}
 		}
 	} else {
-		st, err := statPath(r.abs(rel), true)
+		st, err := statPath(c.abs(rel), true)
 		if err != nil {
 			return nil, err
 		}
 		a.files = []dataFile{{"", a.link, st}}
 	}
-	if err := r.checkOwner(c, ix, a, name); err != nil {
+	if err := c.checkOwner(a, name); err != nil {
 		return nil, err
 	}
-	for p, o := range ix.outs {
-		if p != rel && within(p, rel) {
-			return refuse(mlops.ErrConflict, "%s in it is tracked by %s; run: dvc remove %s", r.show(p), o.file.at(r), o.file.at(r))
+	for p, o := range c.ix.outs {
+		if p != rel && object.Within(p, rel) {
+			return refuse(mlops.ErrConflict, "%s in it is tracked by %s; run: dvc remove %s", c.show(p), o.file.at(c.show), o.file.at(c.show))
 		}
 	}
 	if a.out == nil {
-		if err := r.notIgnored(rel + ".dvc"); err != nil {
+		if err := c.notIgnored(rel + ".dvc"); err != nil {
 			return nil, err
 		}
-		if _, err := os.Lstat(r.abs(rel + ".dvc")); err == nil {
-			for _, f := range ix.files {
+		if _, err := os.Lstat(c.abs(rel + ".dvc")); err == nil {
+			for _, f := range c.ix.files {
 				if f.rel == rel+".dvc" {
-					return refuse(mlops.ErrAlreadyExists, "%s tracks something else", r.show(f.rel))
+					return refuse(mlops.ErrAlreadyExists, "%s tracks something else", c.show(f.rel))
 				}
 			}
 			return refuse(mlops.ErrInvalid, "%s.dvc exists but is ignored", name)
@@ -119,56 +120,56 @@ func (r *Repo) check(root *os.Root, c *cache, ix *index, name string) (*addition
 
 // checkOwner finds what tracks a target already, and refuses what add cannot
 // change there.
-func (r *Repo) checkOwner(c *cache, ix *index, a *addition, name string) error {
+func (c *adder) checkOwner(a *addition, name string) error {
 	refuse := func(kind error, format string, args ...any) error {
 		return fail(kind, "add %s: "+format, append([]any{name}, args...)...)
 	}
 	rel := a.rel
-	if a.out = ix.owner(rel); a.out == nil {
+	if a.out = c.ix.owner(rel); a.out == nil {
 		return nil
 	}
 	if a.out.file.stage != "" {
-		return refuse(mlops.ErrConflict, "an output of the stage %s", a.out.file.at(r))
+		return refuse(mlops.ErrConflict, "an output of the stage %s", a.out.file.at(c.show))
 	}
 	if a.out.odd != "" {
-		return refuse(mlops.ErrUnsupported, "%s %s", r.show(a.out.file.rel), a.out.odd)
+		return refuse(mlops.ErrUnsupported, "%s %s", c.show(a.out.file.rel), a.out.odd)
 	}
-	if a.out.oid.legacy() && a.out.path != rel {
-		return refuse(mlops.ErrUnsupported, "%s is of dvc 2.x (no hash: md5); add all of %s", r.show(a.out.file.rel), r.show(a.out.path))
+	if a.out.oid.Legacy() && a.out.path != rel {
+		return refuse(mlops.ErrUnsupported, "%s is of dvc 2.x (no hash: md5); add all of %s", c.show(a.out.file.rel), c.show(a.out.path))
 	}
 	if a.out.file.deps {
-		return refuse(mlops.ErrConflict, "%s imports it; use: dvc update", r.show(a.out.file.rel))
+		return refuse(mlops.ErrConflict, "%s imports it; use: dvc update", c.show(a.out.file.rel))
 	}
 	if a.out.path != rel {
-		if !a.out.oid.isDir() {
-			return refuse(mlops.ErrConflict, "%s is tracked as a file", r.show(a.out.path))
+		if !a.out.oid.IsDir() {
+			return refuse(mlops.ErrConflict, "%s is tracked as a file", c.show(a.out.path))
 		}
 		var err error
-		if a.old, err = c.tree(a.out.oid); err != nil {
+		if a.old, err = c.cache.tree(a.out.oid); err != nil {
 			return fmt.Errorf("dvc: add %s: %w", name, err)
 		}
-	} else if a.out.oid.isDir() && a.isDir && !a.out.oid.legacy() {
-		a.old, _ = c.tree(a.out.oid) // only to save work
+	} else if a.out.oid.IsDir() && a.isDir && !a.out.oid.Legacy() {
+		a.old, _ = c.cache.tree(a.out.oid) // only to save work
 	}
 	return nil
 }
 
 // notIgnored refuses a .dvc file that git would ignore: it would never be
 // committed.
-func (r *Repo) notIgnored(rel string) error {
-	ig, err := newGitIgnore(r)
-	if err == nil && ig.ignored(rel, false) {
-		err = fail(mlops.ErrInvalid, "git ignores %[1]s, which would track the data; put !%[2]s into .gitignore, or track a folder above it", r.show(rel), path.Base(rel))
+func (c *call) notIgnored(rel string) error {
+	err := c.gitIgnore.Err()
+	if err == nil && c.gitIgnore.Ignored(rel, false) {
+		err = fail(mlops.ErrInvalid, "git ignores %[1]s, which would track the data; put !%[2]s into .gitignore, or track a folder above it", c.show(rel), path.Base(rel))
 	}
 	return err
 }
 
 // notInGit refuses data that git tracks.
-func (r *Repo) notInGit(ctx context.Context, rels []string) error {
-	if r.gitRoot == "" {
+func (c *call) notInGit(ctx context.Context, rels []string) error {
+	if c.gitRoot == "" {
 		return nil
 	}
-	out, err := r.git(ctx, append([]string{"--literal-pathspecs", "ls-files", "-z", "--"}, rels...)...)
+	out, err := c.git(ctx, append([]string{"--literal-pathspecs", "ls-files", "-z", "--"}, rels...)...)
 	if err != nil {
 		return err
 	}
@@ -177,9 +178,9 @@ func (r *Repo) notInGit(ctx context.Context, rels []string) error {
 		return nil
 	}
 	for _, rel := range rels {
-		if within(tracked, rel) {
+		if object.Within(tracked, rel) {
 			tracked = rel
 		}
 	}
-	return fail(mlops.ErrInvalid, "%s is tracked by git; run: git rm -r --cached '%s'", r.show(tracked), r.show(tracked))
+	return fail(mlops.ErrInvalid, "%s is tracked by git; run: git rm -r --cached '%s'", c.show(tracked), c.show(tracked))
 }

@@ -1,7 +1,9 @@
 package dvc
 
 import (
+	"bytes"
 	"context"
+	"crypto/md5"
 	"errors"
 	"fmt"
 	"io"
@@ -17,13 +19,14 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/object"
 	"github.com/mlops-integration/mlops/internal/rawfile"
 )
 
 // cache is the local store of objects. Object names are checked before they
 // become paths, so nothing leaves dir.
 type cache struct {
-	r      *Repo
+	temps  *temps // of a call that holds the lock; nil otherwise
 	dir    string
 	links  []string // link types to the workspace, best first
 	shared bool     // cache.shared = group
@@ -34,12 +37,9 @@ type cache struct {
 	tmpAway atomic.Bool // .dvc/tmp is on another file system than the workspace
 }
 
-func (r *Repo) cache() (*cache, error) {
-	cfg, err := r.config()
-	if err != nil {
-		return nil, err
-	}
-	c := &cache{r: r, dir: filepath.Join(r.root, ".dvc", "cache"), links: []string{"reflink", "copy"}}
+// cache returns the cache of the repository at root.
+func (cfg *config) cache(root string) (*cache, error) {
+	c := &cache{dir: filepath.Join(root, ".dvc", "cache"), links: []string{"reflink", "copy"}}
 	if v, ok := cfg.get("cache", "dir"); ok {
 		c.dir = v.resolve()
 	}
@@ -59,10 +59,10 @@ func (r *Repo) cache() (*cache, error) {
 	return c, nil
 }
 
-func (c *cache) path(o oid) string { return filepath.Join(c.dir, filepath.FromSlash(o.key())) }
+func (c *cache) path(o object.ID) string { return filepath.Join(c.dir, filepath.FromSlash(o.Key())) }
 
 // mkdir makes the directory of an object.
-func (c *cache) mkdir(o oid) (string, error) {
+func (c *cache) mkdir(o object.ID) (string, error) {
 	dir := filepath.Dir(c.path(o))
 	return dir, c.mkdirAll(dir)
 }
@@ -74,7 +74,7 @@ func (c *cache) mkdirAll(dir string) error {
 		return nil
 	}
 	if c.shared && filepath.Dir(dir) != dir {
-		if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) || within(dir, c.dir) && dir != c.dir {
+		if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) || object.Within(dir, c.dir) && dir != c.dir {
 			if err := c.mkdirAll(filepath.Dir(dir)); err != nil {
 				return err
 			}
@@ -84,7 +84,7 @@ func (c *cache) mkdirAll(dir string) error {
 		return err
 	}
 	const mode = 0o775 | fs.ModeSetgid
-	if fi, err := os.Stat(dir); c.shared && within(dir, c.dir) && (err != nil || fi.Mode()&mode != mode) {
+	if fi, err := os.Stat(dir); c.shared && object.Within(dir, c.dir) && (err != nil || fi.Mode()&mode != mode) {
 		if err := os.Chmod(dir, mode); err != nil && !errors.Is(err, fs.ErrPermission) {
 			return err
 		}
@@ -101,7 +101,7 @@ func (c *cache) temp(dir string) (*rawfile.File, error) {
 // has tells whether the cache holds an object that can be trusted, as dvc
 // does: mode 0444 is trusted, any other mode is hashed. An object that is not
 // what its name says counts as absent. size is checked if it is not negative.
-func (c *cache) has(ctx context.Context, o oid, size int64) (bool, error) {
+func (c *cache) has(ctx context.Context, o object.ID, size int64) (bool, error) {
 	st, err := statPath(c.path(o), false)
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrInvalid):
@@ -121,8 +121,8 @@ func (c *cache) has(ctx context.Context, o oid, size int64) (bool, error) {
 		return false, err
 	}
 	defer f.Close()
-	sum, _, err := hashReader(ctx, f, o.newHash())
-	if err != nil || sum != o.md5() {
+	sum, _, err := hashReader(ctx, f, o.NewHash())
+	if err != nil || sum != o.MD5() {
 		return false, err
 	}
 	if err := os.Chmod(c.path(o), 0o444); !errors.Is(err, fs.ErrPermission) { // another user's is read again each time
@@ -132,7 +132,7 @@ func (c *cache) has(ctx context.Context, o oid, size int64) (bool, error) {
 }
 
 // commit gives a complete temporary file its mode and its name.
-func (c *cache) commit(f *rawfile.File, o oid, durable bool) error {
+func (c *cache) commit(f *rawfile.File, o object.ID, durable bool) error {
 	if err := f.Mode(0o444); err != nil {
 		return err
 	}
@@ -154,7 +154,7 @@ func discard(f *rawfile.File) {
 }
 
 // put stores bytes that are known to have the name o.
-func (c *cache) put(ctx context.Context, o oid, data []byte) error {
+func (c *cache) put(ctx context.Context, o object.ID, data []byte) error {
 	if ok, err := c.has(ctx, o, int64(len(data))); ok || err != nil {
 		return err
 	}
@@ -167,7 +167,7 @@ func (c *cache) put(ctx context.Context, o oid, data []byte) error {
 		return err
 	}
 	if _, err = f.Write(data); err == nil {
-		err = c.commit(f, o, o.isDir())
+		err = c.commit(f, o, o.IsDir())
 	}
 	if err != nil {
 		discard(f)
@@ -176,7 +176,7 @@ func (c *cache) put(ctx context.Context, o oid, data []byte) error {
 }
 
 // receive stores what r delivers under o, if it is what the name says.
-func (c *cache) receive(ctx context.Context, o oid, r io.Reader) (int64, error) {
+func (c *cache) receive(ctx context.Context, o object.ID, r io.Reader) (int64, error) {
 	dir, err := c.mkdir(o)
 	if err != nil {
 		return 0, err
@@ -185,18 +185,18 @@ func (c *cache) receive(ctx context.Context, o oid, r io.Reader) (int64, error) 
 	if err != nil {
 		return 0, err
 	}
-	h := o.newHash()
+	h := o.NewHash()
 	n, err := copyHash(ctx, f, r, h)
 	if err == nil {
-		if got := sumHex(h); got != o.md5() {
+		if got := object.Sum(h); got != o.MD5() {
 			err = fail(mlops.ErrInvalid, "object %s came with md5 %s", o, got)
 		}
 	}
-	if err == nil && o.isDir() { // a listing that nobody may use does not enter the cache
-		_, err = readTree(io.NewSectionReader(f, 0, n), n, o)
+	if err == nil && o.IsDir() { // a listing that nobody may use does not enter the cache
+		_, err = object.Read(io.NewSectionReader(f, 0, n), n, o)
 	}
 	if err == nil {
-		err = c.commit(f, o, o.isDir())
+		err = c.commit(f, o, o.IsDir())
 	}
 	if err != nil {
 		discard(f)
@@ -204,9 +204,51 @@ func (c *cache) receive(ctx context.Context, o oid, r io.Reader) (int64, error) 
 	return n, err
 }
 
+// putTree stores a listing, without holding all of its text.
+func (c *cache) putTree(ctx context.Context, t object.Listing) (object.ID, error) {
+	dir := filepath.Join(c.dir, "files", "md5")
+	if err := c.mkdirAll(dir); err != nil {
+		return "", err
+	}
+	f, err := c.temp(dir)
+	if err != nil {
+		return "", err
+	}
+	h, size := md5.New(), int64(0)
+	var b bytes.Buffer
+	drain := func() error {
+		size += int64(b.Len())
+		_, err := b.WriteTo(io.MultiWriter(f, h))
+		return err
+	}
+	err = t.Write(&b, func() error {
+		if b.Len() < 1<<16 {
+			return nil
+		}
+		return drain()
+	})
+	if err == nil {
+		err = drain()
+	}
+	id := object.ID(object.Sum(h) + ".dir")
+	have := false
+	if err == nil {
+		have, err = c.has(ctx, id, size)
+	}
+	if err == nil && !have {
+		if _, err = c.mkdir(id); err == nil {
+			err = c.commit(f, id, true)
+		}
+	}
+	if err != nil || have {
+		discard(f)
+	}
+	return id, err
+}
+
 // tree loads a directory's listing and checks that it is what its name says.
 // The error matches [ErrNotCached] if the cache lacks it.
-func (c *cache) tree(o oid) (tree, error) {
+func (c *cache) tree(o object.ID) (object.Listing, error) {
 	f, err := os.Open(c.path(o))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("dvc: directory listing %s: %w", o, ErrNotCached)
@@ -219,7 +261,7 @@ func (c *cache) tree(o oid) (tree, error) {
 	if err != nil {
 		return nil, err
 	}
-	t, err := readTree(f, fi.Size(), o)
+	t, err := object.Read(f, fi.Size(), o)
 	if err != nil {
 		return nil, fmt.Errorf("dvc: %s: %w", c.path(o), err)
 	}

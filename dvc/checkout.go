@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/object"
 )
 
 // plan is what a checkout does to one output.
@@ -20,25 +21,29 @@ type plan struct {
 	exists bool
 	dir    bool
 	remove []string // relative to the root; what stands in the way
-	create []treeEntry
+	create []object.Entry
 	was    map[string]foundFile // what create replaces, to see that it has not changed since
 	chmod  bool
 }
 
+// checkouter brings outputs into the workspace.
+type checkouter struct{ *call }
+
 // checkout plans for all outputs, and begins to write when none is refused.
-func (r *Repo) checkout(ctx context.Context, c *cache, outs []*out, how CheckoutOptions, t *Transfer) error {
-	root, err := os.OpenRoot(r.root)
+func (c *call) checkout(ctx context.Context, outs []*out, how CheckoutOptions, t *Transfer) error {
+	root, err := os.OpenRoot(c.dir)
 	if err != nil {
 		return err
 	}
 	defer root.Close()
+	w := &checkouter{c}
 	var plans []*plan
 	var unsaved []string
 	for i, o := range outs {
 		if !o.cache || o.oid == "" || i+1 < len(outs) && o.twin(outs[i+1]) {
 			continue
 		}
-		p, lose, err := r.plan(ctx, root, c, o, how.Relink)
+		p, lose, err := w.plan(ctx, o, how.Relink)
 		if how.AllowMissing && errors.Is(err, ErrNotCached) {
 			continue
 		}
@@ -57,14 +62,14 @@ func (r *Repo) checkout(ctx context.Context, c *cache, outs []*out, how Checkout
 		return fail(mlops.ErrConflict, "checkout would lose content that is not in the cache: %s; add it, move it away, or use force", strings.Join(unsaved, ", "))
 	}
 	for _, p := range plans {
-		if err := r.carryOut(ctx, root, c, p); err != nil {
-			return fmt.Errorf("dvc: checkout %s: %w", r.show(p.out.whole()), err)
+		if err := w.carryOut(ctx, p); err != nil {
+			return fmt.Errorf("dvc: checkout %s: %w", c.show(p.out.whole()), err)
 		}
 		switch {
 		case !p.exists:
-			t.Added = append(t.Added, r.show(p.out.whole()))
+			t.Added = append(t.Added, c.show(p.out.whole()))
 		case len(p.create)+len(p.remove) > 0:
-			t.Modified = append(t.Modified, r.show(p.out.whole()))
+			t.Modified = append(t.Modified, c.show(p.out.whole()))
 		}
 	}
 	return nil
@@ -72,21 +77,21 @@ func (r *Repo) checkout(ctx context.Context, c *cache, outs []*out, how Checkout
 
 // plan compares an output, or its part, with the workspace. unsaved names the
 // content that would be lost.
-func (r *Repo) plan(ctx context.Context, root *os.Root, c *cache, o *out, relink bool) (p *plan, unsaved []string, err error) {
-	if err := parentsAreDirs(root, o.whole()); err != nil {
+func (c *checkouter) plan(ctx context.Context, o *out, relink bool) (p *plan, unsaved []string, err error) {
+	if err := parentsAreDirs(c.root, o.whole()); err != nil {
 		return nil, nil, err
 	}
-	want := tree{{"", o.oid}}
-	if o.oid.isDir() {
-		t, err := c.tree(o.oid)
+	want := object.Listing{{Path: "", ID: o.oid}}
+	if o.oid.IsDir() {
+		t, err := c.cache.tree(o.oid)
 		if err != nil {
-			return nil, nil, fmt.Errorf("dvc: %s: %w", r.show(o.path), err)
+			return nil, nil, fmt.Errorf("dvc: %s: %w", c.show(o.path), err)
 		}
-		if want = t.below(o.part); len(want) == 0 && o.part != "" {
-			return nil, nil, fail(mlops.ErrNotFound, "%s is not in the listing of %s", r.show(o.whole()), r.show(o.path))
+		if want = t.Below(o.part); len(want) == 0 && o.part != "" {
+			return nil, nil, fail(mlops.ErrNotFound, "%s is not in the listing of %s", c.show(o.whole()), c.show(o.path))
 		}
 	}
-	have, isDir, exists, err := r.scan(ctx, newDVCIgnore(r), o.whole(), o.oid.legacy())
+	have, isDir, exists, err := c.scan(ctx, o.whole(), o.oid.Legacy())
 	if err != nil {
 		return nil, nil, err
 	}
@@ -97,39 +102,39 @@ func (r *Repo) plan(ctx context.Context, root *os.Root, c *cache, o *out, relink
 		}
 		have = below
 	}
-	p = &plan{out: o, exists: exists, dir: o.oid.isDir() && (o.part == "" || want[0].path != o.part), was: map[string]foundFile{}}
+	p = &plan{out: o, exists: exists, dir: o.oid.IsDir() && (o.part == "" || want[0].Path != o.part), was: map[string]foundFile{}}
 	lost := func(rel string, f foundFile) error {
 		if f.oid != "" {
-			if ok, err := c.has(ctx, f.oid, f.stamp.size); ok || err != nil {
+			if ok, err := c.cache.has(ctx, f.oid, f.stamp.size); ok || err != nil {
 				return err
 			}
 		}
-		unsaved = append(unsaved, r.show(path.Join(o.path, rel)))
+		unsaved = append(unsaved, c.show(path.Join(o.path, rel)))
 		return nil
 	}
 	wanted := make(map[string]bool, len(want))
 	for _, e := range want {
-		wanted[e.path] = true
-		f, there := have[e.path]
-		if there && f.oid == e.oid && !(relink && !c.linked(r.abs(path.Join(o.path, e.path)), e.oid)) {
+		wanted[e.Path] = true
+		f, there := have[e.Path]
+		if there && f.oid == e.ID && !(relink && !c.cache.linked(c.abs(path.Join(o.path, e.Path)), e.ID)) {
 			p.chmod = p.chmod || o.exec && !f.link && f.stamp.mode&0o100 == 0
 			continue
 		}
-		if there && f.oid == e.oid {
-			p.was[e.path] = f
+		if there && f.oid == e.ID {
+			p.was[e.Path] = f
 		} else if there {
-			if err := lost(e.path, f); err != nil {
+			if err := lost(e.Path, f); err != nil {
 				return nil, nil, err
 			}
-			p.was[e.path] = f
+			p.was[e.Path] = f
 		}
 		p.create = append(p.create, e)
 	}
-	err = r.parallel(ctx, len(p.create), func(ctx context.Context, i int) error {
+	err = c.parallel(ctx, len(p.create), func(ctx context.Context, i int) error {
 		e := p.create[i]
-		ok, err := c.has(ctx, e.oid, -1)
+		ok, err := c.cache.has(ctx, e.ID, -1)
 		if err == nil && !ok {
-			err = fmt.Errorf("dvc: %s (%s): %w", r.show(path.Join(o.path, e.path)), e.oid, ErrNotCached)
+			err = fmt.Errorf("dvc: %s (%s): %w", c.show(path.Join(o.path, e.Path)), e.ID, ErrNotCached)
 		}
 		return err
 	})
@@ -147,12 +152,12 @@ func (r *Repo) plan(ctx context.Context, root *os.Root, c *cache, o *out, relink
 			p.remove = append(p.remove, path.Join(o.path, rel))
 		}
 	}
-	hidden, err := r.hidden(o, p, have, exists && (isDir || o.part != ""))
+	hidden, err := c.hidden(o, p, have, exists && (isDir || o.part != ""))
 	if err != nil {
 		return nil, nil, err
 	}
 	for _, rel := range hidden {
-		unsaved = append(unsaved, r.show(rel))
+		unsaved = append(unsaved, c.show(rel))
 	}
 	p.remove = append(p.remove, hidden...)
 	slices.Sort(p.remove)
@@ -161,16 +166,16 @@ func (r *Repo) plan(ctx context.Context, root *os.Root, c *cache, o *out, relink
 
 // hidden finds what the scan passed over and what stands in the way all the
 // same: ignored files, symlinks to directories, pipes.
-func (r *Repo) hidden(o *out, p *plan, have found, below bool) ([]string, error) {
+func (c *checkouter) hidden(o *out, p *plan, have found, below bool) ([]string, error) {
 	if !below {
 		return nil, nil
 	}
 	var out []string
 	seen := map[string]bool{}
 	for _, e := range p.create {
-		if e.path == "" {
+		if e.Path == "" {
 			// A file takes the place of a directory, which must be empty then.
-			err := fs.WalkDir(os.DirFS(r.abs(o.path)), ".", func(rel string, d fs.DirEntry, err error) error {
+			err := fs.WalkDir(os.DirFS(c.abs(o.path)), ".", func(rel string, d fs.DirEntry, err error) error {
 				if _, known := have[rel]; err == nil && !d.IsDir() && !known {
 					out = append(out, path.Join(o.path, rel))
 				}
@@ -178,10 +183,10 @@ func (r *Repo) hidden(o *out, p *plan, have found, below bool) ([]string, error)
 			})
 			return out, err
 		}
-		for rel := e.path; rel != "." && !seen[rel]; rel = path.Dir(rel) {
+		for rel := e.Path; rel != "." && !seen[rel]; rel = path.Dir(rel) {
 			seen[rel] = true
 			at := path.Join(o.path, rel)
-			fi, err := os.Lstat(r.abs(at))
+			fi, err := os.Lstat(c.abs(at))
 			if err != nil {
 				if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
 					continue
@@ -191,8 +196,8 @@ func (r *Repo) hidden(o *out, p *plan, have found, below bool) ([]string, error)
 			if _, known := have[rel]; known {
 				continue
 			}
-			if fi.IsDir() && rel == e.path {
-				err := fs.WalkDir(os.DirFS(r.abs(at)), ".", func(sub string, d fs.DirEntry, err error) error {
+			if fi.IsDir() && rel == e.Path {
+				err := fs.WalkDir(os.DirFS(c.abs(at)), ".", func(sub string, d fs.DirEntry, err error) error {
 					if _, known := have[path.Join(rel, sub)]; err == nil && !d.IsDir() && !known {
 						out = append(out, path.Join(at, sub))
 					}
@@ -211,13 +216,13 @@ func (r *Repo) hidden(o *out, p *plan, have found, below bool) ([]string, error)
 
 // carryOut writes: first away with what is in the way, then directories, then
 // files, each by rename.
-func (r *Repo) carryOut(ctx context.Context, root *os.Root, c *cache, p *plan) error {
+func (c *checkouter) carryOut(ctx context.Context, p *plan) error {
 	for _, rel := range p.remove {
-		if err := root.Remove(rel); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := c.root.Remove(rel); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
-		for dir := path.Dir(rel); within(dir, p.out.whole()) && (dir != p.out.whole() || !p.dir); dir = path.Dir(dir) {
-			if root.Remove(dir) != nil {
+		for dir := path.Dir(rel); object.Within(dir, p.out.whole()) && (dir != p.out.whole() || !p.dir); dir = path.Dir(dir) {
+			if c.root.Remove(dir) != nil {
 				break // not empty
 			}
 		}
@@ -228,7 +233,7 @@ func (r *Repo) carryOut(ctx context.Context, root *os.Root, c *cache, p *plan) e
 			return nil
 		}
 		made[dir] = true
-		return root.MkdirAll(dir, 0o777)
+		return c.root.MkdirAll(dir, 0o777)
 	}
 	if p.dir {
 		if err := mkdir(p.out.whole()); err != nil {
@@ -237,25 +242,25 @@ func (r *Repo) carryOut(ctx context.Context, root *os.Root, c *cache, p *plan) e
 	}
 	todo := make([]placement, 0, len(p.create))
 	for _, e := range p.create {
-		at := path.Join(p.out.path, e.path)
+		at := path.Join(p.out.path, e.Path)
 		if err := mkdir(path.Dir(at)); err != nil {
 			return err
 		}
-		t := placement{rel: at, oid: e.oid, exec: p.out.exec && e.path == ""}
-		if was, ok := p.was[e.path]; ok {
+		t := placement{rel: at, oid: e.ID, exec: p.out.exec && e.Path == ""}
+		if was, ok := p.was[e.Path]; ok {
 			t.was = &was
 		}
 		todo = append(todo, t)
 	}
-	if err := r.placeAll(ctx, root, c, todo); err != nil {
+	if err := c.placeAll(ctx, todo); err != nil {
 		return err
 	}
-	if p.chmod && len(p.create) == 0 && !c.linked(r.abs(p.out.path), p.out.oid) {
-		fi, err := root.Lstat(p.out.path)
+	if p.chmod && len(p.create) == 0 && !c.cache.linked(c.abs(p.out.path), p.out.oid) {
+		fi, err := c.root.Lstat(p.out.path)
 		if err != nil {
 			return err
 		}
-		return root.Chmod(p.out.path, fi.Mode().Perm()|0o100)
+		return c.root.Chmod(p.out.path, fi.Mode().Perm()|0o100)
 	}
 	return ctx.Err()
 }

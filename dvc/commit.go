@@ -27,21 +27,24 @@ func (r *Repo) Commit(ctx context.Context, o CommitOptions) ([]Output, error) {
 	if err != nil {
 		return nil, err
 	}
-	ix, err := r.index()
+	look, err := r.look()
+	if err == nil {
+		err = look.read(ctx)
+	}
 	if err != nil {
 		return nil, err
 	}
 	var paths []string
 	for _, c := range s.Changes {
-		if c.State == ChangedChecksum || c.State == AlwaysChanged {
+		if c.State == ChangeChecksum || c.State == ChangeAlways {
 			continue // update writes it
 		}
 		rel, err := r.rel(c.Path)
 		if err != nil {
 			return nil, err
 		}
-		switch f := ix.outs[rel].file; {
-		case c.State == Deleted:
+		switch f := look.ix.outs[rel].file; {
+		case c.State == ChangeDeleted:
 			return nil, fail(mlops.ErrNotFound, "%s is not in the workspace; run: mlopsctl dvc checkout %s", c.Path, c.Path)
 		case f.stage != "":
 			return nil, fail(mlops.ErrUnsupported, "%s is an output of stage %s, and dvc.lock is written by dvc; run: dvc commit", c.Path, c.DVCFile)
@@ -60,5 +63,5 @@ func (r *Repo) Commit(ctx context.Context, o CommitOptions) ([]Output, error) {
 		}
 		return nil, fail(mlops.ErrConflict, "%s%s changed; use force to record it (-f), or checkout to take it back", paths[0], more)
 	}
-	return r.AddWith(ctx, AddOptions{NoRelink: o.NoRelink, unstaged: true}, slices.Compact(paths)...)
+	return r.Add(ctx, slices.Compact(paths), AddOptions{NoRelink: o.NoRelink, unstaged: true})
 }

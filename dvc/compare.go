@@ -7,12 +7,14 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"github.com/mlops-integration/mlops/dvc/internal/object"
 )
 
 // item is an output, or a file in one, at one side of a comparison.
 type item struct {
 	path string
-	oid  oid // "" when it was never hashed
+	oid  object.ID // "" when it was never hashed
 	dir  bool
 }
 
@@ -32,7 +34,7 @@ type side struct {
 }
 
 // itemsOf returns what an index says, with the files in directories when deep.
-func (r *Repo) itemsOf(c *cache, ix *index, deep bool) (side, error) {
+func (c *call) itemsOf(ix *index, deep bool) (side, error) {
 	s := side{items: map[string]item{}}
 	for p, o := range ix.outs {
 		if !o.cache {
@@ -42,11 +44,11 @@ func (r *Repo) itemsOf(c *cache, ix *index, deep bool) (side, error) {
 		if o.file.partial() {
 			id = o.file.imports.standIn()
 		}
-		s.items[p] = item{p, id, id.isDir()}
-		if !deep || !o.oid.isDir() {
+		s.items[p] = item{p, id, id.IsDir()}
+		if !deep || !o.oid.IsDir() {
 			continue
 		}
-		t, err := c.tree(o.oid)
+		t, err := c.cache.tree(o.oid)
 		if errors.Is(err, ErrNotCached) {
 			s.blind = append(s.blind, p)
 			continue
@@ -55,23 +57,22 @@ func (r *Repo) itemsOf(c *cache, ix *index, deep bool) (side, error) {
 			return s, err
 		}
 		for _, e := range t {
-			at := p + "/" + e.path
-			s.items[at] = item{at, e.oid, false}
+			at := p + "/" + e.Path
+			s.items[at] = item{at, e.ID, false}
 		}
 	}
 	return s, nil
 }
 
 // workspace returns what lies at the paths of an index's outputs.
-func (r *Repo) workspace(ctx context.Context, ix *index, deep bool) (side, error) {
+func (c *call) workspace(ctx context.Context, ix *index, deep bool) (side, error) {
 	s := side{items: map[string]item{}}
-	di := newDVCIgnore(r)
 	for _, p := range slices.Sorted(maps.Keys(ix.outs)) {
 		o := ix.outs[p]
 		if !o.cache {
 			continue
 		}
-		have, isDir, exists, err := r.scan(ctx, di, p, o.legacy)
+		have, isDir, exists, err := c.scan(ctx, p, o.legacy)
 		if err != nil {
 			return s, err
 		}
@@ -82,17 +83,17 @@ func (r *Repo) workspace(ctx context.Context, ix *index, deep bool) (side, error
 			s.items[p] = item{p, have[""].oid, false}
 			continue
 		}
-		var t tree
+		var t object.Listing
 		for rel, f := range have {
-			t = append(t, treeEntry{rel, f.oid})
+			t = append(t, object.Entry{Path: rel, ID: f.oid})
 			if deep {
 				at := path.Join(p, rel)
 				s.items[at] = item{at, f.oid, false}
 			}
 		}
-		t.sort()
-		_, id := t.hash()
-		s.items[p] = item{p, id.as(o.legacy), true}
+		t.Sort()
+		_, id := t.Hash()
+		s.items[p] = item{p, id.As(o.legacy), true}
 	}
 	return s, nil
 }
@@ -107,7 +108,7 @@ func (s side) only(rels []string) side {
 
 // dark tells whether nothing is known of what lay at a path.
 func (s side) dark(p string) bool {
-	return slices.ContainsFunc(s.blind, func(d string) bool { return p != d && within(p, d) })
+	return slices.ContainsFunc(s.blind, func(d string) bool { return p != d && object.Within(p, d) })
 }
 
 type changeKind int
@@ -139,7 +140,7 @@ func compare(old, now side) []difference {
 	}
 	slices.SortFunc(paths, byParts)
 	var out []difference
-	gone := map[oid][]int{} // deleted ones, in order
+	gone := map[object.ID][]int{} // deleted ones, in order
 	for _, p := range paths {
 		d := difference{old: at(old, p), new: at(now, p)}
 		switch {

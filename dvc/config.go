@@ -1,6 +1,7 @@
 package dvc
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -14,6 +15,7 @@ import (
 	"strings"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/ini"
 	"github.com/mlops-integration/mlops/dvc/remote"
 )
 
@@ -25,7 +27,7 @@ type config struct {
 
 type value struct {
 	items []string // one, or a list
-	level string
+	level Level
 	dir   string // of the file it stands in: relative paths start there
 
 	remote string // that it is an option of, once that was put together
@@ -44,31 +46,31 @@ func (c *config) boolean(section, key string) bool {
 	return strings.EqualFold(v.text(), "true")
 }
 
-// config reads the four files anew: they are small, and another program may
-// have changed them.
+// config reads the four files: they are small, and another program may have
+// changed them since the last call.
 func (r *Repo) config() (*config, error) {
 	c := &config{sections: map[string]map[string]value{}}
 	for _, l := range r.levels() {
-		data, err := os.ReadFile(l.file)
-		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) && l.name == "system" {
+		data, err := r.readFile(l.file)
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) && l.name == LevelSystem {
 			continue
 		}
 		if err != nil {
 			return nil, err
 		}
-		ini, err := parseINI(data)
+		sections, err := ini.Parse(data)
 		if err != nil {
 			return nil, fmt.Errorf("dvc: %s: %w", l.file, err)
 		}
-		for _, s := range ini {
-			name := sectionName(s.name)
+		for _, s := range sections {
+			name := ini.SectionName(s.Name)
 			if c.sections[name] == nil {
 				c.sections[name] = map[string]value{}
 			}
-			for _, k := range s.keys {
-				key := strings.ToLower(k.name)
+			for _, k := range s.Keys {
+				key := strings.ToLower(k.Name)
 				if r.foreign.allows(l.name, name, key) {
-					c.sections[name][key] = value{items: k.items, level: l.name, dir: r.foreign.dir(l.file)}
+					c.sections[name][key] = value{items: k.Items, level: l.name, dir: r.foreign.dir(l.file)}
 				}
 			}
 		}
@@ -76,7 +78,10 @@ func (r *Repo) config() (*config, error) {
 	return c, nil
 }
 
-type level struct{ name, file string }
+type level struct {
+	name Level
+	file string
+}
 
 func (r *Repo) levels() []level {
 	system := os.Getenv("DVC_SYSTEM_CONFIG_DIR")
@@ -84,38 +89,19 @@ func (r *Repo) levels() []level {
 	home, _ := os.UserHomeDir()
 	switch {
 	case runtime.GOOS == "darwin":
-		system = orDefault(system, "/Library/Application Support/dvc")
-		global = orDefault(global, filepath.Join(home, "Library", "Application Support", "dvc"))
+		system = cmp.Or(system, "/Library/Application Support/dvc")
+		global = cmp.Or(global, filepath.Join(home, "Library", "Application Support", "dvc"))
 	default:
-		dirs, _, _ := strings.Cut(orDefault(os.Getenv("XDG_CONFIG_DIRS"), "/etc/xdg"), ":")
-		system = orDefault(system, filepath.Join(dirs, "dvc"))
-		global = orDefault(global, filepath.Join(orDefault(os.Getenv("XDG_CONFIG_HOME"), filepath.Join(home, ".config")), "dvc"))
+		dirs, _, _ := strings.Cut(cmp.Or(os.Getenv("XDG_CONFIG_DIRS"), "/etc/xdg"), ":")
+		system = cmp.Or(system, filepath.Join(dirs, "dvc"))
+		global = cmp.Or(global, filepath.Join(cmp.Or(os.Getenv("XDG_CONFIG_HOME"), filepath.Join(home, ".config")), "dvc"))
 	}
 	return []level{
-		{"system", filepath.Join(system, "config")},
-		{"global", filepath.Join(global, "config")},
-		{"repo", filepath.Join(r.root, ".dvc", "config")},
-		{"local", filepath.Join(r.root, ".dvc", "config.local")},
+		{LevelSystem, filepath.Join(system, "config")},
+		{LevelGlobal, filepath.Join(global, "config")},
+		{LevelRepo, filepath.Join(r.dir, ".dvc", "config")},
+		{LevelLocal, filepath.Join(r.dir, ".dvc", "config.local")},
 	}
-}
-
-func orDefault(s, def string) string {
-	if s == "" {
-		return def
-	}
-	return s
-}
-
-var namedSection = regexp.MustCompile(`^\s*(remote|machine|db)\s*"(.*)"\s*$`)
-
-// sectionName folds a section's name as DVC does: to lower case, and
-// `remote "x"` with one space.
-func sectionName(s string) string {
-	s = strings.ToLower(s)
-	if m := namedSection.FindStringSubmatch(s); m != nil {
-		return m[1] + ` "` + m[2] + `"`
-	}
-	return s
 }
 
 var urlScheme = regexp.MustCompile(`^\w+://`)
@@ -138,23 +124,27 @@ func (v value) resolve() string {
 type Remote struct {
 	Name    string
 	URL     string // a directory's absolute path, or scheme://…; without a password
-	Level   string // where its URL is set: "system", "global", "repo" or "local"
+	Level   Level  // where its URL is set
 	Default bool   // core.remote names it
 }
 
 // Remotes lists the configured remotes by name.
 func (r *Repo) Remotes() ([]Remote, error) {
-	c, err := r.config()
+	cfg, err := r.config()
 	if err != nil {
 		return nil, err
 	}
+	return cfg.remotes(), nil
+}
+
+func (c *config) remotes() []Remote {
 	def := ""
 	if v, ok := c.get("core", "remote"); ok {
 		def = strings.ToLower(v.text())
 	}
 	var out []Remote
 	for _, section := range slices.Sorted(maps.Keys(c.sections)) {
-		m := namedSection.FindStringSubmatch(section)
+		m := ini.Named.FindStringSubmatch(section)
 		if m == nil || m[1] != "remote" {
 			continue
 		}
@@ -164,7 +154,7 @@ func (r *Repo) Remotes() ([]Remote, error) {
 		}
 		out = append(out, Remote{Name: m[2], URL: redact(u.resolve()), Level: u.level, Default: m[2] == def})
 	}
-	return out, nil
+	return out
 }
 
 // redact takes the password out of a URL.
@@ -186,18 +176,18 @@ func redact(s string) string {
 //
 // The error matches [mlops.ErrNotFound] if none is named, or it has no URL.
 func (r *Repo) DefaultRemote() (Remote, error) {
-	all, err := r.Remotes()
+	cfg, err := r.config()
 	if err != nil {
 		return Remote{}, err
 	}
-	for _, rem := range all {
+	return cfg.defaultRemote()
+}
+
+func (c *config) defaultRemote() (Remote, error) {
+	for _, rem := range c.remotes() {
 		if rem.Default {
 			return rem, nil
 		}
-	}
-	c, err := r.config()
-	if err != nil {
-		return Remote{}, err
 	}
 	if v, ok := c.get("core", "remote"); ok {
 		return Remote{}, fail(mlops.ErrNotFound, "core.remote is %q, which is not configured", v.text())
@@ -210,27 +200,23 @@ func (r *Repo) DefaultRemote() (Remote, error) {
 //
 // The error matches [mlops.ErrForbidden] for what the committed configuration
 // may not decide.
-func (r *Repo) remoteConfig(name string, more ...setting) (remote.Config, error) {
-	c, err := r.config()
-	if err != nil {
-		return remote.Config{}, err
-	}
+func (c *call) remoteConfig(name string, more ...setting) (remote.Config, error) {
 	if name == "" {
-		def, err := r.DefaultRemote()
+		def, err := c.cfg.defaultRemote()
 		if err != nil {
 			return remote.Config{}, err
 		}
 		name = def.Name
 	}
-	rc, from, err := c.remote(strings.ToLower(name), 0)
+	rc, from, err := c.cfg.remote(strings.ToLower(name), 0)
 	if err != nil {
 		return rc, err
 	}
 	for _, s := range more {
 		rc.Options[s.key], from[s.key] = s.text(), s.value
 	}
-	if err = r.foreign.allowsURL(name, remote.Scheme(rc.URL) == ""); err == nil {
-		err = r.vet(name, rc, from)
+	if err = c.foreign.allowsURL(name, remote.Scheme(rc.URL) == ""); err == nil {
+		err = c.vet(name, rc, from)
 	}
 	return rc, err
 }

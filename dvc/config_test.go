@@ -87,7 +87,7 @@ func TestARemoteIsAddedOnceAndNotWithAPassword(t *testing.T) {
 	require.NoError(t, r.AddRemote(ctx, "A", "data", AddRemoteOptions{Default: true}))
 	require.ErrorIs(t, r.AddRemote(ctx, "a", "other", AddRemoteOptions{}), mlops.ErrAlreadyExists)
 	require.NoError(t, r.AddRemote(ctx, "a", "/other", AddRemoteOptions{Force: true}))
-	require.NoError(t, r.AddRemote(ctx, "b", "https://me:hunter2@example.com/x", AddRemoteOptions{Local: true}))
+	require.NoError(t, r.AddRemote(ctx, "b", "https://me:hunter2@example.com/x", AddRemoteOptions{Level: LevelLocal}))
 	all, err := r.Remotes()
 	require.NoError(t, err)
 	require.Equal(t, []Remote{{Name: "a", URL: "/other", Level: "repo", Default: true}, {Name: "b", URL: all[1].URL, Level: "local"}}, all)

@@ -15,6 +15,7 @@ import (
 	"sync"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/ini"
 	"github.com/mlops-integration/mlops/dvc/remote"
 )
 
@@ -44,12 +45,12 @@ func (r *Repo) tracked(rel string) (bool, error) {
 }
 
 // vet refuses what the committed configuration of a remote may not decide.
-func (r *Repo) vet(name string, rc remote.Config, from settings) error {
-	if r.foreign != nil {
+func (c *call) vet(name string, rc remote.Config, from settings) error {
+	if c.foreign != nil {
 		return nil // its settings have been chosen already
 	}
 	localCommitted := sync.OnceValue(func() bool { // it is no more the user's own than .dvc/config
-		is, err := r.tracked(".dvc/config.local")
+		is, err := c.tracked(".dvc/config.local")
 		return is || err != nil
 	})
 	committed := func(v value) bool { return v.level == LevelRepo || v.level == LevelLocal && localCommitted() }
@@ -57,7 +58,7 @@ func (r *Repo) vet(name string, rc remote.Config, from settings) error {
 		if !forThisMachine[key] || !committed(from[key]) {
 			continue
 		}
-		if why := r.notPlain(key, rc.Options[key]); why != "" {
+		if why := c.notPlain(key, rc.Options[key]); why != "" {
 			if in := from[key].in; in != "" {
 				return fail(mlops.ErrForbidden, "%s: its %s is set by %s, which comes with the repository, and %s; name a remote instead (remote://…), whose %[2]s .dvc/config.local sets", name, key, in, why)
 			}
@@ -68,15 +69,15 @@ func (r *Repo) vet(name string, rc remote.Config, from settings) error {
 		v, ok := from[key]
 		return ok && committed(v)
 	}) {
-		return r.checkBound(name, rc, from)
+		return c.checkBound(name, rc, from)
 	}
 	return nil
 }
 
 // notPlain is why a path that the repository names cannot be used: only a file
 // that git tracks can be, and only if it names no program or other file itself.
-func (r *Repo) notPlain(key, file string) string {
-	rel, err := filepath.Rel(r.root, file)
+func (c *call) notPlain(key, file string) string {
+	rel, err := filepath.Rel(c.dir, file)
 	if key == "bearer_token_command" {
 		return "that is a program"
 	}
@@ -84,12 +85,12 @@ func (r *Repo) notPlain(key, file string) string {
 		return "that is no file of the repository"
 	}
 	rel = filepath.ToSlash(rel)
-	root, err := os.OpenRoot(r.root)
+	root, err := os.OpenRoot(c.dir)
 	if err != nil {
 		return err.Error()
 	}
 	defer root.Close()
-	if is, err := r.tracked(rel); !is || err != nil || parentsAreDirs(root, rel) != nil {
+	if is, err := c.tracked(rel); !is || err != nil || parentsAreDirs(root, rel) != nil {
 		return "git does not track that file"
 	}
 	if fi, err := root.Lstat(rel); err != nil || !fi.Mode().IsRegular() || fi.Size() > 1<<20 {
@@ -134,7 +135,7 @@ func destination(rc remote.Config) string {
 // credentials returns those that the user's levels give a remote, by the file
 // and the remote that they stand in.
 func (r *Repo) credentials(from settings) map[string]string {
-	files := map[string]string{}
+	files := map[Level]string{}
 	for _, l := range r.levels() {
 		files[l.name] = l.file
 	}
@@ -150,8 +151,8 @@ func (r *Repo) credentials(from settings) map[string]string {
 
 // checkBound refuses to send the credentials of the user's levels to another
 // place than where they were first used, or meant for by [Repo.Set].
-func (r *Repo) checkBound(name string, rc remote.Config, from settings) error {
-	creds := r.credentials(from)
+func (c *call) checkBound(name string, rc remote.Config, from settings) error {
+	creds := c.credentials(from)
 	if len(creds) == 0 {
 		return nil
 	}
@@ -186,7 +187,7 @@ func leadingOption(rc remote.Config, was string) string {
 // bind notes that the credentials of a remote are meant for where it leads now:
 // the user has just set either.
 func (r *Repo) bind(section, option string) {
-	m := namedSection.FindStringSubmatch(section)
+	m := ini.Named.FindStringSubmatch(section)
 	kind, _ := optionKind(section, option)
 	if m == nil || m[1] != "remote" || kind != isSecret && option != "credentialpath" && option != "url" && !slices.Contains(leads, option) {
 		return

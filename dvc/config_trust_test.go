@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/ini"
 )
 
 // track writes a file and has git track it.
@@ -17,7 +18,7 @@ func track(t *testing.T, r *Repo, rel, text string) {
 	t.Helper()
 	require.NoError(t, os.MkdirAll(filepath.Dir(r.abs(rel)), 0o755))
 	require.NoError(t, os.WriteFile(r.abs(rel), []byte(text), 0o644))
-	out, err := exec.CommandContext(t.Context(), "git", "-C", r.root, "add", "-f", rel).CombinedOutput()
+	out, err := exec.CommandContext(t.Context(), "git", "-C", r.dir, "add", "-f", rel).CombinedOutput()
 	require.NoError(t, err, "%s", out)
 }
 
@@ -47,7 +48,7 @@ func TestTheCommittedConfigurationNamesNothingOfThisMachine(t *testing.T) {
 		}, "git does not track"},
 		{"a symlink in git", "key_path", "../k", func(r *Repo) {
 			require.NoError(t, os.Symlink(away, r.abs("k")))
-			require.NoError(t, exec.Command("git", "-C", r.root, "add", "k").Run())
+			require.NoError(t, exec.Command("git", "-C", r.dir, "add", "k").Run())
 		}, "git does not track"},
 		{"a program", "bearer_token_command", "./evil", func(*Repo) {}, "a program"},
 		{"plain data", "configpath", "../aws", func(r *Repo) { track(t, r, "aws", "[default]\nregion = eu\n") }, ""},
@@ -66,15 +67,15 @@ func TestTheCommittedConfigurationNamesNothingOfThisMachine(t *testing.T) {
 			require.ErrorIs(t, err, mlops.ErrForbidden)
 			require.ErrorContains(t, err, tt.says)
 			require.ErrorContains(t, err, "modify --local s "+tt.option)
-			require.NoError(t, r.ModifyRemote(t.Context(), "s", tt.option, filepath.Join(r.root, "mine"), LevelLocal), "the line that the error names")
+			require.NoError(t, r.ModifyRemote(t.Context(), "s", tt.option, filepath.Join(r.dir, "mine"), LevelLocal), "the line that the error names")
 			_, err = r.remoteConfig("s")
 			require.NoError(t, err)
 			track(t, r, ".dvc/config.local", configText(t, r, "config.local"))
 			_, err = r.remoteConfig("s")
 			require.ErrorIs(t, err, mlops.ErrForbidden, "a commit may bring config.local, too")
 			require.NoError(t, os.Remove(r.abs(".dvc/config.local")))
-			require.NoError(t, exec.Command("git", "-C", r.root, "rm", "-q", "--cached", ".dvc/config.local").Run())
-			require.NoError(t, r.ModifyRemote(t.Context(), "s", tt.option, filepath.Join(r.root, "mine"), LevelGlobal))
+			require.NoError(t, exec.Command("git", "-C", r.dir, "rm", "-q", "--cached", ".dvc/config.local").Run())
+			require.NoError(t, r.ModifyRemote(t.Context(), "s", tt.option, filepath.Join(r.dir, "mine"), LevelGlobal))
 			require.NoError(t, os.WriteFile(r.abs(".dvc/config"), []byte("['remote \"s\"']\n    url = s3://b/x\n"), 0o644))
 			_, err = r.remoteConfig("s")
 			require.NoError(t, err)
@@ -93,14 +94,14 @@ func TestADVCFileNamesNothingOfThisMachine(t *testing.T) {
 		text := "md5: " + strings.Repeat("0", 32) + "\nfrozen: true\ndeps:\n- path: " + tt.path + "\n  fs_config:\n    " + tt.option + ": http://127.0.0.1:1\nouts:\n- hash: md5\n  path: x\n"
 		f, err := parseDVCFile("x.dvc", []byte(text))
 		require.NoError(t, err)
-		_, _, err = r.located(f.imports, r.root)
+		_, _, err = r.located(f.imports, r.dir)
 		require.ErrorIs(t, err, mlops.ErrForbidden, "%v", tt)
 		if tt.option == "endpointurl" {
 			continue
 		}
 		d := *f.imports
 		d.node = nil // the user's own call
-		_, _, err = r.located(&d, r.root)
+		_, _, err = r.located(&d, r.dir)
 		require.NoError(t, err, "%v", tt)
 	}
 }
@@ -126,9 +127,9 @@ func TestACommitDoesNotLeadCredentialsToAnotherHost(t *testing.T) {
 		{"another letter case", "password", "url = https://ours.example/x", "url = https://Ours.Example/x", false},
 		{"another option", "password", "url = https://ours.example/x", "url = https://ours.example/x\n    jobs = 3", false},
 	} {
-		for _, at := range []string{LevelLocal, LevelGlobal} {
+		for _, at := range []Level{LevelLocal, LevelGlobal} {
 			for _, first := range []string{"set", "used"} { // by us; by dvc, and used by us
-				t.Run(tt.name+" "+at+" "+first, func(t *testing.T) {
+				t.Run(tt.name+" "+string(at)+" "+first, func(t *testing.T) {
 					commit := func(r *Repo, text string) {
 						require.NoError(t, os.WriteFile(r.abs(".dvc/config"), []byte("['remote \"s\"']\n    "+text+"\n"), 0o644))
 					}
@@ -137,8 +138,8 @@ func TestACommitDoesNotLeadCredentialsToAnotherHost(t *testing.T) {
 					if first == "set" {
 						require.NoError(t, r.ModifyRemote(t.Context(), "s", tt.option, "/hunter2", at))
 					} else {
-						require.NoError(t, r.levelNamed(at).edit(func(_ level, data []byte, ini []iniSection) ([]byte, error) {
-							return setINI(data, ini, remoteSection("s"), tt.option, "/hunter2"), nil
+						require.NoError(t, r.levelNamed(at).edit(func(_ level, data []byte, sections []ini.Section) ([]byte, error) {
+							return ini.Set(data, sections, remoteSection("s"), tt.option, "/hunter2"), nil
 						}))
 						_, err := r.remoteConfig("s")
 						require.NoError(t, err)
@@ -185,7 +186,7 @@ func TestTheLineThatTheErrorNamesLetsCredentialsGoThere(t *testing.T) {
 func TestCredentialsBesideTheirURLAreNotHeldBack(t *testing.T) {
 	r := configured(t, "['remote \"s\"']\n    url = https://one.example/x\n")
 	for _, host := range []string{"two", "three"} {
-		require.NoError(t, r.levelNamed(LevelLocal).edit(func(_ level, data []byte, ini []iniSection) ([]byte, error) {
+		require.NoError(t, r.levelNamed(LevelLocal).edit(func(_ level, data []byte, sections []ini.Section) ([]byte, error) {
 			return []byte("['remote \"s\"']\n    url = https://" + host + ".example/x\n    password = hunter2\n"), nil
 		}))
 		_, err := r.remoteConfig("s")

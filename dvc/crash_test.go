@@ -40,7 +40,7 @@ func operate(ctx context.Context, r *dvc.Repo, op string) error {
 	var err error
 	switch op {
 	case "add":
-		_, err = r.Add(ctx, "d")
+		_, err = r.Add(ctx, []string{"d"}, dvc.AddOptions{})
 	case "checkout":
 		_, err = r.Checkout(ctx, dvc.CheckoutOptions{})
 	case "push":

@@ -8,7 +8,8 @@ import (
 	"strings"
 
 	"github.com/mlops-integration/mlops"
-	"github.com/mlops-integration/mlops/dvc/remote"
+	"github.com/mlops-integration/mlops/dvc/internal/ignore"
+	"github.com/mlops-integration/mlops/dvc/internal/object"
 )
 
 // DataStatusOptions are options of [Repo.DataStatus].
@@ -57,44 +58,39 @@ func (d DataChanges) IsZero() bool {
 // all of it added.
 func (r *Repo) DataStatus(ctx context.Context, o DataStatusOptions) (DataStatus, error) {
 	var s DataStatus
-	unlock, err := r.lock(ctx)
+	c, err := r.begin(ctx)
 	if err != nil {
 		return s, err
 	}
-	defer unlock()
+	defer c.end()
 	rels, err := r.rels(o.Targets)
 	if err != nil {
 		return s, err
 	}
-	c, err := r.cache()
+	if err := c.read(ctx); err != nil {
+		return s, err
+	}
+	said, err := c.itemsOf(c.ix, o.Granular)
 	if err != nil {
 		return s, err
 	}
-	ix, err := r.index()
-	if err != nil {
-		return s, err
-	}
-	said, err := r.itemsOf(c, ix, o.Granular)
-	if err != nil {
-		return s, err
-	}
-	there, err := r.workspace(ctx, ix, o.Granular)
+	there, err := c.workspace(ctx, c.ix, o.Granular)
 	if err != nil {
 		return s, err
 	}
 	said, there = said.only(rels), there.only(rels)
 
 	var same []string
-	s.Uncommitted, same = r.changes(compare(said, there), said)
+	s.Uncommitted, same = c.changes(compare(said, there), said)
 	for _, p := range slices.SortedFunc(maps.Keys(said.items), byParts) {
 		i := said.items[p]
 		if i.oid == "" || said.dark(p) {
 			continue
 		}
 		ok := false
-		if o := ix.outs[p]; o != nil && o.file.partial() { // fetched or not: it is not kept by hash
+		if o := c.ix.outs[p]; o != nil && o.file.partial() { // fetched or not: it is not kept by hash
 			_, ok = there.items[p]
-		} else if ok, err = c.has(ctx, i.oid, -1); err != nil {
+		} else if ok, err = c.cache.has(ctx, i.oid, -1); err != nil {
 			return s, err
 		}
 		if !ok {
@@ -110,12 +106,12 @@ func (r *Repo) DataStatus(ctx context.Context, o DataStatusOptions) (DataStatus,
 		} else if !errors.Is(err, mlops.ErrNotFound) {
 			return s, err
 		}
-		was, err := r.itemsOf(c, head, o.Granular)
+		was, err := c.itemsOf(head, o.Granular)
 		if err != nil {
 			return s, err
 		}
 		var kept []string
-		s.Committed, kept = r.changes(compare(was.only(rels), said), was)
+		s.Committed, kept = c.changes(compare(was.only(rels), said), was)
 		inBoth := make(map[string]bool, len(kept))
 		for _, p := range kept {
 			inBoth[p] = true
@@ -126,18 +122,18 @@ func (r *Repo) DataStatus(ctx context.Context, o DataStatusOptions) (DataStatus,
 		s.Unchanged = same
 	}
 	if o.Untracked && r.gitRoot != "" {
-		if s.Untracked, err = r.untracked(ctx, rels); err != nil {
+		if s.Untracked, err = c.untracked(ctx, rels); err != nil {
 			return s, err
 		}
 	}
 	if o.NotInRemote {
-		s.NotInRemote, err = r.notInRemote(ctx, ix, said, o.Remote)
+		s.NotInRemote, err = c.notInRemote(ctx, c.ix, said, o.Remote)
 	}
 	return s, err
 }
 
 // changes sorts differences; same are the paths whose content is the same.
-func (r *Repo) changes(all []difference, old side) (d DataChanges, same []string) {
+func (c *call) changes(all []difference, old side) (d DataChanges, same []string) {
 	dirs := map[string]bool{} // dvc lists directories among what it does not know
 	for _, x := range all {
 		shown := x.old
@@ -169,7 +165,7 @@ func (r *Repo) changes(all []difference, old side) (d DataChanges, same []string
 		case unknown:
 			if x.new != nil {
 				d.Unknown = append(d.Unknown, path)
-				for p := parent(x.new.path); old.dark(p); p = parent(p) {
+				for p := ignore.Parent(x.new.path); old.dark(p); p = ignore.Parent(p) {
 					dirs[p+"/"] = true
 				}
 			}
@@ -184,46 +180,47 @@ func (r *Repo) changes(all []difference, old side) (d DataChanges, same []string
 }
 
 // untracked lists the files that git does not track and does not ignore.
-func (r *Repo) untracked(ctx context.Context, rels []string) ([]string, error) {
+func (c *call) untracked(ctx context.Context, rels []string) ([]string, error) {
 	args := append([]string{"--literal-pathspecs", "ls-files", "-z", "--others", "--exclude-standard", "--"}, rels...)
-	text, err := r.git(ctx, args...)
+	text, err := c.git(ctx, args...)
 	if err != nil {
 		return nil, err
 	}
 	var out []string
 	for p := range strings.SplitSeq(strings.TrimSuffix(string(text), "\x00"), "\x00") {
 		if p != "" {
-			out = append(out, r.show(p))
+			out = append(out, c.show(p))
 		}
 	}
 	return out, nil
 }
 
 // notInRemote lists those of items that should be in their remotes and are not.
-func (r *Repo) notInRemote(ctx context.Context, ix *index, s side, name string) ([]string, error) {
+func (c *call) notInRemote(ctx context.Context, ix *index, s side, name string) ([]string, error) {
 	var outs []*out
 	for _, p := range slices.Sorted(maps.Keys(ix.outs)) {
 		if o := ix.outs[p]; o.push && o.cache && o.oid != "" && !o.file.repoDeps {
 			outs = append(outs, o)
 		}
 	}
-	stores, err := r.open(ctx, &mover{}, name, outs)
+	stores, err := c.open(ctx, &mover{}, name, outs)
 	if err != nil {
 		return nil, err
 	}
-	byStore := map[remote.Store][]need{}
+	byStore := map[*place][]need{}
 	for p, i := range s.items {
 		if o := ix.owner(p); i.oid != "" && stores[o] != nil {
 			byStore[stores[o]] = append(byStore[stores[o]], need{oid: i.oid, out: i.name()})
 		}
 	}
 	var out []string
-	for store, ns := range byStore {
+	for _, store := range byName(byStore) {
+		ns := byStore[store]
 		gone, err := absent(ctx, store, unique(slices.Clone(ns)))
 		if err != nil {
 			return nil, err
 		}
-		lacks := map[oid]bool{}
+		lacks := map[object.ID]bool{}
 		for _, n := range gone {
 			lacks[n.oid] = true
 		}

@@ -1,12 +1,14 @@
 package dvc
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"slices"
 	"strings"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/object"
 )
 
 // DiffOptions are options of [Repo.Diff].
@@ -74,11 +76,11 @@ func (d Diff) MarshalJSON() ([]byte, error) {
 // The error matches [mlops.ErrNotFound] for a revision that is not in git, and
 // for a target that neither side tracks.
 func (r *Repo) Diff(ctx context.Context, o DiffOptions) (Diff, error) {
-	unlock, err := r.lock(ctx)
+	c, err := r.begin(ctx)
 	if err != nil {
 		return Diff{}, err
 	}
-	defer unlock()
+	defer c.end()
 	d := Diff{hashes: o.Hashes, missing: o.To == "" && !o.HideMissing}
 	if o.From == "" && o.To == "" {
 		if _, err := r.commit(ctx, "HEAD"); err != nil && r.gitRoot != "" {
@@ -89,26 +91,21 @@ func (r *Repo) Diff(ctx context.Context, o DiffOptions) (Diff, error) {
 	if err != nil {
 		return d, err
 	}
-	c, err := r.cache()
-	if err != nil {
-		return d, err
-	}
 	h := r.history()
-	from, err := h.index(ctx, orDefault(o.From, "HEAD"))
+	from, err := h.index(ctx, cmp.Or(o.From, "HEAD"))
 	if err != nil {
 		return d, err
 	}
-	old, err := r.itemsOf(c, from, true)
+	old, err := c.itemsOf(from, true)
 	if err != nil {
 		return d, err
 	}
 	var now side
 	if o.To == "" {
-		ix, err := r.index()
-		if err != nil {
+		if err := c.read(ctx); err != nil {
 			return d, err
 		}
-		if now, err = r.workspace(ctx, ix, true); err != nil {
+		if now, err = c.workspace(ctx, c.ix, true); err != nil {
 			return d, err
 		}
 	} else {
@@ -116,14 +113,14 @@ func (r *Repo) Diff(ctx context.Context, o DiffOptions) (Diff, error) {
 		if err != nil {
 			return d, err
 		}
-		if now, err = r.itemsOf(c, to, true); err != nil {
+		if now, err = c.itemsOf(to, true); err != nil {
 			return d, err
 		}
 	}
 	for i, rel := range rels {
 		tracked := func(s side) bool {
 			for p := range s.items {
-				if within(p, rel) {
+				if object.Within(p, rel) {
 					return true
 				}
 			}
@@ -133,11 +130,11 @@ func (r *Repo) Diff(ctx context.Context, o DiffOptions) (Diff, error) {
 			return d, fail(mlops.ErrNotFound, "target %s is tracked at neither side", o.Targets[i])
 		}
 	}
-	return d, r.tell(ctx, c, &d, compare(old.only(rels), now.only(rels)))
+	return d, c.tell(ctx, &d, compare(old.only(rels), now.only(rels)))
 }
 
 // tell sorts differences into a Diff.
-func (r *Repo) tell(ctx context.Context, c *cache, d *Diff, all []difference) error {
+func (c *call) tell(ctx context.Context, d *Diff, all []difference) error {
 	for _, x := range all {
 		if x.old != nil && x.old.dir && x.old.oid == "" || x.new != nil && x.new.dir && x.new.oid == "" {
 			continue
@@ -153,7 +150,7 @@ func (r *Repo) tell(ctx context.Context, c *cache, d *Diff, all []difference) er
 			d.Renamed = append(d.Renamed, DiffEntry{Path: x.new.name(), OldPath: x.old.name(), Hash: x.old.oid.String()})
 		}
 		if d.missing && x.old != nil && x.old.oid != "" {
-			ok, err := c.has(ctx, x.old.oid, -1)
+			ok, err := c.cache.has(ctx, x.old.oid, -1)
 			if err != nil {
 				return err
 			}
@@ -164,7 +161,7 @@ func (r *Repo) tell(ctx context.Context, c *cache, d *Diff, all []difference) er
 	}
 	for _, list := range [][]DiffEntry{d.Added, d.Deleted, d.Modified, d.Renamed, d.NotInCache} {
 		slices.SortFunc(list, func(a, b DiffEntry) int {
-			return strings.Compare(orDefault(a.OldPath, a.Path), orDefault(b.OldPath, b.Path))
+			return strings.Compare(cmp.Or(a.OldPath, a.Path), cmp.Or(b.OldPath, b.Path))
 		})
 	}
 	return nil

@@ -69,7 +69,7 @@ var histories = []struct {
 	}},
 	{"added, not committed", func(t *testing.T, _ *world, dir string, r *dvc.Repo) {
 		write(t, dir, map[string]string{"a": "edited", "d/sub/z": "edited", "c": "fresh", "e/f": "fresh too", "d/u": "x"})
-		_, err := r.Add(bg(t), "a", "d", "c", "e")
+		_, err := r.Add(bg(t), []string{"a", "d", "c", "e"}, dvc.AddOptions{})
 		require.NoError(t, err)
 		write(t, dir, map[string]string{"a": "and again"})
 	}},
@@ -116,7 +116,7 @@ func historyRepo(t *testing.T, w *world) (string, *dvc.Repo) {
 			"    - path: o\n      hash: md5\n      md5: " + md5hex(`[{"md5": "`+md5hex("p")+`", "relpath": "p"}]`) + ".dir\n      size: 1\n      nfiles: 1\n",
 		".gitignore": "/o\n",
 	})
-	_, err := r.Add(bg(t), "a", "b", "d", "in/deep/f")
+	_, err := r.Add(bg(t), []string{"a", "b", "d", "in/deep/f"}, dvc.AddOptions{})
 	require.NoError(t, err)
 	w.git(dir, "add", "-A")
 	w.git(dir, "commit", "-q", "-m", "one")

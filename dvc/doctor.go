@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/ini"
+	"github.com/mlops-integration/mlops/dvc/internal/object"
 	"github.com/mlops-integration/mlops/dvc/remote"
 )
 
@@ -31,13 +33,17 @@ const staleAfter = 24 * time.Hour
 // name ("" is the default one, if there is one) it asks that for uploads that
 // were never finished.
 func (r *Repo) Doctor(ctx context.Context, remoteName string) ([]Finding, error) {
-	d := &doctor{r: r, ctx: ctx}
-	c, err := r.cache()
+	c, err := r.look()
 	if err != nil {
 		return nil, err
 	}
-	for _, check := range []func(*cache) error{d.layout, d.links, d.lock, d.temp, d.trash, d.config} {
-		if err := check(c); err != nil {
+	if c.root, err = os.OpenRoot(c.dir); err != nil {
+		return nil, err
+	}
+	defer c.root.Close()
+	d := &doctor{call: c, ctx: ctx}
+	for _, check := range []func() error{d.layout, d.links, d.lock, d.temp, d.trash, d.config} {
+		if err := check(); err != nil {
 			return d.all, err
 		}
 		if err := ctx.Err(); err != nil {
@@ -48,7 +54,7 @@ func (r *Repo) Doctor(ctx context.Context, remoteName string) ([]Finding, error)
 }
 
 type doctor struct {
-	r   *Repo
+	*call
 	ctx context.Context
 	all []Finding
 }
@@ -61,14 +67,13 @@ func (d *doctor) bad(check, next, format string, args ...any) {
 	d.all = append(d.all, Finding{check, false, fmt.Sprintf(format, args...), next})
 }
 
-func (d *doctor) layout(*cache) error {
-	ix, err := d.r.index()
-	if err != nil {
+func (d *doctor) layout() error {
+	if err := d.read(d.ctx); err != nil {
 		d.bad("layout", "repair the file", "%v", err)
 		return nil
 	}
 	old, odd := 0, 0
-	for _, o := range ix.outs {
+	for _, o := range d.ix.outs {
 		switch {
 		case o.odd != "":
 			odd++
@@ -76,7 +81,7 @@ func (d *doctor) layout(*cache) error {
 			old++
 		}
 	}
-	d.good("layout", "%d outputs, %d of them as dvc 2.x wrote them", len(ix.outs), old)
+	d.good("layout", "%d outputs, %d of them as dvc 2.x wrote them", len(d.ix.outs), old)
 	if odd > 0 {
 		d.bad("layout", "use dvc for them", "%d outputs are kept in ways that are not handled here", odd)
 	}
@@ -84,17 +89,17 @@ func (d *doctor) layout(*cache) error {
 }
 
 // links tries each link type from the cache to the workspace.
-func (d *doctor) links(c *cache) error {
-	if err := c.mkdirAll(c.dir); err != nil {
+func (d *doctor) links() error {
+	if err := d.cache.mkdirAll(d.cache.dir); err != nil {
 		return err
 	}
-	src, err := c.temp(c.dir)
+	src, err := d.cache.temp(d.cache.dir)
 	if err != nil {
 		return err
 	}
 	defer discard(src)
 	var can []string
-	at := d.r.abs(tmpName())
+	at := d.abs(tmpName())
 	for _, kind := range linkTypes {
 		switch kind {
 		case "reflink":
@@ -111,8 +116,8 @@ func (d *doctor) links(c *cache) error {
 		}
 		_ = os.Remove(at)
 	}
-	text := fmt.Sprintf("possible from the cache: %s; asked for: %s", strings.Join(can, ", "), strings.Join(c.links, ","))
-	if !slices.ContainsFunc(c.links, func(k string) bool { return slices.Contains(can, k) }) {
+	text := fmt.Sprintf("possible from the cache: %s; asked for: %s", strings.Join(can, ", "), strings.Join(d.cache.links, ","))
+	if !slices.ContainsFunc(d.cache.links, func(k string) bool { return slices.Contains(can, k) }) {
 		d.bad("links", "mlopsctl dvc config cache.type copy", "%s", text)
 		return nil
 	}
@@ -120,8 +125,8 @@ func (d *doctor) links(c *cache) error {
 	return nil
 }
 
-func (d *doctor) lock(*cache) error {
-	f, err := flock(d.ctx, filepath.Join(d.r.root, ".dvc", "tmp", "lock"), 0)
+func (d *doctor) lock() error {
+	f, err := flock(d.ctx, filepath.Join(d.dir, ".dvc", "tmp", "lock"), 0)
 	switch {
 	case errors.Is(err, mlops.ErrConflict):
 		d.bad("lock", "wait for it", "%v", err)
@@ -133,7 +138,7 @@ func (d *doctor) lock(*cache) error {
 		return err
 	}
 	defer f.Close()
-	stale, err := d.r.staleHolders(d.ctx, false)
+	stale, err := d.staleHolders(d.ctx, false)
 	if err != nil {
 		d.bad("lock", "remove .dvc/tmp/rwlock if no dvc is running", "%v", err)
 		return nil
@@ -151,17 +156,17 @@ func (d *doctor) lock(*cache) error {
 // ended, which stop dvc when their pid is another program's by now. It returns
 // what it removed.
 func (r *Repo) ClearLocks(ctx context.Context) ([]string, error) {
-	unlock, err := r.lock(ctx)
+	c, err := r.begin(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer unlock()
-	return r.staleHolders(ctx, true)
+	defer c.end()
+	return c.staleHolders(ctx, true)
 }
 
-func (d *doctor) temp(c *cache) error {
+func (d *doctor) temp() error {
 	n, size := 0, int64(0)
-	for _, dir := range []string{c.dir, filepath.Join(d.r.root, ".dvc", "tmp")} {
+	for _, dir := range []string{d.cache.dir, filepath.Join(d.dir, ".dvc", "tmp")} {
 		err := filepath.WalkDir(dir, func(p string, e fs.DirEntry, err error) error {
 			if errors.Is(err, fs.ErrNotExist) {
 				return nil
@@ -178,11 +183,11 @@ func (d *doctor) temp(c *cache) error {
 			return err
 		}
 	}
-	if killed, err := d.killed(c); err != nil || killed {
+	if killed, err := d.killed(); err != nil || killed {
 		return err
 	}
 	if n > 0 {
-		d.bad("temp", fmt.Sprintf("find %s -name '.*.tmp' -mtime +1 -delete", c.dir), "%d temporary files older than a day, %d bytes", n, size)
+		d.bad("temp", fmt.Sprintf("find %s -name '.*.tmp' -mtime +1 -delete", d.cache.dir), "%d temporary files older than a day, %d bytes", n, size)
 		return nil
 	}
 	d.good("temp", "no temporary files are left over")
@@ -191,13 +196,13 @@ func (d *doctor) temp(c *cache) error {
 
 // killed tells of temporary files whose program cannot live any more. They need
 // no care.
-func (d *doctor) killed(c *cache) (bool, error) {
-	f, err := flock(d.ctx, filepath.Join(d.r.root, ".dvc", "tmp", "lock"), 0)
+func (d *doctor) killed() (bool, error) {
+	f, err := flock(d.ctx, filepath.Join(d.dir, ".dvc", "tmp", "lock"), 0)
 	if err != nil {
 		return false, nil // somebody is at work: see [doctor.lock]
 	}
 	defer f.Close()
-	t, err := d.r.leftovers(c, false)
+	t, err := d.leftovers(false)
 	if err != nil || t.Objects == 0 {
 		return false, err
 	}
@@ -205,8 +210,8 @@ func (d *doctor) killed(c *cache) (bool, error) {
 	return true, nil
 }
 
-func (d *doctor) trash(*cache) error {
-	t, err := d.r.TrashSize(d.ctx)
+func (d *doctor) trash() error {
+	t, err := d.TrashSize(d.ctx)
 	if err != nil {
 		return err
 	}
@@ -216,24 +221,24 @@ func (d *doctor) trash(*cache) error {
 
 // config looks for secrets that are committed and for a cache that the committed
 // configuration puts elsewhere.
-func (d *doctor) config(c *cache) error {
-	ini, _, err := d.r.levelNamed(LevelRepo).read()
+func (d *doctor) config() error {
+	sections, _, err := d.levelNamed(LevelRepo).read()
 	if err != nil {
 		return err
 	}
 	risky := false
-	for _, s := range ini {
-		section := sectionName(s.name)
-		for _, k := range s.keys {
-			option := strings.ToLower(k.name)
+	for _, s := range sections {
+		section := ini.SectionName(s.Name)
+		for _, k := range s.Keys {
+			option := strings.ToLower(k.Name)
 			name := optionName(section, option)
-			if hasSecret(section, option, value{items: k.items}.text()) {
+			if hasSecret(section, option, value{items: k.Items}.text()) {
 				risky = true
 				d.bad("config", "change the secret, and set it with --local", ".dvc/config is committed and holds the secret %s", name)
 			}
-			if name == "cache.dir" && !within(c.dir, d.r.root) {
+			if name == "cache.dir" && !object.Within(d.cache.dir, d.dir) {
 				risky = true
-				d.bad("config", "look whether that is meant; gc there needs --projects", ".dvc/config puts the cache outside of the repository, at %s", c.dir)
+				d.bad("config", "look whether that is meant; gc there needs --projects", ".dvc/config puts the cache outside of the repository, at %s", d.cache.dir)
 			}
 		}
 	}
@@ -243,7 +248,7 @@ func (d *doctor) config(c *cache) error {
 	return nil
 }
 
-func (r *Repo) levelNamed(name string) level {
+func (r *Repo) levelNamed(name Level) level {
 	for _, l := range r.levels() {
 		if l.name == name {
 			return l
@@ -254,11 +259,11 @@ func (r *Repo) levelNamed(name string) level {
 
 func (d *doctor) uploads(name string) error {
 	if name == "" {
-		if _, err := d.r.DefaultRemote(); errors.Is(err, mlops.ErrNotFound) {
+		if _, err := d.cfg.defaultRemote(); errors.Is(err, mlops.ErrNotFound) {
 			return nil
 		}
 	}
-	far, err := d.r.openPlace(d.ctx, &mover{}, name)
+	far, err := d.openPlace(d.ctx, &mover{}, name)
 	if err != nil {
 		d.bad("uploads", "see the remote's configuration", "%v", err)
 		return nil

@@ -2,10 +2,10 @@ package dvc
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"maps"
 	"path"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -13,6 +13,8 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/fault"
+	"github.com/mlops-integration/mlops/dvc/internal/object"
 )
 
 const maxDVCFile = 16 << 20
@@ -39,11 +41,11 @@ type dvcFile struct {
 // out is one output of a .dvc file or stage.
 type out struct {
 	file   *dvcFile
-	path   string // slash path from the root of the repository
-	oid    oid    // "" when the file has none yet
-	legacy bool   // written by dvc 2.x: md5 of text with its line ends folded
-	size   int64  // -1 when not given
-	nfiles int64  // -1 when not given
+	path   string    // slash path from the root of the repository
+	oid    object.ID // "" when the file has none yet
+	legacy bool      // written by dvc 2.x: md5 of text with its line ends folded
+	size   int64     // -1 when not given
+	nfiles int64     // -1 when not given
 	exec   bool
 	cache  bool // false: only the hash is kept
 	push   bool
@@ -86,7 +88,7 @@ func (f *dvcFile) parseYAML(text []byte) (map[string]*yaml.Node, error) {
 		return nil, nil
 	}
 	top := doc.Content[0]
-	if top.Kind != yaml.MappingNode && conflict.Match(text) {
+	if top.Kind != yaml.MappingNode && fault.Unmerged(text) {
 		return nil, f.unreadable(text, nil)
 	}
 	if n := firstAlias(top); n != nil {
@@ -97,14 +99,11 @@ func (f *dvcFile) parseYAML(text []byte) (map[string]*yaml.Node, error) {
 
 // unreadable is the error for a text that is no YAML.
 func (f *dvcFile) unreadable(text []byte, err error) error {
-	if conflict.Match(text) {
+	if fault.Unmerged(text) {
 		return f.bad(nil, "the file holds conflict markers of a merge; resolve it with git, then git add it")
 	}
 	return f.bad(nil, "%v", err)
 }
-
-// conflict matches what git writes into a file that it could not merge.
-var conflict = regexp.MustCompile(`(?m)^(<<<<<<<|>>>>>>>) `)
 
 // The keys of a .dvc file. Source: dvc/schema.py, SINGLE_STAGE_SCHEMA;
 // dvc/output.py and dvc/dependency, SCHEMA.
@@ -221,11 +220,11 @@ func (f *dvcFile) parseOut(dir string, n *yaml.Node) (*out, error) {
 		o.odd = "has hash " + h.Value
 	}
 	if h := om["md5"]; h != nil && h.Tag != "!!null" {
-		id, err := parseOID(h.Value)
+		id, err := object.Parse(h.Value)
 		if err != nil {
 			return nil, f.bad(h, "%q is not an md5", h.Value)
 		}
-		o.oid = id.as(o.legacy)
+		o.oid = id.As(o.legacy)
 	} else if om["etag"] != nil || om["checksum"] != nil {
 		o.odd = "has an etag or checksum for its hash"
 	}
@@ -259,8 +258,8 @@ func (f *dvcFile) outPath(dir string, p *yaml.Node) (string, error) {
 		return "", f.bad(p, "output %q is outside the repository", p.Value)
 	}
 	rel := path.Join(dir, p.Value)
-	if why := unsafePath(rel); why != "" || rel == "." || within(rel, ".dvc") {
-		return "", f.bad(p, "output %q is outside the repository or not data (%s)", p.Value, orDefault(why, "the repository itself"))
+	if why := object.UnsafePath(rel); why != "" || rel == "." || object.Within(rel, ".dvc") {
+		return "", f.bad(p, "output %q is outside the repository or not data (%s)", p.Value, cmp.Or(why, "the repository itself"))
 	}
 	return rel, nil
 }
@@ -275,8 +274,8 @@ func (f *dvcFile) source() string {
 
 // at is how the caller names a .dvc file or stage, as dvc does: x.dvc, train,
 // sub/dvc.yaml:train.
-func (f *dvcFile) at(r *Repo) string {
-	rel := r.show(f.rel)
+func (f *dvcFile) at(show func(string) string) string {
+	rel := show(f.rel)
 	switch {
 	case f.stage == "":
 		return rel
@@ -316,7 +315,7 @@ func mapping(n *yaml.Node) (m map[string]*yaml.Node, dup string) {
 
 // content is what a .dvc file says about an output's bytes.
 type content struct {
-	oid    oid
+	oid    object.ID
 	size   int64 // -1: unknown, not written
 	nfiles int64 // -1 for a file
 	exec   bool
@@ -333,7 +332,7 @@ func (c content) fields() [][2]string {
 	if c.exec {
 		out = append(out, [2]string{"isexec", "true"})
 	}
-	if c.oid.legacy() {
+	if c.oid.Legacy() {
 		return out
 	}
 	return append(out, [2]string{"hash", "md5"})

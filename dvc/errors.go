@@ -1,12 +1,6 @@
 package dvc
 
-import (
-	"fmt"
-
-	"github.com/mlops-integration/mlops"
-)
+import "github.com/mlops-integration/mlops/dvc/internal/fault"
 
 // fail is an error of this package, of the kind given.
-func fail(kind error, format string, args ...any) error {
-	return &mlops.Error{Kind: kind, Service: "dvc", Message: fmt.Sprintf(format, args...)}
-}
+func fail(kind error, format string, args ...any) error { return fault.New(kind, format, args...) }

@@ -33,7 +33,7 @@ func Example() {
 	if err := os.WriteFile(filepath.Join(repo.Root(), "train.csv"), []byte("hello\n"), 0o644); err != nil {
 		log.Fatal(err)
 	}
-	outs, err := repo.Add(ctx, "train.csv")
+	outs, err := repo.Add(ctx, []string{"train.csv"}, dvc.AddOptions{})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -59,7 +59,7 @@ func scene() (ctx context.Context, repo *dvc.Repo, done func()) {
 	must(err)
 	must(repo.AddRemote(ctx, "store", filepath.Join(dir, "store"), dvc.AddRemoteOptions{Default: true}))
 	put(repo, "train.csv", "hello\n")
-	_, err = repo.Add(ctx, "train.csv")
+	_, err = repo.Add(ctx, []string{"train.csv"}, dvc.AddOptions{})
 	must(err)
 	return ctx, repo, func() { _ = os.RemoveAll(dir) }
 }
@@ -111,7 +111,7 @@ func ExampleRepo_Diff() {
 	commit(repo)
 	put(repo, "train.csv", "edited\n")
 	put(repo, "test.csv", "new\n")
-	_, err := repo.Add(ctx, "train.csv", "test.csv")
+	_, err := repo.Add(ctx, []string{"train.csv", "test.csv"}, dvc.AddOptions{})
 	must(err)
 	d, err := repo.Diff(ctx, dvc.DiffOptions{})
 	must(err)
@@ -144,7 +144,7 @@ func ExampleRepo_GC() {
 	ctx, repo, done := scene()
 	defer done()
 	put(repo, "train.csv", "world\n")
-	_, err := repo.Add(ctx, "train.csv")
+	_, err := repo.Add(ctx, []string{"train.csv"}, dvc.AddOptions{})
 	must(err)
 	g, err := repo.GC(ctx, dvc.GCOptions{Workspace: true})
 	must(err)

@@ -83,7 +83,7 @@ func TestLiveModesAreDVCs(t *testing.T) {
 			add := func(did string, targets ...string) {
 				t.Helper()
 				_, theirs := w.try(a, append([]string{"add", "-q"}, targets...)...)
-				_, ours := r.Add(bg(t), targets...)
+				_, ours := r.Add(bg(t), targets, dvc.AddOptions{})
 				same(did, theirs, ours)
 			}
 			checkout := func(did string) {

@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/object"
 )
 
 // Fetch downloads what the cache lacks and changes nothing in the workspace.
@@ -17,16 +18,16 @@ import (
 // that matches [mlops.ErrNotFound].
 func (r *Repo) Fetch(ctx context.Context, o FetchOptions) (Transfer, error) {
 	for _, t := range o.Types {
-		if t != TypeMetrics && t != TypePlots {
-			return Transfer{}, fail(mlops.ErrInvalid, "type %q of outputs is neither %s nor %s", t, TypeMetrics, TypePlots)
+		if t != OutputMetrics && t != OutputPlots {
+			return Transfer{}, fail(mlops.ErrInvalid, "type %q of outputs is neither %s nor %s", t, OutputMetrics, OutputPlots)
 		}
 	}
-	unlock, err := r.lock(ctx)
+	c, err := r.begin(ctx)
 	if err != nil {
 		return Transfer{}, err
 	}
-	defer unlock()
-	outs, more, c, err := r.beginScope(ctx, o.Targets, o.Scope, false)
+	defer c.end()
+	outs, more, err := c.choose(ctx, o.Targets, o.Scope, false)
 	if err != nil {
 		return Transfer{}, err
 	}
@@ -36,37 +37,37 @@ func (r *Repo) Fetch(ctx context.Context, o FetchOptions) (Transfer, error) {
 	}
 	if len(o.Types) > 0 {
 		outs = slices.DeleteFunc(outs, func(out *out) bool {
-			return !(out.metric && slices.Contains(o.Types, TypeMetrics) || out.plot && slices.Contains(o.Types, TypePlots))
+			return !(out.metric && slices.Contains(o.Types, OutputMetrics) || out.plot && slices.Contains(o.Types, OutputPlots))
 		})
 	}
-	_, t, err := r.fetch(ctx, c, outs, o)
+	_, t, err := c.fetch(ctx, outs, o)
 	return t, err
 }
 
-// fetching is a fetch under way.
-type fetching struct {
-	r      *Repo
-	c      *cache
+// fetcher downloads what outputs need.
+type fetcher struct {
+	*call
 	m      *mover
 	remote string
-	bad    map[oid]bool // what did not arrive
+	bad    map[object.ID]bool // what did not arrive
 }
 
 // fetch returns the outputs that are complete in the cache.
-func (r *Repo) fetch(ctx context.Context, c *cache, outs []*out, o FetchOptions) ([]*out, Transfer, error) {
-	m := &mover{jobs: o.Jobs, rate: o.Rate, report: o.Progress, lenient: o.lenient}
+func (c *call) fetch(ctx context.Context, outs []*out, o FetchOptions) ([]*out, Transfer, error) {
+	m := o.mover()
+	m.lenient = o.lenient
 	if o.RunCache {
-		if err := r.fetchRuns(ctx, c, m, o.Remote); err != nil {
+		if err := c.fetchRuns(ctx, m, o.Remote); err != nil {
 			return nil, m.t, err
 		}
 	}
-	whole, err := r.fetchInto(ctx, c, m, outs, o.Remote)
+	whole, err := c.fetchInto(ctx, m, outs, o.Remote)
 	return whole, m.t, err
 }
 
 // fetchInto fetches from a remote, and imports from where they come from.
-func (r *Repo) fetchInto(ctx context.Context, c *cache, m *mover, outs []*out, remote string) ([]*out, error) {
-	f := &fetching{r: r, c: c, m: m, remote: remote, bad: map[oid]bool{}}
+func (c *call) fetchInto(ctx context.Context, m *mover, outs []*out, remote string) ([]*out, error) {
+	f := &fetcher{call: c, m: m, remote: remote, bad: map[object.ID]bool{}}
 	outs, imported := f.imports(ctx, slices.DeleteFunc(slices.Clone(outs), func(o *out) bool { return !o.cache }))
 	tops := map[*out][]need{} // listings and single files
 	for _, out := range outs {
@@ -75,19 +76,19 @@ func (r *Repo) fetchInto(ctx context.Context, c *cache, m *mover, outs []*out, r
 	if err := f.get(ctx, outs, tops); err != nil {
 		return nil, err
 	}
-	trees, files := map[*out]tree{}, map[*out][]need{}
+	trees, files := map[*out]object.Listing{}, map[*out][]need{}
 	for _, out := range outs {
-		if !out.oid.isDir() || f.bad[out.oid] {
+		if !out.oid.IsDir() || f.bad[out.oid] {
 			continue
 		}
-		t, err := c.tree(out.oid)
+		t, err := c.cache.tree(out.oid)
 		if err != nil {
-			return nil, fmt.Errorf("dvc: %s: %w", r.show(out.path), err)
+			return nil, fmt.Errorf("dvc: %s: %w", c.show(out.path), err)
 		}
-		t = t.below(out.part)
+		t = t.Below(out.part)
 		ns := make([]need, len(t))
 		for i, e := range t {
-			ns[i] = need{e.oid, out.path, e.path}
+			ns[i] = need{e.ID, out.path, e.Path}
 		}
 		trees[out], files[out] = t, unique(ns)
 	}
@@ -95,13 +96,13 @@ func (r *Repo) fetchInto(ctx context.Context, c *cache, m *mover, outs []*out, r
 		return nil, err
 	}
 	whole := slices.DeleteFunc(outs, func(o *out) bool {
-		return f.bad[o.oid] || slices.ContainsFunc(trees[o], func(e treeEntry) bool { return f.bad[e.oid] })
+		return f.bad[o.oid] || slices.ContainsFunc(trees[o], func(e object.Entry) bool { return f.bad[e.ID] })
 	})
 	return append(whole, imported...), errors.Join(m.errs...)
 }
 
 // get downloads of what outputs need the objects that the cache lacks.
-func (f *fetching) get(ctx context.Context, outs []*out, needs map[*out][]need) error {
+func (f *fetcher) get(ctx context.Context, outs []*out, needs map[*out][]need) error {
 	missing := map[*out][]need{}
 	var short []*out
 	var err error
@@ -109,7 +110,7 @@ func (f *fetching) get(ctx context.Context, outs []*out, needs map[*out][]need) 
 	for _, out := range outs {
 		var there int64
 		for _, n := range needs[out] {
-			ok, err := f.c.has(ctx, n.oid, -1)
+			ok, err := f.cache.has(ctx, n.oid, -1)
 			if err != nil {
 				return err
 			}
@@ -119,7 +120,7 @@ func (f *fetching) get(ctx context.Context, outs []*out, needs map[*out][]need) 
 			}
 			f.m.t.Present++
 			if f.m.report != nil {
-				if fi, err := os.Stat(f.c.path(n.oid)); err == nil {
+				if fi, err := os.Stat(f.cache.path(n.oid)); err == nil {
 					there += fi.Size()
 				}
 			}
@@ -128,19 +129,19 @@ func (f *fetching) get(ctx context.Context, outs []*out, needs map[*out][]need) 
 			continue
 		}
 		short = append(short, out)
-		if listing := out.oid.isDir() && needs[out][0].oid == out.oid; !listing && out.part == "" {
+		if listing := out.oid.IsDir() && needs[out][0].oid == out.oid; !listing && out.part == "" {
 			bytes += max(0, out.size-there)
 		}
 	}
 	if len(short) == 0 {
 		return nil
 	}
-	if f.r.foreign != nil && f.r.foreign.near != nil {
+	if f.foreign != nil && f.foreign.near != nil {
 		if short, err = f.fromNear(ctx, short, missing); err != nil || len(short) == 0 {
 			return err
 		}
 	}
-	places, err := f.r.open(ctx, f.m, f.remote, short)
+	places, err := f.open(ctx, f.m, f.remote, short)
 	if err != nil {
 		return err
 	}
@@ -149,11 +150,11 @@ func (f *fetching) get(ctx context.Context, outs []*out, needs map[*out][]need) 
 		byPlace[places[out]] = append(byPlace[places[out]], missing[out]...)
 	}
 	f.m.expect(0, bytes)
-	for at, ns := range byPlace {
-		ns = unique(ns)
+	for _, at := range byName(byPlace) {
+		ns := unique(byPlace[at])
 		f.m.expect(len(ns), 0)
 		for id := range f.m.each(ctx, at, ns, func(ctx context.Context, n need, moved func(int64)) (int64, error) {
-			body, err := at.Get(ctx, n.oid.key())
+			body, err := at.Get(ctx, n.oid.Key())
 			if errors.Is(err, mlops.ErrNotFound) {
 				return 0, fmt.Errorf("object %s is not in remote %q; push it from where it was added: %w", n.oid, at.name, err)
 			}
@@ -161,7 +162,7 @@ func (f *fetching) get(ctx context.Context, outs []*out, needs map[*out][]need) 
 				return 0, err
 			}
 			defer body.Close()
-			return f.c.receive(ctx, n.oid, &counted{r: body, moved: moved})
+			return f.cache.receive(ctx, n.oid, &counted{r: body, moved: moved})
 		}) {
 			f.bad[id] = true
 		}
@@ -171,12 +172,12 @@ func (f *fetching) get(ctx context.Context, outs []*out, needs map[*out][]need) 
 
 // fromNear copies what the cache of a source beside us has, and returns the
 // outputs that still lack something.
-func (f *fetching) fromNear(ctx context.Context, outs []*out, missing map[*out][]need) ([]*out, error) {
+func (f *fetcher) fromNear(ctx context.Context, outs []*out, missing map[*out][]need) ([]*out, error) {
 	var short []*out
 	for _, out := range outs {
 		var rest []need
 		for _, n := range missing[out] {
-			body, err := os.Open(f.r.foreign.near.path(n.oid))
+			body, err := os.Open(f.foreign.near.path(n.oid))
 			if errors.Is(err, fs.ErrNotExist) {
 				rest = append(rest, n)
 				continue
@@ -184,7 +185,7 @@ func (f *fetching) fromNear(ctx context.Context, outs []*out, missing map[*out][
 			if err != nil {
 				return nil, err
 			}
-			size, err := f.c.receive(ctx, n.oid, body)
+			size, err := f.cache.receive(ctx, n.oid, body)
 			_ = body.Close()
 			if errors.Is(err, mlops.ErrInvalid) { // damaged there
 				rest = append(rest, n)
@@ -210,20 +211,20 @@ func (f *fetching) fromNear(ctx context.Context, outs []*out, missing map[*out][
 // deleted without Force: the error then matches [mlops.ErrConflict], and the
 // workspace is unchanged.
 func (r *Repo) Pull(ctx context.Context, o PullOptions) (Transfer, error) {
-	unlock, err := r.lock(ctx)
+	c, err := r.begin(ctx)
 	if err != nil {
 		return Transfer{}, err
 	}
-	defer unlock()
-	outs, more, c, err := r.beginScope(ctx, o.Targets, o.Scope, true)
+	defer c.end()
+	outs, more, err := c.choose(ctx, o.Targets, o.Scope, true)
 	if err != nil {
 		return Transfer{}, err
 	}
-	whole, t, fetchErr := r.fetch(ctx, c, append(outs, more...), FetchOptions{Remote: o.Remote, Targets: o.Targets, Jobs: o.Jobs, Rate: o.Rate, RunCache: o.RunCache, Progress: o.Progress, lenient: o.AllowMissing})
+	whole, t, fetchErr := c.fetch(ctx, append(outs, more...), FetchOptions{Remote: o.Remote, Targets: o.Targets, RunCache: o.RunCache, Transfers: o.Transfers, lenient: o.AllowMissing})
 	if ctx.Err() != nil {
 		return t, fetchErr
 	}
 	whole = slices.DeleteFunc(whole, func(o *out) bool { return slices.Contains(more, o) })
-	err = r.checkout(ctx, c, whole, CheckoutOptions{Force: o.Force}, &t)
+	err = c.checkout(ctx, whole, CheckoutOptions{Force: o.Force}, &t)
 	return t, errors.Join(fetchErr, err)
 }

@@ -46,31 +46,25 @@ func parentsAreDirs(root *os.Root, rel string) error {
 
 // autostage adds to git's index what the call has written, if core.autostage
 // says so. dvc does it after add and import alone.
-func (r *Repo) autostage(ctx context.Context) error {
-	files := r.state().written
-	if r.gitRoot == "" || len(files) == 0 {
+func (c *call) autostage(ctx context.Context) error {
+	if c.gitRoot == "" || len(c.written) == 0 || !c.cfg.boolean("core", "autostage") {
 		return nil
 	}
-	cfg, err := r.config()
-	if err == nil && cfg.boolean("core", "autostage") {
-		_, err = r.git(ctx, append([]string{"--literal-pathspecs", "add", "--"}, files...)...)
-	}
+	_, err := c.git(ctx, append([]string{"--literal-pathspecs", "add", "--"}, c.written...)...)
 	return err
 }
 
 // writeFile replaces a small file of the repository durably. A temporary file
 // of a killed program goes with the next one; where .dvc/tmp is on another file
 // system it lies beside the file, and stays.
-func (r *Repo) writeFile(root *os.Root, rel string, data []byte) error {
-	if s := r.state(); s != nil {
-		s.written = append(s.written, rel)
-	}
-	tmp, err := r.tempRel(root)
+func (c *call) writeFile(rel string, data []byte) error {
+	c.written = append(c.written, rel)
+	tmp, err := c.tempRel()
 	if err == nil {
-		err = writeFile(root, tmp, rel, data)
+		err = writeFile(c.root, tmp, rel, data)
 	}
 	if errors.Is(err, syscall.EXDEV) {
-		err = writeFile(root, besides(rel), rel, data)
+		err = writeFile(c.root, besides(rel), rel, data)
 	}
 	return err
 }

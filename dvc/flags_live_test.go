@@ -140,15 +140,15 @@ func TestLiveFlagsOfAddAreDVCs(t *testing.T) {
 		w.git(p.theirs, "rm", "-rq", "--cached", "d", "f", "g", "e")
 		w.git(p.ours, "rm", "-rq", "--cached", "d", "f", "g", "e")
 		p.dvc("add", "-q", "--no-commit", "d", "f", "part")
-		_, err := p.repo.AddWith(bg(t), dvc.AddOptions{NoCommit: true}, "d", "f", "part")
+		_, err := p.repo.Add(bg(t), []string{"d", "f", "part"}, dvc.AddOptions{NoCommit: true})
 		require.NoError(t, err)
 		p.same("add --no-commit, " + links)
 		p.dvc("add", "-q", "--no-relink", "g", "e")
-		_, err = p.repo.AddWith(bg(t), dvc.AddOptions{NoRelink: true}, "g", "e")
+		_, err = p.repo.Add(bg(t), []string{"g", "e"}, dvc.AddOptions{NoRelink: true})
 		require.NoError(t, err)
 		p.same("add --no-relink, " + links)
 		p.dvc("commit", "-q", "-f", "d.dvc", "f.dvc", "part.dvc")
-		_, err = p.repo.Add(bg(t), "d", "f", "part")
+		_, err = p.repo.Add(bg(t), []string{"d", "f", "part"}, dvc.AddOptions{})
 		require.NoError(t, err)
 		require.NoError(t, p.w.clean(p.ours))
 	}
@@ -172,7 +172,7 @@ func TestLiveFlagsOfFetchAndCheckoutAreDVCs(t *testing.T) {
 		}
 	}
 	p.dvc("push", "-q")
-	_, err := p.repo.Push(bg(t), dvc.PushOptions{CheckChildren: true, Rate: 1 << 20})
+	_, err := p.repo.Push(bg(t), dvc.PushOptions{CheckChildren: true, Transfers: dvc.Transfers{Rate: 1 << 20}})
 	require.NoError(t, err)
 	p.same("push")
 	for _, size := range []int64{4, 5, 16, 17, 20, 21} {

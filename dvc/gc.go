@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -13,6 +12,7 @@ import (
 	"time"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/object"
 	"github.com/mlops-integration/mlops/dvc/remote"
 )
 
@@ -81,14 +81,19 @@ func (r *Repo) GC(ctx context.Context, o GCOptions) (GC, error) {
 	if o.NotInRemote && o.Cloud {
 		return GC{}, fail(mlops.ErrInvalid, "gc: what is not in the remote is kept, or the remote is collected, too; not both")
 	}
-	c, err := r.cache()
+	c, err := r.begin(ctx)
 	if err != nil {
 		return GC{}, err
 	}
-	if !within(c.dir, filepath.Join(r.root, ".dvc")) && len(o.Projects) == 0 {
-		return GC{}, fail(mlops.ErrConflict, "the cache %s is outside of %s and may serve other repositories; name them (--projects), or this one alone if there are none", c.dir, filepath.Join(r.root, ".dvc"))
+	defer c.end()
+	if !object.Within(c.cache.dir, filepath.Join(r.dir, ".dvc")) && len(o.Projects) == 0 {
+		return GC{}, fail(mlops.ErrConflict, "the cache %s is outside of %s and may serve other repositories; name them (--projects), or this one alone if there are none", c.cache.dir, filepath.Join(r.dir, ".dvc"))
 	}
-	repos := []*Repo{r}
+	g := &collector{call: c, cache: c.cache, used: map[object.ID]bool{}}
+	if err := g.keep(ctx, o); err != nil {
+		return GC{}, err
+	}
+	repos := []string{r.dir}
 	for _, dir := range o.Projects {
 		if !filepath.IsAbs(dir) {
 			dir = filepath.Join(r.base, dir)
@@ -97,28 +102,40 @@ func (r *Repo) GC(ctx context.Context, o GCOptions) (GC, error) {
 		if err != nil {
 			return GC{}, err
 		}
-		if !slices.ContainsFunc(repos, func(q *Repo) bool { return q.root == p.root }) {
-			repos = append(repos, p)
+		if slices.Contains(repos, p.dir) {
+			continue
 		}
-	}
-	used := map[oid]bool{}
-	for _, p := range repos {
-		unlock, err := p.lock(ctx)
+		repos = append(repos, p.dir)
+		other, err := p.begin(ctx)
 		if err != nil {
 			return GC{}, err
 		}
-		defer unlock()
-		if err := p.keep(ctx, c, o, used); err != nil {
-			return GC{}, fmt.Errorf("dvc: gc keeps all of %s: %w", p.root, err)
+		defer other.end()
+		in := &collector{call: other, cache: c.cache, used: g.used}
+		if err := in.keep(ctx, o); err != nil {
+			return GC{}, err
 		}
 	}
+	return g.collect(ctx, o)
+}
+
+// collector finds what a repository needs of a cache, and collects the rest.
+type collector struct {
+	*call
+	cache *cache // which several repositories may share
+	used  map[object.ID]bool
+}
+
+// collect does what [Repo.GC] promises when all that is used is known.
+func (c *collector) collect(ctx context.Context, o GCOptions) (GC, error) {
+	used := c.used
 	if o.NotInRemote {
-		if err := r.dropPushed(ctx, o.Remote, used); err != nil {
+		if err := c.dropPushed(ctx, o.Remote); err != nil {
 			return GC{}, err
 		}
 	}
 	var g GC
-	all, err := c.objects()
+	all, err := c.cache.objects()
 	if err != nil {
 		return g, err
 	}
@@ -130,37 +147,37 @@ func (r *Repo) GC(ctx context.Context, o GCOptions) (GC, error) {
 	m := &mover{report: o.Progress}
 	var far *place
 	if o.Cloud {
-		if far, g.Remote, err = r.remoteGarbage(ctx, m, o.Remote, used); err != nil {
+		if far, g.Remote, err = c.remoteGarbage(ctx, m, o.Remote); err != nil {
 			return g, err
 		}
 	}
-	if g.Temp, err = r.leftovers(c, o.Yes); err != nil || !o.Yes {
+	if g.Temp, err = c.leftovers(o.Yes); err != nil || !o.Yes {
 		return g, err
 	}
-	if g.Trash, err = c.trash(ctx, all, used); err != nil {
+	if g.Trash, err = c.cache.trash(ctx, all, used); err != nil {
 		return g, err
 	}
-	if g.Emptied, err = c.emptyTrash(ctx, cmp.Or(o.Grace, DefaultGrace)); err != nil {
+	if g.Emptied, err = c.cache.emptyTrash(ctx, cmp.Or(o.Grace, DefaultGrace)); err != nil {
 		return g, err
 	}
 	return g, m.remove(ctx, far, g.Remote)
 }
 
-// object is one in the cache.
-type object struct {
-	oid  oid
+// entry is an object in the cache.
+type entry struct {
+	oid  object.ID
 	path string // absolute
 	size int64
 }
 
-func (o object) garbage() Garbage {
-	return Garbage{o.oid.String(), hashName(o.oid.legacy()), o.size}
+func (o entry) garbage() Garbage {
+	return Garbage{o.oid.String(), hashName(o.oid.Legacy()), o.size}
 }
 
 // objects lists what the cache holds under names of objects, in dvc 3.x's place
 // and in dvc 2.x's. Temporary files, run caches and the trash are none.
-func (c *cache) objects() ([]object, error) {
-	var out []object
+func (c *cache) objects() ([]entry, error) {
+	var out []entry
 	for _, legacy := range []bool{false, true} {
 		base := c.dir
 		if !legacy {
@@ -182,7 +199,7 @@ func (c *cache) objects() ([]object, error) {
 				return nil, err
 			}
 			for _, f := range files {
-				id, err := parseOID(d.Name() + f.Name())
+				id, err := object.Parse(d.Name() + f.Name())
 				if err != nil || !f.Type().IsRegular() {
 					continue
 				}
@@ -190,7 +207,7 @@ func (c *cache) objects() ([]object, error) {
 				if err != nil {
 					return nil, err
 				}
-				out = append(out, object{id.as(legacy), filepath.Join(base, d.Name(), f.Name()), fi.Size()})
+				out = append(out, entry{id.As(legacy), filepath.Join(base, d.Name(), f.Name()), fi.Size()})
 			}
 		}
 	}
@@ -198,8 +215,8 @@ func (c *cache) objects() ([]object, error) {
 }
 
 // remoteGarbage lists what a remote holds that is not used.
-func (r *Repo) remoteGarbage(ctx context.Context, m *mover, name string, used map[oid]bool) (*place, []Garbage, error) {
-	far, err := r.openPlace(ctx, m, name)
+func (c *collector) remoteGarbage(ctx context.Context, m *mover, name string) (*place, []Garbage, error) {
+	far, err := c.openPlace(ctx, m, name)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -212,12 +229,12 @@ func (r *Repo) remoteGarbage(ctx context.Context, m *mover, name string, used ma
 		if err != nil {
 			return nil, nil, err
 		}
-		if id := keyOID(obj.Key); id != "" && !used[id] {
-			out = append(out, Garbage{id.String(), hashName(id.legacy()), obj.SizeBytes})
+		if id := keyOID(obj.Key); id != "" && !c.used[id] {
+			out = append(out, Garbage{id.String(), hashName(id.Legacy()), obj.SizeBytes})
 		}
 	}
 	slices.SortFunc(out, func(a, b Garbage) int { // listings first: one that is there has its files
-		if x, y := oid(a.Hash).isDir(), oid(b.Hash).isDir(); x != y {
+		if x, y := object.ID(a.Hash).IsDir(), object.ID(b.Hash).IsDir(); x != y {
 			if x {
 				return -1
 			}
@@ -229,22 +246,22 @@ func (r *Repo) remoteGarbage(ctx context.Context, m *mover, name string, used ma
 }
 
 // keyOID is the object that a remote keeps under a key, "" for other things.
-func keyOID(key string) oid {
+func keyOID(key string) object.ID {
 	rest, modern := strings.CutPrefix(key, "files/md5/")
 	head, tail, ok := strings.Cut(rest, "/")
 	if !ok || len(head) != 2 {
 		return ""
 	}
-	id, err := parseOID(head + tail)
+	id, err := object.Parse(head + tail)
 	if err != nil {
 		return ""
 	}
-	return id.as(!modern)
+	return id.As(!modern)
 }
 
 // remove deletes objects from a remote, listings before the rest.
 func (m *mover) remove(ctx context.Context, far *place, all []Garbage) error {
-	split := slices.IndexFunc(all, func(g Garbage) bool { return !oid(g.Hash).isDir() })
+	split := slices.IndexFunc(all, func(g Garbage) bool { return !object.ID(g.Hash).IsDir() })
 	if split < 0 {
 		split = len(all)
 	}
@@ -252,13 +269,13 @@ func (m *mover) remove(ctx context.Context, far *place, all []Garbage) error {
 	for _, part := range [][]Garbage{all[:split], all[split:]} {
 		needs := make([]need, len(part))
 		for i, g := range part {
-			needs[i] = need{oid: oid(g.Hash).as(g.Kind != "md5"), out: g.Hash}
+			needs[i] = need{oid: object.ID(g.Hash).As(g.Kind != "md5"), out: g.Hash}
 		}
 		if len(needs) == 0 || len(m.errs) > 0 {
 			continue
 		}
 		m.each(ctx, far, needs, func(ctx context.Context, n need, _ func(int64)) (int64, error) {
-			return 0, far.Store.(remote.Remover).Remove(ctx, n.oid.key())
+			return 0, far.Store.(remote.Remover).Remove(ctx, n.oid.Key())
 		})
 	}
 	return errors.Join(m.errs...)

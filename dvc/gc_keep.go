@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/object"
 )
 
 func (o GCOptions) scoped() bool {
@@ -16,26 +17,32 @@ func (o GCOptions) scoped() bool {
 }
 
 // keep adds what the scope needs.
-func (r *Repo) keep(ctx context.Context, c *cache, o GCOptions, used map[oid]bool) error {
-	ix, err := r.index()
+func (c *collector) keep(ctx context.Context, o GCOptions) error {
+	if err := c.keepAll(ctx, o); err != nil {
+		return fmt.Errorf("dvc: gc keeps all of %s: %w", c.dir, err)
+	}
+	return nil
+}
+
+func (c *collector) keepAll(ctx context.Context, o GCOptions) error {
+	if err := c.read(ctx); err != nil {
+		return err
+	}
+	if err := c.keepIndex(ctx, c.ix); err != nil {
+		return err
+	}
+	revs, err := c.scope(ctx, o)
 	if err != nil {
 		return err
 	}
-	if err := r.keepIndex(ctx, c, ix, used); err != nil {
-		return err
-	}
-	revs, err := r.scope(ctx, o)
-	if err != nil {
-		return err
-	}
-	h := r.history()
+	h := c.history()
 	for _, rev := range revs {
 		ix, err := h.index(ctx, rev)
 		if err != nil && o.SkipFailed && ctx.Err() == nil {
 			continue
 		}
 		if err == nil {
-			err = r.keepIndex(ctx, c, ix, used)
+			err = c.keepIndex(ctx, ix)
 		}
 		if err != nil {
 			return fmt.Errorf("revision %.12s: %w", rev, err)
@@ -45,37 +52,37 @@ func (r *Repo) keep(ctx context.Context, c *cache, o GCOptions, used map[oid]boo
 }
 
 // dropPushed takes out of what is used what a remote has: it can be fetched.
-func (r *Repo) dropPushed(ctx context.Context, name string, used map[oid]bool) error {
-	far, err := r.openPlace(ctx, &mover{}, name)
+func (c *collector) dropPushed(ctx context.Context, name string) error {
+	far, err := c.openPlace(ctx, &mover{}, name)
 	if err != nil {
 		return err
 	}
-	ns := make([]need, 0, len(used))
-	for id := range used {
+	ns := make([]need, 0, len(c.used))
+	for id := range c.used {
 		ns = append(ns, need{oid: id})
 	}
 	gone, err := absent(ctx, far, ns)
 	if err != nil {
 		return err
 	}
-	clear(used)
+	clear(c.used)
 	for _, n := range gone {
-		used[n.oid] = true
+		c.used[n.oid] = true
 	}
 	return nil
 }
 
-func (r *Repo) keepIndex(ctx context.Context, c *cache, ix *index, used map[oid]bool) error {
+func (c *collector) keepIndex(ctx context.Context, ix *index) error {
 	for _, f := range ix.files {
 		for _, o := range f.outs {
 			switch {
 			case o.odd != "":
 				return fail(mlops.ErrUnsupported, "%s in %s %s: what it needs is not known", o.path, f.rel, o.odd)
-			case o.oid == "" || !o.cache || used[o.oid]:
+			case o.oid == "" || !o.cache || c.used[o.oid]:
 				continue
 			}
-			if o.oid.isDir() {
-				t, err := r.listing(ctx, c, o)
+			if o.oid.IsDir() {
+				t, err := c.listing(ctx, o)
 				if errors.Is(err, ErrNotCached) && f.repoDeps {
 					continue // it can be fetched again from where it comes from
 				}
@@ -83,37 +90,37 @@ func (r *Repo) keepIndex(ctx context.Context, c *cache, ix *index, used map[oid]
 					return fmt.Errorf("%s of %s: %w", o.path, f.rel, err)
 				}
 				for _, e := range t {
-					used[e.oid] = true
+					c.used[e.ID] = true
 				}
 			}
-			used[o.oid] = true
+			c.used[o.oid] = true
 		}
 	}
 	return nil
 }
 
 // listing loads a directory's listing, from the remote if the cache lacks it.
-func (r *Repo) listing(ctx context.Context, c *cache, o *out) (tree, error) {
-	t, err := c.tree(o.oid)
+func (c *collector) listing(ctx context.Context, o *out) (object.Listing, error) {
+	t, err := c.cache.tree(o.oid)
 	if !errors.Is(err, ErrNotCached) || o.file.repoDeps { // dvc pushes no data of other repositories
 		return t, err
 	}
-	far, e := r.openPlace(ctx, &mover{}, o.remote)
+	far, e := c.openPlace(ctx, &mover{}, o.remote)
 	if errors.Is(e, mlops.ErrNotFound) {
 		return nil, err // no remote: the listing is nowhere
 	}
 	if e != nil {
 		return nil, errors.Join(err, e)
 	}
-	body, e := far.Get(ctx, o.oid.key())
+	body, e := far.Get(ctx, o.oid.Key())
 	if e != nil {
 		return nil, errors.Join(err, e)
 	}
 	defer body.Close()
-	if _, err := c.receive(ctx, o.oid, body); err != nil {
+	if _, err := c.cache.receive(ctx, o.oid, body); err != nil {
 		return nil, err
 	}
-	return c.tree(o.oid)
+	return c.cache.tree(o.oid)
 }
 
 // scope lists the commits whose data is kept.
@@ -138,7 +145,7 @@ func (r *Repo) scope(ctx context.Context, o GCOptions) ([]string, error) {
 		return out, nil
 	}
 	if r.gitRoot == "" {
-		return nil, fail(mlops.ErrUnsupported, "%s is not in a git repository, so it has no commits", r.root)
+		return nil, fail(mlops.ErrUnsupported, "%s is not in a git repository, so it has no commits", r.dir)
 	}
 	for _, s := range []struct {
 		wanted bool

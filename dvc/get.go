@@ -1,6 +1,7 @@
 package dvc
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/object"
 )
 
 // GetOptions are options of [Get].
@@ -22,9 +24,7 @@ type GetOptions struct {
 	Force  bool   // replace files that are there
 	Trust  bool   // as in [SourceOptions]
 
-	Jobs     int
-	Rate     int64
-	Progress func(Progress)
+	Transfers
 }
 
 // Get downloads data of a git repository, tracked there by DVC or by git,
@@ -37,7 +37,7 @@ func Get(ctx context.Context, url, p string, o GetOptions) (Output, error) {
 	if err != nil {
 		return Output{}, err
 	}
-	base, err := realDir(orDefault(o.Dir, "."))
+	base, err := realDir(cmp.Or(o.Dir, "."))
 	if err != nil {
 		return Output{}, err
 	}
@@ -45,7 +45,7 @@ func Get(ctx context.Context, url, p string, o GetOptions) (Output, error) {
 	if name == "." && o.Out == "" {
 		return Output{}, fail(mlops.ErrInvalid, "the whole of a repository needs a destination (--out)")
 	}
-	to := orDefault(o.Out, name)
+	to := cmp.Or(o.Out, name)
 	if !filepath.IsAbs(to) {
 		to = filepath.Join(base, to)
 	}
@@ -69,7 +69,7 @@ func Get(ctx context.Context, url, p string, o GetOptions) (Output, error) {
 		return Output{}, fail(mlops.ErrNotFound, "directory %s", filepath.Dir(to))
 	}
 	defer parent.Close()
-	outside := &Repo{root: base, base: base, jobs: max(1, o.Jobs)}
+	outside := &Repo{dir: base, base: base}
 	s, err := openSource(ctx, outside.gitURL(url), SourceOptions{Rev: o.Rev, Trust: o.Trust}, true)
 	if err != nil {
 		return Output{}, err
@@ -82,7 +82,7 @@ func Get(ctx context.Context, url, p string, o GetOptions) (Output, error) {
 	}
 	defer func() { _ = parent.RemoveAll(tmp) }()
 	c := &cache{dir: filepath.Join(filepath.Dir(to), tmp, "cache"), links: []string{"reflink", "copy"}}
-	m := &mover{jobs: o.Jobs, rate: o.Rate, report: o.Progress}
+	m := o.mover()
 	got, err := s.fetch(ctx, c, m, at, o.Remote)
 	if err != nil {
 		return Output{}, fmt.Errorf("dvc: get %s: %w", p, err)
@@ -100,8 +100,8 @@ func Get(ctx context.Context, url, p string, o GetOptions) (Output, error) {
 // unpack writes a content of the cache below root, for good: the objects become
 // the files where they can.
 func unpack(ctx context.Context, c *cache, root *os.Root, at string, got content) error {
-	t := tree{{"", got.oid}}
-	if got.oid.isDir() {
+	t := object.Listing{{Path: "", ID: got.oid}}
+	if got.oid.IsDir() {
 		var err error
 		if t, err = c.tree(got.oid); err != nil {
 			return err
@@ -110,26 +110,26 @@ func unpack(ctx context.Context, c *cache, root *os.Root, at string, got content
 			return err
 		}
 	}
-	uses := map[oid]int{}
+	uses := map[object.ID]int{}
 	for _, e := range t {
-		uses[e.oid]++
+		uses[e.ID]++
 	}
 	cacheAt := path.Join(path.Dir(at), "cache")
 	for _, e := range t {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		to := path.Join(at, e.path)
+		to := path.Join(at, e.Path)
 		if err := root.MkdirAll(path.Dir(to), 0o777); err != nil {
 			return err
 		}
 		var err error
-		if uses[e.oid]--; uses[e.oid] == 0 {
-			err = root.Rename(path.Join(cacheAt, e.oid.key()), to)
+		if uses[e.ID]--; uses[e.ID] == 0 {
+			err = root.Rename(path.Join(cacheAt, e.ID.Key()), to)
 		} else {
 			var dir *os.File
 			if dir, err = root.Open(path.Dir(to)); err == nil {
-				_, err = c.copyOut(ctx, dir, path.Base(to), e.oid)
+				_, err = c.copyOut(ctx, dir, path.Base(to), e.ID)
 				err = errors.Join(err, dir.Close())
 			}
 		}

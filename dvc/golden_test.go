@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/mlops-integration/mlops/dvc"
 )
 
 // What real dvc left after TestLiveAddWritesWhatDVCWrites's first add, recorded
@@ -15,7 +17,7 @@ func TestAddLeavesWhatDVCLeft(t *testing.T) {
 	w := newWorld(t)
 	want := golden(t, "add.json")
 	dir, r := w.repo()
-	_, err := r.Add(bg(t), plant(t, dir, 0)...)
+	_, err := r.Add(bg(t), plant(t, dir, 0), dvc.AddOptions{})
 	require.NoError(t, err)
 	have := recordable(snapshot(t, dir))
 	for p, v := range want {

@@ -40,7 +40,7 @@ func TestNoDVCFileIsWrittenThatGitIgnores(t *testing.T) {
 			w := newWorld(t)
 			dir, r := ignoredRepo(t, w, tt.ignore)
 			before := snapshot(t, dir)
-			_, err := r.Add(bg(t), tt.path)
+			_, err := r.Add(bg(t), []string{tt.path}, dvc.AddOptions{})
 			if !tt.refused {
 				require.NoError(t, err)
 				return
@@ -50,7 +50,7 @@ func TestNoDVCFileIsWrittenThatGitIgnores(t *testing.T) {
 			away := w.dir()
 			write(t, away, map[string]string{"f": "f"})
 			require.NoError(t, os.Remove(filepath.Join(dir, tt.path)))
-			_, err = r.ImportURL(bg(t), filepath.Join(away, "f"), dvc.ImportOptions{Out: tt.path})
+			_, err = r.ImportURL(bg(t), filepath.Join(away, "f"), dvc.ImportURLOptions{Out: tt.path})
 			require.ErrorContains(t, err, "git ignores")
 			write(t, dir, map[string]string{tt.path: before[tt.path][len(before[tt.path])-2 : len(before[tt.path])-1]})
 			require.Equal(t, before, snapshot(t, dir))

@@ -1,6 +1,7 @@
 package dvc
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,28 +12,47 @@ import (
 	"strings"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/object"
 	"github.com/mlops-integration/mlops/dvc/remote"
 )
 
-// ImportOptions are options of [Repo.Import] and [Repo.ImportURL].
+// ImportOptions are options of [Repo.Import].
 type ImportOptions struct {
-	Out   string // where to; a directory gets it under its own name. "" is that name here
-	Rev   string // branch, tag or commit that updates follow; of Import alone
-	Force bool   // replace what lies there, and what tracks it
+	Out        string // where to; a directory gets it under its own name. "" is that name here
+	Rev        string // branch, tag or commit that updates follow
+	Remote     string // of the other repository; "" is its default
+	Force      bool   // replace what lies there, and what tracks it
+	NoDownload bool   // write down what it is, and leave the data for a later pull
+	NoExec     bool   // write the .dvc file without looking at what it names
+	Trust      bool   // as in [SourceOptions]
+	Desc       string // written beside the data's path
 
-	NoDownload bool // write down what it is, and leave the data for a later pull
-	NoExec     bool // write the .dvc file without looking at what it names
+	Transfers
+}
 
-	ToRemote bool // of ImportURL alone: the data goes to a remote of this repository, and neither into the cache nor into the workspace
+// ImportURLOptions are options of [Repo.ImportURL].
+type ImportURLOptions struct {
+	Out        string // where to; a directory gets it under its own name. "" is that name here
+	Force      bool   // replace what lies there, and what tracks it
+	NoDownload bool   // write down what it is, and leave the data for a later pull
+	NoExec     bool   // write the .dvc file without looking at what it names
+	Desc       string // written beside the data's path
 
-	Remote string      // of the other repository, for Import; of this one, with ToRemote; "" is its default
-	Config [][2]string // options of the URL's remote, for ImportURL; they are committed
-	Trust  bool        // as in [SourceOptions]
-	Desc   string      // written beside the data's path
+	ToRemote bool        // the data goes to a remote of this repository, and neither into the cache nor into the workspace
+	Remote   string      // with ToRemote, its name; "" is the default one
+	Config   [][2]string // options of the URL's remote; they are committed
 
-	Jobs     int
-	Rate     int64
-	Progress func(Progress)
+	Transfers
+}
+
+// arrival is what becomes of data that an import brings.
+type arrival struct {
+	out                              string
+	force, noDownload, noExec, trust bool
+	desc                             string
+	toRemote                         bool
+	remote                           string // with toRemote
+	Transfers
 }
 
 // Import downloads data of another git repository, tracked there by DVC or by
@@ -65,7 +85,7 @@ func (r *Repo) Import(ctx context.Context, url, p string, o ImportOptions) (Outp
 	if at == "." && o.Out == "" {
 		return Output{}, fail(mlops.ErrInvalid, "the whole of a repository needs a destination (--out)")
 	}
-	return r.bring(ctx, name, o, func(string) (*dep, error) {
+	return r.bring(ctx, name, arrival{out: o.Out, force: o.Force, noDownload: o.NoDownload, noExec: o.NoExec, trust: o.Trust, desc: o.Desc, Transfers: o.Transfers}, func(string) (*dep, error) {
 		return &dep{path: p, size: -1, nfiles: -1, repo: &gitSource{url: url, rev: o.Rev, remote: o.Remote}}, nil
 	})
 }
@@ -77,13 +97,11 @@ func (r *Repo) Import(ctx context.Context, url, p string, o ImportOptions) (Outp
 // it again when its md5, ETag or checksum has changed.
 //
 // The errors are those of [Repo.Import].
-func (r *Repo) ImportURL(ctx context.Context, url string, o ImportOptions) (Output, error) {
+func (r *Repo) ImportURL(ctx context.Context, url string, o ImportURLOptions) (Output, error) {
 	if err := checkURL(url); err != nil {
 		return Output{}, err
 	}
 	switch {
-	case o.Rev != "":
-		return Output{}, fail(mlops.ErrInvalid, "a URL has no revisions")
 	case o.ToRemote && (o.NoExec || o.NoDownload):
 		return Output{}, fail(mlops.ErrInvalid, "what goes to the remote is downloaded: no-exec and no-download do not go with to-remote")
 	case o.Remote != "" && !o.ToRemote:
@@ -94,7 +112,8 @@ func (r *Repo) ImportURL(ctx context.Context, url string, o ImportOptions) (Outp
 			return Output{}, fail(mlops.ErrInvalid, "option %s: not one of a remote, or a secret, which would be committed", f[0])
 		}
 	}
-	return r.bring(ctx, urlName(url), o, func(rel string) (*dep, error) {
+	to := arrival{out: o.Out, force: o.Force, noDownload: o.NoDownload, noExec: o.NoExec, desc: o.Desc, toRemote: o.ToRemote, remote: o.Remote, Transfers: o.Transfers}
+	return r.bring(ctx, urlName(url), to, func(rel string) (*dep, error) {
 		at, err := r.urlFrom(url, path.Dir(rel))
 		return &dep{path: at, size: -1, nfiles: -1, config: o.Config}, err
 	})
@@ -135,20 +154,18 @@ func (r *Repo) urlFrom(url, dir string) (string, error) {
 	if !filepath.IsAbs(url) {
 		abs = filepath.Join(r.base, url)
 	}
-	if in, err := filepath.Rel(r.root, abs); filepath.IsAbs(url) && (err != nil || !filepath.IsLocal(in)) {
+	if in, err := filepath.Rel(r.dir, abs); filepath.IsAbs(url) && (err != nil || !filepath.IsLocal(in)) {
 		return url, nil
 	}
 	rel, err := filepath.Rel(r.abs(dir), abs)
 	return filepath.ToSlash(rel), err
 }
 
-// bringing is an import, or the update of one, under way.
-type bringing struct {
-	r    *Repo
-	c    *cache
-	root *os.Root
-	m    *mover
-	o    ImportOptions
+// importer runs one import, or the update of one.
+type importer struct {
+	*call
+	m *mover
+	o arrival
 
 	rel   string // of the output
 	dep   *dep
@@ -157,102 +174,103 @@ type bringing struct {
 }
 
 // bring imports what a dependency names to where the options say.
-func (r *Repo) bring(ctx context.Context, name string, o ImportOptions, from func(rel string) (*dep, error)) (Output, error) {
-	if o.NoExec && o.NoDownload {
+func (r *Repo) bring(ctx context.Context, name string, o arrival, from func(rel string) (*dep, error)) (Output, error) {
+	if o.noExec && o.noDownload {
 		return Output{}, fail(mlops.ErrInvalid, "no-exec and no-download exclude each other")
 	}
-	w, err := r.work(ctx)
+	c, err := r.change(ctx)
 	if err != nil {
 		return Output{}, err
 	}
-	defer w.done()
-	return r.bringInto(ctx, w, name, o, false, from)
+	defer c.end()
+	return c.bring(ctx, name, o, false, from)
 }
 
-// bringInto is bring for who has the lock.
-func (r *Repo) bringInto(ctx context.Context, w work, name string, o ImportOptions, plain bool, from func(rel string) (*dep, error)) (Output, error) {
-	rel, old, err := r.destination(w.root, w.ix, name, o)
+// bring is [Repo.bring] with the lock held; plain does not write down where the
+// data comes from.
+func (c *call) bring(ctx context.Context, name string, o arrival, plain bool, from func(rel string) (*dep, error)) (Output, error) {
+	rel, old, err := c.destination(name, o)
 	if err != nil {
 		return Output{}, err
 	}
 	if plain && old != nil && old.imports != nil {
-		return Output{}, fail(mlops.ErrConflict, "%s imports it; use: dvc update", r.show(old.rel))
+		return Output{}, fail(mlops.ErrConflict, "%s imports it; use: dvc update", c.show(old.rel))
 	}
-	if err := r.notInGit(ctx, []string{rel}); err != nil {
+	if err := c.notInGit(ctx, []string{rel}); err != nil {
 		return Output{}, err
 	}
-	if again, err := w.claims(ctx, []string{rel}); err != nil {
+	if again, err := c.claim(ctx, []string{rel}); err != nil {
 		return Output{}, err
 	} else if again {
-		return r.bringInto(ctx, w, name, o, plain, from)
+		return c.bring(ctx, name, o, plain, from)
 	}
 	d, err := from(rel)
 	if err != nil {
 		return Output{}, err
 	}
-	b := &bringing{r: r, c: w.c, root: w.root, m: &mover{jobs: o.Jobs, rate: o.Rate, report: o.Progress}, o: o, rel: rel, dep: d, old: old, plain: plain}
+	b := &importer{call: c, m: o.mover(), o: o, rel: rel, dep: d, old: old, plain: plain}
 	out, err := b.run(ctx)
 	if err == nil {
-		err = r.autostage(ctx)
+		err = c.autostage(ctx)
 	}
 	return out, err
 }
 
 // destination is where the output goes, and the file that tracks it already.
-func (r *Repo) destination(root *os.Root, ix *index, name string, o ImportOptions) (string, *dvcFile, error) {
-	rel, err := r.rel(orDefault(o.Out, name))
+func (c *call) destination(name string, o arrival) (string, *dvcFile, error) {
+	rel, err := c.rel(cmp.Or(o.out, name))
 	if err != nil {
 		return "", nil, err
 	}
-	if fi, err := os.Stat(r.abs(rel)); err == nil && fi.IsDir() && o.Out != "" {
+	if fi, err := os.Stat(c.abs(rel)); err == nil && fi.IsDir() && o.out != "" {
 		rel = path.Join(rel, name)
 	}
 	refuse := func(kind error, format string, args ...any) (string, *dvcFile, error) {
-		return "", nil, fail(kind, "%s: "+format, append([]any{r.show(rel)}, args...)...)
+		return "", nil, fail(kind, "%s: "+format, append([]any{c.show(rel)}, args...)...)
 	}
 	base := path.Base(rel)
-	switch why := unsafePath(rel); {
-	case why != "" || rel == "." || within(rel, ".dvc"):
-		return refuse(mlops.ErrInvalid, "%s", orDefault(why, "not a place for data"))
+	switch why := object.UnsafePath(rel); {
+	case why != "" || rel == "." || object.Within(rel, ".dvc"):
+		return refuse(mlops.ErrInvalid, "%s", cmp.Or(why, "not a place for data"))
 	case strings.ContainsAny(rel, "\u0085\u2028\u2029"):
 		return refuse(mlops.ErrInvalid, "dvc does not write names with such line breaks readably")
 	case strings.HasSuffix(base, ".dvc") || base == "dvc.yaml" || base == "dvc.lock" || base == ".dvcignore" || base == ".gitignore":
 		return refuse(mlops.ErrInvalid, "a file of DVC or git itself")
-	case newDVCIgnore(r).ignored(rel, false):
+	case c.dvcIgnore.Ignored(rel, false):
 		return refuse(mlops.ErrInvalid, "ignored by .dvcignore")
 	}
-	if err := parentsAreDirs(root, rel); err != nil {
+	if err := parentsAreDirs(c.root, rel); err != nil {
 		return "", nil, err
 	}
-	if fi, err := root.Stat(path.Dir(rel)); err != nil || !fi.IsDir() {
-		return refuse(mlops.ErrNotFound, "the directory %s does not exist", r.show(path.Dir(rel)))
+	if fi, err := c.root.Stat(path.Dir(rel)); err != nil || !fi.IsDir() {
+		return refuse(mlops.ErrNotFound, "the directory %s does not exist", c.show(path.Dir(rel)))
 	}
-	for p, out := range ix.outs {
-		if p != rel && (within(p, rel) || within(rel, p)) {
-			return refuse(mlops.ErrConflict, "overlaps with %s, which %s tracks", r.show(p), out.file.at(r))
+	for p, out := range c.ix.outs {
+		if p != rel && (object.Within(p, rel) || object.Within(rel, p)) {
+			return refuse(mlops.ErrConflict, "overlaps with %s, which %s tracks", c.show(p), out.file.at(c.show))
 		}
 	}
 	var old *dvcFile
-	if out := ix.outs[rel]; out != nil {
+	if out := c.ix.outs[rel]; out != nil {
 		if old = out.file; old.stage != "" || old.rel != rel+".dvc" {
-			return refuse(mlops.ErrConflict, "an output of %s", old.at(r))
+			return refuse(mlops.ErrConflict, "an output of %s", old.at(c.show))
 		}
 	}
-	_, err = root.Lstat(rel)
+	_, err = c.root.Lstat(rel)
 	there := err == nil
-	if _, err := root.Lstat(rel + ".dvc"); err == nil {
-		if there = true; old == nil && o.Force {
-			return refuse(mlops.ErrAlreadyExists, "%s.dvc tracks something else", r.show(rel))
+	if _, err := c.root.Lstat(rel + ".dvc"); err == nil {
+		if there = true; old == nil && o.force {
+			return refuse(mlops.ErrAlreadyExists, "%s.dvc tracks something else", c.show(rel))
 		}
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return "", nil, err
 	}
 	if old == nil {
-		if err := r.notIgnored(rel + ".dvc"); err != nil {
+		if err := c.notIgnored(rel + ".dvc"); err != nil {
 			return "", nil, err
 		}
 	}
-	if there && !o.Force {
+	if there && !o.force {
 		return refuse(mlops.ErrAlreadyExists, "exists already; use force to replace it (-f)")
 	}
 	return rel, old, nil
@@ -260,19 +278,19 @@ func (r *Repo) destination(root *os.Root, ix *index, name string, o ImportOption
 
 // run fetches into the cache, then changes the workspace, then writes the .dvc
 // file. What fails before the second step has changed nothing.
-func (b *bringing) run(ctx context.Context) (Output, error) {
+func (b *importer) run(ctx context.Context) (Output, error) {
 	got, err := b.fetch(ctx)
 	if err != nil {
-		return Output{}, fmt.Errorf("dvc: %s to %s: %w", b.verb(), b.r.show(b.rel), err)
+		return Output{}, fmt.Errorf("dvc: %s to %s: %w", b.verb(), b.show(b.rel), err)
 	}
 	o, err := b.record(ctx, got)
 	if err != nil {
-		return Output{}, fmt.Errorf("dvc: %s to %s: %w", b.verb(), b.r.show(b.rel), err)
+		return Output{}, fmt.Errorf("dvc: %s to %s: %w", b.verb(), b.show(b.rel), err)
 	}
 	return o, nil
 }
 
-func (b *bringing) verb() string {
+func (b *importer) verb() string {
 	if b.plain {
 		return "add"
 	}
@@ -281,20 +299,20 @@ func (b *bringing) verb() string {
 
 // fetch fills the dependency, and returns the content: none, if the data is not
 // wanted yet.
-func (b *bringing) fetch(ctx context.Context) (content, error) {
+func (b *importer) fetch(ctx context.Context) (content, error) {
 	none := content{size: -1, nfiles: -1}
 	d := b.dep
 	switch {
-	case b.o.NoExec:
+	case b.o.noExec:
 		return none, nil
 	case d.repo != nil:
-		s, err := b.r.source(ctx, d.repo, d.repo.rev, b.o.Trust)
+		s, err := b.source(ctx, d.repo, d.repo.rev, b.o.trust)
 		if err != nil {
 			return none, err
 		}
 		defer func() { _ = s.Close() }()
 		d.repo.lock = s.Rev
-		if b.o.NoDownload {
+		if b.o.noDownload {
 			s, at, err := s.nearest(ctx, path.Clean(d.path))
 			if err != nil {
 				return none, err
@@ -305,20 +323,20 @@ func (b *bringing) fetch(ctx context.Context) (content, error) {
 			}
 			return none, err
 		}
-		return s.fetch(ctx, b.c, b.m, d.path, d.repo.remote)
+		return s.fetch(ctx, b.cache, b.m, d.path, d.repo.remote)
 	}
-	from, err := b.r.origin(ctx, d, filepath.Dir(b.r.abs(b.rel)))
+	from, err := b.origin(ctx, d, filepath.Dir(b.abs(b.rel)))
 	if err != nil {
 		return none, err
 	}
-	c := b.c
-	if b.o.NoDownload {
+	c := b.cache
+	if b.o.noDownload {
 		if c = nil; from.kind != "md5" {
 			return none, from.note(d, none)
 		}
 	}
 	var got content
-	if b.o.ToRemote {
+	if b.o.toRemote {
 		got, err = b.send(ctx, from)
 	} else {
 		got, err = from.fetch(ctx, c, b.m, b.rel)
@@ -326,7 +344,7 @@ func (b *bringing) fetch(ctx context.Context) (content, error) {
 	if err == nil && !b.plain {
 		err = from.note(d, got)
 	}
-	if b.o.NoDownload {
+	if b.o.noDownload {
 		got = none
 	}
 	return got, err
@@ -335,8 +353,8 @@ func (b *bringing) fetch(ctx context.Context) (content, error) {
 // record brings the content into the workspace and writes .gitignore and the
 // .dvc file. When that fails the workspace is as it was, but for what Force let
 // go of.
-func (b *bringing) record(ctx context.Context, got content) (Output, error) {
-	r, rel := b.r, b.rel
+func (b *importer) record(ctx context.Context, got content) (Output, error) {
+	r, rel := b, b.rel
 	file := rel + ".dvc"
 	text, err := b.text(file, got)
 	if err != nil {
@@ -352,23 +370,23 @@ func (b *bringing) record(ctx context.Context, got content) (Output, error) {
 	_, err = b.root.Lstat(rel)
 	isNew := errors.Is(err, fs.ErrNotExist)
 	switch {
-	case b.o.ToRemote:
+	case b.o.toRemote:
 		err = nil
 	case got.oid != "":
-		err = r.checkout(ctx, b.c, f.outs, CheckoutOptions{Force: b.o.Force}, &b.m.t)
-	case !isNew && !b.o.NoExec:
+		err = r.checkout(ctx, f.outs, CheckoutOptions{Force: b.o.force}, &b.m.t)
+	case !isNew && !b.o.noExec:
 		err = b.clear(ctx)
 	default:
 		err = nil
 	}
-	if err == nil && !(b.plain && b.o.ToRemote) { // dvc leaves it out there
-		err = r.addGitIgnore(b.root, rel, got.oid.isDir())
+	if err == nil && !(b.plain && b.o.toRemote) { // dvc leaves it out there
+		err = b.addGitIgnore(rel, got.oid.IsDir())
 	}
 	if err == nil {
 		err = ctx.Err()
 	}
 	if err == nil {
-		err = r.writeFile(b.root, file, text)
+		err = r.writeFile(file, text)
 	}
 	if err != nil {
 		return Output{}, errors.Join(err, b.undo(context.WithoutCancel(ctx), isNew && got.oid != ""))
@@ -381,10 +399,10 @@ func (b *bringing) record(ctx context.Context, got content) (Output, error) {
 }
 
 // text is the .dvc file.
-func (b *bringing) text(file string, got content) ([]byte, error) {
+func (b *importer) text(file string, got content) ([]byte, error) {
 	switch name := path.Base(b.rel); {
 	case !b.plain:
-		return importText(file, name, b.old, b.dep, got, b.o.Desc, !b.o.NoExec)
+		return importText(file, name, b.old, b.dep, got, b.o.desc, !b.o.noExec)
 	case b.old != nil:
 		return b.old.outs[0].patch(got)
 	default:
@@ -393,8 +411,8 @@ func (b *bringing) text(file string, got content) ([]byte, error) {
 }
 
 // undo takes back what a checkout did that came to no end.
-func (b *bringing) undo(ctx context.Context, isNew bool) error {
-	if b.o.ToRemote {
+func (b *importer) undo(ctx context.Context, isNew bool) error {
+	if b.o.toRemote {
 		return nil
 	}
 	if isNew {
@@ -403,10 +421,10 @@ func (b *bringing) undo(ctx context.Context, isNew bool) error {
 	if b.old == nil || b.old.outs[0].oid == "" {
 		return nil
 	}
-	if ok, err := b.c.whole(ctx, b.old.outs[0].oid); !ok || err != nil {
+	if ok, err := b.cache.whole(ctx, b.old.outs[0].oid); !ok || err != nil {
 		return err
 	}
-	err := b.r.checkout(ctx, b.c, b.old.outs, CheckoutOptions{}, new(Transfer))
+	err := b.checkout(ctx, b.old.outs, CheckoutOptions{}, new(Transfer))
 	if errors.Is(err, mlops.ErrConflict) {
 		return nil // what lies there is the user's, and was not touched
 	}
@@ -414,20 +432,20 @@ func (b *bringing) undo(ctx context.Context, isNew bool) error {
 }
 
 // clear removes data from the workspace that the cache has, or with Force any.
-func (b *bringing) clear(ctx context.Context) error {
-	have, _, _, err := b.r.scan(ctx, newDVCIgnore(b.r), b.rel, false)
+func (b *importer) clear(ctx context.Context) error {
+	have, _, _, err := b.scan(ctx, b.rel, false)
 	if err != nil {
 		return err
 	}
 	for p, f := range have {
 		ok := false
 		if f.oid != "" {
-			if ok, err = b.c.has(ctx, f.oid, f.stamp.size); err != nil {
+			if ok, err = b.cache.has(ctx, f.oid, f.stamp.size); err != nil {
 				return err
 			}
 		}
-		if !ok && !b.o.Force {
-			return fail(mlops.ErrConflict, "%s holds content that is not in the cache; add it, move it away, or use force", b.r.show(path.Join(b.rel, p)))
+		if !ok && !b.o.force {
+			return fail(mlops.ErrConflict, "%s holds content that is not in the cache; add it, move it away, or use force", b.show(path.Join(b.rel, p)))
 		}
 	}
 	return b.root.RemoveAll(b.rel)

@@ -12,6 +12,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/object"
 )
 
 // dep is what an import is made of: data of another git repository, or at a
@@ -109,20 +110,20 @@ func (f *dvcFile) partial() bool { return f.imports != nil && f.outs[0].oid == "
 
 // standIn is what data status takes for the hash of a URL's data that was never
 // fetched: dvc takes the hash of the dependency.
-func (d *dep) standIn() oid {
+func (d *dep) standIn() object.ID {
 	if d.repo != nil || d.hash == "" {
 		return ""
 	}
-	id, err := parseOID(d.hash)
+	id, err := object.Parse(d.hash)
 	if err == nil && d.kind == "md5" && !strings.Contains(d.path, "://") {
 		return id
 	}
 	sum := md5.Sum([]byte(d.kind + ":" + d.hash)) // a name that no content has
 	name := hex.EncodeToString(sum[:])
-	if id.isDir() { // a listing of etags
+	if id.IsDir() { // a listing of etags
 		name += ".dir"
 	}
-	return oid(name)
+	return object.ID(name)
 }
 
 // isCommit tells the full name of a commit.
@@ -303,7 +304,7 @@ func pyJSON(b *bytes.Buffer, m map[string]*yaml.Node) {
 			b.WriteString(", ")
 		}
 		first = false
-		pyQuote(b, k)
+		object.PyQuote(b, k)
 		b.WriteString(": ")
 		pyJSONValue(b, m[k])
 	}
@@ -333,7 +334,7 @@ func pyJSONValue(b *bytes.Buffer, n *yaml.Node) {
 		case "!!int", "!!float":
 			b.WriteString(n.Value)
 		default:
-			pyQuote(b, n.Value)
+			object.PyQuote(b, n.Value)
 		}
 	}
 }

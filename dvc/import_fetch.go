@@ -1,6 +1,7 @@
 package dvc
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,12 +9,13 @@ import (
 	"strings"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/object"
 )
 
 // imports fetches the imports among outputs: data of other repositories, and
 // what was imported without its data. It returns the rest, and the imports that
 // are complete in the cache.
-func (f *fetching) imports(ctx context.Context, outs []*out) (rest, whole []*out) {
+func (f *fetcher) imports(ctx context.Context, outs []*out) (rest, whole []*out) {
 	sources := map[gitSource]*Source{}
 	defer func() {
 		for _, s := range sources {
@@ -31,7 +33,7 @@ func (f *fetching) imports(ctx context.Context, outs []*out) (rest, whole []*out
 		got, err := f.imported(ctx, o, sources)
 		if err != nil {
 			f.m.mu.Lock()
-			f.m.fail(fmt.Errorf("dvc: %s: %w", f.r.show(o.path), err))
+			f.m.fail(fmt.Errorf("dvc: %s: %w", f.show(o.path), err))
 			f.m.mu.Unlock()
 		}
 		if got != nil {
@@ -43,17 +45,17 @@ func (f *fetching) imports(ctx context.Context, outs []*out) (rest, whole []*out
 
 // imported returns the output with its content in the cache, nil if there is
 // nothing to do or if it failed.
-func (f *fetching) imported(ctx context.Context, o *out, sources map[gitSource]*Source) (*out, error) {
+func (f *fetcher) imported(ctx context.Context, o *out, sources map[gitSource]*Source) (*out, error) {
 	d := o.file.imports
 	if d.odd != "" {
 		return nil, fail(mlops.ErrUnsupported, "%s %s", d, d.odd)
 	}
 	known := o.oid
 	if known == "" && !o.legacy && d.repo == nil && d.kind == "md5" && !strings.Contains(d.path, "://") {
-		known, _ = parseOID(d.hash) // the content's own
+		known, _ = object.Parse(d.hash) // the content's own
 	}
 	if known != "" {
-		if ok, err := f.c.whole(ctx, known); err != nil {
+		if ok, err := f.cache.whole(ctx, known); err != nil {
 			return nil, err
 		} else if ok {
 			f.m.t.Present++
@@ -61,25 +63,25 @@ func (f *fetching) imported(ctx context.Context, o *out, sources map[gitSource]*
 		}
 	}
 	if d.repo == nil {
-		if _, err := statPath(f.r.abs(o.path), false); err == nil {
+		if _, err := statPath(f.abs(o.path), false); err == nil {
 			return nil, nil // fetched before; its hash is written by update alone
 		}
-		got, err := f.r.fetchURL(ctx, f.c, f.m, o.file, d)
+		got, err := f.fetchURL(ctx, f.m, o.file, d)
 		if err != nil {
 			return nil, err
 		}
 		return o.holding(got), nil
 	}
-	at := gitSource{url: d.repo.url, rev: orDefault(d.repo.lock, d.repo.rev)}
+	at := gitSource{url: d.repo.url, rev: cmp.Or(d.repo.lock, d.repo.rev)}
 	s := sources[at]
 	if s == nil {
 		var err error
-		if s, err = f.r.source(ctx, d.repo, at.rev, false); err != nil {
+		if s, err = f.source(ctx, d.repo, at.rev, false); err != nil {
 			return nil, err
 		}
 		sources[at] = s
 	}
-	got, err := s.fetch(ctx, f.c, f.m, d.path, d.repo.remote)
+	got, err := s.fetch(ctx, f.cache, f.m, d.path, d.repo.remote)
 	if err != nil {
 		return nil, err
 	}
@@ -90,12 +92,12 @@ func (f *fetching) imported(ctx context.Context, o *out, sources map[gitSource]*
 }
 
 // fetchURL fetches what an import-url names, if it still is what it was.
-func (r *Repo) fetchURL(ctx context.Context, c *cache, m *mover, f *dvcFile, d *dep) (content, error) {
-	from, err := r.origin(ctx, d, filepath.Dir(r.abs(f.rel)))
+func (c *call) fetchURL(ctx context.Context, m *mover, f *dvcFile, d *dep) (content, error) {
+	from, err := c.origin(ctx, d, filepath.Dir(c.abs(f.rel)))
 	if err != nil {
 		return content{}, err
 	}
-	got, err := from.fetch(ctx, c, m, f.outs[0].path)
+	got, err := from.fetch(ctx, c.cache, m, f.outs[0].path)
 	if err != nil {
 		return content{}, err
 	}
@@ -112,14 +114,14 @@ func (r *Repo) fetchURL(ctx context.Context, c *cache, m *mover, f *dvcFile, d *
 // holding is the output with another content.
 func (o *out) holding(c content) *out {
 	n := *o
-	n.oid, n.size, n.nfiles, n.exec, n.legacy = c.oid, c.size, c.nfiles, c.exec, c.oid.legacy()
+	n.oid, n.size, n.nfiles, n.exec, n.legacy = c.oid, c.size, c.nfiles, c.exec, c.oid.Legacy()
 	return &n
 }
 
 // whole tells whether the cache has an object, and of a directory all files.
-func (c *cache) whole(ctx context.Context, o oid) (bool, error) {
+func (c *cache) whole(ctx context.Context, o object.ID) (bool, error) {
 	ok, err := c.has(ctx, o, -1)
-	if !ok || err != nil || !o.isDir() {
+	if !ok || err != nil || !o.IsDir() {
 		return ok, err
 	}
 	t, err := c.tree(o)
@@ -127,7 +129,7 @@ func (c *cache) whole(ctx context.Context, o oid) (bool, error) {
 		return false, nil
 	}
 	for _, e := range t {
-		if ok, err := c.has(ctx, e.oid, -1); !ok || err != nil {
+		if ok, err := c.has(ctx, e.ID, -1); !ok || err != nil {
 			return false, err
 		}
 	}
@@ -136,18 +138,18 @@ func (c *cache) whole(ctx context.Context, o oid) (bool, error) {
 
 // source opens the repository that an import comes from. rev is a revision of
 // it, "" what it has checked out.
-func (r *Repo) source(ctx context.Context, g *gitSource, rev string, trust bool) (*Source, error) {
+func (c *call) source(ctx context.Context, g *gitSource, rev string, trust bool) (*Source, error) {
 	depth := 0
-	if r.foreign != nil {
-		if depth = r.foreign.depth + 1; depth > 8 {
+	if c.foreign != nil {
+		if depth = c.foreign.depth + 1; depth > 8 {
 			return nil, fail(mlops.ErrInvalid, "repositories import from each other without end")
 		}
-		if !r.foreign.trust && isFolder(g.url) {
+		if !c.foreign.trust && isFolder(g.url) {
 			return nil, fail(mlops.ErrForbidden, "the other repository imports from %q, which is a folder of this machine; trust it to use that", g.url)
 		}
-		trust = trust || r.foreign.trust
+		trust = trust || c.foreign.trust
 	}
-	s, err := openSource(ctx, r.gitURL(g.url), SourceOptions{Rev: rev, Trust: trust}, true)
+	s, err := openSource(ctx, c.gitURL(g.url), SourceOptions{Rev: rev, Trust: trust}, true)
 	if err == nil {
 		s.r.foreign.depth = depth
 	}

@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/object"
 	"github.com/mlops-integration/mlops/internal/gitcmd"
 )
 
@@ -56,7 +57,7 @@ func (s *Source) within(ctx context.Context, at string) ([]gitFile, []*out, erro
 	if o := s.ix.owner(at); o != nil && o.cache {
 		named := *o
 		if o.path != at {
-			if !o.oid.isDir() {
+			if !o.oid.IsDir() {
 				return nil, nil, nil
 			}
 			named.part = strings.TrimPrefix(at, o.path+"/")
@@ -67,12 +68,12 @@ func (s *Source) within(ctx context.Context, at string) ([]gitFile, []*out, erro
 	if err != nil {
 		return nil, nil, err
 	}
-	below := func(p string) bool { return at == "." || within(p, at) }
+	below := func(p string) bool { return at == "." || object.Within(p, at) }
 	var files []gitFile
 	for _, f := range all {
 		base := path.Base(f.path)
-		if !below(f.path) || within(f.path, ".dvc") || strings.Contains(f.path, "/.dvc/") || base == "dvc.yaml" || base == ".dvcignore" ||
-			strings.HasSuffix(base, ".dvc") || s.ix.ignore.ignored(f.path, false) {
+		if !below(f.path) || object.Within(f.path, ".dvc") || strings.Contains(f.path, "/.dvc/") || base == "dvc.yaml" || base == ".dvcignore" ||
+			strings.HasSuffix(base, ".dvc") || s.ix.ignore.Ignored(f.path, false) {
 			continue
 		}
 		files = append(files, f)
@@ -89,7 +90,7 @@ func (s *Source) within(ctx context.Context, at string) ([]gitFile, []*out, erro
 // sourcePath checks a path in another repository.
 func sourcePath(p string) (string, error) {
 	at := path.Clean(p)
-	if p == "" || !fs.ValidPath(at) || at != "." && unsafePath(at) != "" {
+	if p == "" || !fs.ValidPath(at) || at != "." && object.UnsafePath(at) != "" {
 		return "", fail(mlops.ErrInvalid, "path %q in the other repository", p)
 	}
 	return at, nil
@@ -122,7 +123,8 @@ func (s *Source) fetch(ctx context.Context, c *cache, m *mover, p, remote string
 			return content{}, fail(mlops.ErrNotFound, "%s in %s of the other repository was never hashed there", o.path, o.file.rel)
 		}
 	}
-	if _, err := s.r.fetchInto(ctx, c, m, outs, remote); err != nil {
+	into := &call{Repo: s.r, cfg: s.c.cfg, cache: c}
+	if _, err := into.fetchInto(ctx, m, outs, remote); err != nil {
 		return content{}, err
 	}
 	rel := func(p string) string {
@@ -131,18 +133,18 @@ func (s *Source) fetch(ctx context.Context, c *cache, m *mover, p, remote string
 		}
 		return strings.TrimPrefix(strings.TrimPrefix(p, at), "/")
 	}
-	var t tree
+	var t object.Listing
 	for _, o := range outs {
-		if !o.oid.isDir() {
-			t = append(t, treeEntry{rel(o.path), o.oid})
+		if !o.oid.IsDir() {
+			t = append(t, object.Entry{Path: rel(o.path), ID: o.oid})
 			continue
 		}
 		listing, err := c.tree(o.oid)
 		if err != nil {
 			return content{}, err
 		}
-		for _, e := range listing.below(o.part) {
-			t = append(t, treeEntry{rel(o.path + "/" + e.path), e.oid})
+		for _, e := range listing.Below(o.part) {
+			t = append(t, object.Entry{Path: rel(o.path + "/" + e.Path), ID: e.ID})
 		}
 	}
 	if err := c.modernize(ctx, t); err != nil {
@@ -153,20 +155,20 @@ func (s *Source) fetch(ctx context.Context, c *cache, m *mover, p, remote string
 		return content{}, err
 	}
 	for i, f := range files {
-		t = append(t, treeEntry{rel(f.path), plain[i]})
+		t = append(t, object.Entry{Path: rel(f.path), ID: plain[i]})
 	}
 	size := int64(0)
 	for _, e := range t {
-		fi, err := os.Stat(c.path(e.oid))
+		fi, err := os.Stat(c.path(e.ID))
 		if err != nil {
-			return content{}, fmt.Errorf("dvc: %s (%s): %w", e.path, e.oid, ErrNotCached)
+			return content{}, fmt.Errorf("dvc: %s (%s): %w", e.Path, e.ID, ErrNotCached)
 		}
 		size += fi.Size()
 	}
-	isFile := len(t) == 1 && t[0].path == ""
+	isFile := len(t) == 1 && t[0].Path == ""
 	switch {
 	case isFile:
-		return content{oid: t[0].oid, size: size, nfiles: -1}, nil
+		return content{oid: t[0].ID, size: size, nfiles: -1}, nil
 	case len(t) == 0 && len(outs) == 1 && outs[0].part != "":
 		return content{}, fail(mlops.ErrNotFound, "%s is not in the repository at %.12s", p, s.Rev)
 	}
@@ -175,16 +177,16 @@ func (s *Source) fetch(ctx context.Context, c *cache, m *mover, p, remote string
 }
 
 // modernize gives objects of dvc 2.x the names that dvc 3.x has for them.
-func (c *cache) modernize(ctx context.Context, t tree) error {
+func (c *cache) modernize(ctx context.Context, t object.Listing) error {
 	for i, e := range t {
-		if !e.oid.legacy() {
+		if !e.ID.Legacy() {
 			continue
 		}
-		f, err := os.Open(c.path(e.oid))
+		f, err := os.Open(c.path(e.ID))
 		if err != nil {
 			return err
 		}
-		t[i].oid, _, err = c.take(ctx, f)
+		t[i].ID, _, err = c.take(ctx, f)
 		_ = f.Close()
 		if err != nil {
 			return err
@@ -196,7 +198,7 @@ func (c *cache) modernize(ctx context.Context, t tree) error {
 const lfsPointer = "version https://git-lfs.github.com/spec/v1\n"
 
 // fetchBlobs stores files out of git, by one process of it.
-func (s *Source) fetchBlobs(ctx context.Context, c *cache, m *mover, files []gitFile) ([]oid, error) {
+func (s *Source) fetchBlobs(ctx context.Context, c *cache, m *mover, files []gitFile) ([]object.ID, error) {
 	if len(files) == 0 {
 		return nil, nil
 	}
@@ -212,7 +214,7 @@ func (s *Source) fetchBlobs(ctx context.Context, c *cache, m *mover, files []git
 	m.expect(len(files), bytes)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	cmd := gitcmd.Command(ctx, s.r.root, "cat-file", "--batch")
+	cmd := gitcmd.Command(ctx, s.r.dir, "cat-file", "--batch")
 	cmd.Stdin = strings.NewReader(ask.String())
 	pipe, err := cmd.StdoutPipe()
 	if err != nil {
@@ -227,7 +229,7 @@ func (s *Source) fetchBlobs(ctx context.Context, c *cache, m *mover, files []git
 		_ = cmd.Wait()
 	}()
 	in := bufio.NewReaderSize(pipe, 1<<16)
-	out := make([]oid, len(files))
+	out := make([]object.ID, len(files))
 	for i, f := range files {
 		if _, err := in.ReadString('\n'); err != nil { // its head, which ls-tree told
 			return nil, errors.Join(ctx.Err(), fmt.Errorf("dvc: git cat-file: %w", err))

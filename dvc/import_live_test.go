@@ -27,7 +27,7 @@ func (w *world) registry() string {
 	require.NoError(w.t, r.AddRemote(bg(w.t), "store", w.dir(), dvc.AddRemoteOptions{Default: true}))
 	commit := func(files map[string]string) {
 		write(w.t, dir, files)
-		_, err := r.Add(bg(w.t), "data", "one.csv", "run.sh")
+		_, err := r.Add(bg(w.t), []string{"data", "one.csv", "run.sh"}, dvc.AddOptions{})
 		require.NoError(w.t, err)
 		_, err = r.Push(bg(w.t), dvc.PushOptions{})
 		require.NoError(w.t, err)
@@ -206,7 +206,7 @@ func TestLiveUpdatesAreWrittenAsDVCWritesThem(t *testing.T) {
 	sr, err := dvc.Open(src)
 	require.NoError(t, err)
 	write(t, src, map[string]string{"data/new": "new", "one.csv": "three", "gd/j": "j"})
-	_, err = sr.Add(bg(t), "data", "one.csv")
+	_, err = sr.Add(bg(t), []string{"data", "one.csv"}, dvc.AddOptions{})
 	require.NoError(t, err)
 	_, err = sr.Push(bg(t), dvc.PushOptions{})
 	require.NoError(t, err)
@@ -262,22 +262,22 @@ func TestLiveImportsFromURLsAreWrittenAsDVCWritesThem(t *testing.T) {
 	}
 	for _, c := range []struct {
 		url string
-		o   dvc.ImportOptions
+		o   dvc.ImportURLOptions
 	}{
-		{filepath.Join(ext, "file.txt"), dvc.ImportOptions{}},
-		{filepath.Join(ext, "exec"), dvc.ImportOptions{}},
-		{filepath.Join(ext, "dir"), dvc.ImportOptions{}},
-		{filepath.Join(ext, "file.txt"), dvc.ImportOptions{Out: "s"}},
-		{"inner/x", dvc.ImportOptions{Out: "s/copy"}},
-		{"inner", dvc.ImportOptions{Out: "copy"}},
-		{plain.URL + "/file.txt", dvc.ImportOptions{Out: "h.txt"}},
-		{plain.URL + "/file.txt?x=1", dvc.ImportOptions{Out: "query"}},
-		{tagged.URL + "/file.txt", dvc.ImportOptions{Out: "tagged"}},
-		{filepath.Join(ext, "file.txt"), dvc.ImportOptions{Out: "later", NoDownload: true}},
-		{filepath.Join(ext, "dir"), dvc.ImportOptions{Out: "later dir", NoDownload: true}},
-		{tagged.URL + "/file.txt", dvc.ImportOptions{Out: "later http", NoDownload: true}},
-		{filepath.Join(ext, "file.txt"), dvc.ImportOptions{Out: "unknown", NoExec: true}},
-		{filepath.Join(ext, "exec"), dvc.ImportOptions{Out: "file.txt", Force: true}},
+		{filepath.Join(ext, "file.txt"), dvc.ImportURLOptions{}},
+		{filepath.Join(ext, "exec"), dvc.ImportURLOptions{}},
+		{filepath.Join(ext, "dir"), dvc.ImportURLOptions{}},
+		{filepath.Join(ext, "file.txt"), dvc.ImportURLOptions{Out: "s"}},
+		{"inner/x", dvc.ImportURLOptions{Out: "s/copy"}},
+		{"inner", dvc.ImportURLOptions{Out: "copy"}},
+		{plain.URL + "/file.txt", dvc.ImportURLOptions{Out: "h.txt"}},
+		{plain.URL + "/file.txt?x=1", dvc.ImportURLOptions{Out: "query"}},
+		{tagged.URL + "/file.txt", dvc.ImportURLOptions{Out: "tagged"}},
+		{filepath.Join(ext, "file.txt"), dvc.ImportURLOptions{Out: "later", NoDownload: true}},
+		{filepath.Join(ext, "dir"), dvc.ImportURLOptions{Out: "later dir", NoDownload: true}},
+		{tagged.URL + "/file.txt", dvc.ImportURLOptions{Out: "later http", NoDownload: true}},
+		{filepath.Join(ext, "file.txt"), dvc.ImportURLOptions{Out: "unknown", NoExec: true}},
+		{filepath.Join(ext, "exec"), dvc.ImportURLOptions{Out: "file.txt", Force: true}},
 	} {
 		args := []string{"import-url", "-q", c.url}
 		if c.o.Out != "" {
@@ -311,7 +311,7 @@ func TestLiveImportsFromS3AreWrittenAsDVCWritesThem(t *testing.T) {
 	require.NoError(t, err)
 	put := func(name, text string) {
 		body := io.NewSectionReader(strings.NewReader(text), 0, int64(len(text)))
-		require.NoError(t, store.Put(bg(t), name, body, md5hex(text)))
+		require.NoError(t, store.Put(bg(t), name, remote.Blob{Body: body, MD5: md5hex(text)}))
 	}
 	for name, text := range map[string]string{"file": "in S3", "dir/a": "1", "dir/sub/b": "2"} {
 		put(name, text)
@@ -328,14 +328,14 @@ func TestLiveImportsFromS3AreWrittenAsDVCWritesThem(t *testing.T) {
 	useS3(t, ours, g, "x")
 	for _, c := range []struct {
 		url string
-		o   dvc.ImportOptions
+		o   dvc.ImportURLOptions
 	}{
-		{"remote://s/file", dvc.ImportOptions{}},
-		{"remote://s/dir", dvc.ImportOptions{}},
-		{"remote://s/dir", dvc.ImportOptions{Out: "later", NoDownload: true}},
-		{"remote://s/file", dvc.ImportOptions{Out: "later.txt", NoDownload: true}},
-		{direct + "file", dvc.ImportOptions{Out: "direct", Config: at}},
-		{direct + "dir", dvc.ImportOptions{Out: "direct dir", Config: at}},
+		{"remote://s/file", dvc.ImportURLOptions{}},
+		{"remote://s/dir", dvc.ImportURLOptions{}},
+		{"remote://s/dir", dvc.ImportURLOptions{Out: "later", NoDownload: true}},
+		{"remote://s/file", dvc.ImportURLOptions{Out: "later.txt", NoDownload: true}},
+		{direct + "file", dvc.ImportURLOptions{Out: "direct", Config: at}},
+		{direct + "dir", dvc.ImportURLOptions{Out: "direct dir", Config: at}},
 	} {
 		args := []string{"import-url", "-q", c.url}
 		if c.o.Out != "" {

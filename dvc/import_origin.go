@@ -2,6 +2,7 @@ package dvc
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/md5"
 	"encoding/hex"
@@ -18,6 +19,7 @@ import (
 	"sync"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/object"
 	"github.com/mlops-integration/mlops/dvc/remote"
 	"github.com/mlops-integration/mlops/internal/rawfile"
 )
@@ -29,7 +31,7 @@ type origin struct {
 	dir   bool
 	files []originFile
 
-	stored func(ctx context.Context, id oid) error // called for each object that fetch has stored; may be nil
+	stored func(ctx context.Context, id object.ID) error // called for each object that fetch has stored; may be nil
 }
 
 type originFile struct {
@@ -41,8 +43,8 @@ type originFile struct {
 }
 
 // origin finds what an import-url names. Relative paths start at dir.
-func (r *Repo) origin(ctx context.Context, d *dep, dir string) (*origin, error) {
-	cfg, key, err := r.located(d, dir)
+func (c *call) origin(ctx context.Context, d *dep, dir string) (*origin, error) {
+	cfg, key, err := c.located(d, dir)
 	if err != nil {
 		return nil, err
 	}
@@ -72,7 +74,7 @@ func (r *Repo) origin(ctx context.Context, d *dep, dir string) (*origin, error) 
 }
 
 // located splits a URL into the place that a driver opens and the key there.
-func (r *Repo) located(d *dep, dir string) (cfg remote.Config, key string, err error) {
+func (c *call) located(d *dep, dir string) (cfg remote.Config, key string, err error) {
 	at := d.path
 	var more []setting
 	for _, f := range d.config {
@@ -87,7 +89,7 @@ func (r *Repo) located(d *dep, dir string) (cfg remote.Config, key string, err e
 	}
 	if name, isRemote := strings.CutPrefix(at, "remote://"); isRemote {
 		name, key, _ = strings.Cut(name, "/")
-		if cfg, err = r.remoteConfig(strings.ToLower(name), more...); err != nil {
+		if cfg, err = c.remoteConfig(strings.ToLower(name), more...); err != nil {
 			return cfg, "", err
 		}
 	} else {
@@ -123,7 +125,7 @@ func (r *Repo) located(d *dep, dir string) (cfg remote.Config, key string, err e
 		for _, s := range more {
 			cfg.Options[s.key], from[s.key] = s.text(), s.value
 		}
-		if err := r.vet(cfg.Name, cfg, from); err != nil {
+		if err := c.vet(cfg.Name, cfg, from); err != nil {
 			return cfg, "", err
 		}
 	}
@@ -227,7 +229,7 @@ func farOrigin(ctx context.Context, s remote.Store, key string) (*origin, error)
 func (o *origin) check(d *dep) error {
 	slices.SortFunc(o.files, func(a, b originFile) int { return strings.Compare(a.rel, b.rel) })
 	for _, f := range o.files {
-		if why := unsafePath(f.rel); why != "" {
+		if why := object.UnsafePath(f.rel); why != "" {
 			return fail(mlops.ErrInvalid, "the name %q %s", f.rel, why)
 		}
 		if path.Base(f.rel) == ".dvcignore" {
@@ -264,9 +266,9 @@ func (o *origin) note(d *dep, got content) error {
 				b.WriteString(", ")
 			}
 			b.WriteString(`{"` + o.kind + `": `)
-			pyQuote(&b, f.etag)
+			object.PyQuote(&b, f.etag)
 			b.WriteString(`, "relpath": `)
-			pyQuote(&b, f.rel)
+			object.PyQuote(&b, f.rel)
 			b.WriteByte('}')
 		}
 		b.WriteByte(']')
@@ -291,7 +293,7 @@ func (o *origin) fetch(ctx context.Context, c *cache, m *mover, name string) (co
 	}
 	m.expect(len(needs), bytes)
 	var mu sync.Mutex
-	t := make(tree, len(o.files))
+	t := make(object.Listing, len(o.files))
 	size := int64(0)
 	jobs := m.jobs
 	if jobs < 1 {
@@ -308,7 +310,7 @@ func (o *origin) fetch(ctx context.Context, c *cache, m *mover, name string) (co
 		}
 		mu.Lock()
 		defer mu.Unlock()
-		t[at[n.file]] = treeEntry{f.rel, id}
+		t[at[n.file]] = object.Entry{Path: f.rel, ID: id}
 		size += got
 		return got, err
 	})
@@ -319,7 +321,7 @@ func (o *origin) fetch(ctx context.Context, c *cache, m *mover, name string) (co
 		return content{}, err
 	}
 	if !o.dir {
-		return content{oid: t[0].oid, size: size, nfiles: -1}, nil
+		return content{oid: t[0].ID, size: size, nfiles: -1}, nil
 	}
 	id, err := listed(ctx, c, t)
 	if err == nil && o.stored != nil {
@@ -329,16 +331,16 @@ func (o *origin) fetch(ctx context.Context, c *cache, m *mover, name string) (co
 }
 
 // listed names a directory's listing, and with a cache stores it.
-func listed(ctx context.Context, c *cache, t tree) (oid, error) {
-	t.sort()
-	data, id := t.hash()
-	if _, err := decodeTree(string(data)); err != nil || c == nil {
+func listed(ctx context.Context, c *cache, t object.Listing) (object.ID, error) {
+	t.Sort()
+	data, id := t.Hash()
+	if _, err := object.Decode(string(data)); err != nil || c == nil {
 		return id, err
 	}
 	return c.putTree(ctx, t)
 }
 
-func (f originFile) take(ctx context.Context, c *cache, moved func(int64)) (oid, int64, error) {
+func (f originFile) take(ctx context.Context, c *cache, moved func(int64)) (object.ID, int64, error) {
 	body, err := f.open(ctx)
 	if err != nil {
 		return "", 0, err
@@ -347,7 +349,7 @@ func (f originFile) take(ctx context.Context, c *cache, moved func(int64)) (oid,
 	switch file, local := body.(*rawfile.File); {
 	case c == nil:
 		sum, n, err := hashReader(ctx, body, md5.New())
-		return oid(sum), n, err
+		return object.ID(sum), n, err
 	case local && f.size < smallFile:
 		return c.storeSmall(ctx, file, f.size)
 	case local:
@@ -355,7 +357,7 @@ func (f originFile) take(ctx context.Context, c *cache, moved func(int64)) (oid,
 	}
 	id, n, err := c.take(ctx, &counted{r: body, moved: moved})
 	if err != nil {
-		return "", n, fmt.Errorf("%s: %w", orDefault(f.rel, "the file"), err)
+		return "", n, fmt.Errorf("%s: %w", cmp.Or(f.rel, "the file"), err)
 	}
 	return id, n, nil
 }

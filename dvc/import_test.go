@@ -58,7 +58,7 @@ func TestAnImportGoesOnlyWhereNothingIsLost(t *testing.T) {
 	src := w.registry()
 	dir, r := w.repo()
 	write(t, dir, map[string]string{"here": "mine", "tracked/x": "1", "kept": "in git", ".dvcignore": "ignored\n"})
-	_, err := r.Add(bg(t), "tracked")
+	_, err := r.Add(bg(t), []string{"tracked"}, dvc.AddOptions{})
 	require.NoError(t, err)
 	w.git(dir, "add", "kept")
 	outside := w.dir()
@@ -124,10 +124,10 @@ func TestGitURLsThatRunCommandsOrHoldPasswordsAreRefused(t *testing.T) {
 		}
 		require.NoError(t, os.Remove(filepath.Join(dir, "x.dvc")))
 	}
-	_, err := r.ImportURL(bg(t), "https://user:hunter2@example.com/x", dvc.ImportOptions{})
+	_, err := r.ImportURL(bg(t), "https://user:hunter2@example.com/x", dvc.ImportURLOptions{})
 	require.ErrorIs(t, err, mlops.ErrInvalid)
 	require.NotContains(t, err.Error(), "hunter2")
-	_, err = r.ImportURL(bg(t), "s3://b/x", dvc.ImportOptions{Config: [][2]string{{"secret_access_key", "hunter2"}}})
+	_, err = r.ImportURL(bg(t), "s3://b/x", dvc.ImportURLOptions{Config: [][2]string{{"secret_access_key", "hunter2"}}})
 	require.ErrorIs(t, err, mlops.ErrInvalid)
 	require.NotContains(t, err.Error(), "hunter2")
 	require.NoFileExists(t, mark)
@@ -187,11 +187,11 @@ func TestAnImportThatIsCancelledLeavesTheWorkTreeAsItWas(t *testing.T) {
 	for _, at := range []int{1, 2, 3} { // in the midst of the transfer
 		ctx, cancel := context.WithCancel(t.Context())
 		calls := 0
-		_, err := r.Import(ctx, src, ".", dvc.ImportOptions{Out: "all", Jobs: 1, Progress: func(dvc.Progress) {
+		_, err := r.Import(ctx, src, ".", dvc.ImportOptions{Out: "all", Transfers: dvc.Transfers{Jobs: 1, Progress: func(dvc.Progress) {
 			if calls++; calls == at {
 				cancel()
 			}
-		}})
+		}}})
 		require.ErrorIs(t, err, context.Canceled)
 		require.Equal(t, before, tracked(t, dir))
 		whole(t, filepath.Join(dir, ".dvc/cache"), false)
@@ -203,7 +203,7 @@ func TestAnImportThatIsCancelledLeavesTheWorkTreeAsItWas(t *testing.T) {
 	w.git(src, "add", "-A")
 	w.git(src, "commit", "-q", "-m", "y")
 	ctx, cancel := context.WithCancel(t.Context())
-	_, err = r.Update(ctx, dvc.UpdateOptions{Targets: []string{"all.dvc"}, Progress: func(dvc.Progress) { cancel() }})
+	_, err = r.Update(ctx, dvc.UpdateOptions{Targets: []string{"all.dvc"}, Transfers: dvc.Transfers{Progress: func(dvc.Progress) { cancel() }}})
 	require.ErrorIs(t, err, context.Canceled)
 	require.Equal(t, before, tracked(t, dir))
 }
@@ -250,7 +250,7 @@ func TestAnUpdateKeepsWhatIsNowhereElse(t *testing.T) {
 	require.Empty(t, outs, "nothing to do")
 
 	write(t, dir, map[string]string{"added": "x"})
-	_, err = r.Add(bg(t), "added")
+	_, err = r.Add(bg(t), []string{"added"}, dvc.AddOptions{})
 	require.NoError(t, err)
 	for _, targets := range [][]string{{"added.dvc"}, nil} {
 		_, err = r.Update(bg(t), dvc.UpdateOptions{Targets: targets})
@@ -275,7 +275,7 @@ func TestImportsAreFetchedFromWhereTheyComeFrom(t *testing.T) {
 		require.NoError(t, err)
 	}
 	write(t, dir, map[string]string{"own": "mine"})
-	_, err := r.Add(bg(t), "own")
+	_, err := r.Add(bg(t), []string{"own"}, dvc.AddOptions{})
 	require.NoError(t, err)
 	tr, err := r.Push(bg(t), dvc.PushOptions{})
 	require.NoError(t, err)
@@ -299,7 +299,7 @@ func TestImportsAreFetchedFromWhereTheyComeFrom(t *testing.T) {
 	require.ErrorIs(t, err, mlops.ErrNotFound)
 	st, err := cr.Status(bg(t), dvc.StatusOptions{NoUpdates: true})
 	require.NoError(t, err)
-	require.Equal(t, []dvc.Change{{DVCFile: "gd.dvc", Path: "gd", State: dvc.Deleted}}, st.Changes)
+	require.Equal(t, []dvc.Change{{DVCFile: "gd.dvc", Path: "gd", State: dvc.ChangeDeleted}}, st.Changes)
 	require.NoError(t, os.Rename(src+"-away", src))
 	tr, err = cr.Pull(bg(t), dvc.PullOptions{})
 	require.NoError(t, err)
@@ -420,7 +420,7 @@ func TestAURLIsFetchedAgainWhenItHasChanged(t *testing.T) {
 	}))
 	defer srv.Close()
 	dir, r := w.repo()
-	_, err := r.ImportURL(bg(t), srv.URL+"/moved", dvc.ImportOptions{Out: "f"})
+	_, err := r.ImportURL(bg(t), srv.URL+"/moved", dvc.ImportURLOptions{Out: "f"})
 	require.NoError(t, err)
 	require.Contains(t, read(t, dir, "f.dvc"), "- checksum: '\"1\"'\n  size: 3\n")
 	up := dvc.UpdateOptions{Targets: []string{"f.dvc"}}
@@ -434,7 +434,7 @@ func TestAURLIsFetchedAgainWhenItHasChanged(t *testing.T) {
 	require.Len(t, outs, 1)
 	require.Equal(t, "two!", read(t, dir, "f"))
 
-	_, err = r.ImportURL(bg(t), srv.URL+"/file", dvc.ImportOptions{Out: "later", NoDownload: true})
+	_, err = r.ImportURL(bg(t), srv.URL+"/file", dvc.ImportURLOptions{Out: "later", NoDownload: true})
 	require.NoError(t, err)
 	text, tag = "three", `"3"`
 	_, err = r.Pull(bg(t), dvc.PullOptions{Targets: []string{"later"}})
@@ -446,7 +446,7 @@ func TestAURLIsFetchedAgainWhenItHasChanged(t *testing.T) {
 
 	before := tracked(t, dir)
 	for at, kind := range map[string]error{"/none": mlops.ErrNotFound, "/short": mlops.ErrUnavailable, "/liar": mlops.ErrInvalid} {
-		_, err = r.ImportURL(bg(t), srv.URL+at, dvc.ImportOptions{Out: "x"})
+		_, err = r.ImportURL(bg(t), srv.URL+at, dvc.ImportURLOptions{Out: "x"})
 		require.ErrorIs(t, err, kind, at)
 		require.Equal(t, before, tracked(t, dir))
 	}

@@ -1,6 +1,7 @@
 package dvc
 
 import (
+	"cmp"
 	"errors"
 	"io"
 	"io/fs"
@@ -9,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/ignore"
 )
 
 // index is what the repository tracks, as the workspace says now.
@@ -17,21 +19,17 @@ type index struct {
 	outs  map[string]*out // by path; of two files with one output, that of the later file
 	twice error           // names an output that two files have: nothing may be written then
 
-	ignore *ignoreFiles // of a revision
+	ignore *ignore.Files // of a revision
 }
 
 // index walks the workspace as dvc does: not into ignored directories, tracked
 // ones, or other DVC repositories.
-func (r *Repo) index() (*index, error) {
+func (c *call) index() (*index, error) {
 	ix := &index{outs: map[string]*out{}}
-	ig, err := newGitIgnore(r)
-	if err != nil {
-		return nil, err
-	}
-	di := newDVCIgnore(r)
+	di, ig := c.dvcIgnore, c.gitIgnore
 	var walk func(dir string) error
 	walk = func(dir string) error {
-		entries, err := os.ReadDir(r.abs(orDefault(dir, ".")))
+		entries, err := os.ReadDir(c.abs(cmp.Or(dir, ".")))
 		if err != nil {
 			return err
 		}
@@ -42,18 +40,18 @@ func (r *Repo) index() (*index, error) {
 				dirs = append(dirs, rel)
 				continue
 			}
-			if !strings.HasSuffix(e.Name(), ".dvc") && e.Name() != "dvc.yaml" || di.entry(rel, false) || ig.entry(rel, false) {
+			if !strings.HasSuffix(e.Name(), ".dvc") && e.Name() != "dvc.yaml" || di.Entry(rel, false) || ig.Entry(rel, false) {
 				continue
 			}
-			if err := ix.read(r, rel); err != nil {
+			if err := ix.read(c.Repo, rel); err != nil {
 				return err
 			}
 		}
 		for _, rel := range dirs {
-			if ix.outs[rel] != nil || di.entry(rel, true) || ig.entry(rel, true) {
+			if ix.outs[rel] != nil || di.Entry(rel, true) || ig.Entry(rel, true) {
 				continue
 			}
-			if _, err := os.Lstat(r.abs(rel + "/.dvc")); err == nil {
+			if _, err := os.Lstat(c.abs(rel + "/.dvc")); err == nil {
 				continue
 			}
 			if err := walk(rel); err != nil {
@@ -65,13 +63,10 @@ func (r *Repo) index() (*index, error) {
 	if err := walk(""); err != nil {
 		return nil, err
 	}
-	if di.err != nil {
-		return nil, di.err
+	if err := di.Err(); err != nil {
+		return nil, err
 	}
-	if ig != nil && ig.files.err != nil {
-		return nil, ig.files.err
-	}
-	return ix, nil
+	return ix, ig.Err()
 }
 
 // read adds a .dvc file, or the stages of a dvc.yaml with its dvc.lock.

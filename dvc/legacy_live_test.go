@@ -69,7 +69,7 @@ func oldRepos(t *testing.T, w *world) (theirs, ours string, r *dvc.Repo) {
 		}
 	}
 	w.dvc(theirs, "add", "-q", "new")
-	_, err := r.Add(bg(t), "new")
+	_, err := r.Add(bg(t), []string{"new"}, dvc.AddOptions{})
 	require.NoError(t, err)
 	return theirs, ours, r
 }
@@ -118,7 +118,7 @@ func TestLiveAddUpgradesOutputsOf2xWhenTheyChanged(t *testing.T) {
 	theirs, ours, r := oldRepos(t, w)
 	all := []string{"crlf", "bin", "d", "e"}
 	w.dvc(theirs, append([]string{"add", "-q"}, all...)...)
-	_, err := r.Add(bg(t), all...)
+	_, err := r.Add(bg(t), all, dvc.AddOptions{})
 	require.NoError(t, err)
 	same(t, theirs, ours, "add of what has not changed")
 
@@ -127,7 +127,7 @@ func TestLiveAddUpgradesOutputsOf2xWhenTheyChanged(t *testing.T) {
 		require.NoError(t, os.Chmod(filepath.Join(dir, "bin"), 0o744))
 	}
 	w.dvc(theirs, append([]string{"add", "-q"}, all...)...)
-	_, err = r.Add(bg(t), all...)
+	_, err = r.Add(bg(t), all, dvc.AddOptions{})
 	require.NoError(t, err)
 	// dvc leaves the listing that it compared with, of files that are not there.
 	left, _ := filepath.Glob(filepath.Join(theirs, ".dvc/cache/*/*.dir"))
@@ -142,7 +142,7 @@ func TestLiveAddUpgradesOutputsOf2xWhenTheyChanged(t *testing.T) {
 	before := snapshot(t, ours)
 	write(t, ours, map[string]string{"e/none": "x"})
 	before["e/none"] = snapshot(t, ours)["e/none"]
-	_, err = r.Add(bg(t), "e/none")
+	_, err = r.Add(bg(t), []string{"e/none"}, dvc.AddOptions{})
 	require.Error(t, err, "dvc would mix hashes of both kinds in one listing")
 	require.Equal(t, before, snapshot(t, ours))
 }

@@ -14,24 +14,25 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/object"
 	"github.com/mlops-integration/mlops/internal/rawfile"
 )
 
 // placement is an object that is to lie in the workspace.
 type placement struct {
 	rel  string // from the root; its directory exists
-	oid  oid
+	oid  object.ID
 	exec bool
 	was  *foundFile // what it replaces
 }
 
 // placeAll puts objects into the workspace. Each replaces what was there in one
 // step, if that is as it was found.
-func (r *Repo) placeAll(ctx context.Context, root *os.Root, c *cache, all []placement) error {
+func (c *call) placeAll(ctx context.Context, all []placement) error {
 	// Neighbours share the handle of their directory.
-	parts := slices.Collect(slices.Chunk(all, max(1, min(256, len(all)/(4*r.jobs)))))
-	return r.parallel(ctx, len(parts), func(ctx context.Context, i int) error {
-		p := &placer{r: r, c: c, root: root}
+	parts := slices.Collect(slices.Chunk(all, max(1, min(256, len(all)/(4*c.jobs)))))
+	return c.parallel(ctx, len(parts), func(ctx context.Context, i int) error {
+		p := &placer{call: c}
 		defer p.close()
 		for _, t := range parts[i] {
 			if err := ctx.Err(); err != nil {
@@ -49,9 +50,7 @@ func (r *Repo) placeAll(ctx context.Context, root *os.Root, c *cache, all []plac
 // own in .dvc/tmp and moves it to its place: what a killed program leaves there
 // is no data, as it would be beside the data.
 type placer struct {
-	r    *Repo
-	c    *cache
-	root *os.Root
+	*call
 
 	tmp    *os.File
 	tmpRel string
@@ -86,7 +85,7 @@ func (p *placer) enter(dir string) error {
 		return nil
 	}
 	var err error
-	if p.tmpRel, err = p.r.tempRel(p.root); err != nil {
+	if p.tmpRel, err = p.tempRel(); err != nil {
 		return err
 	}
 	if err = p.root.Mkdir(p.tmpRel, 0o777); err == nil {
@@ -97,7 +96,7 @@ func (p *placer) enter(dir string) error {
 
 func (p *placer) place(ctx context.Context, t placement) error {
 	fault := func(err error) error {
-		return &fs.PathError{Op: "place", Path: p.r.show(t.rel), Err: err}
+		return &fs.PathError{Op: "place", Path: p.show(t.rel), Err: err}
 	}
 	if err := p.enter(path.Dir(t.rel)); err != nil {
 		return err
@@ -109,7 +108,7 @@ func (p *placer) place(ctx context.Context, t placement) error {
 		}
 	}
 	in, inRel := p.tmp, p.tmpRel
-	if p.c.tmpAway.Load() {
+	if p.cache.tmpAway.Load() {
 		in, inRel = p.dir, p.dirRel
 	}
 	tmp := tmpName()
@@ -133,7 +132,7 @@ func (p *placer) place(ctx context.Context, t placement) error {
 	switch {
 	case errors.Is(err, syscall.EXDEV) && in == p.tmp:
 		gone()
-		p.c.tmpAway.Store(true)
+		p.cache.tmpAway.Store(true)
 		return p.place(ctx, t)
 	case err != nil:
 		gone()
@@ -143,7 +142,7 @@ func (p *placer) place(ctx context.Context, t placement) error {
 	}
 	now, err := statAt(int(p.dir.Fd()), name, true)
 	if err == nil && now.ino == made.ino && now.size == made.size && now.mtime == made.mtime {
-		p.r.state().keepPlaced(t.rel, t.oid, now)
+		p.state.keepPlaced(t.rel, t.oid, now)
 	}
 	return nil
 }
@@ -154,15 +153,15 @@ func (p *placer) clear(t placement, name string) error {
 	switch now, err := statAt(int(p.dir.Fd()), name, t.was != nil && t.was.link && t.was.oid != ""); {
 	case errors.Is(err, fs.ErrNotExist):
 	case err != nil:
-		return &fs.PathError{Op: "place", Path: p.r.show(t.rel), Err: err}
+		return &fs.PathError{Op: "place", Path: p.show(t.rel), Err: err}
 	case t.was != nil && now.mode.Type() == t.was.stamp.mode.Type():
 		if w := t.was.stamp; now.ino != w.ino || now.mtime != w.mtime || now.size != w.size {
-			return fail(mlops.ErrConflict, "%s changed meanwhile", p.r.show(t.rel))
+			return fail(mlops.ErrConflict, "%s changed meanwhile", p.show(t.rel))
 		}
 	case now.mode.IsDir():
 		return removeEmptyDirs(p.root, t.rel)
 	default:
-		return fail(mlops.ErrConflict, "%s appeared meanwhile", p.r.show(t.rel))
+		return fail(mlops.ErrConflict, "%s appeared meanwhile", p.show(t.rel))
 	}
 	return nil
 }
@@ -170,7 +169,7 @@ func (p *placer) clear(t placement, name string) error {
 // make makes the file at tmp, in a directory that is open, by the first type of
 // link that works.
 func (p *placer) make(ctx context.Context, in *os.File, tmp string, t placement) (stamp, error) {
-	c, src := p.c, p.c.path(t.oid)
+	c, src := p.cache, p.cache.path(t.oid)
 	name := path.Base(tmp)
 	var last error
 	for _, kind := range c.links {
@@ -181,12 +180,12 @@ func (p *placer) make(ctx context.Context, in *os.File, tmp string, t placement)
 			if c.noClone.Load() {
 				continue
 			}
-			if err = clonePath(src, p.r.abs(tmp)); err != nil {
+			if err = clonePath(src, p.abs(tmp)); err != nil {
 				c.noClone.Store(true)
 			}
 		case "hardlink":
 			// dvc makes empty files anew: a file has at most 65,000 links.
-			if t.oid.as(false) == emptyFile {
+			if t.oid.As(false) == emptyFile {
 				made, err = c.copyOut(ctx, in, name, t.oid)
 			} else {
 				err = unix.Linkat(unix.AT_FDCWD, src, int(in.Fd()), name, 0)
@@ -214,7 +213,7 @@ func (p *placer) make(ctx context.Context, in *os.File, tmp string, t placement)
 	return stamp{}, fail(mlops.ErrUnsupported, "%s: none of cache.type %s works here (%v)", t.rel, strings.Join(c.links, ","), last)
 }
 
-const emptyFile = oid("d41d8cd98f00b204e9800998ecf8427e")
+const emptyFile = object.ID("d41d8cd98f00b204e9800998ecf8427e")
 
 // linkRefused tells an error of a file system that cannot make such a link
 // from one that would meet a copy as well.
@@ -232,7 +231,7 @@ func linkRefused(err error) bool {
 
 // copyOut copies an object and checks it on the way: a poisoned cache does not
 // reach the workspace.
-func (c *cache) copyOut(ctx context.Context, dir *os.File, name string, o oid) (made stamp, err error) {
+func (c *cache) copyOut(ctx context.Context, dir *os.File, name string, o object.ID) (made stamp, err error) {
 	in, err := rawfile.Open(c.path(o), os.O_RDONLY, 0)
 	if err != nil {
 		return stamp{}, err
@@ -242,21 +241,21 @@ func (c *cache) copyOut(ctx context.Context, dir *os.File, name string, o oid) (
 	if err != nil {
 		return stamp{}, err
 	}
-	h := o.newHash()
+	h := o.NewHash()
 	if _, err = copyHash(ctx, f, in, h); err == nil {
 		made, err = statFile(f)
 	}
 	if e := f.Close(); err == nil {
 		err = e
 	}
-	if got := sumHex(h); err == nil && got != o.md5() {
+	if got := object.Sum(h); err == nil && got != o.MD5() {
 		err = fail(mlops.ErrInvalid, "object %s in the cache is damaged (md5 %s); remove %s and fetch again", o, got, c.path(o))
 	}
 	return made, err
 }
 
 // linked tells whether a workspace file is the configured link to o already.
-func (c *cache) linked(abs string, o oid) bool {
+func (c *cache) linked(abs string, o object.ID) bool {
 	if target, err := os.Readlink(abs); err == nil {
 		return c.links[0] == "symlink" && target == c.path(o)
 	}
@@ -265,5 +264,5 @@ func (c *cache) linked(abs string, o oid) bool {
 	if err != nil || err2 != nil {
 		return false
 	}
-	return c.links[0] == "hardlink" && (os.SameFile(a, b) || o.as(false) == emptyFile && a.Size() == 0)
+	return c.links[0] == "hardlink" && (os.SameFile(a, b) || o.As(false) == emptyFile && a.Size() == 0)
 }

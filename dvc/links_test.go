@@ -36,7 +36,7 @@ func TestWithHardlinksTheFileItselfBecomesTheObject(t *testing.T) {
 		require.NoError(t, err)
 		before[p] = fi
 	}
-	_, err := r.Add(bg(t), "d", "one")
+	_, err := r.Add(bg(t), []string{"d", "one"}, dvc.AddOptions{})
 	require.NoError(t, err)
 	for p, text := range map[string]string{"d/a": "alone", "d/twin": "alone", "d/shared": "shared", "one": "single"} {
 		a, err := os.Stat(filepath.Join(dir, p))
@@ -61,7 +61,7 @@ func TestWithHardlinksTheFileItselfBecomesTheObject(t *testing.T) {
 	st, err := r.Status(bg(t), dvc.StatusOptions{})
 	require.NoError(t, err)
 	require.True(t, st.Clean(), "%v", st)
-	_, err = r.Add(bg(t), "d", "one")
+	_, err = r.Add(bg(t), []string{"d", "one"}, dvc.AddOptions{})
 	require.NoError(t, err, "again")
 }
 
@@ -69,7 +69,7 @@ func TestWithSymlinksTheFileMovesIntoTheCache(t *testing.T) {
 	w := newWorld(t)
 	dir, r := w.cacheType("symlink")
 	write(t, dir, map[string]string{"d/a": "a", "one": "single"})
-	_, err := r.Add(bg(t), "d", "one")
+	_, err := r.Add(bg(t), []string{"d", "one"}, dvc.AddOptions{})
 	require.NoError(t, err)
 	for p, text := range map[string]string{"d/a": "a", "one": "single"} {
 		target, err := os.Readlink(filepath.Join(dir, p))
@@ -87,7 +87,7 @@ func TestCheckoutLeavesNothingBehind(t *testing.T) {
 		w := newWorld(t)
 		dir, r := w.cacheType(kind)
 		write(t, dir, map[string]string{"d/a": "a", "d/sub/b": "b", "d/sub/e": ""})
-		_, err := r.Add(bg(t), "d")
+		_, err := r.Add(bg(t), []string{"d"}, dvc.AddOptions{})
 		require.NoError(t, err)
 		require.NoError(t, os.RemoveAll(filepath.Join(dir, "d")))
 		_, err = r.Checkout(bg(t), dvc.CheckoutOptions{})
@@ -103,10 +103,10 @@ func TestOneFileOfADirectoryIsLinkedToo(t *testing.T) {
 	w := newWorld(t)
 	dir, r := w.cacheType("symlink")
 	write(t, dir, map[string]string{"d/a": "a"})
-	_, err := r.Add(bg(t), "d")
+	_, err := r.Add(bg(t), []string{"d"}, dvc.AddOptions{})
 	require.NoError(t, err)
 	write(t, dir, map[string]string{"d/new": "new"})
-	_, err = r.Add(bg(t), "d/new")
+	_, err = r.Add(bg(t), []string{"d/new"}, dvc.AddOptions{})
 	require.NoError(t, err)
 	target, err := os.Readlink(filepath.Join(dir, "d/new"))
 	require.NoError(t, err)
@@ -117,7 +117,7 @@ func TestAnUnchangedOutputOfDVC2IsLinkedByAdd(t *testing.T) {
 	w := newWorld(t)
 	dir, r := w.cacheType("hardlink")
 	write(t, dir, map[string]string{"one": "text", "one.dvc": "outs:\n- md5: " + md5hex("text") + "\n  size: 4\n  path: one\n"})
-	_, err := r.Add(bg(t), "one")
+	_, err := r.Add(bg(t), []string{"one"}, dvc.AddOptions{})
 	require.NoError(t, err)
 	a, err := os.Stat(filepath.Join(dir, "one"))
 	require.NoError(t, err)

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/object"
 )
 
 // ListOptions are options of [Source.List].
@@ -37,7 +38,7 @@ type ListEntry struct {
 //
 // The error matches [mlops.ErrNotFound] if there is nothing at the path.
 func (s *Source) List(ctx context.Context, o ListOptions) ([]ListEntry, error) {
-	at := path.Clean(orDefault(o.Path, "."))
+	at := path.Clean(cmp.Or(o.Path, "."))
 	if !fs.ValidPath(at) {
 		return nil, fail(mlops.ErrInvalid, "path %q of a repository", o.Path)
 	}
@@ -82,7 +83,7 @@ func (s *Source) List(ctx context.Context, o ListOptions) ([]ListEntry, error) {
 		for line := range strings.SplitSeq(string(text), "\x00") {
 			info, p, ok := strings.Cut(line, "\t")
 			f := strings.Fields(info)
-			if !ok || len(f) != 4 || within(p, ".dvc") { // dvc hides its own
+			if !ok || len(f) != 4 || object.Within(p, ".dvc") { // dvc hides its own
 				continue
 			}
 			e := ListEntry{IsExec: f[0] == "100755"}
@@ -93,11 +94,11 @@ func (s *Source) List(ctx context.Context, o ListOptions) ([]ListEntry, error) {
 		}
 	}
 	for p, out := range s.ix.outs {
-		if out.oid == "" || out.odd != "" || !out.cache || at != "." && !within(p, at) && !within(at, p) {
+		if out.oid == "" || out.odd != "" || !out.cache || at != "." && !object.Within(p, at) && !object.Within(at, p) {
 			continue
 		}
 		cut := !o.Recursive || o.Level > 0 && strings.Count(path.Join("/", strings.TrimPrefix(p, strings.TrimPrefix(at, "."))), "/") >= o.Level
-		if !out.oid.isDir() || cut && !within(at, p) {
+		if !out.oid.IsDir() || cut && !object.Within(at, p) {
 			add(p, entryOf(out))
 			continue
 		}
@@ -168,7 +169,7 @@ func cutPath(p string, n int) (head string, deep bool) {
 
 func entryOf(o *out) ListEntry {
 	id := o.oid.String()
-	e := ListEntry{IsOut: true, IsDir: o.oid.isDir(), IsExec: o.exec, Hash: &id}
+	e := ListEntry{IsOut: true, IsDir: o.oid.IsDir(), IsExec: o.exec, Hash: &id}
 	if o.size >= 0 {
 		e.SizeBytes = &o.size
 	}

@@ -76,7 +76,7 @@ func TestCommitRecordsWhatChanged(t *testing.T) {
 	w := newWorld(t)
 	dir, r := w.repo()
 	write(t, dir, map[string]string{"a": "1", "d/x": "x"})
-	_, err := r.Add(bg(t), "a", "d")
+	_, err := r.Add(bg(t), []string{"a", "d"}, dvc.AddOptions{})
 	require.NoError(t, err)
 	out, err := r.Commit(bg(t), dvc.CommitOptions{})
 	require.NoError(t, err)
@@ -96,7 +96,7 @@ func TestCommitRecordsWhatChanged(t *testing.T) {
 func TestCommitLeavesStagesToDVC(t *testing.T) {
 	w := newWorld(t)
 	dir, r := historyRepo(t, w)
-	_, err := r.Add(bg(t), "a")
+	_, err := r.Add(bg(t), []string{"a"}, dvc.AddOptions{})
 	require.NoError(t, err)
 	object(t, filepath.Join(dir, ".dvc/cache"), md5hex(`[{"md5": "`+md5hex("p")+`", "relpath": "p"}]`)+".dir", `[{"md5": "`+md5hex("p")+`", "relpath": "p"}]`)
 	object(t, filepath.Join(dir, ".dvc/cache"), md5hex("p"), "p")
@@ -110,7 +110,7 @@ func TestDoctorFindsWhatShouldBeDone(t *testing.T) {
 	w := newWorld(t)
 	dir, r := w.repo()
 	write(t, dir, map[string]string{"a": "1"})
-	_, err := r.Add(bg(t), "a")
+	_, err := r.Add(bg(t), []string{"a"}, dvc.AddOptions{})
 	require.NoError(t, err)
 	sick := func() map[string]string {
 		all, err := r.Doctor(bg(t), "")
@@ -142,7 +142,7 @@ func TestDoctorFindsWhatShouldBeDone(t *testing.T) {
 func TestVersionTellsWhereTheDataIsKept(t *testing.T) {
 	w := newWorld(t)
 	dir, r := historyRepo(t, w)
-	require.NoError(t, r.AddRemote(bg(t), "r", "https://me:hunter2@example.com/x?sig=hunter3", dvc.AddRemoteOptions{Default: true, Local: true}))
+	require.NoError(t, r.AddRemote(bg(t), "r", "https://me:hunter2@example.com/x?sig=hunter3", dvc.AddRemoteOptions{Default: true, Level: dvc.LevelLocal}))
 	for p, hash := range map[string]string{"a": md5hex("1"), "d/sub/z": md5hex("z"), "o": md5hex(`[{"md5": "`+md5hex("p")+`", "relpath": "p"}]`) + ".dir"} {
 		v, err := r.Version(bg(t), p)
 		require.NoError(t, err)

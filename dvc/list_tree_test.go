@@ -14,7 +14,7 @@ func TestATreeHasDirectoriesBeforeWhatIsInThem(t *testing.T) {
 	w := newWorld(t)
 	dir, r := w.repo()
 	write(t, dir, map[string]string{"d/a": "1", "d/s/z": "2", "d-b": "3", "e/f": "4"})
-	_, err := r.Add(bg(t), "d")
+	_, err := r.Add(bg(t), []string{"d"}, dvc.AddOptions{})
 	require.NoError(t, err)
 	w.git(dir, "add", "-A")
 	w.git(dir, "commit", "-q", "-m", "all")

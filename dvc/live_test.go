@@ -76,7 +76,7 @@ func TestLiveAddWritesWhatDVCWrites(t *testing.T) {
 	for seed := range uint64(2) {
 		theirs, ours, targets, r := twins(t, w, seed)
 		w.dvc(theirs, append([]string{"add", "-q", "--"}, targets...)...)
-		_, err := r.Add(bg(t), targets...)
+		_, err := r.Add(bg(t), targets, dvc.AddOptions{})
 		require.NoError(t, err)
 		same(t, theirs, ours, "add")
 		if seed == 0 {
@@ -96,7 +96,7 @@ func TestLiveAddWritesWhatDVCWrites(t *testing.T) {
 		}
 		again := []string{"plain.txt", "tree", "run.sh", "zero"}
 		w.dvc(theirs, append([]string{"add", "-q"}, again...)...)
-		_, err = r.Add(bg(t), again...)
+		_, err = r.Add(bg(t), again, dvc.AddOptions{})
 		require.NoError(t, err)
 		same(t, theirs, ours, "add again")
 
@@ -104,7 +104,7 @@ func TestLiveAddWritesWhatDVCWrites(t *testing.T) {
 			write(t, dir, map[string]string{"tree/sub/z.tmp": "granular", "tree/added": "not this one", "nest/new/f": "n"})
 		}
 		w.dvc(theirs, "add", "-q", "tree/sub", "nest/new/f")
-		_, err = r.Add(bg(t), "tree/sub", "nest/new/f")
+		_, err = r.Add(bg(t), []string{"tree/sub", "nest/new/f"}, dvc.AddOptions{})
 		require.NoError(t, err)
 		same(t, theirs, ours, "add of a part")
 	}
@@ -115,7 +115,7 @@ func TestLiveStatusSaysWhatDVCSays(t *testing.T) {
 	w.bin = realDVC(t)
 	dir, r := w.repo()
 	write(t, dir, map[string]string{"a": "1", "b": "2", "c": "3", "e": "5", "d/x": "x", "d/y": "y", "q/z": "z"})
-	outs, err := r.Add(bg(t), "a", "b", "c", "d", "q", "e")
+	outs, err := r.Add(bg(t), []string{"a", "b", "c", "d", "q", "e"}, dvc.AddOptions{})
 	require.NoError(t, err)
 	w.dvc(dir, "status", "-q")
 	write(t, dir, map[string]string{"a": "changed", "d/new": "n"})
@@ -155,7 +155,7 @@ func TestLivePushAndPullMeetDVC(t *testing.T) {
 	require.Equal(t, strings.ReplaceAll(read(t, theirs, ".dvc/config"), remA, remB), read(t, ours, ".dvc/config"))
 
 	w.dvc(theirs, append([]string{"add", "-q", "--"}, targets...)...)
-	_, err := r.Add(bg(t), targets...)
+	_, err := r.Add(bg(t), targets, dvc.AddOptions{})
 	require.NoError(t, err)
 	w.dvc(theirs, "push", "-q")
 	_, err = r.Push(bg(t), dvc.PushOptions{})

@@ -14,37 +14,30 @@ import (
 	"github.com/mlops-integration/mlops"
 )
 
-// lock takes the lock that dvc takes: flock on .dvc/tmp/lock. It waits
-// LockTimeout for another holder, then returns an error that matches
-// [mlops.ErrConflict] and names it.
-func (r *Repo) lock(ctx context.Context) (unlock func(), err error) {
-	cfg, err := r.config()
+// lock takes the lock that dvc takes: flock on .dvc/tmp/lock, until held is
+// closed. It waits LockTimeout for another holder, then returns an error that
+// matches [mlops.ErrConflict] and names it.
+func (r *Repo) lock(ctx context.Context) (held *os.File, cfg *config, err error) {
+	cfg, err = r.config()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if cfg.boolean("core", "hardlink_lock") {
-		return nil, fail(mlops.ErrUnsupported, "core.hardlink_lock is set, and that kind of lock is not spoken here; run: dvc config --unset core.hardlink_lock")
+		return nil, nil, fail(mlops.ErrUnsupported, "core.hardlink_lock is set, and that kind of lock is not spoken here; run: dvc config --unset core.hardlink_lock")
 	}
-	tmp := filepath.Join(r.root, ".dvc", "tmp")
+	tmp := filepath.Join(r.dir, ".dvc", "tmp")
 	if err := os.MkdirAll(tmp, 0o777); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	f, err := flock(ctx, filepath.Join(tmp, "lock"), r.lockTimeout)
+	held, err = flock(ctx, filepath.Join(tmp, "lock"), r.lockTimeout)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	if err := signLock(f); err != nil {
-		_ = f.Close()
-		return nil, err
+	if err := signLock(held); err != nil {
+		_ = held.Close()
+		return nil, nil, err
 	}
-	s := &state{r: r, lock: f, new: map[string]*known{}, scanned: map[string]bool{}}
-	r.current.Store(s)
-	return func() {
-		r.current.Store(nil)
-		s.temps.end()
-		s.save()
-		_ = f.Close()
-	}, nil
+	return held, cfg, nil
 }
 
 // signLock writes our pid into the lock's file, as dvc does.
@@ -58,8 +51,8 @@ func signLock(f *os.File) error {
 }
 
 // pause lets go of the lock for a moment and takes it again.
-func (r *Repo) pause(ctx context.Context) error {
-	f := r.state().lock
+func (c *call) pause(ctx context.Context) error {
+	f := c.held
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_UN); err != nil {
 		return err
 	}
@@ -70,54 +63,10 @@ func (r *Repo) pause(ctx context.Context) error {
 		return ctx.Err()
 	case <-t.C:
 	}
-	if err := takeLock(ctx, f, r.lockTimeout); err != nil {
+	if err := takeLock(ctx, f, c.lockTimeout); err != nil {
 		return err
 	}
 	return signLock(f)
-}
-
-// work is what a call that changes what is tracked has at hand.
-type work struct {
-	r    *Repo
-	c    *cache
-	ix   *index
-	root *os.Root
-	done func()
-}
-
-// work takes the lock and opens the rest; the caller calls done.
-func (r *Repo) work(ctx context.Context) (w work, err error) {
-	w.r = r
-	unlock, err := r.lock(ctx)
-	if err != nil {
-		return w, err
-	}
-	if w.c, err = r.cache(); err == nil {
-		if w.ix, err = r.index(); err == nil {
-			err = w.ix.twice
-		}
-	}
-	if err == nil {
-		w.root, err = os.OpenRoot(r.root)
-	}
-	if err != nil {
-		unlock()
-		return w, err
-	}
-	w.done = func() {
-		_ = w.root.Close()
-		unlock()
-	}
-	return w, nil
-}
-
-// claims is [Repo.claims] for writing. When it waited, it reads what is tracked
-// again, and again is true: what the caller found in it does not hold any more.
-func (w *work) claims(ctx context.Context, rels []string) (again bool, err error) {
-	if again, err = w.r.claims(ctx, true, rels); again && err == nil {
-		w.ix, err = w.r.index()
-	}
-	return again, err
 }
 
 // nameOf tells what a process is, by its pid as a lock file has it.
@@ -177,9 +126,4 @@ func takeLock(ctx context.Context, f *os.File, wait time.Duration) error {
 		case <-t.C:
 		}
 	}
-}
-
-// within reports whether p is dir or lies below it.
-func within(p, dir string) bool {
-	return p == dir || strings.HasPrefix(p, strings.TrimSuffix(dir, "/")+"/")
 }

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/object"
 	"github.com/mlops-integration/mlops/dvc/remote"
 )
 
@@ -29,8 +30,7 @@ import (
 // until the file has been read.
 type FS struct {
 	ctx context.Context
-	r   *Repo
-	c   *cache
+	c   *call
 	top *treeNode
 
 	mu     sync.Mutex
@@ -42,7 +42,7 @@ type FS struct {
 type treeNode struct {
 	name     string
 	out      *out
-	oid      oid // "" for a directory above outputs
+	oid      object.ID // "" for a directory above outputs
 	size     int64
 	exec     bool
 	children map[string]*treeNode
@@ -57,19 +57,19 @@ type treeNode struct {
 //
 // The error matches [mlops.ErrNotFound] if git has no such revision.
 func (r *Repo) FS(ctx context.Context, rev string) (*FS, error) {
-	ix, err := r.indexAt(ctx, rev)
+	c, err := r.look()
 	if err != nil {
 		return nil, err
 	}
-	c, err := r.cache()
+	ix, err := c.indexAt(ctx, rev)
 	if err != nil {
 		return nil, err
 	}
-	return newFS(ctx, r, c, ix)
+	return newFS(ctx, c, ix)
 }
 
-func newFS(ctx context.Context, r *Repo, c *cache, ix *index) (*FS, error) {
-	f := &FS{ctx: ctx, r: r, c: c, top: &treeNode{name: ".", children: map[string]*treeNode{}, loaded: true}, stores: map[string]remote.Store{}}
+func newFS(ctx context.Context, c *call, ix *index) (*FS, error) {
+	f := &FS{ctx: ctx, c: c, top: &treeNode{name: ".", children: map[string]*treeNode{}, loaded: true}, stores: map[string]remote.Store{}}
 	for p, o := range ix.outs {
 		if !o.cache || o.oid == "" || o.odd != "" {
 			continue
@@ -78,8 +78,8 @@ func newFS(ctx context.Context, r *Repo, c *cache, ix *index) (*FS, error) {
 		if n == nil || n.children[path.Base(p)] != nil {
 			return nil, fail(mlops.ErrInvalid, "output %s of %s overlaps with another", p, o.file.rel)
 		}
-		leaf := &treeNode{name: path.Base(p), out: o, oid: o.oid, size: max(0, o.size), exec: o.exec, loaded: !o.oid.isDir()}
-		if o.oid.isDir() {
+		leaf := &treeNode{name: path.Base(p), out: o, oid: o.oid, size: max(0, o.size), exec: o.exec, loaded: !o.oid.IsDir()}
+		if o.oid.IsDir() {
 			leaf.children = map[string]*treeNode{}
 		}
 		n.children[leaf.name] = leaf
@@ -109,11 +109,12 @@ func (r *Repo) Open(ctx context.Context, name, rev string) (fs.File, error) {
 	return file, err
 }
 
-func (r *Repo) indexAt(ctx context.Context, rev string) (*index, error) {
+func (c *call) indexAt(ctx context.Context, rev string) (*index, error) {
 	if rev == "" {
-		return r.index()
+		err := c.read(ctx)
+		return c.ix, err
 	}
-	return r.history().index(ctx, rev)
+	return c.history().index(ctx, rev)
 }
 
 // dir returns the directory at p below n, made as needed; nil when an output
@@ -146,7 +147,7 @@ func (f *FS) load(n *treeNode) error {
 	if n.loaded {
 		return nil
 	}
-	t, err := f.c.tree(n.oid)
+	t, err := f.c.cache.tree(n.oid)
 	if errors.Is(err, ErrNotCached) {
 		t, err = f.farTree(n)
 	}
@@ -155,24 +156,24 @@ func (f *FS) load(n *treeNode) error {
 	}
 	inner := &treeNode{out: n.out, children: n.children}
 	for _, e := range t {
-		leaf := &treeNode{name: path.Base(e.path), out: n.out, oid: e.oid, loaded: true}
-		if fi, err := os.Stat(f.c.path(e.oid)); err == nil {
+		leaf := &treeNode{name: path.Base(e.Path), out: n.out, oid: e.ID, loaded: true}
+		if fi, err := os.Stat(f.c.cache.path(e.ID)); err == nil {
 			leaf.size = fi.Size()
 		}
-		inner.dir(path.Dir(e.path)).children[leaf.name] = leaf
+		inner.dir(path.Dir(e.Path)).children[leaf.name] = leaf
 	}
 	n.loaded = true
 	return nil
 }
 
 // farTree reads a listing from the remote.
-func (f *FS) farTree(n *treeNode) (tree, error) {
+func (f *FS) farTree(n *treeNode) (object.Listing, error) {
 	body, err := f.far(n)
 	if err != nil {
 		return nil, err
 	}
 	defer body.Close()
-	return readTree(body, -1, n.oid)
+	return object.Read(body, -1, n.oid)
 }
 
 // far opens an object in the remote of its output.
@@ -182,7 +183,7 @@ func (f *FS) far(n *treeNode) (io.ReadCloser, error) {
 	name := n.out.remote
 	s := f.stores[name]
 	if s == nil {
-		cfg, err := f.r.remoteConfig(name)
+		cfg, err := f.c.remoteConfig(name)
 		if errors.Is(err, mlops.ErrNotFound) {
 			return nil, fmt.Errorf("dvc: %s (%s): %w, and there is no remote: %w", n.out.path, n.oid, ErrNotCached, err)
 		}
@@ -194,7 +195,7 @@ func (f *FS) far(n *treeNode) (io.ReadCloser, error) {
 		}
 		f.stores[name] = s
 	}
-	body, err := s.Get(f.ctx, n.oid.key())
+	body, err := s.Get(f.ctx, n.oid.Key())
 	if errors.Is(err, mlops.ErrNotFound) {
 		return nil, fmt.Errorf("dvc: %s (%s): %w nor in the remote: %w", n.out.path, n.oid, ErrNotCached, err)
 	}
@@ -209,11 +210,11 @@ func (f *FS) Open(name string) (fs.File, error) {
 			return &openDir{n: n}, nil
 		}
 		var body io.ReadCloser
-		if body, err = os.Open(f.c.path(n.oid)); errors.Is(err, fs.ErrNotExist) {
+		if body, err = os.Open(f.c.cache.path(n.oid)); errors.Is(err, fs.ErrNotExist) {
 			body, err = f.far(n)
 		}
 		if err == nil {
-			return &openFile{n: n, r: &verified{r: body, h: n.oid.newHash(), oid: n.oid}, c: body}, nil
+			return &openFile{n: n, r: &verified{r: body, h: n.oid.NewHash(), oid: n.oid}, c: body}, nil
 		}
 	}
 	return nil, &fs.PathError{Op: "open", Path: name, Err: err}
@@ -317,7 +318,7 @@ func (o *openFile) Read(p []byte) (int, error) {
 type verified struct {
 	r    io.Reader
 	h    hash.Hash
-	oid  oid
+	oid  object.ID
 	size int64
 }
 
@@ -326,7 +327,7 @@ func (v *verified) Read(p []byte) (int, error) {
 	_, _ = v.h.Write(p[:n])
 	v.size += int64(n)
 	if err == io.EOF {
-		if got := sumHex(v.h); got != v.oid.md5() {
+		if got := object.Sum(v.h); got != v.oid.MD5() {
 			return n, fail(mlops.ErrInvalid, "object %s came with hash %s", v.oid, got)
 		}
 	}

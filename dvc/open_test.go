@@ -22,7 +22,7 @@ func versions(t *testing.T, w *world) (dir, rem string, r *dvc.Repo) {
 	require.NoError(t, r.AddRemote(bg(t), "s", rem, dvc.AddRemoteOptions{Default: true}))
 	for i, text := range []string{"old", "new"} {
 		write(t, dir, map[string]string{"data/f": text, "data/d/sub/x": text + "\r\n", "data/d/y": "same", "top": text})
-		_, err := r.Add(bg(t), "data/f", "data/d", "top")
+		_, err := r.Add(bg(t), []string{"data/f", "data/d", "top"}, dvc.AddOptions{})
 		require.NoError(t, err)
 		_, err = r.Push(bg(t), dvc.PushOptions{})
 		require.NoError(t, err)

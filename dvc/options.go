@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/ini"
 )
 
 // kindOf is what the value of an option is.
@@ -59,7 +60,7 @@ var optionNames = map[string]map[kindOf]string{
 // optionKind tells what an option of a section is; known is false for one that
 // dvc does not have.
 func optionKind(section, option string) (kind kindOf, known bool) {
-	if m := namedSection.FindStringSubmatch(section); m != nil {
+	if m := ini.Named.FindStringSubmatch(section); m != nil {
 		section = m[1]
 	}
 	for kind, names := range optionNames[section] {
@@ -88,7 +89,7 @@ func Unused(name string) bool {
 	if err != nil {
 		return false
 	}
-	if m := namedSection.FindStringSubmatch(section); m != nil {
+	if m := ini.Named.FindStringSubmatch(section); m != nil {
 		section = m[1]
 	}
 	names, known := unused[section]
@@ -128,7 +129,7 @@ var linkTypes = []string{"reflink", "hardlink", "symlink", "copy"}
 // optionName is how the command line names an option: core.remote,
 // remote.store.url.
 func optionName(section, option string) string {
-	if m := namedSection.FindStringSubmatch(section); m != nil {
+	if m := ini.Named.FindStringSubmatch(section); m != nil {
 		section = m[1] + "." + m[2]
 	}
 	return section + "." + option

@@ -159,7 +159,7 @@ func (p *patcher) checked(o *out, c content) ([]byte, error) {
 		return nil, fmt.Errorf("dvc: %s would not be readable after the change: %w", p.f.rel, err)
 	}
 	for _, n := range f.outs {
-		if n.path == o.path && n.oid == c.oid && n.size == c.size && n.nfiles == c.nfiles && n.exec == c.exec && n.legacy == c.oid.legacy() {
+		if n.path == o.path && n.oid == c.oid && n.size == c.size && n.nfiles == c.nfiles && n.exec == c.exec && n.legacy == c.oid.Legacy() {
 			return text, nil
 		}
 	}

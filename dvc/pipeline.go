@@ -231,7 +231,7 @@ func (s *pipelineStage) load(rel, name string, lock lockedStage) (*dvcFile, erro
 			return nil, err
 		}
 		o.cache, o.push, o.remote = fl.cache, fl.push, fl.remote
-		o.metric, o.plot = fl.kind == TypeMetrics, fl.kind == TypePlots
+		o.metric, o.plot = fl.kind == OutputMetrics, fl.kind == OutputPlots
 		if unsure[p] {
 			o.odd = "may be one of two templates, with other flags"
 		}
@@ -245,7 +245,7 @@ type outFlags struct {
 	path        string
 	cache, push bool
 	remote      string
-	kind        string // [TypeMetrics], [TypePlots], or ""
+	kind        OutputType // "" is a plain one
 }
 
 // flags lists the outputs in outs, metrics and plots: names, or names with
@@ -253,7 +253,7 @@ type outFlags struct {
 func (s *pipelineStage) flags() ([]outFlags, error) {
 	var out []outFlags
 	for i, list := range [][]any{s.Outs, s.Metrics, s.Plots} {
-		kind := [...]string{"", TypeMetrics, TypePlots}[i]
+		kind := [...]OutputType{"", OutputMetrics, OutputPlots}[i]
 		for _, item := range list {
 			if name, ok := item.(string); ok {
 				out = append(out, outFlags{path: name, cache: true, push: true, kind: kind})

@@ -114,7 +114,7 @@ func TestLivePartsOfDirectoriesMoveAsInDVC(t *testing.T) {
 	w.bin = realDVC(t)
 	src, r := w.repo()
 	write(t, src, map[string]string{"d/sub/a": "a", "d/sub/b": "b", "d/c": "c", "d/subx": "x", "e": "e"})
-	outs, err := r.Add(bg(t), "d", "e")
+	outs, err := r.Add(bg(t), []string{"d", "e"}, dvc.AddOptions{})
 	require.NoError(t, err)
 	remA, remB := filepath.Join(w.dir(), "rem"), filepath.Join(w.dir(), "rem")
 	require.NoError(t, r.AddRemote(bg(t), "a", remA, dvc.AddRemoteOptions{}))

@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/object"
 )
 
 func lockOf(outs ...string) string {
@@ -49,7 +50,7 @@ func TestOutputsOfStagesHaveTheFlagsOfTheirDVCYAML(t *testing.T) {
 					for _, flag := range []struct {
 						is   bool
 						name string
-					}{{o.oid == "", " none"}, {!o.cache, " uncached"}, {!o.push, " unpushed"}, {o.remote != "", " @" + o.remote}, {o.oid.legacy(), " legacy"}} {
+					}{{o.oid == "", " none"}, {!o.cache, " uncached"}, {!o.push, " unpushed"}, {o.remote != "", " @" + o.remote}, {o.oid.Legacy(), " legacy"}} {
 						if flag.is {
 							s += flag.name
 						}
@@ -101,7 +102,7 @@ func FuzzPipeline(f *testing.F) {
 		}
 		for _, d := range files {
 			for _, o := range d.outs {
-				if why := unsafePath(o.path); why != "" {
+				if why := object.UnsafePath(o.path); why != "" {
 					t.Fatalf("output %q %s", o.path, why)
 				}
 			}
@@ -117,7 +118,7 @@ func TestTwoTemplatesWithOtherFlagsAreNotGuessedAt(t *testing.T) {
 
 // Measured with dvc 3.67.1: dvc_data.hashfile.hash.file_md5(name="md5-dos2unix").
 func TestHashesOf2xFoldLineEndsAsDVC2Did(t *testing.T) {
-	mib := strings.Repeat("a", dos2unixChunk-1)
+	mib := strings.Repeat("a", object.TextBlock-1)
 	for _, tt := range []struct{ name, text, want string }{
 		{"empty", "", "d41d8cd98f00b204e9800998ecf8427e"},
 		{"text", "a\r\nb\r\n", plainMD5("a\nb\n")},
@@ -130,17 +131,17 @@ func TestHashesOf2xFoldLineEndsAsDVC2Did(t *testing.T) {
 		{"a MiB that is not text", mib + "a" + "\x00\r\n", plainMD5(mib + "a\x00\r\n")},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			h := newHash(true)
+			h := object.NewHash(true)
 			for i := 0; i < len(tt.text); i += 1000 {
 				_, _ = h.Write([]byte(tt.text[i:min(i+1000, len(tt.text))]))
 			}
-			require.Equal(t, tt.want, sumHex(h))
+			require.Equal(t, tt.want, object.Sum(h))
 		})
 	}
 }
 
 func plainMD5(s string) string {
-	h := newHash(false)
+	h := object.NewHash(false)
 	_, _ = h.Write([]byte(s))
-	return sumHex(h)
+	return object.Sum(h)
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/object"
 	"github.com/mlops-integration/mlops/dvc/remote"
 )
 
@@ -22,19 +23,19 @@ import (
 // [ErrNotCached] and names them; the rest is pushed all the same, without the
 // listings of directories that are not complete.
 func (r *Repo) Push(ctx context.Context, o PushOptions) (Transfer, error) {
-	unlock, err := r.lock(ctx)
+	c, err := r.begin(ctx)
 	if err != nil {
 		return Transfer{}, err
 	}
-	defer unlock()
-	outs, more, c, err := r.beginScope(ctx, o.Targets, o.Scope, false)
+	defer c.end()
+	outs, more, err := c.choose(ctx, o.Targets, o.Scope, false)
 	if err != nil {
 		return Transfer{}, err
 	}
 	outs = append(outs, more...)
 	outs = slices.DeleteFunc(outs, func(o *out) bool { return !o.push || !o.cache || o.oid == "" || o.file.repoDeps })
-	m := &mover{jobs: o.Jobs, rate: o.Rate, report: o.Progress}
-	places, err := r.open(ctx, m, o.Remote, outs)
+	m := o.mover()
+	places, err := c.open(ctx, m, o.Remote, outs)
 	if err != nil {
 		return m.t, err
 	}
@@ -42,14 +43,14 @@ func (r *Repo) Push(ctx context.Context, o PushOptions) (Transfer, error) {
 	for _, out := range outs {
 		byPlace[places[out]] = append(byPlace[places[out]], out)
 	}
-	p := &pushing{r: r, c: c, m: m, children: o.CheckChildren}
-	for at, outs := range byPlace {
-		if err := p.to(ctx, at, outs); err != nil {
+	p := &uploader{call: c, m: m, children: o.CheckChildren}
+	for _, at := range byName(byPlace) {
+		if err := p.to(ctx, at, byPlace[at]); err != nil {
 			return m.t, err
 		}
 	}
 	if o.RunCache {
-		if err := r.pushRuns(ctx, c, m, o.Remote); err != nil {
+		if err := c.pushRuns(ctx, m, o.Remote); err != nil {
 			return m.t, err
 		}
 	}
@@ -59,10 +60,9 @@ func (r *Repo) Push(ctx context.Context, o PushOptions) (Transfer, error) {
 	return m.t, errors.Join(m.errs...)
 }
 
-// pushing is a push under way.
-type pushing struct {
-	r        *Repo
-	c        *cache
+// uploader uploads what outputs need.
+type uploader struct {
+	*call
 	m        *mover
 	children bool // look for files below listings that are there
 	lost     []need
@@ -78,7 +78,7 @@ type bundle struct {
 }
 
 // to uploads what the outputs need to one remote.
-func (p *pushing) to(ctx context.Context, at *place, outs []*out) error {
+func (p *uploader) to(ctx context.Context, at *place, outs []*out) error {
 	var tops []need
 	for _, o := range outs {
 		tops = append(tops, need{oid: o.oid, out: o.path})
@@ -87,7 +87,7 @@ func (p *pushing) to(ctx context.Context, at *place, outs []*out) error {
 	if err != nil {
 		return err
 	}
-	missing := make(map[oid]bool, len(gone))
+	missing := make(map[object.ID]bool, len(gone))
 	for _, n := range gone {
 		missing[n.oid] = true
 	}
@@ -96,12 +96,12 @@ func (p *pushing) to(ctx context.Context, at *place, outs []*out) error {
 	for _, o := range outs {
 		top := need{oid: o.oid, out: o.path}
 		switch {
-		case !o.oid.isDir() && missing[o.oid]:
+		case !o.oid.IsDir() && missing[o.oid]:
 			files = append(files, top)
-		case !missing[o.oid] && !(p.children && o.oid.isDir()):
+		case !missing[o.oid] && !(p.children && o.oid.IsDir()):
 			p.m.t.Present += 1 + int(max(o.nfiles, 0))
 		default:
-			t, err := p.c.tree(o.oid)
+			t, err := p.cache.tree(o.oid)
 			if errors.Is(err, ErrNotCached) {
 				if missing[o.oid] {
 					p.lost = append(p.lost, top)
@@ -111,12 +111,12 @@ func (p *pushing) to(ctx context.Context, at *place, outs []*out) error {
 				continue
 			}
 			if err != nil {
-				return fmt.Errorf("dvc: %s: %w", p.r.show(o.path), err)
+				return fmt.Errorf("dvc: %s: %w", p.show(o.path), err)
 			}
 			b := bundle{listing: top, there: !missing[o.oid]}
 			for _, e := range t {
-				n := need{e.oid, o.path, e.path}
-				if o.part == "" || within(e.path, o.part) {
+				n := need{e.ID, o.path, e.Path}
+				if o.part == "" || object.Within(e.Path, o.part) {
 					b.files = append(b.files, n)
 				} else {
 					b.rest = append(b.rest, n)
@@ -154,7 +154,7 @@ func (p *pushing) to(ctx context.Context, at *place, outs []*out) error {
 }
 
 // files uploads files, and those of directories. It returns what did not arrive.
-func (p *pushing) files(ctx context.Context, at *place, single []need, dirs []bundle) (map[oid]bool, error) {
+func (p *uploader) files(ctx context.Context, at *place, single []need, dirs []bundle) (map[object.ID]bool, error) {
 	var below []need
 	for _, b := range dirs {
 		below = append(below, b.files...)
@@ -166,10 +166,10 @@ func (p *pushing) files(ctx context.Context, at *place, single []need, dirs []bu
 	}
 	p.m.t.Present += len(below) - len(todo)
 	todo = unique(append(todo, single...))
-	bad := map[oid]bool{}
+	bad := map[object.ID]bool{}
 	send := todo[:0]
 	for _, n := range todo {
-		ok, err := p.c.has(ctx, n.oid, -1)
+		ok, err := p.cache.has(ctx, n.oid, -1)
 		if err != nil {
 			return nil, err
 		}
@@ -187,44 +187,44 @@ func (p *pushing) files(ctx context.Context, at *place, single []need, dirs []bu
 }
 
 // send uploads objects of the cache.
-func (p *pushing) send(ctx context.Context, at *place, ns []need) map[oid]bool {
+func (p *uploader) send(ctx context.Context, at *place, ns []need) map[object.ID]bool {
 	var bytes int64
 	if p.m.report != nil {
 		for _, n := range ns {
-			if fi, err := os.Stat(p.c.path(n.oid)); err == nil {
+			if fi, err := os.Stat(p.cache.path(n.oid)); err == nil {
 				bytes += fi.Size()
 			}
 		}
 	}
 	p.m.expect(len(ns), bytes)
 	return p.m.each(ctx, at, ns, func(ctx context.Context, n need, moved func(int64)) (int64, error) {
-		f, st, err := openRegular(p.c.path(n.oid))
+		f, st, err := openRegular(p.cache.path(n.oid))
 		if err != nil {
 			return 0, err
 		}
 		defer f.Close()
 		body := io.NewSectionReader(f, 0, st.size)
-		sum := n.oid.md5()
-		if n.oid.legacy() { // the name is not the md5 of the bytes
+		sum := n.oid.MD5()
+		if n.oid.Legacy() { // the name is not the md5 of the bytes
 			if sum, err = bytesMD5(ctx, n.oid, body); err != nil {
 				return 0, err
 			}
 		}
-		return st.size, at.Put(remote.WithMoved(ctx, moved), n.oid.key(), body, sum)
+		return st.size, at.Put(ctx, n.oid.Key(), remote.Blob{Body: body, MD5: sum, Moved: moved})
 	})
 }
 
 // bytesMD5 checks an object of dvc 2.x and returns the md5 of its bytes.
-func bytesMD5(ctx context.Context, o oid, body *io.SectionReader) (string, error) {
-	h, named := md5.New(), o.newHash()
+func bytesMD5(ctx context.Context, o object.ID, body *io.SectionReader) (string, error) {
+	h, named := md5.New(), o.NewHash()
 	if _, err := copyHash(ctx, h, body, named); err != nil {
 		return "", err
 	}
-	if got := sumHex(named); got != o.md5() {
+	if got := object.Sum(named); got != o.MD5() {
 		return "", fail(mlops.ErrInvalid, "object %s in the cache is damaged (its hash is %s)", o, got)
 	}
 	_, err := body.Seek(0, io.SeekStart)
-	return sumHex(h), err
+	return object.Sum(h), err
 }
 
 // notCached names objects that are nowhere.

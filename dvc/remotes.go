@@ -1,20 +1,21 @@
 package dvc
 
 import (
+	"cmp"
 	"context"
 	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/ini"
 )
 
 // AddRemoteOptions are options of [Repo.AddRemote].
 type AddRemoteOptions struct {
-	Default bool   // make it core.remote
-	Local   bool   // write .dvc/config.local, which git ignores, instead of .dvc/config
-	Level   string // another level's file; "" is the repository's
-	Force   bool   // change the URL of an existing remote
+	Default bool  // make it core.remote
+	Level   Level // where to write it; "" is the repository's, which is committed
+	Force   bool  // change the URL of an existing remote
 }
 
 // AddRemote writes a remote into the configuration, with the bytes that dvc
@@ -34,29 +35,26 @@ func (r *Repo) AddRemote(ctx context.Context, name, url string, o AddRemoteOptio
 	if url == "" || strings.ContainsAny(url, "\r\n\x00") {
 		return fail(mlops.ErrInvalid, "remote url %q", redact(url))
 	}
-	at := orDefault(o.Level, LevelRepo)
-	if o.Local {
-		at = LevelLocal
-	}
+	at := cmp.Or(o.Level, LevelRepo)
 	if redact(url) != url && at == LevelRepo {
-		return fail(mlops.ErrInvalid, "remote url with a password would be committed; use Local, or a url without it")
+		return fail(mlops.ErrInvalid, "remote url with a password would be committed; use LevelLocal, or a url without it")
 	}
-	err := r.edit(ctx, at, func(l level, data []byte, ini []iniSection) ([]byte, error) {
-		if !o.Force && slices.ContainsFunc(ini, func(s iniSection) bool { return sectionName(s.name) == remoteSection(name) }) {
+	err := r.edit(ctx, at, func(l level, data []byte, sections []ini.Section) ([]byte, error) {
+		if !o.Force && slices.ContainsFunc(sections, func(s ini.Section) bool { return ini.SectionName(s.Name) == remoteSection(name) }) {
 			return nil, fail(mlops.ErrAlreadyExists, "there is a remote %q already", name)
 		}
 		stored, err := r.storedPath(url, filepath.Dir(l.file))
 		if err != nil {
 			return nil, err
 		}
-		data = setINI(data, ini, remoteSection(name), "url", stored)
+		data = ini.Set(data, sections, remoteSection(name), "url", stored)
 		if !o.Default {
 			return data, nil
 		}
-		if ini, err = parseINI(data); err != nil {
+		if sections, err = ini.Parse(data); err != nil {
 			return nil, err
 		}
-		return setINI(data, ini, "core", "remote", name), nil
+		return ini.Set(data, sections, "core", "remote", name), nil
 	})
 	if err == nil {
 		r.bind(remoteSection(name), "url")
@@ -68,7 +66,7 @@ func (r *Repo) AddRemote(ctx context.Context, name, url string, o AddRemoteOptio
 // repository's; see [Repo.Set].
 //
 // The error matches [mlops.ErrNotFound] if there is no such remote.
-func (r *Repo) ModifyRemote(ctx context.Context, name, option, val, at string) error {
+func (r *Repo) ModifyRemote(ctx context.Context, name, option, val string, at Level) error {
 	if err := r.needRemote(name); err != nil {
 		return err
 	}
@@ -79,7 +77,7 @@ func (r *Repo) ModifyRemote(ctx context.Context, name, option, val, at string) e
 // the repository's; an empty name takes core.remote away there.
 //
 // The error matches [mlops.ErrNotFound] if there is no such remote.
-func (r *Repo) SetDefaultRemote(ctx context.Context, name, at string) error {
+func (r *Repo) SetDefaultRemote(ctx context.Context, name string, at Level) error {
 	if name == "" {
 		return r.Unset(ctx, "core.remote", at)
 	}
@@ -95,10 +93,10 @@ func (r *Repo) SetDefaultRemote(ctx context.Context, name, at string) error {
 // unless it has a URL of its own: dvc would refuse a remote without one.
 //
 // The error matches [mlops.ErrNotFound] if that level has no such remote.
-func (r *Repo) RemoveRemote(ctx context.Context, name, at string) error {
-	name, at = strings.ToLower(name), orDefault(at, LevelRepo)
-	err := r.edit(ctx, at, func(l level, data []byte, ini []iniSection) ([]byte, error) {
-		data, ok := removeSectionINI(data, ini, remoteSection(name))
+func (r *Repo) RemoveRemote(ctx context.Context, name string, at Level) error {
+	name, at = strings.ToLower(name), cmp.Or(at, LevelRepo)
+	err := r.edit(ctx, at, func(l level, data []byte, sections []ini.Section) ([]byte, error) {
+		data, ok := ini.RemoveSection(data, sections, remoteSection(name))
 		if !ok {
 			return nil, noRemoteAt(name, l)
 		}
@@ -107,10 +105,10 @@ func (r *Repo) RemoveRemote(ctx context.Context, name, at string) error {
 	if err != nil {
 		return err
 	}
-	err = r.editAbove(ctx, at, func(_ level, data []byte, ini []iniSection) ([]byte, error) {
-		for _, s := range ini {
-			if sectionName(s.name) == remoteSection(name) && !s.has("url") {
-				data, _ = removeSectionINI(data, ini, remoteSection(name))
+	err = r.editAbove(ctx, at, func(_ level, data []byte, sections []ini.Section) ([]byte, error) {
+		for _, s := range sections {
+			if ini.SectionName(s.Name) == remoteSection(name) && !s.Has("url") {
+				data, _ = ini.RemoveSection(data, sections, remoteSection(name))
 				break
 			}
 		}
@@ -128,8 +126,8 @@ func (r *Repo) RemoveRemote(ctx context.Context, name, at string) error {
 //
 // The error matches [mlops.ErrNotFound] if that level has no such remote, and
 // [mlops.ErrAlreadyExists] if the new name is taken.
-func (r *Repo) RenameRemote(ctx context.Context, from, to, at string) error {
-	from, to, at = strings.ToLower(from), strings.ToLower(to), orDefault(at, LevelRepo)
+func (r *Repo) RenameRemote(ctx context.Context, from, to string, at Level) error {
+	from, to, at = strings.ToLower(from), strings.ToLower(to), cmp.Or(at, LevelRepo)
 	if err := checkRemoteName(to); err != nil {
 		return err
 	}
@@ -140,8 +138,8 @@ func (r *Repo) RenameRemote(ctx context.Context, from, to, at string) error {
 	if _, taken := c.sections[remoteSection(to)]; taken {
 		return fail(mlops.ErrAlreadyExists, "there is a remote %q already", to)
 	}
-	err = r.edit(ctx, at, func(l level, data []byte, ini []iniSection) ([]byte, error) {
-		data, ok := renameSectionINI(data, ini, remoteSection(from), remoteSection(to))
+	err = r.edit(ctx, at, func(l level, data []byte, sections []ini.Section) ([]byte, error) {
+		data, ok := ini.RenameSection(data, sections, remoteSection(from), remoteSection(to))
 		if !ok {
 			return nil, noRemoteAt(from, l)
 		}
@@ -150,8 +148,8 @@ func (r *Repo) RenameRemote(ctx context.Context, from, to, at string) error {
 	if err != nil {
 		return err
 	}
-	err = r.editAbove(ctx, at, func(_ level, data []byte, ini []iniSection) ([]byte, error) {
-		data, _ = renameSectionINI(data, ini, remoteSection(from), remoteSection(to))
+	err = r.editAbove(ctx, at, func(_ level, data []byte, sections []ini.Section) ([]byte, error) {
+		data, _ = ini.RenameSection(data, sections, remoteSection(from), remoteSection(to))
 		return data, nil
 	})
 	if err != nil {
@@ -161,7 +159,7 @@ func (r *Repo) RenameRemote(ctx context.Context, from, to, at string) error {
 }
 
 // editAbove changes the files of all levels stronger than at.
-func (r *Repo) editAbove(ctx context.Context, at string, change func(l level, data []byte, ini []iniSection) ([]byte, error)) error {
+func (r *Repo) editAbove(ctx context.Context, at Level, change func(l level, data []byte, sections []ini.Section) ([]byte, error)) error {
 	levels := r.levels()
 	i := slices.IndexFunc(levels, func(l level) bool { return l.name == at })
 	for _, l := range levels[i+1:] {
@@ -174,7 +172,7 @@ func (r *Repo) editAbove(ctx context.Context, at string, change func(l level, da
 
 // replaceDefault changes core.remote where it is from, at a level and at all
 // that are stronger; to "" takes it away.
-func (r *Repo) replaceDefault(ctx context.Context, from, to, at string) error {
+func (r *Repo) replaceDefault(ctx context.Context, from, to string, at Level) error {
 	levels := r.levels()
 	first := slices.IndexFunc(levels, func(l level) bool { return l.name == at })
 	for _, l := range levels[first:] {

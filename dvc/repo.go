@@ -11,10 +11,10 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/ignore"
 	"github.com/mlops-integration/mlops/internal/gitcmd"
 )
 
@@ -25,7 +25,7 @@ var ErrNotCached = errors.New("not in the cache")
 // Repo is a DVC repository. It is safe for concurrent use; calls that write
 // exclude each other, and other programs, through DVC's own lock.
 type Repo struct {
-	root    string // absolute, symlinks resolved: holds .dvc
+	dir     string // absolute, symlinks resolved: holds .dvc
 	base    string // absolute: what relative paths are relative to
 	gitRoot string // "" without git, and with core.no_scm
 
@@ -35,7 +35,7 @@ type Repo struct {
 	jobs        int
 	lockTimeout time.Duration
 
-	current atomic.Pointer[state] // of the call that holds the lock
+	readFile func(name string) ([]byte, error) // os.ReadFile: of configuration and ignore files
 }
 
 // Option is an option of [Open] and [Init].
@@ -84,11 +84,11 @@ func Init(dir string, opts ...Option) (*Repo, error) {
 	if r.gitRoot == "" {
 		return nil, fail(mlops.ErrInvalid, "%s is not in a git repository; run: git init", root)
 	}
-	ig, err := newGitIgnore(r)
+	ig, err := ignore.NewGit(context.Background(), r.gitRoot, r.dir, r.readFile)
 	if err != nil {
 		return nil, err
 	}
-	if ig.ignored(".dvc", true) {
+	if ig.Ignored(".dvc", true) {
 		return nil, fail(mlops.ErrInvalid, ".dvc is ignored by git; add !.dvc to .gitignore")
 	}
 	dir = filepath.Join(root, tmpName()) // renamed when it is complete
@@ -133,10 +133,10 @@ func Init(dir string, opts ...Option) (*Repo, error) {
 }
 
 // Root returns the absolute path of the directory that holds .dvc.
-func (r *Repo) Root() string { return r.root }
+func (r *Repo) Root() string { return r.dir }
 
 func newRepo(root, base string, opts []Option) *Repo {
-	r := &Repo{root: root, base: base, lockTimeout: 3 * time.Second}
+	r := &Repo{dir: root, base: base, lockTimeout: 3 * time.Second, readFile: os.ReadFile}
 	for _, o := range opts {
 		o(r)
 	}
@@ -189,35 +189,35 @@ func (r *Repo) rel(path string) (string, error) {
 		abs = filepath.Join(r.base, path)
 	}
 	abs = filepath.Clean(abs)
-	rel, err := filepath.Rel(r.root, abs)
+	rel, err := filepath.Rel(r.dir, abs)
 	if err == nil && !filepath.IsLocal(rel) && filepath.IsAbs(path) {
 		if dir, e := filepath.EvalSymlinks(filepath.Dir(abs)); e == nil {
-			rel, err = filepath.Rel(r.root, filepath.Join(dir, filepath.Base(abs)))
+			rel, err = filepath.Rel(r.dir, filepath.Join(dir, filepath.Base(abs)))
 		}
 	}
 	if err != nil || !filepath.IsLocal(rel) {
-		return "", fail(mlops.ErrInvalid, "%s is outside the repository %s", path, r.root)
+		return "", fail(mlops.ErrInvalid, "%s is outside the repository %s", path, r.dir)
 	}
 	return filepath.ToSlash(rel), nil
 }
 
 // show turns a slash path relative to the root into one for the caller.
 func (r *Repo) show(rel string) string {
-	if r.base == r.root {
+	if r.base == r.dir {
 		return rel
 	}
-	p, err := filepath.Rel(r.base, filepath.Join(r.root, filepath.FromSlash(rel)))
+	p, err := filepath.Rel(r.base, filepath.Join(r.dir, filepath.FromSlash(rel)))
 	if err != nil {
 		return rel
 	}
 	return filepath.ToSlash(p)
 }
 
-func (r *Repo) abs(rel string) string { return filepath.Join(r.root, filepath.FromSlash(rel)) }
+func (r *Repo) abs(rel string) string { return filepath.Join(r.dir, filepath.FromSlash(rel)) }
 
 // git runs git in the root and returns what it printed.
 func (r *Repo) git(ctx context.Context, args ...string) ([]byte, error) {
-	cmd := gitcmd.Command(ctx, r.root, args...)
+	cmd := gitcmd.Command(ctx, r.dir, args...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()

@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/ignore"
+	"github.com/mlops-integration/mlops/dvc/internal/object"
 	"github.com/mlops-integration/mlops/internal/gitcmd"
 )
 
@@ -27,7 +29,7 @@ func (r *Repo) history() *history { return &history{r: r, blobs: map[string][]by
 // [mlops.ErrNotFound] if there is none.
 func (r *Repo) commit(ctx context.Context, rev string) (string, error) {
 	if r.gitRoot == "" {
-		return "", fail(mlops.ErrUnsupported, "%s is not in a git repository, so it has no revisions", r.root)
+		return "", fail(mlops.ErrUnsupported, "%s is not in a git repository, so it has no revisions", r.dir)
 	}
 	out, err := r.git(ctx, "rev-parse", "--verify", "--quiet", "--end-of-options", rev+"^{commit}")
 	if err != nil {
@@ -52,9 +54,8 @@ func (h *history) index(ctx context.Context, rev string) (*index, error) {
 	}
 	blobs := map[string]string{} // by path
 	var order []string
-	di := newDVCIgnore(h.r)
-	di.texts = map[string][]byte{}
-	var foreign []string // repositories of their own
+	ignores := map[string][]byte{} // by folder
+	var foreign []string           // repositories of their own
 	for entry := range strings.SplitSeq(string(listing), "\x00") {
 		info, rel, ok := strings.Cut(entry, "\t")
 		parts := strings.Fields(info)
@@ -75,13 +76,14 @@ func (h *history) index(ctx context.Context, rev string) (*index, error) {
 	text := func(rel string) []byte { return h.blobs[blobs[rel]] }
 	for _, rel := range order {
 		if path.Base(rel) == ".dvcignore" {
-			di.texts[parent(rel)] = text(rel)
+			ignores[ignore.Parent(rel)] = text(rel)
 		}
 	}
+	di := ignore.NewDVCAt(ignores)
 	ix := &index{outs: map[string]*out{}, ignore: di}
 	for _, rel := range order {
 		base := path.Base(rel)
-		if base == ".dvcignore" || base == "dvc.lock" || di.ignored(rel, false) || inAny(rel, foreign) {
+		if base == ".dvcignore" || base == "dvc.lock" || di.Ignored(rel, false) || inAny(rel, foreign) {
 			continue
 		}
 		if err := ix.parse(rel, text(rel), text(strings.TrimSuffix(rel, ".yaml")+".lock")); err != nil {
@@ -93,7 +95,7 @@ func (h *history) index(ctx context.Context, rev string) (*index, error) {
 
 func inAny(rel string, dirs []string) bool {
 	for _, d := range dirs {
-		if within(rel, d) {
+		if object.Within(rel, d) {
 			return true
 		}
 	}
@@ -114,7 +116,7 @@ func (h *history) read(ctx context.Context, blobs map[string]string) error {
 	if len(names) == 0 {
 		return nil
 	}
-	cmd := gitcmd.Command(ctx, h.r.root, "cat-file", "--batch")
+	cmd := gitcmd.Command(ctx, h.r.dir, "cat-file", "--batch")
 	cmd.Stdin = &ask
 	out, err := cmd.StdoutPipe()
 	if err != nil {

@@ -1,6 +1,7 @@
 package dvc
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"regexp"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/object"
 	"github.com/mlops-integration/mlops/dvc/remote"
 )
 
@@ -28,7 +30,7 @@ func (c *cache) runs() ([]need, error) {
 		}
 		rel, err := filepath.Rel(c.dir, p)
 		if key := filepath.ToSlash(rel); err == nil && runKey.MatchString(key) {
-			out = append(out, need{oid: oid(key), out: key})
+			out = append(out, need{oid: object.ID(key), out: key})
 		}
 		return err
 	})
@@ -39,12 +41,12 @@ func (c *cache) runs() ([]need, error) {
 }
 
 // runsPlace opens the remote of the run cache.
-func (r *Repo) runsPlace(ctx context.Context, m *mover, name string) (*place, remote.Lister, error) {
-	at, err := r.openPlace(ctx, m, name)
+func (c *call) runsPlace(ctx context.Context, m *mover, name string) (*place, remote.Lister, error) {
+	at, err := c.openPlace(ctx, m, name)
 	if err != nil {
 		return nil, nil, err
 	}
-	m.t.Remote = orDefault(m.t.Remote, at.name)
+	m.t.Remote = cmp.Or(m.t.Remote, at.name)
 	l, ok := at.Store.(remote.Lister)
 	if !ok {
 		return nil, nil, fail(mlops.ErrUnsupported, "remote %q cannot list, and so cannot keep the run cache", at.name)
@@ -53,12 +55,12 @@ func (r *Repo) runsPlace(ctx context.Context, m *mover, name string) (*place, re
 }
 
 // pushRuns uploads the records that the remote lacks.
-func (r *Repo) pushRuns(ctx context.Context, c *cache, m *mover, name string) error {
-	all, err := c.runs()
+func (c *call) pushRuns(ctx context.Context, m *mover, name string) error {
+	all, err := c.cache.runs()
 	if err != nil {
 		return err
 	}
-	at, l, err := r.runsPlace(ctx, m, name)
+	at, l, err := c.runsPlace(ctx, m, name)
 	if err != nil {
 		return err
 	}
@@ -79,16 +81,16 @@ func (r *Repo) pushRuns(ctx context.Context, c *cache, m *mover, name string) er
 	}
 	m.expect(len(todo), 0)
 	m.each(ctx, at, todo, func(ctx context.Context, n need, _ func(int64)) (int64, error) {
-		f, st, err := openRegular(filepath.Join(c.dir, filepath.FromSlash(n.out)))
+		f, st, err := openRegular(filepath.Join(c.cache.dir, filepath.FromSlash(n.out)))
 		if err != nil {
 			return 0, err
 		}
 		defer f.Close()
-		h := newHash(false)
+		h := object.NewHash(false)
 		if _, err := io.Copy(h, io.NewSectionReader(f, 0, st.size)); err != nil {
 			return 0, err
 		}
-		return st.size, at.Put(ctx, n.out, io.NewSectionReader(f, 0, st.size), sumHex(h))
+		return st.size, at.Put(ctx, n.out, remote.Blob{Body: io.NewSectionReader(f, 0, st.size), MD5: object.Sum(h)})
 	})
 	return nil
 }
@@ -96,14 +98,14 @@ func (r *Repo) pushRuns(ctx context.Context, c *cache, m *mover, name string) er
 // fetchRuns downloads the records that the cache lacks. Their names are not
 // hashes of their bytes, so that nothing can be verified; dvc checks a record
 // when it uses it, and the data it names is verified as any other.
-func (r *Repo) fetchRuns(ctx context.Context, c *cache, m *mover, name string) error {
-	at, l, err := r.runsPlace(ctx, m, name)
+func (c *call) fetchRuns(ctx context.Context, m *mover, name string) error {
+	at, l, err := c.runsPlace(ctx, m, name)
 	if err != nil {
 		return err
 	}
 	var todo []need
 	for o, err := range l.List(ctx, "runs/") {
-		switch _, serr := os.Lstat(filepath.Join(c.dir, filepath.FromSlash(o.Key))); {
+		switch _, serr := os.Lstat(filepath.Join(c.cache.dir, filepath.FromSlash(o.Key))); {
 		case err != nil:
 			return err
 		case !runKey.MatchString(o.Key) || o.SizeBytes > maxRun:
@@ -111,7 +113,7 @@ func (r *Repo) fetchRuns(ctx context.Context, c *cache, m *mover, name string) e
 		case serr == nil:
 			m.t.Present++
 		default:
-			todo = append(todo, need{oid: oid(o.Key), out: o.Key})
+			todo = append(todo, need{oid: object.ID(o.Key), out: o.Key})
 		}
 	}
 	m.expect(len(todo), 0)
@@ -128,11 +130,11 @@ func (r *Repo) fetchRuns(ctx context.Context, c *cache, m *mover, name string) e
 		if err != nil {
 			return 0, err
 		}
-		p := filepath.Join(c.dir, filepath.FromSlash(n.out))
-		if err := c.mkdirAll(filepath.Dir(p)); err != nil {
+		p := filepath.Join(c.cache.dir, filepath.FromSlash(n.out))
+		if err := c.cache.mkdirAll(filepath.Dir(p)); err != nil {
 			return 0, err
 		}
-		tmp := filepath.Join(filepath.Dir(p), c.tmpName())
+		tmp := filepath.Join(filepath.Dir(p), c.cache.tmpName())
 		if err := os.WriteFile(tmp, data, 0o644); err != nil {
 			_ = os.Remove(tmp)
 			return 0, err

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/object"
 )
 
 // holder is one entry of dvc's rwlock file.
@@ -55,7 +56,7 @@ func parseRWLock(data []byte) (rwlock, error) {
 // a reader if p is to be written.
 func (l rwlock) blocks(p string, writing bool, other func(holder) bool) (h holder, verb string, found bool) {
 	for q, h := range l.Write {
-		if (within(p, q) || within(q, p)) && other(h) {
+		if (object.Within(p, q) || object.Within(q, p)) && other(h) {
 			return h, "written", true
 		}
 	}
@@ -63,7 +64,7 @@ func (l rwlock) blocks(p string, writing bool, other func(holder) bool) (h holde
 		return holder{}, "", false
 	}
 	for q, hs := range l.Read {
-		if i := slices.IndexFunc(hs, other); i >= 0 && (within(p, q) || within(q, p)) {
+		if i := slices.IndexFunc(hs, other); i >= 0 && (object.Within(p, q) || object.Within(q, p)) {
 			return hs[i], "read", true
 		}
 	}
@@ -97,30 +98,30 @@ func (l rwlock) drop(gone func(path string, h holder) bool) (n int) {
 // A live holder is waited for as long as for the main lock, which is released
 // meanwhile, since dvc repro needs it to finish. waited reports that it was: what
 // was read before may have changed. The error matches [mlops.ErrConflict].
-func (r *Repo) claims(ctx context.Context, writing bool, rels []string) (waited bool, err error) {
-	deadline := time.Now().Add(r.lockTimeout)
+func (c *call) claims(ctx context.Context, writing bool, rels []string) (waited bool, err error) {
+	deadline := time.Now().Add(c.lockTimeout)
 	for {
-		err := r.blocked(ctx, writing, rels)
+		err := c.blocked(ctx, writing, rels)
 		if !errors.Is(err, mlops.ErrConflict) || !time.Now().Before(deadline) {
 			return waited, err
 		}
 		waited = true
-		if err := r.pause(ctx); err != nil {
+		if err := c.pause(ctx); err != nil {
 			return waited, err
 		}
 	}
 }
 
 // blocked returns the error for a path that another program holds.
-func (r *Repo) blocked(ctx context.Context, writing bool, rels []string) error {
-	if _, err := os.Stat(filepath.Join(r.root, ".dvc", "tmp", "rwlock")); errors.Is(err, fs.ErrNotExist) || len(rels) == 0 {
+func (c *call) blocked(ctx context.Context, writing bool, rels []string) error {
+	if _, err := os.Stat(filepath.Join(c.dir, ".dvc", "tmp", "rwlock")); errors.Is(err, fs.ErrNotExist) || len(rels) == 0 {
 		return nil
 	}
-	return r.editRWLock(ctx, func(l rwlock, written time.Time) (bool, error) {
+	return c.editRWLock(ctx, func(l rwlock, written time.Time) (bool, error) {
 		stale := l.drop(func(_ string, h holder) bool { return !h.live(written) })
 		for _, rel := range rels {
-			if h, verb, found := l.blocks(r.abs(rel), writing, func(h holder) bool { return h.PID != os.Getpid() }); found {
-				return stale > 0, fail(mlops.ErrConflict, "%s is being %s by %q (pid %d); wait for its end, or run: mlopsctl dvc doctor", r.show(rel), verb, h.Cmd, h.PID)
+			if h, verb, found := l.blocks(c.abs(rel), writing, func(h holder) bool { return h.PID != os.Getpid() }); found {
+				return stale > 0, fail(mlops.ErrConflict, "%s is being %s by %q (pid %d); wait for its end, or run: mlopsctl dvc doctor", c.show(rel), verb, h.Cmd, h.PID)
 			}
 		}
 		return stale > 0, nil
@@ -158,12 +159,12 @@ const clockSkew = time.Minute
 
 // staleHolders describes the entries of programs that have ended, and removes
 // them if asked; the main lock must be held.
-func (r *Repo) staleHolders(ctx context.Context, remove bool) ([]string, error) {
+func (c *call) staleHolders(ctx context.Context, remove bool) ([]string, error) {
 	var out []string
-	if _, err := os.Stat(filepath.Join(r.root, ".dvc", "tmp", "rwlock")); errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Stat(filepath.Join(c.dir, ".dvc", "tmp", "rwlock")); errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
-	err := r.editRWLock(ctx, func(l rwlock, written time.Time) (bool, error) {
+	err := c.editRWLock(ctx, func(l rwlock, written time.Time) (bool, error) {
 		stale := l.drop(func(p string, h holder) bool {
 			if h.live(written) {
 				return false
@@ -180,13 +181,9 @@ func (r *Repo) staleHolders(ctx context.Context, remove bool) ([]string, error) 
 // editRWLock reads the file under its lock and writes it again, whole, if edit
 // reports a change, also beside an error. The time of the file stays: what is
 // left in it is as old as before.
-func (r *Repo) editRWLock(ctx context.Context, edit func(l rwlock, written time.Time) (changed bool, err error)) error {
-	root, err := os.OpenRoot(r.root)
-	if err != nil {
-		return err
-	}
-	defer root.Close()
-	lock, err := flock(ctx, filepath.Join(r.root, ".dvc", "tmp", "rwlock.lock"), r.lockTimeout)
+func (c *call) editRWLock(ctx context.Context, edit func(l rwlock, written time.Time) (changed bool, err error)) error {
+	root := c.root
+	lock, err := flock(ctx, filepath.Join(c.dir, ".dvc", "tmp", "rwlock.lock"), c.lockTimeout)
 	if err != nil {
 		return err
 	}
@@ -219,7 +216,7 @@ func (r *Repo) editRWLock(ctx context.Context, edit func(l rwlock, written time.
 	if data, err = json.Marshal(l); err != nil {
 		return err
 	}
-	tmp, err := r.tempRel(root)
+	tmp, err := c.tempRel()
 	if err != nil {
 		return err
 	}

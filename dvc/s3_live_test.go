@@ -47,7 +47,7 @@ func TestPushAndPullOnS3StayInTheirRequestBudget(t *testing.T) {
 		files["d/"+itoa(i)] = "file " + itoa(i)
 	}
 	write(t, dir, files)
-	_, err := r.Add(bg(t), "d", "one")
+	_, err := r.Add(bg(t), []string{"d", "one"}, dvc.AddOptions{})
 	require.NoError(t, err)
 	useS3(t, dir, g, "r")
 	g.Requests(t)
@@ -96,7 +96,7 @@ func TestLiveS3IsSharedWithDVC(t *testing.T) {
 	useS3(t, ours, g, "ours/sub")
 	w.dvc(theirs, append([]string{"add", "-q", "--"}, targets...)...)
 	w.dvc(theirs, "push", "-q")
-	_, err := r.Add(bg(t), targets...)
+	_, err := r.Add(bg(t), targets, dvc.AddOptions{})
 	require.NoError(t, err)
 	_, err = r.Push(bg(t), dvc.PushOptions{})
 	require.NoError(t, err)
@@ -120,7 +120,7 @@ func TestOnS3WhatIsWrongIsRefusedAndNamed(t *testing.T) {
 	w := newWorld(t)
 	dir, r := w.repo()
 	write(t, dir, map[string]string{"a": "right", "d/x": "x", "d/y": "y"})
-	outs, err := r.Add(bg(t), "a", "d")
+	outs, err := r.Add(bg(t), []string{"a", "d"}, dvc.AddOptions{})
 	require.NoError(t, err)
 	useS3(t, dir, g, "r")
 
@@ -167,7 +167,7 @@ func TestTheRunCacheTravelsWithTheData(t *testing.T) {
 	record := "runs/01/" + hash + "/" + strings.Repeat("fedcba9876543210", 4)
 	write(t, filepath.Join(dir, ".dvc/cache"), map[string]string{record: "cmd: true\n", "runs/note": "not a record"})
 	write(t, dir, map[string]string{"a": "1"})
-	_, err := r.Add(bg(t), "a")
+	_, err := r.Add(bg(t), []string{"a"}, dvc.AddOptions{})
 	require.NoError(t, err)
 	useS3(t, dir, g, "r")
 	tr, err := r.Push(bg(t), dvc.PushOptions{RunCache: true})
@@ -192,7 +192,7 @@ func TestProgressOfATransferAddsUp(t *testing.T) {
 	w := newWorld(t)
 	dir, r := w.repo()
 	write(t, dir, map[string]string{"d/big": strings.Repeat("0123456789abcdef", 1<<18), "d/b": "2", "a": "1"})
-	_, err := r.Add(bg(t), "d", "a")
+	_, err := r.Add(bg(t), []string{"d", "a"}, dvc.AddOptions{})
 	require.NoError(t, err)
 	require.NoError(t, r.AddRemote(bg(t), "r", w.dir(), dvc.AddRemoteOptions{Default: true}))
 	var last dvc.Progress
@@ -203,13 +203,13 @@ func TestProgressOfATransferAddsUp(t *testing.T) {
 		require.GreaterOrEqual(t, p.DoneBytes, last.DoneBytes)
 		last = p
 	}
-	tr, err := r.Push(bg(t), dvc.PushOptions{Progress: see})
+	tr, err := r.Push(bg(t), dvc.PushOptions{Transfers: dvc.Transfers{Progress: see}})
 	require.NoError(t, err)
 	require.Equal(t, dvc.Progress{Done: 4, Total: 4, DoneBytes: tr.SizeBytes, TotalBytes: tr.SizeBytes, Path: "d"}, last)
 	clone, cr := w.clone(dir)
 	write(t, clone, map[string]string{".dvc/config.local": read(t, dir, ".dvc/config")})
 	calls, last = 0, dvc.Progress{}
-	tr, err = cr.Pull(bg(t), dvc.PullOptions{Progress: see, Jobs: 1})
+	tr, err = cr.Pull(bg(t), dvc.PullOptions{Transfers: dvc.Transfers{Progress: see, Jobs: 1}})
 	require.NoError(t, err)
 	require.Equal(t, 4, last.Done)
 	require.Equal(t, tr.SizeBytes, last.DoneBytes)
@@ -278,7 +278,7 @@ func TestKilledPushesAndPullsOnS3LeaveNothingTorn(t *testing.T) {
 			files["d/"+itoa(i)] = strings.Repeat(itoa(i+round), 500)
 		}
 		write(t, dir, files)
-		_, err := r.Add(bg(t), "d")
+		_, err := r.Add(bg(t), []string{"d"}, dvc.AddOptions{})
 		require.NoError(t, err)
 		useS3(t, dir, g, prefix)
 		for range 5 {

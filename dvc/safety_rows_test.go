@@ -78,7 +78,7 @@ func newSandbox(t *testing.T, w *world) sandbox {
 	require.NoError(t, s.r.AddRemote(bg(t), "store", s.store, dvc.AddRemoteOptions{Default: true}))
 	write(t, s.repo, map[string]string{"good": "good"})
 	write(t, s.away, map[string]string{"precious": "precious"})
-	_, err = s.r.Add(bg(t), "good")
+	_, err = s.r.Add(bg(t), []string{"good"}, dvc.AddOptions{})
 	require.NoError(t, err)
 	_, err = s.r.Push(bg(t), dvc.PushOptions{})
 	require.NoError(t, err)
@@ -271,7 +271,7 @@ func TestWritesDoNotFollowSymlinksOut(t *testing.T) {
 
 func (s sandbox) adding(p string) func() error {
 	return func() error {
-		_, err := s.r.Add(bg(s.t), p)
+		_, err := s.r.Add(bg(s.t), []string{p}, dvc.AddOptions{})
 		return err
 	}
 }
@@ -305,7 +305,7 @@ func TestNoFileGetsASetuidBit(t *testing.T) {
 			}
 			write(t, s.repo, map[string]string{"suid": "s"})
 			require.NoError(t, os.Chmod(filepath.Join(s.repo, "suid"), 0o755|fs.ModeSetuid))
-			_, err = s.r.Add(bg(t), "suid")
+			_, err = s.r.Add(bg(t), []string{"suid"}, dvc.AddOptions{})
 			require.NoError(t, err)
 			fi, err := os.Lstat(filepath.Join(s.repo, ".dvc/cache/files/md5", md5hex("s")[:2], md5hex("s")[2:]))
 			require.NoError(t, err)

@@ -35,11 +35,11 @@ func TestPullVerifiesWhatItGets(t *testing.T) {
 	dir, r := w.repo()
 	rem := w.dir()
 	write(t, dir, map[string]string{"a": "right", "d/x": "x", "d/y": "y"})
-	_, err := r.Add(bg(t), "a", "d")
+	_, err := r.Add(bg(t), []string{"a", "d"}, dvc.AddOptions{})
 	require.NoError(t, err)
 	require.NoError(t, r.AddRemote(bg(t), "r", rem, dvc.AddRemoteOptions{Default: true}))
 	n := 0
-	tr, err := r.Push(bg(t), dvc.PushOptions{Progress: func(p dvc.Progress) { n = p.Done }})
+	tr, err := r.Push(bg(t), dvc.PushOptions{Transfers: dvc.Transfers{Progress: func(p dvc.Progress) { n = p.Done }}})
 	require.NoError(t, err)
 	require.Equal(t, 4, tr.Objects)
 	require.Equal(t, 4, n)
@@ -67,7 +67,7 @@ func TestAPoisonedCacheReachesNeitherWorkspaceNorRemote(t *testing.T) {
 	dir, r := w.repo()
 	rem := w.dir()
 	write(t, dir, map[string]string{"a": "right"})
-	_, err := r.Add(bg(t), "a")
+	_, err := r.Add(bg(t), []string{"a"}, dvc.AddOptions{})
 	require.NoError(t, err)
 	require.NoError(t, r.AddRemote(bg(t), "r", rem, dvc.AddRemoteOptions{Default: true}))
 	object(t, filepath.Join(dir, ".dvc/cache"), md5hex("right"), "wrong")
@@ -85,7 +85,7 @@ func TestPushWithoutAChildFailsAndKeepsTheListingBack(t *testing.T) {
 	dir, r := w.repo()
 	rem := w.dir()
 	write(t, dir, map[string]string{"d/x": "x", "d/y": "y", "e/z": "z"})
-	outs, err := r.Add(bg(t), "d", "e")
+	outs, err := r.Add(bg(t), []string{"d", "e"}, dvc.AddOptions{})
 	require.NoError(t, err)
 	require.NoError(t, r.AddRemote(bg(t), "r", rem, dvc.AddRemoteOptions{Default: true}))
 	require.NoError(t, os.Remove(filepath.Join(dir, ".dvc/cache/files/md5", md5hex("y")[:2], md5hex("y")[2:])))
@@ -101,7 +101,7 @@ func TestCheckoutLosesNothingWithoutForce(t *testing.T) {
 	w := newWorld(t)
 	dir, r := w.repo()
 	write(t, dir, map[string]string{"a": "1", "d/x": "x", "d/y": "y"})
-	_, err := r.Add(bg(t), "a", "d")
+	_, err := r.Add(bg(t), []string{"a", "d"}, dvc.AddOptions{})
 	require.NoError(t, err)
 	for _, tt := range []struct {
 		name, file, text string
@@ -185,7 +185,7 @@ func TestAddRefuses(t *testing.T) {
 	require.NoError(t, os.Symlink("real", filepath.Join(dir, "linkdir")))
 	require.NoError(t, os.Symlink("nowhere", filepath.Join(dir, "broken/link")))
 	require.NoError(t, syscall.Mkfifo(filepath.Join(dir, "pipe"), 0o644))
-	_, err := r.Add(bg(t), "tracked", "parent/child")
+	_, err := r.Add(bg(t), []string{"tracked", "parent/child"}, dvc.AddOptions{})
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "real/bad\xff"), nil, 0o644))
 	before := snapshot(t, dir)
@@ -214,7 +214,7 @@ func TestAddRefuses(t *testing.T) {
 		{"dvc's folder", ".dvc/config", mlops.ErrInvalid},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			_, err := r.Add(bg(t), "one", tt.path)
+			_, err := r.Add(bg(t), []string{"one", tt.path}, dvc.AddOptions{})
 			require.ErrorIs(t, err, tt.kind)
 			require.Equal(t, before, snapshot(t, dir), "nothing is written, for the good path neither")
 		})
@@ -231,7 +231,7 @@ func TestTheLockIsHonoured(t *testing.T) {
 	require.NoError(t, err)
 	defer f.Close()
 	require.NoError(t, syscall.Flock(int(f.Fd()), syscall.LOCK_EX))
-	_, err = r.Add(bg(t), "a")
+	_, err = r.Add(bg(t), []string{"a"}, dvc.AddOptions{})
 	require.ErrorIs(t, err, mlops.ErrConflict)
 	require.NoError(t, syscall.Flock(int(f.Fd()), syscall.LOCK_UN))
 	holder := exec.Command("cat")
@@ -243,10 +243,10 @@ func TestTheLockIsHonoured(t *testing.T) {
 		write(t, dir, map[string]string{".dvc/tmp/rwlock": strings.NewReplacer("PATH", dir+"/a", "PID", itoa(pid)).Replace(`{"write": {"PATH": {"pid": PID, "cmd": "train.py"}}, "read": {}}`)})
 	}
 	lock(holder.Process.Pid)
-	_, err = r.Add(bg(t), "a")
+	_, err = r.Add(bg(t), []string{"a"}, dvc.AddOptions{})
 	require.ErrorIs(t, err, mlops.ErrConflict)
 	require.ErrorContains(t, err, "train.py")
 	lock(1 << 30)
-	_, err = r.Add(bg(t), "a")
+	_, err = r.Add(bg(t), []string{"a"}, dvc.AddOptions{})
 	require.NoError(t, err, "the claim of a dead process does not count")
 }

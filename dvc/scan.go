@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/mlops-integration/mlops/dvc/internal/object"
 )
 
 // found is workspace content of an output, by path relative to it; "" is the
@@ -16,7 +18,7 @@ import (
 type found map[string]foundFile
 
 type foundFile struct {
-	oid   oid // "" for what has no content that could be in the cache
+	oid   object.ID // "" for what has no content that could be in the cache
 	link  bool
 	stamp stamp // of what the link points to, if it has content
 }
@@ -24,8 +26,8 @@ type foundFile struct {
 // scan names the content that lies at a path in the workspace, by the kind of
 // hash that its output has. ok is false when nothing does. Under the lock, what
 // is known is not read.
-func (r *Repo) scan(ctx context.Context, di *ignoreFiles, rel string, legacy bool) (have found, isDir, ok bool, err error) {
-	own, err := statPath(r.abs(rel), false)
+func (c *call) scan(ctx context.Context, rel string, legacy bool) (have found, isDir, ok bool, err error) {
+	own, err := statPath(c.abs(rel), false)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
 		return nil, false, false, nil
 	}
@@ -34,22 +36,22 @@ func (r *Repo) scan(ctx context.Context, di *ignoreFiles, rel string, legacy boo
 	}
 	st, link := own, own.mode&fs.ModeSymlink != 0
 	if link {
-		st, err = statPath(r.abs(rel), true)
+		st, err = statPath(c.abs(rel), true)
 	}
 	isDir = err == nil && st.mode.IsDir()
 	if err != nil || link && isDir || !isDir && !st.mode.IsRegular() {
 		return found{"": {"", link, own}}, false, true, nil // not content that we could have put there
 	}
-	if di.ignored(rel, isDir) {
+	if c.dvcIgnore.Ignored(rel, isDir) {
 		return nil, false, false, nil
 	}
 	files := []dataFile{{"", link, st}}
 	if isDir {
-		if files, err = r.walkData(di, rel); err != nil {
+		if files, err = c.walkData(rel); err != nil {
 			return nil, true, true, err
 		}
 	}
-	names, err := r.hashFiles(ctx, rel, files, legacy)
+	names, err := c.hashFiles(ctx, rel, files, legacy)
 	if err != nil {
 		return nil, isDir, true, err
 	}
@@ -62,13 +64,13 @@ func (r *Repo) scan(ctx context.Context, di *ignoreFiles, rel string, legacy boo
 
 // hashFiles names the contents of files below dir, as [Repo.walkData] lists
 // them. Under the lock, what is known is not read.
-func (r *Repo) hashFiles(ctx context.Context, dir string, files []dataFile, legacy bool) ([]oid, error) {
-	names := r.state().recall(ctx, dir, files, legacy)
-	return names, r.parallel(ctx, len(files), func(ctx context.Context, i int) error {
+func (c *call) hashFiles(ctx context.Context, dir string, files []dataFile, legacy bool) ([]object.ID, error) {
+	names := c.state.recall(ctx, dir, files, legacy)
+	return names, c.parallel(ctx, len(files), func(ctx context.Context, i int) error {
 		if names[i] != "" {
 			return nil
 		}
-		h, err := r.hashFile(ctx, path.Join(dir, files[i].path), legacy)
+		h, err := c.hashFile(ctx, path.Join(dir, files[i].path), legacy)
 		names[i] = h.oid
 		return err
 	})
@@ -76,20 +78,20 @@ func (r *Repo) hashFiles(ctx context.Context, dir string, files []dataFile, lega
 
 // hashFile reads a workspace file and names its content, which is known from
 // then on.
-func (r *Repo) hashFile(ctx context.Context, rel string, legacy bool) (hashed, error) {
+func (c *call) hashFile(ctx context.Context, rel string, legacy bool) (hashed, error) {
 	since := time.Now()
-	f, before, err := openRegular(r.abs(rel))
+	f, before, err := openRegular(c.abs(rel))
 	if err != nil {
 		return hashed{}, err
 	}
 	defer f.Close()
-	sum, n, err := digest(ctx, f, before.size, newHash(legacy))
+	sum, n, err := digest(ctx, f, before.size, object.NewHash(legacy))
 	if err != nil {
 		return hashed{}, err
 	}
-	h := hashed{oid: oid(sum).as(legacy), size: n, mode: before.mode}
+	h := hashed{oid: object.ID(sum).As(legacy), size: n, mode: before.mode}
 	if after, err := statFile(f); err == nil && after == before {
-		r.state().keep(rel, h.oid, after, since)
+		c.state.keep(rel, h.oid, after, since)
 	}
 	return h, nil
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/object"
 )
 
 // Scope says what else a call is about, beside what its targets name in the
@@ -25,14 +26,14 @@ type Scope struct {
 func (s Scope) revisions() bool { return s.AllBranches || s.AllTags || s.AllCommits }
 
 // expand replaces the targets that stand for others by these.
-func (r *Repo) expand(ix *index, names []string, s Scope) ([]string, error) {
+func (c *call) expand(ix *index, names []string, s Scope) ([]string, error) {
 	if len(names) == 0 || !s.Recursive && !s.WithDeps {
 		return names, nil
 	}
 	var out []string
 	for _, name := range names {
-		if rel, err := r.rel(name); err == nil && s.Recursive && ix.outs[rel] == nil {
-			if below := ix.below(r, rel); len(below) > 0 {
+		if rel, err := c.rel(name); err == nil && s.Recursive && ix.outs[rel] == nil {
+			if below := ix.below(c.show, rel); len(below) > 0 {
 				out = append(out, below...)
 				continue
 			}
@@ -44,7 +45,7 @@ func (r *Repo) expand(ix *index, names []string, s Scope) ([]string, error) {
 	}
 	seen := map[*dvcFile]bool{}
 	for i := 0; i < len(out); i++ { // it grows
-		outs, err := r.target(ix, out[i])
+		outs, err := c.target(ix, out[i])
 		if err != nil {
 			return nil, err
 		}
@@ -55,8 +56,8 @@ func (r *Repo) expand(ix *index, names []string, s Scope) ([]string, error) {
 			seen[o.file] = true
 			for _, dep := range o.file.needs {
 				for p, maker := range ix.outs {
-					if within(p, dep) || within(dep, p) {
-						out = append(out, maker.file.name(r))
+					if object.Within(p, dep) || object.Within(dep, p) {
+						out = append(out, maker.file.name(c.show))
 					}
 				}
 			}
@@ -67,87 +68,86 @@ func (r *Repo) expand(ix *index, names []string, s Scope) ([]string, error) {
 }
 
 // below names the .dvc files and stages in a directory.
-func (ix *index) below(r *Repo, dir string) []string {
+func (ix *index) below(show func(string) string, dir string) []string {
 	var out []string
 	for _, f := range ix.files {
 		if dir == "." || strings.HasPrefix(f.rel, dir+"/") {
-			out = append(out, f.name(r))
+			out = append(out, f.name(show))
 		}
 	}
 	return out
 }
 
 // name is a target that names a file or stage wherever the caller is.
-func (f *dvcFile) name(r *Repo) string {
+func (f *dvcFile) name(show func(string) string) string {
 	if f.stage == "" {
-		return r.show(f.rel)
+		return show(f.rel)
 	}
-	return r.show(f.rel) + ":" + f.stage
+	return show(f.rel) + ":" + f.stage
 }
 
-// beginScope is [Repo.begin] with a scope. more is what other commits need
-// beside what the workspace does.
-func (r *Repo) beginScope(ctx context.Context, targets []string, s Scope, writing bool) (outs, more []*out, c *cache, err error) {
-	if c, err = r.cache(); err != nil {
-		return nil, nil, nil, err
+// choose returns the outputs that targets name in the workspace, when no other
+// program holds them. more is what other commits need beside these.
+func (c *call) choose(ctx context.Context, targets []string, s Scope, writing bool) (outs, more []*out, err error) {
+	if err := c.read(ctx); err != nil {
+		return nil, nil, err
 	}
-	ix, err := r.index()
-	if err != nil {
-		return nil, nil, nil, err
-	}
-	r.state().ix = ix
-	names, err := r.expand(ix, targets, s)
-	if err != nil {
-		return nil, nil, nil, err
-	}
-	outs, err = r.targets(ix, names)
-	if err != nil && !(s.revisions() && errors.Is(err, mlops.ErrNotFound)) {
-		return nil, nil, nil, err
-	}
-	if s.revisions() {
-		var found bool
-		if more, found, err = r.others(ctx, outs, targets, s, err); err != nil && !found {
-			return nil, nil, nil, err
+	for {
+		names, err := c.expand(c.ix, targets, s)
+		if err != nil {
+			return nil, nil, err
+		}
+		outs, err = c.targets(c.ix, names)
+		if err != nil && !(s.revisions() && errors.Is(err, mlops.ErrNotFound)) {
+			return nil, nil, err
+		}
+		if s.revisions() {
+			var found bool
+			if more, found, err = c.others(ctx, outs, targets, s, err); err != nil && !found {
+				return nil, nil, err
+			}
+		}
+		rels := make([]string, len(outs))
+		for i, o := range outs {
+			rels[i] = o.whole()
+		}
+		waited, err := c.claims(ctx, writing, rels)
+		if !waited || err != nil {
+			return outs, more, err
+		}
+		if err := c.read(ctx); err != nil {
+			return nil, nil, err
 		}
 	}
-	rels := make([]string, len(outs))
-	for i, o := range outs {
-		rels[i] = o.whole()
-	}
-	waited, err := r.claims(ctx, writing, rels)
-	if waited && err == nil {
-		return r.beginScope(ctx, targets, s, writing)
-	}
-	return outs, more, c, err
 }
 
 // others returns the outputs of other commits whose data is not that of known
 // ones. found is false when no commit has the targets; the error is then that
 // of the last one, or of the workspace.
-func (r *Repo) others(ctx context.Context, known []*out, targets []string, s Scope, missing error) (more []*out, found bool, err error) {
-	revs, err := r.scope(ctx, GCOptions{AllBranches: s.AllBranches, AllTags: s.AllTags, AllCommits: s.AllCommits})
+func (c *call) others(ctx context.Context, known []*out, targets []string, s Scope, missing error) (more []*out, found bool, err error) {
+	revs, err := c.scope(ctx, GCOptions{AllBranches: s.AllBranches, AllTags: s.AllTags, AllCommits: s.AllCommits})
 	if err != nil {
 		return nil, false, err
 	}
 	type key struct {
-		oid          oid
+		oid          object.ID
 		part, remote string
 	}
 	seen := map[key]bool{}
 	for _, o := range known {
 		seen[key{o.oid, o.part, o.remote}] = true
 	}
-	h := r.history()
+	h := c.history()
 	found = missing == nil
 	for _, rev := range revs {
 		ix, err := h.index(ctx, rev)
 		if err != nil {
 			return nil, false, err
 		}
-		names, err := r.expand(ix, targets, s)
+		names, err := c.expand(ix, targets, s)
 		var outs []*out
 		if err == nil {
-			outs, err = r.targets(ix, names)
+			outs, err = c.targets(ix, names)
 		}
 		if errors.Is(err, mlops.ErrNotFound) {
 			missing = err

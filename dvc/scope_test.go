@@ -17,7 +17,7 @@ func TestAScopeTakesInOtherCommitsFoldersAndStages(t *testing.T) {
 	require.NoError(t, r.AddRemote(bg(t), "r", w.dir(), dvc.AddRemoteOptions{Default: true}))
 	commit := func(text string) {
 		write(t, dir, map[string]string{"f": text, "sub/x": text + " x"})
-		_, err := r.Add(bg(t), "f", "sub/x")
+		_, err := r.Add(bg(t), []string{"f", "sub/x"}, dvc.AddOptions{})
 		require.NoError(t, err)
 		w.git(dir, "add", "-A")
 		w.git(dir, "commit", "-q", "-m", text)
@@ -69,7 +69,7 @@ func TestWithDepsFollowsThePipelineUpward(t *testing.T) {
 		"dvc.lock": "schema: '2.0'\nstages:\n  one:\n    cmd: x\n    deps:\n    - path: in\n    outs:\n    - path: mid\n      hash: md5\n      md5: " + md5hex("mid") +
 			"\n  two:\n    cmd: x\n    outs:\n    - path: out\n      hash: md5\n      md5: " + md5hex("out") + "\n",
 	})
-	_, err := r.Add(bg(t), "in", "apart")
+	_, err := r.Add(bg(t), []string{"in", "apart"}, dvc.AddOptions{})
 	require.NoError(t, err)
 	paths := func(s dvc.Scope, target string) (out []string) {
 		t.Helper()

@@ -1,6 +1,7 @@
 package dvc
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,42 +12,46 @@ import (
 	"strings"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/ini"
 )
+
+// Level is a level of the configuration, a file.
+type Level string
 
 // The levels of the configuration, the weakest first.
 const (
-	LevelSystem = "system"
-	LevelGlobal = "global"
-	LevelRepo   = "repo"  // .dvc/config, which is committed
-	LevelLocal  = "local" // .dvc/config.local, which git ignores
+	LevelSystem Level = "system"
+	LevelGlobal Level = "global"
+	LevelRepo   Level = "repo"  // .dvc/config, which is committed
+	LevelLocal  Level = "local" // .dvc/config.local, which git ignores
 )
 
 // Setting is one option of the configuration.
 type Setting struct {
 	Name  string // core.remote, remote.store.url
 	Value string // of a path: absolute; of a secret: [redacted]
-	Level string
+	Level Level
 	File  string // absolute
 }
 
 // Settings lists the options of one level, or of all levels when at is "", in
 // the order of the files. The stronger level comes later.
-func (r *Repo) Settings(at string) ([]Setting, error) {
+func (r *Repo) Settings(at Level) ([]Setting, error) {
 	levels, err := r.levelsAt(at)
 	if err != nil {
 		return nil, err
 	}
 	var out []Setting
 	for _, l := range levels {
-		ini, _, err := l.read()
+		sections, _, err := l.read()
 		if err != nil {
 			return nil, err
 		}
-		for _, s := range ini {
-			section := sectionName(s.name)
-			for _, k := range s.keys {
-				option := strings.ToLower(k.name)
-				v := value{items: k.items, level: l.name, dir: filepath.Dir(l.file)}
+		for _, s := range sections {
+			section := ini.SectionName(s.Name)
+			for _, k := range s.Keys {
+				option := strings.ToLower(k.Name)
+				v := value{items: k.Items, level: l.name, dir: filepath.Dir(l.file)}
 				out = append(out, Setting{optionName(section, option), v.public(section, option), l.name, l.file})
 			}
 		}
@@ -58,7 +63,7 @@ func (r *Repo) Settings(at string) ([]Setting, error) {
 // holds, or as one level has it.
 //
 // The error matches [mlops.ErrNotFound] if it is not set.
-func (r *Repo) Setting(name, at string) (Setting, error) {
+func (r *Repo) Setting(name string, at Level) (Setting, error) {
 	if _, _, err := splitOption(name); err != nil {
 		return Setting{}, err
 	}
@@ -80,7 +85,7 @@ func (r *Repo) Setting(name, at string) (Setting, error) {
 //
 // The error matches [mlops.ErrInvalid] for an option or a value that dvc would
 // refuse, and for a secret at the level that is committed.
-func (r *Repo) Set(ctx context.Context, name, val, at string) error {
+func (r *Repo) Set(ctx context.Context, name, val string, at Level) error {
 	section, option, err := splitOption(name)
 	if err != nil {
 		return err
@@ -91,17 +96,17 @@ func (r *Repo) Set(ctx context.Context, name, val, at string) error {
 	if err := checkOption(section, option, val); err != nil {
 		return err
 	}
-	at = orDefault(at, LevelRepo)
+	at = cmp.Or(at, LevelRepo)
 	if at == LevelRepo && hasSecret(section, option, val) {
 		return fail(mlops.ErrInvalid, "%s holds a secret, and .dvc/config is committed; set it at the local level (--local)", name)
 	}
-	err = r.edit(ctx, at, func(l level, data []byte, ini []iniSection) ([]byte, error) {
+	err = r.edit(ctx, at, func(l level, data []byte, sections []ini.Section) ([]byte, error) {
 		if kind, _ := optionKind(section, option); kind == isPath {
 			if val, err = r.storedPath(val, filepath.Dir(l.file)); err != nil {
 				return nil, err
 			}
 		}
-		return setINI(data, ini, section, option, val), nil
+		return ini.Set(data, sections, section, option, val), nil
 	})
 	if err == nil {
 		r.bind(section, option)
@@ -112,13 +117,13 @@ func (r *Repo) Set(ctx context.Context, name, val, at string) error {
 // Unset takes an option away from a level, "" being the repository's.
 //
 // The error matches [mlops.ErrNotFound] if the level does not set it.
-func (r *Repo) Unset(ctx context.Context, name, at string) error {
+func (r *Repo) Unset(ctx context.Context, name string, at Level) error {
 	section, option, err := splitOption(name)
 	if err != nil {
 		return err
 	}
-	return r.edit(ctx, orDefault(at, LevelRepo), func(l level, data []byte, ini []iniSection) ([]byte, error) {
-		data, ok := unsetINI(data, ini, section, option)
+	return r.edit(ctx, cmp.Or(at, LevelRepo), func(l level, data []byte, sections []ini.Section) ([]byte, error) {
+		data, ok := ini.Unset(data, sections, section, option)
 		if !ok {
 			return nil, fail(mlops.ErrNotFound, "option %s is not set in %s", name, l.file)
 		}
@@ -167,7 +172,7 @@ func splitOption(name string) (section, option string, err error) {
 }
 
 // levelsAt returns the level called name, or all of them for "".
-func (r *Repo) levelsAt(name string) ([]level, error) {
+func (r *Repo) levelsAt(name Level) ([]level, error) {
 	all := r.levels()
 	if name == "" {
 		return all, nil
@@ -181,7 +186,7 @@ func (r *Repo) levelsAt(name string) ([]level, error) {
 }
 
 // read parses the level's file; a missing file has no sections.
-func (l level) read() ([]iniSection, []byte, error) {
+func (l level) read() ([]ini.Section, []byte, error) {
 	data, err := os.ReadFile(l.file)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) && l.name == LevelSystem {
 		return nil, nil, nil
@@ -189,38 +194,38 @@ func (l level) read() ([]iniSection, []byte, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	ini, err := parseINI(data)
+	sections, err := ini.Parse(data)
 	if err != nil {
 		err = fmt.Errorf("dvc: %s: %w", l.file, err)
 	}
-	return ini, data, err
+	return sections, data, err
 }
 
 // edit changes the file of one level, under the repository's lock.
-func (r *Repo) edit(ctx context.Context, at string, change func(l level, data []byte, ini []iniSection) ([]byte, error)) error {
+func (r *Repo) edit(ctx context.Context, at Level, change func(l level, data []byte, sections []ini.Section) ([]byte, error)) error {
 	levels, err := r.levelsAt(at)
 	if err != nil {
 		return err
 	}
-	unlock, err := r.lock(ctx)
+	held, _, err := r.lock(ctx)
 	if err != nil {
 		return err
 	}
-	defer unlock()
+	defer held.Close()
 	return levels[0].edit(change)
 }
 
-func (l level) edit(change func(l level, data []byte, ini []iniSection) ([]byte, error)) error {
-	ini, data, err := l.read()
+func (l level) edit(change func(l level, data []byte, sections []ini.Section) ([]byte, error)) error {
+	sections, data, err := l.read()
 	if err != nil {
 		return err
 	}
 	data = unixLines(data)
-	changed, err := change(l, data, ini)
+	changed, err := change(l, data, sections)
 	if err != nil || string(changed) == string(data) {
 		return err
 	}
-	if _, err := parseINI(changed); err != nil {
+	if _, err := ini.Parse(changed); err != nil {
 		return fmt.Errorf("dvc: %s would not be readable after the change: %w", l.file, err)
 	}
 	if err := os.MkdirAll(filepath.Dir(l.file), 0o777); err != nil {

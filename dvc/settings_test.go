@@ -124,7 +124,7 @@ func TestASecretIsKeptButNotShown(t *testing.T) {
 	require.NoError(t, err)
 	var shown []string
 	for _, s := range all {
-		shown = append(shown, s.Level+" "+s.Name+"="+s.Value)
+		shown = append(shown, string(s.Level)+" "+s.Name+"="+s.Value)
 	}
 	require.Equal(t, []string{
 		"repo cache.type=hardlink,copy", "repo core.remote=a", "repo remote.a.url=" + filepath.Join(r.Root(), "data"), "repo remote.a.jobs=3",

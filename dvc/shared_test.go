@@ -38,7 +38,7 @@ func TestAllFoldersOfASharedCacheAreOfTheGroup(t *testing.T) {
 	}
 	big := strings.Repeat("big", 1<<20)
 	write(t, dir, map[string]string{"f": "f", "big": big, "d/x": "x"})
-	_, err := r.Add(bg(t), "f", "big", "d")
+	_, err := r.Add(bg(t), []string{"f", "big", "d"}, dvc.AddOptions{})
 	require.NoError(t, err)
 	require.Contains(t, folders(), "/files/md5")
 	_, err = r.Doctor(bg(t), "")
@@ -65,7 +65,7 @@ func TestAllFoldersOfASharedCacheAreOfTheGroup(t *testing.T) {
 	write(t, dir, map[string]string{"n": "n"})
 	_, err = r.Pull(bg(t), dvc.PullOptions{})
 	require.NoError(t, err)
-	_, err = r.Add(bg(t), "n")
+	_, err = r.Add(bg(t), []string{"n"}, dvc.AddOptions{})
 	require.NoError(t, err)
 	require.Contains(t, folders(), "/"+md5hex("old")[:2])
 }

@@ -17,7 +17,7 @@ func partRepo(t *testing.T, w *world) (string, *dvc.Repo) {
 	t.Helper()
 	dir, r := w.repo()
 	write(t, dir, map[string]string{"d/a": "a", "d/b": "b", "d/s/c": "c", "d/s/e": "e", "f": "f"})
-	_, err := r.Add(bg(t), "d", "f")
+	_, err := r.Add(bg(t), []string{"d", "f"}, dvc.AddOptions{})
 	require.NoError(t, err)
 	return dir, r
 }
@@ -30,7 +30,7 @@ func TestAddOfADeletedPartRecordsTheDeletion(t *testing.T) {
 		files int
 	}{{"d/a", 3}, {"d/s", 1}, {"d/b", 0}} {
 		require.NoError(t, os.RemoveAll(filepath.Join(dir, step.part)))
-		out, err := r.Add(bg(t), step.part)
+		out, err := r.Add(bg(t), []string{step.part}, dvc.AddOptions{})
 		require.NoError(t, err)
 		require.Equal(t, step.files, out[0].Files)
 		require.Equal(t, "d", out[0].Path)
@@ -42,7 +42,7 @@ func TestAddOfADeletedPartRecordsTheDeletion(t *testing.T) {
 	before := snapshot(t, dir)
 	require.NoError(t, os.Remove(filepath.Join(dir, "f")))
 	for _, none := range []string{"d/a", "d/nope", "d/nope/deep", "f", "nope"} {
-		_, err := r.Add(bg(t), none)
+		_, err := r.Add(bg(t), []string{none}, dvc.AddOptions{})
 		require.ErrorIs(t, err, mlops.ErrNotFound, none)
 	}
 	delete(before, "f")
@@ -58,7 +58,7 @@ func TestLiveAddOfADeletedPartIsAsInDVC(t *testing.T) {
 		for _, dir := range []string{ours, theirs} {
 			require.NoError(t, os.RemoveAll(filepath.Join(dir, part)))
 		}
-		_, err := r.Add(bg(t), part)
+		_, err := r.Add(bg(t), []string{part}, dvc.AddOptions{})
 		require.NoError(t, err)
 		w.dvc(theirs, "add", "-q", part)
 		require.Equal(t, read(t, theirs, "d.dvc"), read(t, ours, "d.dvc"), part)
@@ -87,7 +87,7 @@ func TestLiveAlwaysChangedIsToldAsInDVC(t *testing.T) {
 	dir, r := w.repo()
 	write(t, dir, map[string]string{"dvc.yaml": alwaysYAML, "f": "f", "g": "g"})
 	w.dvc(dir, "repro", "-q", "t", "n")
-	_, err := r.Add(bg(t), "f", "g")
+	_, err := r.Add(bg(t), []string{"f", "g"}, dvc.AddOptions{})
 	require.NoError(t, err)
 	write(t, dir, map[string]string{"f.dvc": read(t, dir, "f.dvc") + "always_changed: true\n", "f": "changed", "g.dvc": "always_changed: false\n" + read(t, dir, "g.dvc")})
 	for _, targets := range [][]string{nil, {"t"}, {"o"}, {"f"}, {"g.dvc", "n"}, {"dvc.yaml"}} {
@@ -107,7 +107,7 @@ func TestAlwaysChangedIsInStatus(t *testing.T) {
 	w := newWorld(t)
 	dir, r := w.repo()
 	write(t, dir, map[string]string{"dvc.yaml": "stages: {bare: {cmd: echo}, deps: {cmd: echo, deps: [f]}}\n", "f": "f"})
-	_, err := r.Add(bg(t), "f")
+	_, err := r.Add(bg(t), []string{"f"}, dvc.AddOptions{})
 	require.NoError(t, err)
 	write(t, dir, map[string]string{"f.dvc": read(t, dir, "f.dvc") + "always_changed: true\n"})
 	s, err := r.Status(bg(t), dvc.StatusOptions{})
@@ -124,13 +124,13 @@ func TestLiveDiffAndDataStatusInASubfolderAreAsInDVC(t *testing.T) {
 	w.bin = realDVC(t)
 	dir, r := w.repo()
 	write(t, dir, map[string]string{"s/d/a": "1", "s/d/b": "1", "top": "1", "s/old": "x"})
-	_, err := r.Add(bg(t), "s/d", "top", "s/old")
+	_, err := r.Add(bg(t), []string{"s/d", "top", "s/old"}, dvc.AddOptions{})
 	require.NoError(t, err)
 	w.git(dir, "add", "-A")
 	w.git(dir, "commit", "-qm", "x")
 	write(t, dir, map[string]string{"s/d/a": "2", "top": "2"})
 	require.NoError(t, os.Rename(filepath.Join(dir, "s/old"), filepath.Join(dir, "s/new")))
-	_, err = r.Add(bg(t), "s/new")
+	_, err = r.Add(bg(t), []string{"s/new"}, dvc.AddOptions{})
 	require.NoError(t, err)
 	require.NoError(t, os.Remove(filepath.Join(dir, "s/old.dvc")))
 	sub, err := dvc.Open(filepath.Join(dir, "s"))
@@ -163,7 +163,7 @@ func TestLiveLineEndsOfWindowsBecomeThoseOfDVC(t *testing.T) {
 				write(t, dir, map[string]string{"f": "other"})
 			}
 		}
-		_, err := r.Add(bg(t), "f")
+		_, err := r.Add(bg(t), []string{"f"}, dvc.AddOptions{})
 		require.NoError(t, err)
 		w.dvc(theirs, "add", "-q", "f")
 		require.Equal(t, read(t, theirs, "f.dvc"), read(t, ours, "f.dvc"))

@@ -2,6 +2,7 @@ package dvc
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"io/fs"
@@ -15,6 +16,7 @@ import (
 	"unicode"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/object"
 	"github.com/mlops-integration/mlops/internal/gitcmd"
 )
 
@@ -36,6 +38,7 @@ type Source struct {
 
 	fs  *FS
 	r   *Repo
+	c   *call
 	ix  *index
 	dir string
 
@@ -143,7 +146,7 @@ func (s *Source) open(ctx context.Context, url string, o SourceOptions, plain bo
 	s.r = newRepo(root, root, nil)
 	s.r.foreign = &foreign{trust: o.Trust}
 	for _, rev := range []string{o.Rev, "origin/" + o.Rev} {
-		if s.Rev, err = s.r.commit(ctx, orDefault(rev, "HEAD")); err == nil {
+		if s.Rev, err = s.r.commit(ctx, cmp.Or(rev, "HEAD")); err == nil {
 			break
 		}
 	}
@@ -153,7 +156,7 @@ func (s *Source) open(ctx context.Context, url string, o SourceOptions, plain bo
 		}
 	}
 	if errors.Is(err, mlops.ErrNotFound) {
-		return fail(mlops.ErrNotFound, "git repository %s has no revision %s", publicURL(url), orDefault(o.Rev, "HEAD"))
+		return fail(mlops.ErrNotFound, "git repository %s has no revision %s", publicURL(url), cmp.Or(o.Rev, "HEAD"))
 	}
 	if err != nil {
 		return err
@@ -179,17 +182,17 @@ func (s *Source) nearest(ctx context.Context, at string) (*Source, string, error
 	}
 	dir := ""
 	for _, f := range files {
-		if d := path.Dir(path.Dir(f.path)); isConfig(f.path) && d != "." && within(at, d) && len(d) > len(dir) {
+		if d := path.Dir(path.Dir(f.path)); isConfig(f.path) && d != "." && object.Within(at, d) && len(d) > len(dir) {
 			dir = d
 		}
 	}
 	if dir == "" {
 		return s, at, nil
 	}
-	in := orDefault(strings.TrimPrefix(strings.TrimPrefix(at, dir), "/"), ".")
+	in := cmp.Or(strings.TrimPrefix(strings.TrimPrefix(at, dir), "/"), ".")
 	if s.subs[dir] == nil {
 		sub := &Source{Rev: s.Rev, dir: s.dir}
-		root := filepath.Join(s.r.root, filepath.FromSlash(dir))
+		root := filepath.Join(s.r.dir, filepath.FromSlash(dir))
 		if err := os.MkdirAll(root, 0o777); err != nil {
 			return nil, "", err
 		}
@@ -208,7 +211,7 @@ func (s *Source) nearest(ctx context.Context, at string) (*Source, string, error
 
 // enter reads what DVC tracks in the source's directory at the revision.
 func (s *Source) enter(ctx context.Context) error {
-	root := s.r.root
+	root := s.r.dir
 	config, _ := s.r.git(ctx, "cat-file", "blob", s.Rev+":./.dvc/config") // none where DVC is not used
 	if err := os.Mkdir(filepath.Join(root, ".dvc"), 0o777); err != nil {
 		return err
@@ -220,17 +223,23 @@ func (s *Source) enter(ctx context.Context) error {
 	if s.ix, err = s.r.history().index(ctx, s.Rev); err != nil {
 		return err
 	}
-	c := &cache{dir: filepath.Join(root, ".dvc", "cache")}
+	own := &cache{dir: filepath.Join(root, ".dvc", "cache")}
 	if s.local != "" { // its cache is at hand
 		s.r.foreign.config = filepath.Join(s.local, ".dvc")
 		if near, err := Open(s.local); err == nil {
-			if c, err = near.cache(); err != nil {
+			look, err := near.look()
+			if err != nil {
 				return err
 			}
-			s.r.foreign.near = c
+			own, s.r.foreign.near = look.cache, look.cache
 		}
 	}
-	s.fs, err = newFS(ctx, s.r, c, s.ix)
+	cfg, err := s.r.config()
+	if err != nil {
+		return err
+	}
+	s.c = &call{Repo: s.r, cfg: cfg, cache: own}
+	s.fs, err = newFS(ctx, s.c, s.ix)
 	return err
 }
 
@@ -245,11 +254,11 @@ func (s *Source) Close() error { return os.RemoveAll(s.dir) }
 
 // allows tells whether a setting counts for a source. The user's own settings
 // do not: the source decides where a remote is, and they hold secrets.
-func (f *foreign) allows(level, section, key string) bool {
+func (f *foreign) allows(level Level, section, key string) bool {
 	if f == nil || f.trust {
 		return true
 	}
-	return level == "repo" && section != "cache" && !forThisMachine[key] && key != "profile" && (section != "core" || key == "remote")
+	return level == LevelRepo && section != "cache" && !forThisMachine[key] && key != "profile" && (section != "core" || key == "remote")
 }
 
 // dir is where relative paths of a configuration file start.

@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/mlops-integration/mlops/dvc/internal/object"
 	"github.com/mlops-integration/mlops/internal/rawfile"
 )
 
@@ -97,7 +98,7 @@ func (s stamp) fine() bool { return s.mtime%int64(time.Millisecond) != 0 }
 // known is the content of a workspace file and the stamp that stands for it.
 type known struct {
 	stamp
-	oid  oid
+	oid  object.ID
 	used bool // looked up in this call
 }
 
@@ -113,12 +114,10 @@ type known struct {
 //
 // A nil state knows nothing and keeps nothing.
 type state struct {
-	lock *os.File // of the repository, held
-	ix   *index   // that the call has read, if it has
-
-	written []string // files of git's that the call has written, for core.autostage
-
-	r *Repo
+	dir  string                 // of the repository
+	root *os.Root               // of dir
+	temp func() (string, error) // a name in root for what is not complete
+	site string                 // core.site_cache_dir
 
 	mu      sync.Mutex
 	old     map[string]*known // by slash path from the root, as on disk; nil until needed
@@ -128,8 +127,6 @@ type state struct {
 	telling bool              // a batch of it is on its way there
 	teller  sync.WaitGroup
 	dvc     *dvcState // opened by the first batch; nil if that failed
-
-	temps temps // of the call
 }
 
 // tellAt is how much is learned before dvc is told, beside the work.
@@ -141,8 +138,14 @@ type learned struct {
 	known
 }
 
-// state returns what is known, or nil outside of a call that holds the lock.
-func (r *Repo) state() *state { return r.current.Load() }
+func newState(c *call) *state {
+	site, _ := c.cfg.get("core", "site_cache_dir")
+	s := &state{dir: c.dir, root: c.root, temp: c.tempRel, new: map[string]*known{}, scanned: map[string]bool{}}
+	if len(site.items) > 0 {
+		s.site = site.resolve()
+	}
+	return s
+}
 
 const (
 	stateFile  = ".dvc/tmp/mlops/state"
@@ -162,12 +165,12 @@ func encodeState(all map[string]*known) []byte {
 	}
 	b := append(make([]byte, 0, size), stateMagic...)
 	for rel, k := range all {
-		sum, err := hex.DecodeString(k.oid.md5())
+		sum, err := hex.DecodeString(k.oid.MD5())
 		if err != nil || len(sum) != 16 || len(rel) > math.MaxUint16 {
 			continue
 		}
 		kind := byte(0)
-		if k.oid.legacy() {
+		if k.oid.Legacy() {
 			kind = 1
 		}
 		b = binary.LittleEndian.AppendUint16(b, uint16(len(rel)))
@@ -202,7 +205,7 @@ func decodeState(b []byte) map[string]*known {
 		if len(slab) == cap(slab) {
 			slab = make([]known, 0, 1024)
 		}
-		slab = append(slab, known{oid: oid(hex.EncodeToString(b[3:19])).as(b[2] == 1)})
+		slab = append(slab, known{oid: object.ID(hex.EncodeToString(b[3:19])).As(b[2] == 1)})
 		k := &slab[len(slab)-1]
 		k.ino, k.size, k.mtime, k.ctime = num(0), int64(num(1)), int64(num(2)), int64(num(3))
 		all[string(b[stateFixed:end])] = k
@@ -217,12 +220,7 @@ func (s *state) load() {
 		return
 	}
 	s.old = map[string]*known{}
-	root, err := os.OpenRoot(s.r.root)
-	if err != nil {
-		return
-	}
-	defer root.Close()
-	f, err := root.OpenFile(stateFile, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	f, err := s.root.OpenFile(stateFile, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return
 	}
@@ -239,8 +237,8 @@ func (s *state) load() {
 
 // recall returns the names of the contents of files below dir, or of dir itself,
 // by their stamps; "" for what must be read.
-func (s *state) recall(ctx context.Context, dir string, files []dataFile, legacy bool) []oid {
-	names := make([]oid, len(files))
+func (s *state) recall(ctx context.Context, dir string, files []dataFile, legacy bool) []object.ID {
+	names := make([]object.ID, len(files))
 	if s == nil {
 		return names
 	}
@@ -257,7 +255,7 @@ func (s *state) recall(ctx context.Context, dir string, files []dataFile, legacy
 		switch {
 		case !ok:
 			ask[rel] = f.stamp
-		case k != nil && k.oid.legacy() == legacy && k.same(f.stamp):
+		case k != nil && k.oid.Legacy() == legacy && k.same(f.stamp):
 			k.used = true
 			names[i] = k.oid
 		}
@@ -265,11 +263,11 @@ func (s *state) recall(ctx context.Context, dir string, files []dataFile, legacy
 	if s.scanned[dir] = true; len(ask) == 0 {
 		return names
 	}
-	for rel, o := range s.r.askDVC(ctx, ask) {
+	for rel, o := range s.askDVC(ctx, ask) {
 		s.new[rel] = &known{stamp: ask[rel], oid: o}
 	}
 	for i, f := range files {
-		if k := s.new[path.Join(dir, f.path)]; k != nil && names[i] == "" && k.oid.legacy() == legacy && k.same(f.stamp) {
+		if k := s.new[path.Join(dir, f.path)]; k != nil && names[i] == "" && k.oid.Legacy() == legacy && k.same(f.stamp) {
 			names[i] = k.oid
 		}
 	}
@@ -279,16 +277,16 @@ func (s *state) recall(ctx context.Context, dir string, files []dataFile, legacy
 // keep notes that the content at rel, read from since on, is o. The stamp must
 // have been the same before and after the reading. What is too young to be
 // known by its stamp is forgotten.
-func (s *state) keep(rel string, o oid, now stamp, since time.Time) {
+func (s *state) keep(rel string, o object.ID, now stamp, since time.Time) {
 	s.note(rel, o, now, now.settled(since))
 }
 
 // keepPlaced is keep for a file that this call itself wrote and moved to rel.
 // Nobody can have written it again with the same times, except within the same
 // step of the clock.
-func (s *state) keepPlaced(rel string, o oid, now stamp) { s.note(rel, o, now, now.fine()) }
+func (s *state) keepPlaced(rel string, o object.ID, now stamp) { s.note(rel, o, now, now.fine()) }
 
-func (s *state) note(rel string, o oid, now stamp, safe bool) {
+func (s *state) note(rel string, o object.ID, now stamp, safe bool) {
 	if s == nil {
 		return
 	}
@@ -312,10 +310,10 @@ func (s *state) tell() {
 	s.learned, s.telling = make([]learned, 0, tellAt), true
 	s.teller.Go(func() {
 		if s.dvc == nil {
-			s.dvc, _ = s.r.openDVCState(true)
+			s.dvc, _ = openDVCState(s.dir, s.site, true)
 		}
 		if s.dvc != nil {
-			_ = s.dvc.tell(s.r.root, batch)
+			_ = s.dvc.tell(s.dir, batch)
 		}
 		s.mu.Lock()
 		s.telling = false
@@ -363,20 +361,15 @@ func (s *state) looked(rel string) bool {
 }
 
 func (s *state) write() error {
-	root, err := os.OpenRoot(s.r.root)
+	tmp, err := s.temp()
 	if err != nil {
 		return err
 	}
-	defer root.Close()
-	tmp, err := s.r.tempRel(root)
-	if err != nil {
-		return err
-	}
-	if err = root.WriteFile(tmp, encodeState(s.old), 0o666); err == nil {
-		err = root.Rename(tmp, stateFile)
+	if err = s.root.WriteFile(tmp, encodeState(s.old), 0o666); err == nil {
+		err = s.root.Rename(tmp, stateFile)
 	}
 	if err != nil {
-		_ = root.Remove(tmp)
+		_ = s.root.Remove(tmp)
 	}
 	return err
 }

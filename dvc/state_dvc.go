@@ -1,6 +1,7 @@
 package dvc
 
 import (
+	"cmp"
 	"context"
 	"crypto/md5"
 	"database/sql"
@@ -22,8 +23,13 @@ import (
 	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
-	_ "modernc.org/sqlite" // dvc's database is SQLite
+
+	"github.com/mlops-integration/mlops/dvc/internal/object"
+
+	_ "modernc.org/sqlite"
 )
+
+// dvc's database is SQLite
 
 // dvcState is the database in which dvc remembers hashes of this repository:
 // rows of (absolute path, JSON) in a table of Python's diskcache. With its rows
@@ -82,17 +88,10 @@ func pyString(s string) (repr string, ok bool) {
 	return quote + strings.ReplaceAll(s, quote, `\`+quote) + quote, true
 }
 
-// dvcStateDir is the folder of this repository in dvc's site cache, as dvc
-// names it; "" if it cannot be known.
-func (r *Repo) dvcStateDir() string {
-	site := os.Getenv("DVC_SITE_CACHE_DIR")
-	if site == "" {
-		if cfg, err := r.config(); err == nil {
-			if v, ok := cfg.get("core", "site_cache_dir"); ok {
-				site = v.resolve()
-			}
-		}
-	}
+// dvcStateDir is the folder of the repository at dir in dvc's site cache, as dvc
+// names it; "" if it cannot be known. site is what the configuration says of it.
+func dvcStateDir(dir, site string) string {
+	site = cmp.Or(os.Getenv("DVC_SITE_CACHE_DIR"), site)
 	if site == "" {
 		site = "/var/tmp/dvc"
 		if runtime.GOOS == "darwin" {
@@ -100,11 +99,11 @@ func (r *Repo) dvcStateDir() string {
 		}
 	}
 	var born unix.Stat_t
-	btime := r.abs(".dvc/tmp/btime")
+	btime := filepath.Join(dir, ".dvc", "tmp", "btime")
 	if f, err := os.OpenFile(btime, os.O_WRONLY|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, 0o666); err == nil {
 		_ = f.Close() // dvc makes it where it is missing
 	}
-	root, ok := pyString(r.root)
+	root, ok := pyString(dir)
 	if unix.Lstat(btime, &born) != nil || !ok {
 		return ""
 	}
@@ -130,21 +129,21 @@ func (r *Repo) dvcStateDir() string {
 }
 
 // askDVC returns what dvc knows of files, given by path from the root.
-func (r *Repo) askDVC(ctx context.Context, files map[string]stamp) map[string]oid {
-	d, err := r.openDVCState(false)
+func (s *state) askDVC(ctx context.Context, files map[string]stamp) map[string]object.ID {
+	d, err := openDVCState(s.dir, s.site, false)
 	if err != nil {
 		return nil
 	}
 	defer d.close()
-	known, _ := d.find(ctx, r.root, files, time.Now())
+	known, _ := d.find(ctx, s.dir, files, time.Now())
 	return known
 }
 
 // openDVCState opens dvc's database; with create it makes it as dvc would. It
 // is left alone when it belongs to somebody else: the folder above is open to
 // all users of the machine.
-func (r *Repo) openDVCState(create bool) (*dvcState, error) {
-	dir := r.dvcStateDir()
+func openDVCState(root, site string, create bool) (*dvcState, error) {
+	dir := dvcStateDir(root, site)
 	if dir == "" {
 		return nil, fs.ErrNotExist
 	}
@@ -224,8 +223,8 @@ var dvcTables = []string{
 }
 
 // find returns the hashes that dvc knows of files, where they are safe.
-func (d *dvcState) find(ctx context.Context, root string, files map[string]stamp, now time.Time) (map[string]oid, error) {
-	found := map[string]oid{}
+func (d *dvcState) find(ctx context.Context, root string, files map[string]stamp, now time.Time) (map[string]object.ID, error) {
+	found := map[string]object.ID{}
 	query := func(keys []any) error {
 		rows, err := d.db.QueryContext(ctx, "SELECT key, value FROM Cache WHERE raw = 1 AND key IN (?"+strings.Repeat(", ?", len(keys)-1)+")", keys...)
 		if err != nil {
@@ -259,7 +258,7 @@ func (d *dvcState) find(ctx context.Context, root string, files map[string]stamp
 // trusted returns the hash of dvc's row if it holds for the file with stamp s.
 // dvc does not look at the ctime: a row is safe only where the ctime tells that
 // nobody set the mtime back, and where both are old.
-func trusted(row string, s stamp, now time.Time) oid {
+func trusted(row string, s stamp, now time.Time) object.ID {
 	var v dvcRow
 	if json.Unmarshal([]byte(row), &v) != nil || v.Version != 1 || v.Checksum != s.checksum() {
 		return ""
@@ -268,8 +267,8 @@ func trusted(row string, s stamp, now time.Time) oid {
 		return ""
 	}
 	for _, legacy := range []bool{false, true} {
-		if o, err := parseOID(v.Hash[hashName(legacy)]); err == nil && !o.isDir() {
-			return o.as(legacy)
+		if o, err := object.Parse(v.Hash[hashName(legacy)]); err == nil && !o.IsDir() {
+			return o.As(legacy)
 		}
 	}
 	return ""
@@ -317,7 +316,7 @@ func (d *dvcState) tell(root string, all []learned) error {
 		if !utf8.ValidString(key) {
 			continue
 		}
-		args = append(args, key, fmt.Sprintf(`{"version":1,"checksum":"%s","size":%d,"hash_info":{"%s":"%s"}}`, l.checksum(), l.size, hashName(l.oid.legacy()), l.oid))
+		args = append(args, key, fmt.Sprintf(`{"version":1,"checksum":"%s","size":%d,"hash_info":{"%s":"%s"}}`, l.checksum(), l.size, hashName(l.oid.Legacy()), l.oid))
 		if len(args) == cap(args) {
 			if err := flush(); err != nil {
 				return err

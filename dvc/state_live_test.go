@@ -32,7 +32,7 @@ func TestLiveWhatOneToolHashedTheOtherDoesNotHash(t *testing.T) {
 			dir, r := w.repo()
 			w.dvc(dir, "config", "-q", "cache.type", links)
 			write(t, dir, files)
-			_, err := r.Add(bg(t), "d", "one")
+			_, err := r.Add(bg(t), []string{"d", "one"}, dvc.AddOptions{})
 			require.NoError(t, err)
 			for p := range files {
 				swap(t, filepath.Join(dir, p), "?")
@@ -62,7 +62,7 @@ func TestLiveDVCTakesOurDatabaseForItsOwn(t *testing.T) {
 	w.bin = realDVC(t)
 	dir, r := w.repo()
 	write(t, dir, map[string]string{"a": "1", "b": "2"})
-	_, err := r.Add(bg(t), "a") // makes the database
+	_, err := r.Add(bg(t), []string{"a"}, dvc.AddOptions{}) // makes the database
 	require.NoError(t, err)
 	w.dvc(dir, "add", "-q", "b")
 	got, err := r.DVCKnows(bg(t), time.Now().Add(time.Minute), "a", "b")

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/mlops-integration/mlops/dvc/internal/object"
 )
 
 // stateRepo is a repository for a test of the state alone.
@@ -22,12 +24,13 @@ func stateRepo(t *testing.T) *Repo {
 }
 
 // locked runs a call that holds the lock.
-func locked(t *testing.T, r *Repo, call func(s *state)) {
+func locked(t *testing.T, r *Repo, do func(c *call, s *state)) {
 	t.Helper()
-	unlock, err := r.lock(t.Context())
+	c, err := r.begin(t.Context())
 	require.NoError(t, err)
-	defer unlock()
-	call(r.state())
+	defer c.end()
+	require.NoError(t, c.read(t.Context()))
+	do(c, c.state)
 }
 
 // listing is what a walk would find at the paths.
@@ -42,7 +45,7 @@ func filesAt(t *testing.T, r *Repo, rels ...string) []dataFile {
 	return out
 }
 
-const fakeOID = oid("0123456789abcdef0123456789abcdef")
+const fakeOID = object.ID("0123456789abcdef0123456789abcdef")
 
 // later is when a file that was just written is old.
 func later() time.Time { return time.Now().Add(time.Minute) }
@@ -76,10 +79,10 @@ func TestAFileIsNotReadAgainUntilItChanges(t *testing.T) {
 			require.NoError(t, os.WriteFile(r.abs("f"), []byte("text"), 0o644))
 			f := filesAt(t, r, "f")
 			// A hash that reading would not give shows whether the file was read.
-			locked(t, r, func(s *state) { s.keep("f", fakeOID, f[0].stamp, later()) })
+			locked(t, r, func(c *call, s *state) { s.keep("f", fakeOID, f[0].stamp, later()) })
 			require.NoError(t, tt.change(r.abs("f"), f[0].stamp))
-			locked(t, r, func(*state) {
-				have, _, ok, err := r.scan(t.Context(), newDVCIgnore(r), "f", false)
+			locked(t, r, func(c *call, _ *state) {
+				have, _, ok, err := c.scan(t.Context(), "f", false)
 				require.NoError(t, err)
 				require.True(t, ok)
 				require.Equal(t, tt.known, have[""].oid == fakeOID)
@@ -92,13 +95,13 @@ func TestAFileThatWasJustWrittenIsReadAgain(t *testing.T) {
 	r := stateRepo(t)
 	require.NoError(t, os.WriteFile(r.abs("f"), []byte("text"), 0o644))
 	f := filesAt(t, r, "f")
-	locked(t, r, func(s *state) {
+	locked(t, r, func(c *call, s *state) {
 		s.keep("f", fakeOID, f[0].stamp, later())
 		s.keep("f", fakeOID, f[0].stamp, time.Now())
-		require.Equal(t, []oid{""}, s.recall(t.Context(), ".", f, false), "its times may not tell the next change")
+		require.Equal(t, []object.ID{""}, s.recall(t.Context(), ".", f, false), "its times may not tell the next change")
 	})
-	locked(t, r, func(s *state) {
-		require.Equal(t, []oid{""}, s.recall(t.Context(), ".", f, false))
+	locked(t, r, func(c *call, s *state) {
+		require.Equal(t, []object.ID{""}, s.recall(t.Context(), ".", f, false))
 	})
 }
 
@@ -106,10 +109,10 @@ func TestKindsOfHashesAreKeptApart(t *testing.T) {
 	r := stateRepo(t)
 	require.NoError(t, os.WriteFile(r.abs("f"), []byte("a\r\n"), 0o644))
 	f := filesAt(t, r, "f")
-	locked(t, r, func(s *state) { s.keep("f", fakeOID.as(true), f[0].stamp, later()) })
-	locked(t, r, func(s *state) {
-		require.Equal(t, []oid{""}, s.recall(t.Context(), ".", f, false))
-		require.Equal(t, []oid{fakeOID.as(true)}, s.recall(t.Context(), ".", f, true))
+	locked(t, r, func(c *call, s *state) { s.keep("f", fakeOID.As(true), f[0].stamp, later()) })
+	locked(t, r, func(c *call, s *state) {
+		require.Equal(t, []object.ID{""}, s.recall(t.Context(), ".", f, false))
+		require.Equal(t, []object.ID{fakeOID.As(true)}, s.recall(t.Context(), ".", f, true))
 	})
 }
 
@@ -118,12 +121,12 @@ func TestAnotherLinkToAnObjectChangesNothing(t *testing.T) {
 	require.NoError(t, os.WriteFile(r.abs("f"), []byte("text"), 0o444))
 	require.NoError(t, os.Link(r.abs("f"), r.abs("object")))
 	f := filesAt(t, r, "f")
-	locked(t, r, func(s *state) { s.keep("f", fakeOID, f[0].stamp, later()) })
+	locked(t, r, func(c *call, s *state) { s.keep("f", fakeOID, f[0].stamp, later()) })
 	require.NoError(t, os.Link(r.abs("f"), r.abs("elsewhere")))
 	now := filesAt(t, r, "f")
 	require.NotEqual(t, f[0].stamp, now[0].stamp)
-	locked(t, r, func(s *state) {
-		require.Equal(t, []oid{fakeOID}, s.recall(t.Context(), ".", now, false))
+	locked(t, r, func(c *call, s *state) {
+		require.Equal(t, []object.ID{fakeOID}, s.recall(t.Context(), ".", now, false))
 	})
 }
 
@@ -134,19 +137,19 @@ func TestWhatIsGoneFromADirectoryIsForgotten(t *testing.T) {
 		require.NoError(t, os.WriteFile(r.abs(p), []byte("text"), 0o644))
 	}
 	all := filesAt(t, r, "d/a", "d/b", "e")
-	locked(t, r, func(s *state) {
+	locked(t, r, func(c *call, s *state) {
 		for _, f := range all {
 			s.keep(f.path, fakeOID, f.stamp, later())
 		}
 	})
 	require.NoError(t, os.Remove(r.abs("d/a")))
-	locked(t, r, func(s *state) {
+	locked(t, r, func(c *call, s *state) {
 		f := filesAt(t, r, "d/b")
 		f[0].path = "b"
-		require.Equal(t, []oid{fakeOID}, s.recall(t.Context(), "d", f, false))
+		require.Equal(t, []object.ID{fakeOID}, s.recall(t.Context(), "d", f, false))
 		s.keep("e", fakeOID, all[2].stamp, later())
 	})
-	locked(t, r, func(s *state) {
+	locked(t, r, func(c *call, s *state) {
 		s.load()
 		require.Len(t, s.old, 2)
 		require.Contains(t, s.old, "d/b")
@@ -157,7 +160,7 @@ func TestWhatIsGoneFromADirectoryIsForgotten(t *testing.T) {
 func TestATornStateKnowsNothing(t *testing.T) {
 	all := map[string]*known{}
 	for i := range 50 {
-		all[fmt.Sprint("d/é/", i)] = &known{stamp: stamp{ino: uint64(i), size: 1 << 40, mtime: -5, ctime: int64(i)}, oid: fakeOID.as(i%2 == 0)}
+		all[fmt.Sprint("d/é/", i)] = &known{stamp: stamp{ino: uint64(i), size: 1 << 40, mtime: -5, ctime: int64(i)}, oid: fakeOID.As(i%2 == 0)}
 	}
 	b := encodeState(all)
 	require.Equal(t, all, decodeState(b))
@@ -174,14 +177,12 @@ func TestAStateThatCannotBeKeptFailsNothing(t *testing.T) {
 	require.NoError(t, os.WriteFile(r.abs(".dvc/tmp/mlops"), nil, 0o644))
 	t.Setenv("DVC_SITE_CACHE_DIR", r.abs("f"))
 	require.NoError(t, os.WriteFile(r.abs("f"), []byte("text"), 0o644))
-	locked(t, r, func(s *state) {
-		h, err := r.hashFile(t.Context(), "f", false)
+	locked(t, r, func(c *call, s *state) {
+		h, err := c.hashFile(t.Context(), "f", false)
 		require.NoError(t, err)
 		s.keep("f", h.oid, filesAt(t, r, "f")[0].stamp, later())
 	})
-	unlock, err := r.lock(t.Context())
-	require.NoError(t, err)
-	unlock()
+	locked(t, r, func(*call, *state) {})
 }
 
 func TestTheStateIsNotWrittenThroughASymlink(t *testing.T) {
@@ -189,7 +190,7 @@ func TestTheStateIsNotWrittenThroughASymlink(t *testing.T) {
 	out := t.TempDir()
 	require.NoError(t, os.Symlink(out, r.abs(".dvc/tmp/mlops")))
 	require.NoError(t, os.WriteFile(r.abs("f"), []byte("text"), 0o644))
-	locked(t, r, func(s *state) { s.keep("f", fakeOID, filesAt(t, r, "f")[0].stamp, later()) })
+	locked(t, r, func(c *call, s *state) { s.keep("f", fakeOID, filesAt(t, r, "f")[0].stamp, later()) })
 	entries, err := os.ReadDir(out)
 	require.NoError(t, err)
 	require.Empty(t, entries)
@@ -207,10 +208,10 @@ func TestDVCsRowsAreReadWhereTheyAreSafe(t *testing.T) {
 		name, row string
 		s         stamp
 		now       time.Time
-		want      oid
+		want      object.ID
 	}{
 		{"as it was", row(old, good), old, now, fakeOID},
-		{"of dvc 2.x", row(old, `"md5-dos2unix": "`+string(fakeOID)+`"`), old, now, fakeOID.as(true)},
+		{"of dvc 2.x", row(old, `"md5-dos2unix": "`+string(fakeOID)+`"`), old, now, fakeOID.As(true)},
 		{"changed", row(old, good), with(func(s *stamp) { s.mtime += 1e6 }), now, ""},
 		{"mtime set back", row(old, good), with(func(s *stamp) { s.ctime += 10e9 }), now, ""},
 		{"a new link to an object", row(old, good), with(func(s *stamp) { s.ctime += 10e9; s.links, s.mode = 2, 0o444 }), now, fakeOID},

@@ -9,27 +9,30 @@ import (
 	"strings"
 
 	"github.com/mlops-integration/mlops"
-	"github.com/mlops-integration/mlops/dvc/remote"
+	"github.com/mlops-integration/mlops/dvc/internal/object"
 )
 
-// The states of data, in dvc's words.
-const (
-	Modified   = "modified"     // workspace differs from the .dvc file, or there is no hash yet
-	Deleted    = "deleted"      // not in the workspace; with Cloud: in the remote, not in the cache
-	New        = "new"          // with Cloud: in the cache, not in the remote
-	NotInCache = "not in cache" // the cache lacks the data, or a part of it
-	Missing    = "missing"      // with Cloud: neither in the cache nor in the remote
+// ChangeState is how data differs, in dvc's words.
+type ChangeState string
 
-	UpdateAvailable = "update available" // the repository that it was imported from has gone on
-	ChangedChecksum = "changed checksum" // the file of an import was edited, or never completed
-	AlwaysChanged   = "always changed"   // the file or stage says so, or the stage has neither dependencies nor outputs
+// The states of data.
+const (
+	ChangeModified   ChangeState = "modified"     // workspace differs from the .dvc file, or there is no hash yet
+	ChangeDeleted    ChangeState = "deleted"      // not in the workspace; with Cloud: in the remote, not in the cache
+	ChangeNew        ChangeState = "new"          // with Cloud: in the cache, not in the remote
+	ChangeNotInCache ChangeState = "not in cache" // the cache lacks the data, or a part of it
+	ChangeMissing    ChangeState = "missing"      // with Cloud: neither in the cache nor in the remote
+
+	ChangeUpdateAvailable ChangeState = "update available" // the repository that it was imported from has gone on
+	ChangeChecksum        ChangeState = "changed checksum" // the file of an import was edited, or never completed
+	ChangeAlways          ChangeState = "always changed"   // the file or stage says so, or the stage has neither dependencies nor outputs
 )
 
 // Change is tracked data that is not as its .dvc file or dvc.lock says.
 type Change struct {
 	DVCFile string // or stage: x.dvc, train, sub/dvc.yaml:train; "" with Cloud
 	Path    string // "" with ChangedChecksum and AlwaysChanged; with UpdateAvailable what is imported, and from where
-	State   string // one of the constants
+	State   ChangeState
 }
 
 // Status lists what is not in its due state. It marshals to the JSON that
@@ -46,27 +49,27 @@ func (s Status) Clean() bool { return len(s.Changes) == 0 }
 // Cloud {"x": "new"}.
 func (s Status) MarshalJSON() ([]byte, error) {
 	if s.Cloud {
-		out := map[string]string{}
+		out := map[string]ChangeState{}
 		for _, c := range s.Changes {
 			out[c.Path] = c.State
 		}
 		return json.Marshal(out)
 	}
 	out := map[string][]any{}
-	groups := map[[2]string]map[string]string{}
+	groups := map[[2]string]map[string]ChangeState{}
 	for _, c := range s.Changes {
 		group := "changed outs"
 		switch c.State {
-		case ChangedChecksum, AlwaysChanged:
+		case ChangeChecksum, ChangeAlways:
 			out[c.DVCFile] = append(out[c.DVCFile], c.State)
 			continue
-		case UpdateAvailable:
+		case ChangeUpdateAvailable:
 			group = "changed deps"
 		}
 		at := [2]string{c.DVCFile, group}
 		if groups[at] == nil {
-			groups[at] = map[string]string{}
-			out[c.DVCFile] = append(out[c.DVCFile], map[string]map[string]string{group: groups[at]})
+			groups[at] = map[string]ChangeState{}
+			out[c.DVCFile] = append(out[c.DVCFile], map[string]map[string]ChangeState{group: groups[at]})
 		}
 		groups[at][c.Path] = c.State
 	}
@@ -91,59 +94,59 @@ type StatusOptions struct {
 // or by dvc; a change that keeps size and mtime is seen by its ctime. Of
 // repositories that data was imported from it asks for the latest commit.
 func (r *Repo) Status(ctx context.Context, o StatusOptions) (Status, error) {
-	unlock, err := r.lock(ctx)
+	c, err := r.begin(ctx)
 	if err != nil {
 		return Status{}, err
 	}
-	defer unlock()
+	defer c.end()
 	cloud := o.Cloud || o.Remote != ""
 	if o.Scope.revisions() && !cloud {
 		return Status{}, fail(mlops.ErrInvalid, "status: other commits are only compared with a remote (cloud)")
 	}
-	outs, more, c, err := r.beginScope(ctx, o.Targets, o.Scope, false)
+	outs, more, err := c.choose(ctx, o.Targets, o.Scope, false)
 	if err != nil {
 		return Status{}, err
 	}
 	if cloud {
-		return r.cloudStatus(ctx, c, append(outs, more...), o)
+		return c.cloudStatus(ctx, append(outs, more...), o)
 	}
 	var s Status
 	var always []*dvcFile
 	if len(o.Targets) == 0 {
-		always = r.state().ix.files // one without outputs may be among them
+		always = c.ix.files // one without outputs may be among them
 	}
 	latest := map[gitSource]string{}
 	// dvc tells the state of the whole output to whom names parts of it.
 	for _, out := range slices.CompactFunc(outs, func(a, b *out) bool { return a.path == b.path && a.file == b.file }) {
 		f := out.file
 		if d := f.imports; d != nil && d.repo != nil && !o.NoUpdates {
-			moved, err := r.movedOn(ctx, d.repo, latest)
+			moved, err := c.movedOn(ctx, d.repo, latest)
 			if err != nil {
 				return Status{}, fmt.Errorf("dvc: %s: %w", r.show(f.rel), err)
 			}
 			if moved {
-				s.Changes = append(s.Changes, Change{f.at(r), d.String(), UpdateAvailable})
+				s.Changes = append(s.Changes, Change{f.at(r.show), d.String(), ChangeUpdateAvailable})
 			}
 		}
-		state, err := r.stateOf(ctx, c, out)
+		state, err := c.stateOf(ctx, out)
 		if err != nil {
 			return Status{}, err
 		}
 		if state != "" {
-			s.Changes = append(s.Changes, Change{f.at(r), r.show(out.path), state})
+			s.Changes = append(s.Changes, Change{f.at(r.show), r.show(out.path), state})
 		}
 		if f.imports != nil && f.sum != f.stageSum() {
 			if f.always {
-				s.Changes = append(s.Changes, Change{DVCFile: f.at(r), State: AlwaysChanged})
+				s.Changes = append(s.Changes, Change{DVCFile: f.at(r.show), State: ChangeAlways})
 			}
-			s.Changes = append(s.Changes, Change{DVCFile: f.at(r), State: ChangedChecksum})
+			s.Changes = append(s.Changes, Change{DVCFile: f.at(r.show), State: ChangeChecksum})
 		} else if len(o.Targets) > 0 && !slices.Contains(always, f) {
 			always = append(always, f)
 		}
 	}
 	for _, f := range always {
 		if f.always && (f.imports == nil || f.sum == f.stageSum()) {
-			s.Changes = append(s.Changes, Change{DVCFile: f.at(r), State: AlwaysChanged})
+			s.Changes = append(s.Changes, Change{DVCFile: f.at(r.show), State: ChangeAlways})
 		}
 	}
 	return s, nil
@@ -151,13 +154,13 @@ func (r *Repo) Status(ctx context.Context, o StatusOptions) (Status, error) {
 
 // movedOn tells whether a repository has a later commit than an import is of.
 // What was asked before is in latest.
-func (r *Repo) movedOn(ctx context.Context, g *gitSource, latest map[gitSource]string) (bool, error) {
+func (c *call) movedOn(ctx context.Context, g *gitSource, latest map[gitSource]string) (bool, error) {
 	if g.lock == "" {
 		return false, nil
 	}
 	at := gitSource{url: g.url, rev: g.rev}
 	if latest[at] == "" {
-		commit, err := r.latest(ctx, g)
+		commit, err := c.latest(ctx, g)
 		if err != nil {
 			return false, err
 		}
@@ -166,51 +169,51 @@ func (r *Repo) movedOn(ctx context.Context, g *gitSource, latest map[gitSource]s
 	return latest[at] != g.lock, nil
 }
 
-func (r *Repo) stateOf(ctx context.Context, c *cache, o *out) (string, error) {
+func (c *call) stateOf(ctx context.Context, o *out) (ChangeState, error) {
 	if o.oid != "" && o.cache {
-		ok, err := c.has(ctx, o.oid, -1)
+		ok, err := c.cache.has(ctx, o.oid, -1)
 		if err != nil {
 			return "", err
 		}
-		if ok && o.oid.isDir() {
-			t, err := c.tree(o.oid)
+		if ok && o.oid.IsDir() {
+			t, err := c.cache.tree(o.oid)
 			if err != nil {
 				return "", err
 			}
-			if ok, err = r.hasAll(ctx, c, t); err != nil {
+			if ok, err = c.hasAll(ctx, t); err != nil {
 				return "", err
 			}
 		}
 		if !ok {
-			return NotInCache, nil
+			return ChangeNotInCache, nil
 		}
 	}
-	have, isDir, exists, err := r.scan(ctx, newDVCIgnore(r), o.path, o.legacy)
+	have, isDir, exists, err := c.scan(ctx, o.path, o.legacy)
 	switch {
 	case err != nil:
 		return "", err
 	case !exists:
-		return Deleted, nil
+		return ChangeDeleted, nil
 	}
 	now := have[""].oid
 	if isDir {
-		var t tree
+		var t object.Listing
 		for p, f := range have {
-			t = append(t, treeEntry{p, f.oid})
+			t = append(t, object.Entry{Path: p, ID: f.oid})
 		}
-		t.sort()
-		_, now = t.hash()
+		t.Sort()
+		_, now = t.Hash()
 	}
-	if now.as(o.legacy) != o.oid {
-		return Modified, nil
+	if now.As(o.legacy) != o.oid {
+		return ChangeModified, nil
 	}
 	return "", nil
 }
 
 // hasAll tells whether the cache holds all that a directory lists.
-func (r *Repo) hasAll(ctx context.Context, c *cache, t tree) (bool, error) {
-	err := r.parallel(ctx, len(t), func(ctx context.Context, i int) error {
-		ok, err := c.has(ctx, t[i].oid, -1)
+func (c *call) hasAll(ctx context.Context, t object.Listing) (bool, error) {
+	err := c.parallel(ctx, len(t), func(ctx context.Context, i int) error {
+		ok, err := c.cache.has(ctx, t[i].ID, -1)
 		if err == nil && !ok {
 			err = ErrNotCached
 		}
@@ -222,53 +225,53 @@ func (r *Repo) hasAll(ctx context.Context, c *cache, t tree) (bool, error) {
 	return err == nil, err
 }
 
-func (r *Repo) cloudStatus(ctx context.Context, c *cache, outs []*out, o StatusOptions) (Status, error) {
+func (c *call) cloudStatus(ctx context.Context, outs []*out, o StatusOptions) (Status, error) {
 	s := Status{Cloud: true}
 	outs = slices.DeleteFunc(outs, func(o *out) bool { return !o.push || !o.cache || o.oid == "" || o.file.repoDeps })
-	stores, err := r.open(ctx, &mover{jobs: o.Jobs}, o.Remote, outs)
+	stores, err := c.open(ctx, &mover{jobs: o.Jobs}, o.Remote, outs)
 	if err != nil {
 		return s, err
 	}
-	byStore := map[remote.Store][]need{}
+	byStore := map[*place][]need{}
 	for _, o := range outs {
 		ns := []need{{oid: o.oid, out: o.path}}
-		if o.oid.isDir() {
-			t, err := c.tree(o.oid)
+		if o.oid.IsDir() {
+			t, err := c.cache.tree(o.oid)
 			if err != nil && !errors.Is(err, ErrNotCached) {
 				return s, err
 			}
-			for _, e := range t.below(o.part) {
-				ns = append(ns, need{e.oid, o.path, e.path})
+			for _, e := range t.Below(o.part) {
+				ns = append(ns, need{e.ID, o.path, e.Path})
 			}
 		}
 		byStore[stores[o]] = append(byStore[stores[o]], ns...)
 	}
-	for store, ns := range byStore {
-		ns = unique(ns)
+	for _, store := range byName(byStore) {
+		ns := unique(byStore[store])
 		gone, err := absent(ctx, store, ns)
 		if err != nil {
 			return s, err
 		}
-		far := map[oid]bool{}
+		far := map[object.ID]bool{}
 		for _, n := range gone {
 			far[n.oid] = true
 		}
 		for _, n := range ns {
-			near, err := c.has(ctx, n.oid, -1)
+			near, err := c.cache.has(ctx, n.oid, -1)
 			if err != nil {
 				return s, err
 			}
-			state := ""
+			var state ChangeState
 			switch {
 			case near && far[n.oid]:
-				state = New
+				state = ChangeNew
 			case !near && far[n.oid]:
-				state = Missing
+				state = ChangeMissing
 			case !near:
-				state = Deleted
+				state = ChangeDeleted
 			}
 			if state != "" {
-				s.Changes = append(s.Changes, Change{"", r.show(n.path()), state})
+				s.Changes = append(s.Changes, Change{"", c.show(n.path()), state})
 			}
 		}
 	}

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/object"
 	"github.com/mlops-integration/mlops/internal/rawfile"
 )
 
@@ -26,7 +27,7 @@ var buffers = sync.Pool{New: func() any { b := make([]byte, smallFile); return &
 
 // hashed is a file as it was when it was read.
 type hashed struct {
-	oid  oid
+	oid  object.ID
 	size int64
 	mode fs.FileMode
 
@@ -36,46 +37,46 @@ type hashed struct {
 // store reads a workspace file once: the bytes that are hashed are the bytes
 // that enter the cache. hint is the name the file had last time, to save a copy
 // when it has not changed. A link cannot become the object itself.
-func (r *Repo) store(ctx context.Context, c *cache, rel string, link bool, hint oid) (hashed, error) {
+func (c *call) store(ctx context.Context, rel string, link bool, hint object.ID) (hashed, error) {
 	since := time.Now()
-	f, before, err := openRegular(r.abs(rel))
+	f, before, err := openRegular(c.abs(rel))
 	if err != nil {
 		return hashed{}, err
 	}
 	defer f.Close()
 	h := hashed{mode: before.mode}
 	switch {
-	case !link && c.adopts(before):
+	case !link && c.cache.adopts(before):
 		var now stamp
-		if h.oid, now, err = c.adopt(ctx, f, r.abs(rel), before); err == nil && h.oid != "" {
+		if h.oid, now, err = c.cache.adopt(ctx, f, c.abs(rel), before); err == nil && h.oid != "" {
 			h.size, h.adopted = before.size, true
-			r.state().keepPlaced(rel, h.oid, now)
+			c.state.keepPlaced(rel, h.oid, now)
 			return h, nil
 		}
 		if err == nil {
 			_, err = f.Seek(0, io.SeekStart)
 		}
 	case hint != "" && before.size >= smallFile:
-		h.oid, h.size, err = c.unchanged(ctx, f, before.size, hint)
+		h.oid, h.size, err = c.cache.unchanged(ctx, f, before.size, hint)
 	}
 	if err == nil && h.oid == "" {
 		if before.size < smallFile {
-			h.oid, h.size, err = c.storeSmall(ctx, f, before.size)
+			h.oid, h.size, err = c.cache.storeSmall(ctx, f, before.size)
 		} else {
-			h.oid, h.size, err = c.storeBig(ctx, f)
+			h.oid, h.size, err = c.cache.storeBig(ctx, f)
 		}
 	}
 	if err != nil {
 		return h, err
 	}
 	if after, err := statFile(f); err == nil && after == before {
-		r.state().keep(rel, h.oid, after, since)
+		c.state.keep(rel, h.oid, after, since)
 	}
 	return h, nil
 }
 
 // storeSmall hashes before it writes: what the cache has is not written again.
-func (c *cache) storeSmall(ctx context.Context, f *rawfile.File, size int64) (oid, int64, error) {
+func (c *cache) storeSmall(ctx context.Context, f *rawfile.File, size int64) (object.ID, int64, error) {
 	buf := buffers.Get().(*[]byte)
 	defer buffers.Put(buf)
 	n, err := fill(f, *buf, size)
@@ -84,7 +85,7 @@ func (c *cache) storeSmall(ctx context.Context, f *rawfile.File, size int64) (oi
 	}
 	h := md5.New()
 	_, _ = h.Write((*buf)[:n])
-	o := oid(sumHex(h))
+	o := object.ID(object.Sum(h))
 	return o, int64(n), c.put(ctx, o, (*buf)[:n])
 }
 
@@ -114,16 +115,16 @@ func digest(ctx context.Context, f *rawfile.File, size int64, h hash.Hash) (stri
 	defer buffers.Put(buf)
 	n, err := fill(f, *buf, size)
 	_, _ = h.Write((*buf)[:n])
-	return sumHex(h), int64(n), err
+	return object.Sum(h), int64(n), err
 }
 
 // unchanged hashes a file that may be the object hint, and rewinds it if it is not.
-func (c *cache) unchanged(ctx context.Context, f *rawfile.File, size int64, hint oid) (oid, int64, error) {
+func (c *cache) unchanged(ctx context.Context, f *rawfile.File, size int64, hint object.ID) (object.ID, int64, error) {
 	if ok, err := c.has(ctx, hint, size); !ok || err != nil {
 		return "", 0, err
 	}
 	sum, n, err := hashReader(ctx, f, md5.New())
-	if err == nil && sum == hint.md5() {
+	if err == nil && sum == hint.MD5() {
 		return hint, n, nil
 	}
 	if err == nil {
@@ -133,7 +134,7 @@ func (c *cache) unchanged(ctx context.Context, f *rawfile.File, size int64, hint
 }
 
 // storeBig writes while it hashes, and gives the object its name at the end.
-func (c *cache) storeBig(ctx context.Context, f *rawfile.File) (oid, int64, error) {
+func (c *cache) storeBig(ctx context.Context, f *rawfile.File) (object.ID, int64, error) {
 	dir := filepath.Join(c.dir, "files", "md5")
 	if err := c.mkdirAll(dir); err != nil {
 		return "", 0, err
@@ -148,11 +149,11 @@ func (c *cache) storeBig(ctx context.Context, f *rawfile.File) (oid, int64, erro
 	} else {
 		n, err = copyHash(ctx, tmp, f, h)
 	}
-	return c.settle(ctx, tmp, oid(sumHex(h)), n, err)
+	return c.settle(ctx, tmp, object.ID(object.Sum(h)), n, err)
 }
 
 // take stores what r delivers under the name that it turns out to have.
-func (c *cache) take(ctx context.Context, r io.Reader) (oid, int64, error) {
+func (c *cache) take(ctx context.Context, r io.Reader) (object.ID, int64, error) {
 	dir := filepath.Join(c.dir, "files", "md5")
 	if err := c.mkdirAll(dir); err != nil {
 		return "", 0, err
@@ -163,12 +164,12 @@ func (c *cache) take(ctx context.Context, r io.Reader) (oid, int64, error) {
 	}
 	h := md5.New()
 	n, err := copyHash(ctx, tmp, r, h)
-	return c.settle(ctx, tmp, oid(sumHex(h)), n, err)
+	return c.settle(ctx, tmp, object.ID(object.Sum(h)), n, err)
 }
 
 // settle gives a temporary file of n bytes its name, unless there was an error
 // or the cache has the object.
-func (c *cache) settle(ctx context.Context, tmp *rawfile.File, o oid, n int64, err error) (oid, int64, error) {
+func (c *cache) settle(ctx context.Context, tmp *rawfile.File, o object.ID, n int64, err error) (object.ID, int64, error) {
 	have := false
 	if err == nil {
 		have, err = c.has(ctx, o, n)
@@ -208,12 +209,12 @@ func (c *cache) adopts(s stamp) bool {
 // adopt makes the workspace file an object, by a link, when the cache lacks it.
 // It is write-protected first, and must be after that as it was before it was
 // read. No name and no error means that it must be copied.
-func (c *cache) adopt(ctx context.Context, f *rawfile.File, path string, before stamp) (oid, stamp, error) {
+func (c *cache) adopt(ctx context.Context, f *rawfile.File, path string, before stamp) (object.ID, stamp, error) {
 	sum, _, err := digest(ctx, f, before.size, md5.New())
 	if err != nil {
 		return "", stamp{}, err
 	}
-	o := oid(sum)
+	o := object.ID(sum)
 	if ok, err := c.has(ctx, o, before.size); ok || err != nil {
 		return "", stamp{}, err
 	}
@@ -223,7 +224,7 @@ func (c *cache) adopt(ctx context.Context, f *rawfile.File, path string, before 
 	if f.Chmod(0o444) != nil {
 		return "", stamp{}, nil // not ours
 	}
-	undo := func(err error) (oid, stamp, error) {
+	undo := func(err error) (object.ID, stamp, error) {
 		return "", stamp{}, errors.Join(err, f.Chmod(before.mode.Perm()))
 	}
 	as := func() (stamp, error) { // it was
@@ -251,7 +252,7 @@ func (c *cache) adopt(ctx context.Context, f *rawfile.File, path string, before 
 
 func hashReader(ctx context.Context, r io.Reader, h hash.Hash) (string, int64, error) {
 	n, err := copyHash(ctx, nil, r, h)
-	return sumHex(h), n, err
+	return object.Sum(h), n, err
 }
 
 // copyHash copies r to w, if there is one, and into h, until the end or until

@@ -27,7 +27,7 @@ func monorepo(t *testing.T, w *world) string {
 		if sub == "team/a/deep" {
 			paths = []string{"g"}
 		}
-		_, err = r.Add(bg(t), paths...)
+		_, err = r.Add(bg(t), paths, dvc.AddOptions{})
 		require.NoError(t, err)
 		_, err = r.Push(bg(t), dvc.PushOptions{})
 		require.NoError(t, err)

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/object"
 )
 
 // targets returns the outputs that the caller names; no name means all. A name
@@ -14,7 +15,7 @@ import (
 // dvc.yaml where the caller is, data, or a path inside tracked data. The last
 // gives the output with its part set. It refuses outputs that would have to be
 // left out.
-func (r *Repo) targets(ix *index, names []string) ([]*out, error) {
+func (c *call) targets(ix *index, names []string) ([]*out, error) {
 	var outs []*out
 	if len(names) == 0 {
 		for _, f := range ix.files {
@@ -22,7 +23,7 @@ func (r *Repo) targets(ix *index, names []string) ([]*out, error) {
 		}
 	}
 	for _, name := range names {
-		found, err := r.target(ix, name)
+		found, err := c.target(ix, name)
 		if err != nil {
 			return nil, err
 		}
@@ -34,7 +35,7 @@ func (r *Repo) targets(ix *index, names []string) ([]*out, error) {
 	outs = slices.Compact(outs)
 	var kept []*out
 	for _, o := range outs {
-		if n := len(kept); n > 0 && within(path.Join(o.path, o.part), path.Join(kept[n-1].path, kept[n-1].part)) && !o.twin(kept[n-1]) {
+		if n := len(kept); n > 0 && object.Within(path.Join(o.path, o.part), path.Join(kept[n-1].path, kept[n-1].part)) && !o.twin(kept[n-1]) {
 			last := kept[n-1]
 			if o.path == last.path {
 				continue // named as a part of what is named anyhow
@@ -49,17 +50,17 @@ func (r *Repo) targets(ix *index, names []string) ([]*out, error) {
 	return kept, nil
 }
 
-func (r *Repo) target(ix *index, name string) ([]*out, error) {
+func (c *call) target(ix *index, name string) ([]*out, error) {
 	file, stage := "", name
 	if i := strings.LastIndex(before(name, "@"), ":"); i >= 0 {
 		file, stage = name[:i], name[i+1:]
 	}
-	if path.Base(orDefault(file, name)) == "dvc.lock" {
+	if path.Base(cmp.Or(file, name)) == "dvc.lock" {
 		return nil, fail(mlops.ErrInvalid, "target %s: name dvc.yaml instead", name)
 	}
 	var outs []*out
 	found := false
-	if rel, err := r.rel(orDefault(file, "dvc.yaml")); err == nil {
+	if rel, err := c.rel(cmp.Or(file, "dvc.yaml")); err == nil {
 		for _, f := range ix.files {
 			if f.rel == rel && f.stage != "" && (f.stage == stage || before(f.stage, "@") == stage) {
 				outs, found = append(outs, f.outs...), true
@@ -69,7 +70,7 @@ func (r *Repo) target(ix *index, name string) ([]*out, error) {
 	if found {
 		return outs, nil
 	}
-	rel, err := r.rel(name)
+	rel, err := c.rel(name)
 	if err != nil {
 		return nil, err
 	}
@@ -89,8 +90,8 @@ func (r *Repo) target(ix *index, name string) ([]*out, error) {
 		return nil, fail(mlops.ErrNotFound, "target %s is neither tracked data, a .dvc file nor a stage", name)
 	case o.path == rel:
 		return []*out{o}, nil
-	case !o.oid.isDir():
-		return nil, fail(mlops.ErrNotFound, "target %s: %s is tracked as a file", name, r.show(o.path))
+	case !o.oid.IsDir():
+		return nil, fail(mlops.ErrNotFound, "target %s: %s is tracked as a file", name, c.show(o.path))
 	}
 	part := *o
 	part.part = strings.TrimPrefix(rel, o.path+"/")

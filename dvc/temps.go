@@ -24,18 +24,16 @@ import (
 // beginning and nothing is removed.
 type temps struct {
 	begin sync.Once
-	own   sync.Once // [Repo.sweepOwn]
-	name  string    // what names begin with, 8 characters
-	mark  *os.File  // locked
+	name  string   // what names begin with, 8 characters
+	mark  *os.File // locked
 }
 
 // tmpName names a temporary file in the cache.
 func (c *cache) tmpName() string {
-	if c.r == nil || c.r.state() == nil {
+	t := c.temps
+	if t == nil {
 		return tmpName() // not under the lock
 	}
-	s := c.r.state()
-	t := &s.temps
 	t.begin.Do(func() {
 		_, _ = c.sweep(true)
 		t.marked(c)
@@ -163,10 +161,10 @@ func (t *Trash) take(p string, d fs.DirEntry, remove bool) error {
 // sweepOwn does the same in the repository's own folder for what is not
 // complete. Only who holds the repository's lock makes files there, so that all
 // of them are left over when the lock was taken.
-func (r *Repo) sweepOwn(root *os.Root, remove bool) (Trash, error) {
+func (c *call) sweepOwn(remove bool) (Trash, error) {
 	var t Trash
 	dir := path.Dir(stateFile)
-	d, err := root.Open(dir)
+	d, err := c.root.Open(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return t, nil
 	}
@@ -183,14 +181,14 @@ func (r *Repo) sweepOwn(root *os.Root, remove bool) (Trash, error) {
 			continue
 		}
 		at := path.Join(dir, name)
-		err := fs.WalkDir(root.FS(), at, func(p string, d fs.DirEntry, err error) error {
+		err := fs.WalkDir(c.root.FS(), at, func(p string, d fs.DirEntry, err error) error {
 			if err != nil || d.IsDir() {
 				return err
 			}
 			return t.take("", d, false)
 		})
 		if err == nil && remove {
-			err = root.RemoveAll(at)
+			err = c.root.RemoveAll(at)
 		}
 		if err != nil {
 			return t, err
@@ -201,29 +199,22 @@ func (r *Repo) sweepOwn(root *os.Root, remove bool) (Trash, error) {
 
 // tempRel names a file or folder that is not complete yet, in the repository's
 // own folder for those. What killed programs left there goes first.
-func (r *Repo) tempRel(root *os.Root) (string, error) {
+func (c *call) tempRel() (string, error) {
 	dir := path.Dir(stateFile)
-	if err := root.MkdirAll(dir, 0o777); err != nil {
+	if err := c.root.MkdirAll(dir, 0o777); err != nil {
 		return "", err
 	}
-	if s := r.state(); s != nil {
-		s.temps.own.Do(func() { _, _ = r.sweepOwn(root, true) })
-	}
+	c.swept.Do(func() { _, _ = c.sweepOwn(true) })
 	return path.Join(dir, tmpName()), nil
 }
 
 // leftovers looks for temporary files of killed programs in the cache and in
 // the repository, and removes them if told so; the lock is held then.
-func (r *Repo) leftovers(c *cache, remove bool) (Trash, error) {
-	root, err := os.OpenRoot(r.root)
-	if err != nil {
-		return Trash{}, err
-	}
-	defer root.Close()
-	own, err := r.sweepOwn(root, remove)
+func (c *call) leftovers(remove bool) (Trash, error) {
+	own, err := c.sweepOwn(remove)
 	if err != nil {
 		return own, err
 	}
-	t, err := c.sweep(remove)
+	t, err := c.cache.sweep(remove)
 	return Trash{own.Objects + t.Objects, own.SizeBytes + t.SizeBytes}, err
 }

@@ -55,7 +55,7 @@ func TestOnlyKilledProgramsTemporaryFilesAreRemoved(t *testing.T) {
 	}
 
 	write(t, dir, map[string]string{"e/f": "new"})
-	_, err = r.Add(bg(t), "e")
+	_, err = r.Add(bg(t), []string{"e"}, dvc.AddOptions{})
 	require.NoError(t, err)
 	require.NoFileExists(t, filepath.Join(dir, temp["own"]), "a .dvc file was written")
 	require.NoError(t, os.RemoveAll(filepath.Join(dir, "e")))
@@ -86,7 +86,7 @@ func TestMarksOfTemporaryFilesAreNotLookedForBehindSymlinks(t *testing.T) {
 	require.NoError(t, os.MkdirAll(filepath.Join(dir, ".dvc/cache"), 0o755))
 	require.NoError(t, os.Symlink(away, filepath.Join(dir, ".dvc/cache/mlops")))
 	write(t, dir, map[string]string{"f": "text"})
-	_, err := r.Add(context.Background(), "f")
+	_, err := r.Add(context.Background(), []string{"f"}, dvc.AddOptions{})
 	require.NoError(t, err)
 	require.FileExists(t, filepath.Join(away, "deaddead"))
 	left, err := os.ReadDir(away)
@@ -101,7 +101,7 @@ func TestFilesOfDVCArePreparedWhereTheNextWriterSweeps(t *testing.T) {
 	half := ".dvc/tmp/mlops/.ownownowxABCDEFGHIJKLM.tmp"
 	for _, target := range []string{"sub/f", "g"} {
 		write(t, dir, map[string]string{half: "outs:"})
-		_, err := r.Add(bg(t), target)
+		_, err := r.Add(bg(t), []string{target}, dvc.AddOptions{})
 		require.NoError(t, err)
 		require.NoFileExists(t, filepath.Join(dir, half))
 		require.FileExists(t, filepath.Join(dir, target+".dvc"))

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -13,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/object"
 	"github.com/mlops-integration/mlops/dvc/remote"
 )
 
@@ -35,15 +37,23 @@ type Transfer struct {
 	Added, Modified []string
 }
 
+// Transfers are the options that all calls share which move data.
+type Transfers struct {
+	Jobs     int            // objects at once; 0 is the remote's "jobs" option, else the default
+	Rate     int64          // bytes per second to or from each remote; 0 is no limit
+	Progress func(Progress) // called after each object and within large ones, one call at a time
+}
+
+// mover returns the mover of a call.
+func (t Transfers) mover() *mover { return &mover{jobs: t.Jobs, rate: t.Rate, report: t.Progress} }
+
 // PushOptions are options of [Repo.Push].
 type PushOptions struct {
-	Remote   string         // name; "" is the default remote. An output's own remote wins, as in dvc
-	Targets  []string       // data, .dvc files or stages; none means all
-	Scope    Scope          // what else
-	Jobs     int            // uploads at once; 0 is the remote's "jobs" option, else the default
-	Rate     int64          // bytes per second to or from each remote; 0 is no limit
-	RunCache bool           // the records of what stages made of what, too
-	Progress func(Progress) // called after each object and within large ones, one call at a time
+	Remote   string   // name; "" is the default remote. An output's own remote wins, as in dvc
+	Targets  []string // data, .dvc files or stages; none means all
+	Scope    Scope    // what else
+	RunCache bool     // the records of what stages made of what, too
+	Transfers
 
 	// CheckChildren looks for each file also where the remote has the listing
 	// of its directory. Without it a listing that is there stands for its files,
@@ -56,20 +66,21 @@ type FetchOptions struct {
 	Remote   string
 	Targets  []string
 	Scope    Scope
-	Jobs     int
-	Rate     int64
 	RunCache bool
-	Progress func(Progress)
-	MaxSize  int64    // leave out outputs of that many bytes and more; 0 is no limit
-	Types    []string // [TypeMetrics], [TypePlots]: of outputs of these kinds alone; none means all
+	Transfers
+	MaxSize int64        // leave out outputs of that many bytes and more; 0 is no limit
+	Types   []OutputType // of outputs of these kinds alone; none means all
 
 	lenient bool // what the remote lacks is no error
 }
 
-// The kinds of outputs that [FetchOptions] can ask for.
+// OutputType is a kind of a stage's outputs that [FetchOptions] can ask for.
+type OutputType string
+
+// The kinds of outputs beside plain ones.
 const (
-	TypeMetrics = "metrics"
-	TypePlots   = "plots"
+	OutputMetrics OutputType = "metrics"
+	OutputPlots   OutputType = "plots"
 )
 
 // PullOptions are options of [Repo.Pull].
@@ -77,11 +88,9 @@ type PullOptions struct {
 	Remote   string
 	Targets  []string
 	Scope    Scope // data of other commits is fetched, not checked out
-	Jobs     int
-	Rate     int64
 	RunCache bool
-	Progress func(Progress)
-	Force    bool // replace and delete workspace files whose content is not in the cache
+	Transfers
+	Force bool // replace and delete workspace files whose content is not in the cache
 
 	// AllowMissing leaves out outputs that the remote does not have whole: they
 	// are no error, and stay as they are in the workspace.
@@ -90,7 +99,7 @@ type PullOptions struct {
 
 // need is an object that an output needs.
 type need struct {
-	oid  oid
+	oid  object.ID
 	out  string // path of the output, from the root
 	file string // within the output; "" for itself
 }
@@ -111,34 +120,40 @@ type place struct {
 }
 
 // open opens the remotes of outputs: the one asked for, or their own.
-func (r *Repo) open(ctx context.Context, m *mover, name string, outs []*out) (map[*out]*place, error) {
+func (c *call) open(ctx context.Context, m *mover, name string, outs []*out) (map[*out]*place, error) {
 	places := map[string]*place{}
 	byOut := map[*out]*place{}
 	for _, o := range outs {
-		which := orDefault(o.remote, name)
+		which := cmp.Or(o.remote, name)
 		if places[which] == nil {
-			p, err := r.openPlace(ctx, m, which)
+			p, err := c.openPlace(ctx, m, which)
 			if err != nil {
 				return nil, err
 			}
 			places[which] = p
-			m.t.Remote = orDefault(m.t.Remote, p.name)
+			m.t.Remote = cmp.Or(m.t.Remote, p.name)
 		}
 		byOut[o] = places[which]
 	}
 	return byOut, nil
 }
 
+// byName returns the remotes of a map in the order of their names, so that what is
+// reported does not depend on chance.
+func byName[V any](m map[*place]V) []*place {
+	return slices.SortedFunc(maps.Keys(m), func(a, b *place) int { return strings.Compare(a.name, b.name) })
+}
+
 // openPlace opens one remote; "" is the default remote.
-func (r *Repo) openPlace(ctx context.Context, m *mover, name string) (*place, error) {
-	cfg, err := r.remoteConfig(name)
+func (c *call) openPlace(ctx context.Context, m *mover, name string) (*place, error) {
+	cfg, err := c.remoteConfig(name)
 	if err != nil {
 		return nil, err
 	}
 	cfg.Limit = remote.NewLimit(m.rate)
 	def := 16
 	if remote.Scheme(cfg.URL) == "" {
-		def = max(4, r.jobs)
+		def = max(4, c.jobs)
 	}
 	jobs, err := cfg.Int("jobs", def)
 	if err != nil {
@@ -176,8 +191,8 @@ func (m *mover) expect(objects int, bytes int64) {
 // each runs move for all needs, which tells by moved what arrives before its
 // end. One object's error does not stop the others; the first errors are kept,
 // and the objects that failed returned.
-func (m *mover) each(ctx context.Context, p *place, needs []need, move func(ctx context.Context, n need, moved func(int64)) (int64, error)) map[oid]bool {
-	failed := map[oid]bool{}
+func (m *mover) each(ctx context.Context, p *place, needs []need, move func(ctx context.Context, n need, moved func(int64)) (int64, error)) map[object.ID]bool {
+	failed := map[object.ID]bool{}
 	var g errgroup.Group
 	g.SetLimit(p.jobs)
 	for _, n := range needs {
@@ -271,7 +286,7 @@ func unique(ns []need) []need {
 func absent(ctx context.Context, s remote.Store, ns []need) ([]need, error) {
 	keys := make([]string, len(ns))
 	for i, n := range ns {
-		keys[i] = n.oid.key()
+		keys[i] = n.oid.Key()
 	}
 	gone, err := s.Missing(ctx, keys)
 	if err != nil || len(gone) == 0 {
@@ -290,12 +305,6 @@ func absent(ctx context.Context, s remote.Store, ns []need) ([]need, error) {
 	return out, nil
 }
 
-// begin does what Push, Fetch and Checkout begin with.
-func (r *Repo) begin(ctx context.Context, targets []string, writing bool) ([]*out, *cache, error) {
-	outs, _, c, err := r.beginScope(ctx, targets, Scope{}, writing)
-	return outs, c, err
-}
-
 // CheckoutOptions are options of [Repo.Checkout].
 type CheckoutOptions struct {
 	Targets []string
@@ -311,17 +320,17 @@ type CheckoutOptions struct {
 // alone. The error matches [ErrNotCached] if something is missing there; see
 // [Repo.Pull] for Force.
 func (r *Repo) Checkout(ctx context.Context, o CheckoutOptions) (Transfer, error) {
-	unlock, err := r.lock(ctx)
+	c, err := r.begin(ctx)
 	if err != nil {
 		return Transfer{}, err
 	}
-	defer unlock()
+	defer c.end()
 	o.Scope.AllBranches, o.Scope.AllTags, o.Scope.AllCommits = false, false, false
-	outs, _, c, err := r.beginScope(ctx, o.Targets, o.Scope, true)
+	outs, _, err := c.choose(ctx, o.Targets, o.Scope, true)
 	if err != nil {
 		return Transfer{}, err
 	}
 	var t Transfer
-	err = r.checkout(ctx, c, outs, o, &t)
+	err = c.checkout(ctx, outs, o, &t)
 	return t, err
 }

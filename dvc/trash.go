@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/mlops-integration/mlops/dvc/internal/object"
 )
 
 // The trash is a folder in the cache's: trash/<time>-<random>/<object>. Names of
@@ -24,26 +26,26 @@ type Trash struct {
 
 func (c *cache) trashDir() string { return filepath.Join(c.dir, "trash") }
 
-func trashName(o oid) string {
-	if o.legacy() {
+func trashName(o object.ID) string {
+	if o.Legacy() {
 		return "2x-" + o.String()
 	}
 	return o.String()
 }
 
-func trashOID(name string) (oid, bool) {
+func trashOID(name string) (object.ID, bool) {
 	rest, legacy := strings.CutPrefix(name, "2x-")
-	id, err := parseOID(rest)
-	return id.as(legacy), err == nil
+	id, err := object.Parse(rest)
+	return id.As(legacy), err == nil
 }
 
 // trash moves the objects that are not used into a new batch and returns its
 // folder. Listings go first: one that stays has its files.
-func (c *cache) trash(ctx context.Context, all []object, used map[oid]bool) (string, error) {
+func (c *cache) trash(ctx context.Context, all []entry, used map[object.ID]bool) (string, error) {
 	dir := ""
 	for _, listings := range []bool{true, false} {
 		for _, o := range all {
-			if used[o.oid] || o.oid.isDir() != listings {
+			if used[o.oid] || o.oid.IsDir() != listings {
 				continue
 			}
 			if err := ctx.Err(); err != nil {
@@ -84,14 +86,14 @@ func (c *cache) batches() (map[string]time.Time, error) {
 
 // emptyTrash deletes the batches that are older than grace.
 func (c *cache) emptyTrash(ctx context.Context, grace time.Duration) (Trash, error) {
-	return c.eachTrashed(ctx, time.Now().Add(-grace), func(p string, _ oid) error {
+	return c.eachTrashed(ctx, time.Now().Add(-grace), func(p string, _ object.ID) error {
 		return os.Remove(p)
 	})
 }
 
 // eachTrashed calls do for each object in batches that were filled before a
 // time, and removes folders that are empty then.
-func (c *cache) eachTrashed(ctx context.Context, before time.Time, do func(p string, o oid) error) (Trash, error) {
+func (c *cache) eachTrashed(ctx context.Context, before time.Time, do func(p string, o object.ID) error) (Trash, error) {
 	var t Trash
 	batches, err := c.batches()
 	if err != nil {
@@ -132,55 +134,42 @@ func (c *cache) eachTrashed(ctx context.Context, before time.Time, do func(p str
 // EmptyTrash deletes what [Repo.GC] moved into the trash longer than grace ago;
 // 0 deletes all of it.
 func (r *Repo) EmptyTrash(ctx context.Context, grace time.Duration) (Trash, error) {
-	c, unlock, err := r.lockedCache(ctx)
+	c, err := r.begin(ctx)
 	if err != nil {
 		return Trash{}, err
 	}
-	defer unlock()
-	return c.emptyTrash(ctx, grace)
+	defer c.end()
+	return c.cache.emptyTrash(ctx, grace)
 }
 
 // RestoreTrash puts everything in the trash back into the cache. An object that
 // the cache has again stays as the cache has it.
 func (r *Repo) RestoreTrash(ctx context.Context) (Trash, error) {
-	c, unlock, err := r.lockedCache(ctx)
+	c, err := r.begin(ctx)
 	if err != nil {
 		return Trash{}, err
 	}
-	defer unlock()
-	return c.eachTrashed(ctx, time.Now().Add(time.Hour), func(p string, o oid) error {
-		ok, err := c.has(ctx, o, -1)
+	defer c.end()
+	return c.cache.eachTrashed(ctx, time.Now().Add(time.Hour), func(p string, o object.ID) error {
+		ok, err := c.cache.has(ctx, o, -1)
 		if err != nil {
 			return err
 		}
 		if ok {
 			return os.Remove(p)
 		}
-		if _, err := c.mkdir(o); err != nil {
+		if _, err := c.cache.mkdir(o); err != nil {
 			return err
 		}
-		return os.Rename(p, c.path(o))
+		return os.Rename(p, c.cache.path(o))
 	})
 }
 
 // TrashSize tells how much the trash holds.
 func (r *Repo) TrashSize(ctx context.Context) (Trash, error) {
-	c, err := r.cache()
+	c, err := r.look()
 	if err != nil {
 		return Trash{}, err
 	}
-	return c.eachTrashed(ctx, time.Now().Add(time.Hour), func(string, oid) error { return nil })
-}
-
-func (r *Repo) lockedCache(ctx context.Context) (*cache, func(), error) {
-	unlock, err := r.lock(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
-	c, err := r.cache()
-	if err != nil {
-		unlock()
-		return nil, nil, err
-	}
-	return c, unlock, nil
+	return c.cache.eachTrashed(ctx, time.Now().Add(time.Hour), func(string, object.ID) error { return nil })
 }

@@ -14,16 +14,18 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/mlops-integration/mlops/dvc/internal/object"
 )
 
 // listingOf makes a directory's listing of n files, a hundred in a folder.
-func listingOf(n int) tree {
-	t := make(tree, n)
+func listingOf(n int) object.Listing {
+	t := make(object.Listing, n)
 	for i := range t {
 		sum := md5.Sum([]byte(strconv.Itoa(i)))
-		t[i] = treeEntry{fmt.Sprintf("train/%05d/image-%07d.jpg", i/100, i), oid(hex.EncodeToString(sum[:]))}
+		t[i] = object.Entry{Path: fmt.Sprintf("train/%05d/image-%07d.jpg", i/100, i), ID: object.ID(hex.EncodeToString(sum[:]))}
 	}
-	t.sort()
+	t.Sort()
 	return t
 }
 

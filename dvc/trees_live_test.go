@@ -205,7 +205,7 @@ func tools(w *world) (theirs, ours tool) {
 		}
 		switch verb {
 		case "add":
-			_, err = r.Add(bg(w.t), targets...)
+			_, err = r.Add(bg(w.t), targets, dvc.AddOptions{})
 		case "push":
 			_, err = r.Push(bg(w.t), dvc.PushOptions{Targets: targets})
 		case "pull":

@@ -20,7 +20,7 @@ func twice(t *testing.T, w *world) (string, *dvc.Repo) {
 	dir, r := w.repo()
 	require.NoError(t, r.AddRemote(bg(t), "store", dir+"-store", dvc.AddRemoteOptions{Default: true}))
 	write(t, dir, map[string]string{"x": "1\n", "y": "old\n", "d/a": "a"})
-	_, err := r.Add(bg(t), "x", "y", "d")
+	_, err := r.Add(bg(t), []string{"x", "y", "d"}, dvc.AddOptions{})
 	require.NoError(t, err)
 	for _, name := range []string{"x", "y", "d"} {
 		write(t, dir, map[string]string{"other/" + name + ".dvc": strings.Replace(read(t, dir, name+".dvc"), "path: ", "path: ../", 1)})
@@ -31,7 +31,7 @@ func twice(t *testing.T, w *world) (string, *dvc.Repo) {
 		require.NoError(t, os.Rename(filepath.Join(dir, "other", name+".dvc"), filepath.Join(dir, name+".later")))
 	}
 	write(t, dir, map[string]string{"y": "new\n"})
-	_, err = r.Add(bg(t), "y")
+	_, err = r.Add(bg(t), []string{"y"}, dvc.AddOptions{})
 	require.NoError(t, err)
 	for _, name := range []string{"x", "d"} {
 		require.NoError(t, os.Rename(filepath.Join(dir, name+".later"), filepath.Join(dir, "other", name+".dvc")))
@@ -45,7 +45,7 @@ func TestOneOutputInTwoFilesStopsOnlyWhatWrites(t *testing.T) {
 	dir, r := twice(t, w)
 	s, err := r.Status(bg(t), dvc.StatusOptions{})
 	require.NoError(t, err)
-	require.Equal(t, []dvc.Change{{DVCFile: "other/y.dvc", Path: "y", State: dvc.Modified}}, s.Changes)
+	require.Equal(t, []dvc.Change{{DVCFile: "other/y.dvc", Path: "y", State: dvc.ChangeModified}}, s.Changes)
 	moved, err := r.Push(bg(t), dvc.PushOptions{})
 	require.NoError(t, err)
 	require.Equal(t, 5, moved.Objects, "what either file names")
@@ -71,10 +71,10 @@ func TestOneOutputInTwoFilesStopsOnlyWhatWrites(t *testing.T) {
 	write(t, dir, map[string]string{"z": "z"})
 	before := snapshot(t, dir)
 	for name, do := range map[string]func() error{
-		"add":       func() error { _, err := r.Add(bg(t), "z"); return err },
-		"add again": func() error { _, err := r.Add(bg(t), "y"); return err },
+		"add":       func() error { _, err := r.Add(bg(t), []string{"z"}, dvc.AddOptions{}); return err },
+		"add again": func() error { _, err := r.Add(bg(t), []string{"y"}, dvc.AddOptions{}); return err },
 		"import-url": func() error {
-			_, err := r.ImportURL(bg(t), filepath.Join(dir, "z"), dvc.ImportOptions{Out: "i"})
+			_, err := r.ImportURL(bg(t), filepath.Join(dir, "z"), dvc.ImportURLOptions{Out: "i"})
 			return err
 		},
 		"push of it": func() error { _, err := r.Push(bg(t), dvc.PushOptions{Targets: []string{"x"}}); return err },

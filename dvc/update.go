@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/object"
 )
 
 // UpdateOptions are options of [Repo.Update].
@@ -19,9 +20,7 @@ type UpdateOptions struct {
 	Force      bool     // replace workspace files whose content is not in the cache
 	Trust      bool     // as in [SourceOptions]
 
-	Jobs     int
-	Rate     int64
-	Progress func(Progress)
+	Transfers
 }
 
 // Update brings imports to what their repository or URL has now, as dvc update
@@ -29,31 +28,31 @@ type UpdateOptions struct {
 // and is not in the cache is not replaced without Force: the error then matches
 // [mlops.ErrConflict].
 func (r *Repo) Update(ctx context.Context, o UpdateOptions) ([]Output, error) {
-	w, err := r.work(ctx)
+	c, err := r.change(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer w.done()
+	defer c.end()
 	var files []*dvcFile
 	var rels []string
 	for again := true; again; {
-		if files, err = r.importTargets(w.ix, o); err != nil {
+		if files, err = c.importTargets(o); err != nil {
 			return nil, err
 		}
 		rels = make([]string, len(files))
 		for i, f := range files {
 			rels[i] = f.outs[0].path
 		}
-		if again, err = w.claims(ctx, rels); err != nil {
+		if again, err = c.claim(ctx, rels); err != nil {
 			return nil, err
 		}
 	}
-	m := &mover{jobs: o.Jobs, rate: o.Rate, report: o.Progress}
+	m := o.mover()
 	var done []Output
 	for i, f := range files {
 		d := *f.imports
-		b := &bringing{r: r, c: w.c, root: w.root, m: m, rel: rels[i], dep: &d, old: f,
-			o: ImportOptions{NoDownload: o.NoDownload, Force: o.Force, Trust: o.Trust}}
+		b := &importer{call: c, m: m, rel: rels[i], dep: &d, old: f,
+			o: arrival{noDownload: o.NoDownload, force: o.Force, trust: o.Trust}}
 		out, changed, err := b.update(ctx, o.Rev)
 		if err != nil {
 			return done, fmt.Errorf("dvc: update %s: %w", r.show(f.rel), err)
@@ -66,28 +65,28 @@ func (r *Repo) Update(ctx context.Context, o UpdateOptions) ([]Output, error) {
 }
 
 // importTargets are the imports that the options name.
-func (r *Repo) importTargets(ix *index, o UpdateOptions) ([]*dvcFile, error) {
+func (c *call) importTargets(o UpdateOptions) ([]*dvcFile, error) {
 	var files []*dvcFile
 	for _, name := range o.Targets {
 		if o.Recursive {
-			rel, err := r.rel(name)
+			rel, err := c.rel(name)
 			if err != nil {
 				return nil, err
 			}
-			for _, f := range ix.files {
-				if f.imports != nil && (rel == "." || within(f.rel, rel)) {
+			for _, f := range c.ix.files {
+				if f.imports != nil && (rel == "." || object.Within(f.rel, rel)) {
 					files = append(files, f)
 				}
 			}
 			continue
 		}
-		outs, err := r.target(ix, name)
+		outs, err := c.target(c.ix, name)
 		if err != nil {
 			return nil, err
 		}
 		for _, out := range outs {
 			if out.file.imports == nil {
-				return nil, fail(mlops.ErrInvalid, "%s is not an import", r.show(out.file.rel))
+				return nil, fail(mlops.ErrInvalid, "%s is not an import", c.show(out.file.rel))
 			}
 			files = append(files, out.file)
 		}
@@ -100,15 +99,15 @@ func (r *Repo) importTargets(ix *index, o UpdateOptions) ([]*dvcFile, error) {
 	for _, f := range files {
 		switch out := f.outs[0]; {
 		case f.imports.odd != "":
-			return nil, fail(mlops.ErrUnsupported, "%s %s", r.show(f.rel), f.imports.odd)
+			return nil, fail(mlops.ErrUnsupported, "%s %s", c.show(f.rel), f.imports.odd)
 		case out.odd != "":
-			return nil, fail(mlops.ErrUnsupported, "%s %s", r.show(f.rel), out.odd)
+			return nil, fail(mlops.ErrUnsupported, "%s %s", c.show(f.rel), out.odd)
 		case f.rel != out.path+".dvc":
-			return nil, fail(mlops.ErrUnsupported, "%s tracks data that is not beside it", r.show(f.rel))
+			return nil, fail(mlops.ErrUnsupported, "%s tracks data that is not beside it", c.show(f.rel))
 		case out.legacy:
-			return nil, fail(mlops.ErrUnsupported, "%s is of dvc 2.x (no hash: md5); import it again with force", r.show(f.rel))
+			return nil, fail(mlops.ErrUnsupported, "%s is of dvc 2.x (no hash: md5); import it again with force", c.show(f.rel))
 		case o.Rev != "" && f.imports.repo == nil:
-			return nil, fail(mlops.ErrInvalid, "%s comes from a URL, which has no revisions", r.show(f.rel))
+			return nil, fail(mlops.ErrInvalid, "%s comes from a URL, which has no revisions", c.show(f.rel))
 		}
 	}
 	return files, nil
@@ -116,14 +115,14 @@ func (r *Repo) importTargets(ix *index, o UpdateOptions) ([]*dvcFile, error) {
 
 // update fetches what the source has now. Nothing is done if that is what the
 // .dvc file and the workspace have.
-func (b *bringing) update(ctx context.Context, rev string) (Output, bool, error) {
+func (b *importer) update(ctx context.Context, rev string) (Output, bool, error) {
 	d, old := b.dep, b.old
 	if d.repo != nil {
 		g := *d.repo
 		if d.repo = &g; rev != "" {
 			g.rev = rev
 		}
-		latest, err := b.r.latest(ctx, &g)
+		latest, err := b.latest(ctx, &g)
 		if err != nil {
 			return Output{}, false, err
 		}
@@ -153,18 +152,18 @@ func (b *bringing) update(ctx context.Context, rev string) (Output, bool, error)
 
 // current tells whether the .dvc file is right and its data is in the cache and
 // in the workspace.
-func (b *bringing) current(ctx context.Context) (bool, error) {
+func (b *importer) current(ctx context.Context) (bool, error) {
 	o := b.old.outs[0]
 	if b.old.sum != b.old.stageSum() || o.oid == "" {
 		return false, nil
 	}
-	state, err := b.r.stateOf(ctx, b.c, o)
+	state, err := b.stateOf(ctx, o)
 	return state == "", err
 }
 
 // unmoved tells whether a URL holds what was imported from there.
-func (b *bringing) unmoved(ctx context.Context) (bool, error) {
-	from, err := b.r.origin(ctx, b.dep, filepath.Dir(b.r.abs(b.rel)))
+func (b *importer) unmoved(ctx context.Context) (bool, error) {
+	from, err := b.origin(ctx, b.dep, filepath.Dir(b.abs(b.rel)))
 	if err != nil {
 		return false, err
 	}
@@ -181,7 +180,7 @@ func (b *bringing) unmoved(ctx context.Context) (bool, error) {
 }
 
 // latest is the commit that an import would be made at now.
-func (r *Repo) latest(ctx context.Context, g *gitSource) (string, error) {
+func (c *call) latest(ctx context.Context, g *gitSource) (string, error) {
 	if isCommit(g.rev) {
 		return g.rev, nil
 	}
@@ -195,7 +194,7 @@ func (r *Repo) latest(ctx context.Context, g *gitSource) (string, error) {
 	if g.rev != "" {
 		want = []string{"refs/tags/" + g.rev + "^{}", "refs/tags/" + g.rev, "refs/heads/" + g.rev, g.rev}
 	}
-	text, err := gitRemote(ctx, r.gitURL(g.url), append([]string{"ls-remote", "-q", "--", r.gitURL(g.url)}, want...)...)
+	text, err := gitRemote(ctx, c.gitURL(g.url), append([]string{"ls-remote", "-q", "--", c.gitURL(g.url)}, want...)...)
 	if err != nil {
 		return "", err
 	}
@@ -210,7 +209,7 @@ func (r *Repo) latest(ctx context.Context, g *gitSource) (string, error) {
 			return c, nil
 		}
 	}
-	s, err := r.source(ctx, g, g.rev, false) // part of a commit's name, or main~2
+	s, err := c.source(ctx, g, g.rev, false) // part of a commit's name, or main~2
 	if err != nil {
 		return "", err
 	}

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/object"
 )
 
 // VerifyOptions are options of [Repo.Verify].
@@ -44,23 +45,23 @@ type Damage struct {
 // Verify reads every object in the cache and compares it with its name. What is
 // trusted otherwise (mode 0444) is read, too. It changes nothing.
 func (r *Repo) Verify(ctx context.Context, o VerifyOptions) (Verified, error) {
-	unlock, err := r.lock(ctx)
+	c, err := r.begin(ctx)
 	if err != nil {
 		return Verified{}, err
 	}
-	defer unlock()
-	outs, c, err := r.begin(ctx, nil, false)
+	defer c.end()
+	outs, _, err := c.choose(ctx, nil, Scope{}, false)
 	if err != nil {
 		return Verified{}, err
 	}
-	all, err := c.objects()
+	all, err := c.cache.objects()
 	if err != nil {
 		return Verified{}, err
 	}
-	v := &verifier{r: r, m: &mover{jobs: o.Jobs, report: o.Progress}}
+	v := &verifier{call: c, m: &mover{jobs: o.Jobs, report: o.Progress}}
 	var lacking []need
-	v.data, lacking = v.users(c, outs)
-	byOID := make(map[oid]object, len(all))
+	v.data, lacking = v.users(c.cache, outs)
+	byOID := make(map[object.ID]entry, len(all))
 	needs := make([]need, len(all))
 	for i, obj := range all {
 		byOID[obj.oid], needs[i] = obj, need{oid: obj.oid, out: obj.path}
@@ -80,7 +81,7 @@ func (r *Repo) Verify(ctx context.Context, o VerifyOptions) (Verified, error) {
 		if len(lacking) > 0 {
 			return v.v, notCached(r, lacking)
 		}
-		if err := v.remotes(ctx, c, outs, o.Remote); err != nil {
+		if err := v.remotes(ctx, c.cache, outs, o.Remote); err != nil {
 			return v.v, err
 		}
 	}
@@ -89,9 +90,9 @@ func (r *Repo) Verify(ctx context.Context, o VerifyOptions) (Verified, error) {
 }
 
 type verifier struct {
-	r    *Repo
+	*call
 	m    *mover
-	data map[oid][]string
+	data map[object.ID][]string
 
 	mu sync.Mutex
 	v  Verified
@@ -99,15 +100,15 @@ type verifier struct {
 
 // users tells for each object what needs it, and which listings are not there
 // to tell.
-func (v *verifier) users(c *cache, outs []*out) (map[oid][]string, []need) {
-	data := map[oid][]string{}
+func (v *verifier) users(c *cache, outs []*out) (map[object.ID][]string, []need) {
+	data := map[object.ID][]string{}
 	var lacking []need
 	for _, o := range outs {
 		if !o.cache || o.oid == "" {
 			continue
 		}
-		data[o.oid] = append(data[o.oid], v.r.show(o.path))
-		if !o.oid.isDir() {
+		data[o.oid] = append(data[o.oid], v.show(o.path))
+		if !o.oid.IsDir() {
 			continue
 		}
 		t, err := c.tree(o.oid)
@@ -116,7 +117,7 @@ func (v *verifier) users(c *cache, outs []*out) (map[oid][]string, []need) {
 			continue
 		}
 		for _, e := range t {
-			data[e.oid] = append(data[e.oid], v.r.show(o.path+"/"+e.path))
+			data[e.ID] = append(data[e.ID], v.show(o.path+"/"+e.Path))
 		}
 	}
 	return data, lacking
@@ -136,7 +137,7 @@ func (v *verifier) each(ctx context.Context, p *place, needs []need, open func(c
 			body, err := open(gctx, n)
 			if err == nil {
 				var sum string
-				if sum, size, err = hashReader(gctx, body, n.oid.newHash()); err == nil && sum != n.oid.md5() {
+				if sum, size, err = hashReader(gctx, body, n.oid.NewHash()); err == nil && sum != n.oid.MD5() {
 					reason = "content has md5 " + sum
 				}
 				_ = body.Close()
@@ -171,7 +172,7 @@ func (v *verifier) each(ctx context.Context, p *place, needs []need, open func(c
 // remotes reads what outputs need of their remotes.
 func (v *verifier) remotes(ctx context.Context, c *cache, outs []*out, name string) error {
 	outs = slices.DeleteFunc(slices.Clone(outs), func(o *out) bool { return !o.push || !o.cache || o.oid == "" || o.file.repoDeps })
-	places, err := v.r.open(ctx, v.m, name, outs)
+	places, err := v.open(ctx, v.m, name, outs)
 	if err != nil {
 		return err
 	}
@@ -179,7 +180,7 @@ func (v *verifier) remotes(ctx context.Context, c *cache, outs []*out, name stri
 	for _, o := range outs {
 		p := places[o]
 		byPlace[p] = append(byPlace[p], need{oid: o.oid, out: o.path})
-		if !o.oid.isDir() {
+		if !o.oid.IsDir() {
 			continue
 		}
 		t, err := c.tree(o.oid)
@@ -187,11 +188,11 @@ func (v *verifier) remotes(ctx context.Context, c *cache, outs []*out, name stri
 			return err
 		}
 		for _, e := range t {
-			byPlace[p] = append(byPlace[p], need{e.oid, o.path, e.path})
+			byPlace[p] = append(byPlace[p], need{e.ID, o.path, e.Path})
 		}
 	}
-	for p, ns := range byPlace {
-		err := v.each(ctx, p, unique(ns), func(ctx context.Context, n need) (io.ReadCloser, error) { return p.Get(ctx, n.oid.key()) })
+	for _, p := range byName(byPlace) {
+		err := v.each(ctx, p, unique(byPlace[p]), func(ctx context.Context, n need) (io.ReadCloser, error) { return p.Get(ctx, n.oid.Key()) })
 		if err != nil {
 			return err
 		}

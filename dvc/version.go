@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/object"
 )
 
 // Version names the exact bytes of tracked data, for a run's record.
@@ -30,26 +31,29 @@ func (r *Repo) Version(ctx context.Context, name string) (Version, error) {
 	if err != nil {
 		return Version{}, err
 	}
-	ix, err := r.index()
+	c, err := r.look()
+	if err == nil {
+		err = c.read(ctx)
+	}
 	if err != nil {
 		return Version{}, err
 	}
-	o := ix.owner(rel)
+	o := c.ix.owner(rel)
 	if o == nil {
 		return Version{}, fail(mlops.ErrNotFound, "%s is not tracked", name)
 	}
 	v := Version{Path: r.show(rel), Hash: o.oid.String(), SizeBytes: o.size, Remote: o.remote}
 	if o.path != rel {
-		if err := r.partVersion(&v, o, strings.TrimPrefix(rel, o.path+"/")); err != nil {
+		if err := c.partVersion(&v, o, strings.TrimPrefix(rel, o.path+"/")); err != nil {
 			return Version{}, err
 		}
 	}
 	if v.Remote == "" {
-		if def, err := r.DefaultRemote(); err == nil {
+		if def, err := c.cfg.defaultRemote(); err == nil {
 			v.Remote = def.Name
 		}
 	}
-	if cfg, err := r.remoteConfig(v.Remote); err == nil {
+	if cfg, err := c.remoteConfig(v.Remote); err == nil {
 		v.RemoteURL = anonymous(cfg.URL)
 	}
 	if r.gitRoot == "" {
@@ -80,35 +84,31 @@ func anonymous(s string) string {
 
 // partVersion fills in what the listing says of a file or directory below an
 // output.
-func (r *Repo) partVersion(v *Version, o *out, inner string) error {
-	if !o.oid.isDir() {
-		return fail(mlops.ErrNotFound, "%s is a file", r.show(o.path))
+func (c *call) partVersion(v *Version, o *out, inner string) error {
+	if !o.oid.IsDir() {
+		return fail(mlops.ErrNotFound, "%s is a file", c.show(o.path))
 	}
-	c, err := r.cache()
+	t, err := c.cache.tree(o.oid)
 	if err != nil {
 		return err
 	}
-	t, err := c.tree(o.oid)
-	if err != nil {
-		return err
-	}
-	var below tree
+	var below object.Listing
 	for _, e := range t {
-		if e.path == inner {
-			v.Hash, v.SizeBytes = e.oid.String(), -1
-			if fi, err := os.Stat(c.path(e.oid)); err == nil {
+		if e.Path == inner {
+			v.Hash, v.SizeBytes = e.ID.String(), -1
+			if fi, err := os.Stat(c.cache.path(e.ID)); err == nil {
 				v.SizeBytes = fi.Size()
 			}
 			return nil
 		}
-		if rest, ok := strings.CutPrefix(e.path, inner+"/"); ok {
-			below = append(below, treeEntry{rest, e.oid})
+		if rest, ok := strings.CutPrefix(e.Path, inner+"/"); ok {
+			below = append(below, object.Entry{Path: rest, ID: e.ID})
 		}
 	}
 	if len(below) == 0 {
-		return fail(mlops.ErrNotFound, "%s is not in the listing of %s", v.Path, r.show(o.path))
+		return fail(mlops.ErrNotFound, "%s is not in the listing of %s", v.Path, c.show(o.path))
 	}
-	_, id := below.hash()
+	_, id := below.Hash()
 	v.Hash, v.SizeBytes = id.String(), -1
 	return nil
 }

@@ -22,26 +22,25 @@ type dataFile struct {
 
 // walker lists the files of a tracked directory, many directories at once.
 type walker struct {
-	r   *Repo
+	*call
 	rel string
 	g   errgroup.Group
 
 	mu  sync.Mutex
-	di  *ignoreFiles
 	out []dataFile
 }
 
 // walkData lists the files of a tracked directory as dvc does: symlinks to
 // files count, symlinks to directories are passed over, ignored names too.
-func (r *Repo) walkData(di *ignoreFiles, rel string) ([]dataFile, error) {
-	w := &walker{r: r, rel: rel, di: di}
-	w.g.SetLimit(r.jobs)
+func (c *call) walkData(rel string) ([]dataFile, error) {
+	w := &walker{call: c, rel: rel}
+	w.g.SetLimit(c.jobs)
 	err := w.dir("")
 	if e := w.g.Wait(); err == nil {
 		err = e
 	}
 	if err == nil {
-		err = di.err
+		err = c.dvcIgnore.Err()
 	}
 	return w.out, err
 }
@@ -50,7 +49,7 @@ func (r *Repo) walkData(di *ignoreFiles, rel string) ([]dataFile, error) {
 // are workers free.
 func (w *walker) dir(dir string) error {
 	at := path.Join(w.rel, dir)
-	d, err := os.Open(w.r.abs(at))
+	d, err := os.Open(w.abs(at))
 	if err != nil {
 		return err
 	}
@@ -82,9 +81,7 @@ func (w *walker) list(d *os.File, dir string) (files []dataFile, dirs []string, 
 	if dir != "" && slices.Contains(names, ".dvc") {
 		return nil, nil, fail(mlops.ErrInvalid, "%s is a DVC repository of its own", at)
 	}
-	w.mu.Lock()
-	ignore := w.di.in(at)
-	w.mu.Unlock()
+	ignore := w.dvcIgnore.In(at)
 	prefix := dir
 	if dir != "" {
 		prefix += "/"
@@ -102,7 +99,7 @@ func (w *walker) list(d *os.File, dir string) (files []dataFile, dirs []string, 
 		if link {
 			st, err = statAt(int(d.Fd()), name, true)
 		}
-		if ignored, _ := ignore.decide(at+"/"+name, err == nil && st.mode.IsDir()); ignored {
+		if ignored, _ := ignore.Decide(at+"/"+name, err == nil && st.mode.IsDir()); ignored {
 			continue
 		}
 		switch {

@@ -12,6 +12,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/mlops-integration/mlops/dvc/internal/object"
 )
 
 // The real dvc writes through ruamel.yaml of its own Python: thousands of texts
@@ -96,7 +98,7 @@ outs:
 `
 	f, err := parseDVCFile("d.dvc", []byte(before))
 	require.NoError(t, err)
-	id := oid(strings.Repeat("1", 32) + ".dir")
+	id := object.ID(strings.Repeat("1", 32) + ".dir")
 	got, err := f.outs[0].patch(content{oid: id, size: -1, nfiles: 12})
 	require.NoError(t, err)
 	require.Equal(t, strings.NewReplacer("4d45ba347c2a7067e81c8aa03c93cc76.dir", string(id), "nfiles: 5", "nfiles: 12", "  size: 5 # bytes\n", "", "  isexec: true\n", "").Replace(before), string(got))
@@ -125,10 +127,10 @@ func FuzzDVCFile(f *testing.F) {
 			return
 		}
 		for _, o := range d.outs {
-			if unsafePath(o.path) != "" {
+			if object.UnsafePath(o.path) != "" {
 				t.Fatalf("path %q", o.path)
 			}
-			c := content{oid: oid(strings.Repeat("a", 32)), size: 3, nfiles: -1}
+			c := content{oid: object.ID(strings.Repeat("a", 32)), size: 3, nfiles: -1}
 			if got, err := o.patch(c); err == nil {
 				n, err := parseDVCFile("s/x.dvc", got)
 				if err != nil || len(n.outs) != len(d.outs) {
@@ -141,7 +143,7 @@ func FuzzDVCFile(f *testing.F) {
 		}
 		to := *d.imports
 		to.size = 7
-		c := content{oid: oid(strings.Repeat("a", 32)), size: 3, nfiles: -1}
+		c := content{oid: object.ID(strings.Repeat("a", 32)), size: 3, nfiles: -1}
 		if got, err := importText("s/x.dvc", "x", d, &to, c, "", true); err == nil {
 			n, err := parseDVCFile("s/x.dvc", got)
 			if err != nil || n.imports == nil || n.sum != n.stageSum() || n.imports.path != to.path {

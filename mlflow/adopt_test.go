@@ -51,8 +51,8 @@ func (o *one) RoundTrip(req *http.Request) (*http.Response, error) {
 // leave writes a journal as a program does that is gone then.
 func leave(t *testing.T, c *Client, h head, rs ...record) {
 	t.Helper()
-	h.Server = c.server()
-	j := c.newJournal(h)
+	h.Server = c.out.server()
+	j := c.out.newJournal(h)
 	for _, r := range rs {
 		require.NoError(t, j.Append(r.appendTo(nil)))
 	}
@@ -98,13 +98,13 @@ func TestAJournalThatAnotherTookIsNobodysError(t *testing.T) {
 	c, err := New(Options{URL: "http://lab.invalid", HTTP: &http.Client{Transport: &one{}}, Journal: Journal{Dir: t.TempDir()}})
 	require.NoError(t, err)
 	leave(t, c, head{UID: strings.Repeat("ab", 16), Run: "r1"}, record{kind: tagRecord, key: "a", text: "b"})
-	dir, err := c.folder()
+	dir, err := c.out.folder()
 	require.NoError(t, err)
 	for i, err := range spool.Peek(t.Context(), dir, "") {
 		require.NoError(t, err)
 		held, err := spool.Open(i.Path, spool.Options{})
 		require.NoError(t, err)
-		_, err = c.adopt(t.Context(), i, nil)
+		_, err = c.out.adopt(t.Context(), i, nil)
 		require.ErrorIs(t, err, errTaken)
 		require.NoError(t, held.Close())
 		require.WithinDuration(t, time.Now(), i.Changed, time.Minute)
@@ -133,7 +133,7 @@ func TestAJournalOfANewerFormIsLeftAloneAndSaid(t *testing.T) {
 	}
 	require.NotContains(t, fmt.Sprint(server.done), "new")
 	require.Contains(t, fmt.Sprint(server.done), "today")
-	kept, err := mlops.Collect(Backlogs(c.journal.Dir))
+	kept, err := mlops.Collect(Backlogs(c.out.opt.Dir))
 	require.NoError(t, err)
 	require.Len(t, kept, 2)
 	for _, b := range kept {
@@ -151,7 +151,7 @@ func TestAJournalIsFoundByUIDAndByID(t *testing.T) {
 	require.NoError(t, err)
 	leave(t, c, head{UID: "u2", Run: "r2"}, record{kind: tagRecord, key: "a", text: "1"})
 	found := map[string]bool{}
-	for b, err := range Backlogs(c.journal.Dir) {
+	for b, err := range Backlogs(c.out.opt.Dir) {
 		require.NoError(t, err)
 		for _, name := range []string{r.UID, "u2", "r2", "r3", ""} {
 			found[name] = found[name] || b.Of(name)

@@ -78,7 +78,7 @@ func TestEachRefusalHasItsKindAndIsAskedForOnce(t *testing.T) {
 	require.NoError(t, run.Flush(ctx))
 	require.NoError(t, run.LogText(ctx, "x", "dir/file.txt"))
 	name := s.Name("model")
-	_, err = c.CreateModel(ctx, name, ModelOptions{})
+	_, err = c.Models.Create(ctx, name, ModelOptions{})
 	require.NoError(t, err)
 	expName, gone := s.Name("taken"), s.Name("gone")
 	_, err = c.CreateExperiment(ctx, expName, ExperimentOptions{})
@@ -134,12 +134,12 @@ func TestEachRefusalHasItsKindAndIsAskedForOnce(t *testing.T) {
 	}{
 		{"no such run", typed(func() error { _, err := c.RunInfo(ctx, "nope"); return err }), mlops.ErrNotFound, 404, "RESOURCE_DOES_NOT_EXIST"},
 		{"no such experiment", typed(func() error { _, err := c.Experiment(ctx, "999999"); return err }), mlops.ErrNotFound, 404, "RESOURCE_DOES_NOT_EXIST"},
-		{"no such model", typed(func() error { _, err := c.Model(ctx, "nope"); return err }), mlops.ErrNotFound, 404, "RESOURCE_DOES_NOT_EXIST"},
-		{"no such version", typed(func() error { _, err := c.ModelVersion(ctx, name, "7"); return err }), mlops.ErrNotFound, 404, "RESOURCE_DOES_NOT_EXIST"},
+		{"no such model", typed(func() error { _, err := c.Models.Get(ctx, "nope"); return err }), mlops.ErrNotFound, 404, "RESOURCE_DOES_NOT_EXIST"},
+		{"no such version", typed(func() error { _, err := c.Models.Version(ctx, name, "7"); return err }), mlops.ErrNotFound, 404, "RESOURCE_DOES_NOT_EXIST"},
 		{"no such tag", raw(s.Auth, "POST", "/api/2.0/mlflow/runs/delete-tag", map[string]string{"run_id": id, "key": "nope"}), mlops.ErrNotFound, 404, "RESOURCE_DOES_NOT_EXIST"},
-		{"no such alias", typed(func() error { _, err := c.ModelByAlias(ctx, name, "nope"); return err }), mlops.ErrNotFound, 400, "INVALID_PARAMETER_VALUE"},
+		{"no such alias", typed(func() error { _, err := c.Models.VersionByAlias(ctx, name, "nope"); return err }), mlops.ErrNotFound, 400, "INVALID_PARAMETER_VALUE"},
 		{"experiment twice", typed(func() error { _, err := c.CreateExperiment(ctx, expName, ExperimentOptions{}); return err }), mlops.ErrAlreadyExists, 400, "RESOURCE_ALREADY_EXISTS"},
-		{"model twice", typed(func() error { _, err := c.CreateModel(ctx, name, ModelOptions{}); return err }), mlops.ErrAlreadyExists, 400, "RESOURCE_ALREADY_EXISTS"},
+		{"model twice", typed(func() error { _, err := c.Models.Create(ctx, name, ModelOptions{}); return err }), mlops.ErrAlreadyExists, 400, "RESOURCE_ALREADY_EXISTS"},
 		{"name of a deleted experiment", typed(func() error { _, err := c.CreateExperiment(ctx, gone, ExperimentOptions{}); return err }), mlops.ErrAlreadyExists, 400, "RESOURCE_ALREADY_EXISTS"},
 		{"a param changed", raw(s.Auth, "POST", "/api/2.0/mlflow/runs/log-parameter", param), mlops.ErrInvalid, 400, "INVALID_PARAMETER_VALUE"},
 		{"write to a deleted run", raw(s.Auth, "POST", "/api/2.0/mlflow/runs/set-tag", map[string]string{"run_id": deletedID, "key": "a", "value": "b"}), mlops.ErrInvalid, 400, "INVALID_PARAMETER_VALUE"},

@@ -47,12 +47,12 @@ func unsupportedURI(uri string) error {
 // MLflow REST: GET /api/2.0/mlflow-artifacts/artifacts
 func (c *Client) Artifacts(ctx context.Context, of, dir string) iter.Seq2[FileInfo, error] {
 	return func(yield func(FileInfo, error) bool) {
-		root, err := c.root(ctx, of)
+		root, err := c.art.root(ctx, of)
 		if err != nil {
 			yield(FileInfo{}, err)
 			return
 		}
-		for f, err := range c.list(ctx, root, dir) {
+		for f, err := range c.art.list(ctx, root, dir) {
 			if !yield(f, err) {
 				return
 			}
@@ -61,14 +61,14 @@ func (c *Client) Artifacts(ctx context.Context, of, dir string) iter.Seq2[FileIn
 }
 
 // list is Artifacts below a root.
-func (c *Client) list(ctx context.Context, root, dir string) iter.Seq2[FileInfo, error] {
+func (a *artifacts) list(ctx context.Context, root, dir string) iter.Seq2[FileInfo, error] {
 	return func(yield func(FileInfo, error) bool) {
 		dir, err := cleanPath(dir)
 		if err != nil {
 			yield(FileInfo{}, err)
 			return
 		}
-		store, err := c.store(root)
+		store, err := a.store(root)
 		if err != nil {
 			yield(FileInfo{}, err)
 			return
@@ -90,10 +90,10 @@ func (c *Client) list(ctx context.Context, root, dir string) iter.Seq2[FileInfo,
 }
 
 // walk visits the files below a folder.
-func (c *Client) walk(ctx context.Context, root, dir string, visit func(FileInfo) error) error {
+func (a *artifacts) walk(ctx context.Context, root, dir string, visit func(FileInfo) error) error {
 	var files []FileInfo
-	err := c.patient(ctx, func() (err error) {
-		files, err = mlops.Collect(c.list(ctx, root, dir))
+	err := a.patient(ctx, func() (err error) {
+		files, err = mlops.Collect(a.list(ctx, root, dir))
 		return err
 	})
 	if err != nil {
@@ -101,7 +101,7 @@ func (c *Client) walk(ctx context.Context, root, dir string, visit func(FileInfo
 	}
 	for _, f := range files {
 		if f.IsDir {
-			err = c.walk(ctx, root, f.Path, visit)
+			err = a.walk(ctx, root, f.Path, visit)
 		} else {
 			err = visit(f)
 		}
@@ -118,11 +118,11 @@ func (c *Client) walk(ctx context.Context, root, dir string, visit func(FileInfo
 //
 // MLflow REST: PUT /api/2.0/mlflow-artifacts/artifacts/{path}
 func (c *Client) Upload(ctx context.Context, to string, src Source, artifactPath string) error {
-	root, err := c.root(ctx, to)
+	root, err := c.art.root(ctx, to)
 	if err != nil {
 		return err
 	}
-	return c.put(ctx, root, artifactPath, src)
+	return c.art.put(ctx, root, artifactPath, src)
 }
 
 // UploadFile stores a local file at artifactPath, as [Client.Upload] does. The
@@ -131,11 +131,11 @@ func (c *Client) Upload(ctx context.Context, to string, src Source, artifactPath
 //
 // MLflow REST: PUT /api/2.0/mlflow-artifacts/artifacts/{path}
 func (c *Client) UploadFile(ctx context.Context, to, localPath, artifactPath string) error {
-	root, err := c.root(ctx, to)
+	root, err := c.art.root(ctx, to)
 	if err != nil {
 		return err
 	}
-	return c.putFile(ctx, root, localPath, artifactPath)
+	return c.art.putFile(ctx, root, localPath, artifactPath)
 }
 
 // UploadBytes stores b at artifactPath, as [Client.Upload] does.
@@ -151,11 +151,11 @@ func (c *Client) UploadBytes(ctx context.Context, to string, b []byte, artifactP
 //
 // MLflow REST: PUT /api/2.0/mlflow-artifacts/artifacts/{path}
 func (c *Client) UploadDir(ctx context.Context, to, localDir, artifactDir string) error {
-	root, err := c.root(ctx, to)
+	root, err := c.art.root(ctx, to)
 	if err != nil {
 		return err
 	}
-	return c.putDir(ctx, root, localDir, artifactDir)
+	return c.art.putDir(ctx, root, localDir, artifactDir)
 }
 
 // DeleteArtifacts removes a file, or a folder with all that lies in it. It is
@@ -170,11 +170,11 @@ func (c *Client) DeleteArtifacts(ctx context.Context, of, artifactPath string) e
 	if p == "" {
 		return invalid("DeleteArtifacts", "name what is to be deleted; the root of the artifacts is not")
 	}
-	root, err := c.root(ctx, of)
+	root, err := c.art.root(ctx, of)
 	if err != nil {
 		return err
 	}
-	store, err := c.store(root)
+	store, err := c.art.store(root)
 	if err != nil {
 		return err
 	}
@@ -218,12 +218,12 @@ const maxComponent = 255
 // (tab, line break) or write as a code (the others).
 func control(r rune) bool { return r < 0x20 || r == 0x7f }
 
-func (c *Client) put(ctx context.Context, root, artifactPath string, src Source) error {
+func (a *artifacts) put(ctx context.Context, root, artifactPath string, src Source) error {
 	p, err := uploadPath(artifactPath)
 	if err != nil {
 		return err
 	}
-	store, err := c.store(root)
+	store, err := a.store(root)
 	if err != nil {
 		return err
 	}
@@ -233,29 +233,29 @@ func (c *Client) put(ctx context.Context, root, artifactPath string, src Source)
 	return nil
 }
 
-func (c *Client) putBytes(ctx context.Context, root string, b []byte, artifactPath string) error {
-	return c.put(ctx, root, artifactPath, bytes.NewReader(b))
+func (a *artifacts) putBytes(ctx context.Context, root string, b []byte, artifactPath string) error {
+	return a.put(ctx, root, artifactPath, bytes.NewReader(b))
 }
 
-func (c *Client) putFile(ctx context.Context, root, localPath, artifactPath string) error {
+func (a *artifacts) putFile(ctx context.Context, root, localPath, artifactPath string) error {
 	f, err := os.Open(localPath)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	_, err = c.sendFile(ctx, root, f, artifactPath)
+	_, err = a.sendFile(ctx, root, f, artifactPath)
 	return err
 }
 
 // putInside stores the file called name of a local folder, and none that a link
 // leads to outside, and returns its size.
-func (c *Client) putInside(ctx context.Context, root, dir, name, artifactPath string) (int64, error) {
+func (a *artifacts) putInside(ctx context.Context, root, dir, name, artifactPath string) (int64, error) {
 	f, err := openInside(dir, name)
 	if err != nil {
 		return 0, err
 	}
 	defer f.Close()
-	return c.sendFile(ctx, root, f, artifactPath)
+	return a.sendFile(ctx, root, f, artifactPath)
 }
 
 // openInside opens a file of a folder for reading. A link that leads out of the
@@ -286,7 +286,7 @@ func outside(dir, name string) error {
 }
 
 // sendFile stores an open local file and returns its size.
-func (c *Client) sendFile(ctx context.Context, root string, f *os.File, artifactPath string) (int64, error) {
+func (a *artifacts) sendFile(ctx context.Context, root string, f *os.File, artifactPath string) (int64, error) {
 	localPath := f.Name()
 	info, err := f.Stat()
 	if err != nil {
@@ -295,7 +295,7 @@ func (c *Client) sendFile(ctx context.Context, root string, f *os.File, artifact
 	if !info.Mode().IsRegular() {
 		return 0, invalid("UploadFile", "%s is not a file", localPath)
 	}
-	if err := c.put(ctx, root, artifactPath, io.NewSectionReader(f, 0, info.Size())); err != nil {
+	if err := a.put(ctx, root, artifactPath, io.NewSectionReader(f, 0, info.Size())); err != nil {
 		return 0, err
 	}
 	now, err := f.Stat()
@@ -305,7 +305,7 @@ func (c *Client) sendFile(ctx context.Context, root string, f *os.File, artifact
 	return info.Size(), err
 }
 
-func (c *Client) putDir(ctx context.Context, root, localDir, artifactDir string) error {
+func (a *artifacts) putDir(ctx context.Context, root, localDir, artifactDir string) error {
 	to, err := cleanPath(artifactDir)
 	if err != nil {
 		return err
@@ -322,7 +322,7 @@ func (c *Client) putDir(ctx context.Context, root, localDir, artifactDir string)
 	for _, f := range files {
 		g.Go(func() error {
 			p := path.Join(to, f)
-			n, err := c.putInside(gctx, root, localDir, f, p)
+			n, err := a.putInside(gctx, root, localDir, f, p)
 			mu.Lock()
 			defer mu.Unlock()
 			dir, name := path.Dir(p), path.Base(p)
@@ -347,8 +347,8 @@ func (c *Client) putDir(ctx context.Context, root, localDir, artifactDir string)
 				dir = ""
 			}
 			var wrong error
-			err := c.patient(gctx, func() error {
-				err := c.verifySizes(gctx, join(root, dir), want)
+			err := a.patient(gctx, func() error {
+				err := a.verifySizes(gctx, join(root, dir), want)
 				if errors.Is(err, errHalf) {
 					wrong, err = err, nil
 				}

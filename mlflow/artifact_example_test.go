@@ -45,8 +45,8 @@ func ExampleClient_DeleteArtifacts() {
 	}
 }
 
-func ExampleClient_DownloadModel() {
-	m, err := c.DownloadModel(ctx, "models:/wine@champion", "model")
+func ExampleModelsService_Download() {
+	m, err := c.Models.Download(ctx, "models:/wine@champion", "model")
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -153,7 +153,7 @@ def _load_pyfunc(path):
 	require.NoError(t, err)
 	for _, uri := range []string{"models:/" + name + "/1", "models:/" + name + "@best", "models:/" + v.ModelID} {
 		to := t.TempDir()
-		m, err := c.DownloadModel(ctx, uri, to)
+		m, err := c.Models.Download(ctx, uri, to)
 		require.NoError(t, err, uri)
 		require.Equal(t, to, m.Dir)
 		require.Equal(t, v.ModelID, m.ID)
@@ -178,10 +178,10 @@ p = mlflow.artifacts.download_artifacts(f"models:/{n}@best")
 print(mlflow.pyfunc.load_model(f"models:/{n}@best").predict(numpy.array([7])), open(p + "/weights/adapter.bin").read())`, name))
 	}
 	require.NoError(t, c.UploadDir(ctx, id, dir, "no-model"))
-	_, err = c.DownloadModel(ctx, "runs:/"+id+"/no-model", t.TempDir())
+	_, err = c.Models.Download(ctx, "runs:/"+id+"/no-model", t.TempDir())
 	require.ErrorIs(t, err, mlops.ErrNotFound)
 	require.NoError(t, c.DeleteArtifacts(ctx, id, "no-model"))
-	_, err = c.DownloadModel(ctx, "runs:/"+id+"/no-model", t.TempDir())
+	_, err = c.Models.Download(ctx, "runs:/"+id+"/no-model", t.TempDir())
 	require.ErrorIs(t, err, mlops.ErrNotFound)
 	require.ErrorIs(t, c.DeleteArtifacts(ctx, id, ""), mlops.ErrInvalid)
 }
@@ -334,7 +334,7 @@ func TestADirectoryThatHasBegunWaitsForTheServer(t *testing.T) {
 	// One file is through before the others begin, so that the way is known.
 	ctx := journey(t.Context())
 	begin(ctx)
-	require.NoError(t, c.downloadDir(ctx, "mem://x", "mem://x", "", to))
+	require.NoError(t, c.art.downloadDir(ctx, "mem://x", "mem://x", "", to))
 	files, err := localFiles(to)
 	require.NoError(t, err)
 	require.Len(t, files, 21)

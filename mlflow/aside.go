@@ -34,14 +34,14 @@ func (s *sender) setAside(at whereabouts, batch []record) error {
 	side := s.aside()
 	if side == nil {
 		h := head{Server: s.head.Server, UID: s.head.UID, Run: at.id, Aside: true, PID: os.Getpid()}
-		j := s.c.newJournal(h)
-		side = s.c.idleSender(s.ctx, j, h)
+		j := s.c.out.newJournal(h)
+		side = s.c.out.idleSender(s.ctx, j, h)
 		side.at, side.placed, side.again, side.adopts = at, true, true, s.adopts
 		s.mu.Lock()
 		s.side = side
 		s.mu.Unlock()
 		if !s.adopts {
-			s.c.runs.add(side)
+			s.c.out.add(side)
 			go side.loop()
 		}
 	}

@@ -200,8 +200,8 @@ const assessmentKey = "mlops.assessment_uid"
 // second assessment: each carries a client-made ID in its metadata.
 //
 // MLflow REST: POST /api/3.0/mlflow/traces/{trace_id}/assessments
-func (c *Client) CreateAssessment(ctx context.Context, traceID string, a Assessment) (Assessment, error) {
-	const op = "CreateAssessment"
+func (s TracesService) CreateAssessment(ctx context.Context, traceID string, a Assessment) (Assessment, error) {
+	const op = "Traces.CreateAssessment"
 	set := 0
 	for _, is := range []bool{a.Feedback != nil, a.Expectation != nil, a.Issue != ""} {
 		if is {
@@ -218,11 +218,11 @@ func (c *Client) CreateAssessment(ctx context.Context, traceID string, a Assessm
 		a.Metadata = map[string]string{}
 	}
 	a.Metadata[assessmentKey] = uid
-	made, err := once(ctx, c, func() (Assessment, error) {
-		out, err := sendOnce3[assessmentReply](ctx, c, op, "POST", assessmentPath(traceID, ""), map[string]any{"assessment": a})
+	made, err := once(ctx, s.c, func() (Assessment, error) {
+		out, err := sendOnce3[assessmentReply](ctx, s.c, op, "POST", assessmentPath(traceID, ""), map[string]any{"assessment": a})
 		return out.Assessment, err
 	}, func() (Assessment, bool, error) {
-		t, err := c.TraceInfo(ctx, traceID)
+		t, err := s.Info(ctx, traceID)
 		for _, there := range t.Assessments {
 			if there.Metadata[assessmentKey] == uid {
 				return there, true, err
@@ -236,8 +236,8 @@ func (c *Client) CreateAssessment(ctx context.Context, traceID string, a Assessm
 // Assessment returns an assessment of a trace.
 //
 // MLflow REST: GET /api/3.0/mlflow/traces/{trace_id}/assessments/{assessment_id}
-func (c *Client) Assessment(ctx context.Context, traceID, id string) (Assessment, error) {
-	out, err := get3[assessmentReply](ctx, c, "Assessment", assessmentPath(traceID, id), nil)
+func (s TracesService) Assessment(ctx context.Context, traceID, id string) (Assessment, error) {
+	out, err := get3[assessmentReply](ctx, s.c, "Traces.Assessment", assessmentPath(traceID, id), nil)
 	return out.Assessment, err
 }
 
@@ -254,7 +254,7 @@ type AssessmentUpdate struct {
 // UpdateAssessment changes an assessment.
 //
 // MLflow REST: PATCH /api/3.0/mlflow/traces/{trace_id}/assessments/{assessment_id}
-func (c *Client) UpdateAssessment(ctx context.Context, traceID, id string, u AssessmentUpdate) (Assessment, error) {
+func (s TracesService) UpdateAssessment(ctx context.Context, traceID, id string, u AssessmentUpdate) (Assessment, error) {
 	var mask []string
 	for _, f := range []struct {
 		name string
@@ -265,7 +265,7 @@ func (c *Client) UpdateAssessment(ctx context.Context, traceID, id string, u Ass
 		}
 	}
 	a := Assessment{ID: id, TraceID: traceID, Name: u.Name, Feedback: u.Feedback, Expectation: u.Expectation, Rationale: u.Rationale, Metadata: u.Metadata}
-	out, err := send3[assessmentReply](ctx, c, "UpdateAssessment", "PATCH", assessmentPath(traceID, id),
+	out, err := send3[assessmentReply](ctx, s.c, "Traces.UpdateAssessment", "PATCH", assessmentPath(traceID, id),
 		map[string]any{"assessment": a, "update_mask": fieldMask(mask)})
 	return out.Assessment, err
 }
@@ -273,8 +273,8 @@ func (c *Client) UpdateAssessment(ctx context.Context, traceID, id string, u Ass
 // DeleteAssessment deletes an assessment; one that it replaced counts again.
 //
 // MLflow REST: DELETE /api/3.0/mlflow/traces/{trace_id}/assessments/{assessment_id}
-func (c *Client) DeleteAssessment(ctx context.Context, traceID, id string) error {
-	return c.remove3(ctx, "DeleteAssessment", assessmentPath(traceID, id), nil)
+func (s TracesService) DeleteAssessment(ctx context.Context, traceID, id string) error {
+	return remove3(ctx, s.c, "Traces.DeleteAssessment", assessmentPath(traceID, id), nil)
 }
 
 // fieldMask names fields as protocol buffers write them in JSON: joined by

@@ -11,27 +11,32 @@ import (
 	"github.com/mlops-integration/mlops/internal/transport"
 )
 
-// sendRecords sends one batch of a run. Records that the server refuses as
+// runWriter writes records to one run on the server.
+type runWriter struct {
+	c  *Client
+	at whereabouts
+}
+
+// send sends one batch. Records that the server refuses as
 // they are go to reject; the error is for what may get through later.
 //
 // MLflow REST: POST /api/2.0/mlflow/runs/log-batch, runs/log-inputs, runs/update
-func (c *Client) sendRecords(ctx context.Context, j *spool.Journal, at whereabouts, rs []record, reject func(record, error)) error {
-	runID := at.id
+func (w runWriter) send(ctx context.Context, j *spool.Journal, rs []record, reject func(record, error)) error {
 	switch first := rs[0]; first.kind {
 	case inputRecord:
-		_, err := send[transport.None](ctx, c, "LogInputs", "POST", "runs/log-inputs", map[string]any{"run_id": runID, "datasets": []json.RawMessage{json.RawMessage(first.text)}})
+		_, err := send[transport.None](ctx, w.c, "LogInputs", "POST", "runs/log-inputs", map[string]any{"run_id": w.at.id, "datasets": []json.RawMessage{json.RawMessage(first.text)}})
 		return refused(err, first, reject)
 	case endRecord:
-		_, err := send[transport.None](ctx, c, "End", "POST", "runs/update", map[string]any{"run_id": runID, "status": first.text, "end_time": first.millis})
+		_, err := send[transport.None](ctx, w.c, "End", "POST", "runs/update", map[string]any{"run_id": w.at.id, "status": first.text, "end_time": first.millis})
 		return refused(err, first, reject)
 	case outputRecord:
-		return refused(c.logOutput(ctx, at, first.key, first.step), first, reject)
+		return refused(w.logOutput(ctx, first.key, first.step), first, reject)
 	case detachRecord:
 		return nil
 	case blobRecord, fileRecord:
-		return c.uploadRecords(ctx, j, at, rs, reject)
+		return w.upload(ctx, j, rs, reject)
 	}
-	err := c.logBatch(ctx, runID, rs)
+	err := w.logBatch(ctx, rs)
 	if err == nil || !hopeless(err) {
 		return err
 	}
@@ -49,7 +54,7 @@ func (c *Client) sendRecords(ctx context.Context, j *spool.Journal, at whereabou
 		if len(p) < len(rs) {
 			known = nil // as it is, this part was not tried yet
 		}
-		if perr := c.split(ctx, runID, p, known, &hunt{reject: reject}); perr != nil {
+		if perr := w.split(ctx, p, known, &hunt{reject: reject}); perr != nil {
 			return perr
 		}
 	}
@@ -69,7 +74,7 @@ type hunt struct {
 // split sends rs in halves until the refused records stand alone. known is the
 // answer to rs as a whole, nil if it was not sent yet. Sending a record a second
 // time does no harm: MLflow keeps one.
-func (c *Client) split(ctx context.Context, runID string, rs []record, known error, h *hunt) error {
+func (w runWriter) split(ctx context.Context, rs []record, known error, h *hunt) error {
 	if len(rs) == 0 {
 		return nil
 	}
@@ -81,7 +86,7 @@ func (c *Client) split(ctx context.Context, runID string, rs []record, known err
 	}
 	err := known
 	if err == nil {
-		if err = c.logBatch(ctx, runID, rs); err == nil {
+		if err = w.logBatch(ctx, rs); err == nil {
 			h.taken = true
 			return nil
 		}
@@ -92,7 +97,7 @@ func (c *Client) split(ctx context.Context, runID string, rs []record, known err
 	}
 	if len(rs) == 1 {
 		for n := 1; fails && n < equalAnswers; n++ {
-			if err = c.logBatch(ctx, runID, rs); err == nil {
+			if err = w.logBatch(ctx, rs); err == nil {
 				h.taken = true
 				return nil
 			}
@@ -108,18 +113,18 @@ func (c *Client) split(ctx context.Context, runID string, rs []record, known err
 		return refused(err, rs[0], h.reject)
 	}
 	half := len(rs) / 2
-	if err := c.split(ctx, runID, rs[:half], nil, h); err != nil {
+	if err := w.split(ctx, rs[:half], nil, h); err != nil {
 		return err
 	}
-	return c.split(ctx, runID, rs[half:], nil, h)
+	return w.split(ctx, rs[half:], nil, h)
 }
 
-func (c *Client) logBatch(ctx context.Context, runID string, rs []record) error {
-	b, err := encodeBatch(runID, rs)
+func (w runWriter) logBatch(ctx context.Context, rs []record) error {
+	b, err := encodeBatch(w.at.id, rs)
 	if err != nil {
 		return err
 	}
-	_, err = send[transport.None](ctx, c, "LogBatch", "POST", "runs/log-batch", json.RawMessage(b))
+	_, err = send[transport.None](ctx, w.c, "LogBatch", "POST", "runs/log-batch", json.RawMessage(b))
 	return err
 }
 

@@ -35,5 +35,5 @@ func (r *Run) logClassic(ctx context.Context, at whereabouts, p *pkg, m Model) (
 	if _, err := send[transport.None](ctx, r.c, "LogModel", "POST", "runs/log-model", map[string]string{"run_id": at.id, "model_json": string(text)}); err != nil {
 		return ModelVersion{}, err
 	}
-	return r.c.register(ctx, m, ModelVersion{Source: uri, RunID: at.id})
+	return r.c.Models.register(ctx, m, ModelVersion{Source: uri, RunID: at.id})
 }

@@ -28,7 +28,7 @@ func TestAModelWithoutALoggedModelIsLoadedByPython(t *testing.T) {
 	require.Empty(t, v.ModelID)
 	require.NoError(t, run.End(ctx, nil))
 
-	got, err := c.ModelByAlias(ctx, name, "champion")
+	got, err := c.Models.VersionByAlias(ctx, name, "champion")
 	require.NoError(t, err)
 	require.Equal(t, at.root+"/"+name, got.Source)
 	require.Equal(t, "test", got.Tags["stage"])

@@ -32,7 +32,12 @@ type Options struct {
 
 	Tries   int           // attempts per request; 0: 5
 	Backoff time.Duration // the limit of the first wait between attempts, which doubles; 0: 200 ms, up to 5 s; below 0: no wait
-	Timeout time.Duration // longest wait for an answer to begin; 0: 2 min; with HTTP set, its own
+
+	// Timeout is the longest wait for an answer to begin, and the longest
+	// silence within one; 0: 2 min for the one, 1 min for the other. It is no
+	// limit for a whole call: that is the caller's ctx. An HTTP client with a
+	// Transport of a type of its own bounds the wait to begin itself.
+	Timeout time.Duration
 
 	RegistryURL  string     // where registered models are; empty: URL
 	RegistryAuth mlops.Auth // for a RegistryURL of another origin, which Auth is not sent to
@@ -47,15 +52,28 @@ type Options struct {
 }
 
 // Client speaks to one MLflow tracking server. It is safe for concurrent use.
+//
+// Experiments, runs and their artifacts are methods of the client; everything
+// else is a method of one of its services: c.Models.VersionByAlias(ctx, "rank", "champion").
 type Client struct {
+	Models       ModelsService
+	LoggedModels LoggedModelsService
+	Traces       TracesService
+	Prompts      PromptsService
+	Scorers      ScorersService
+	EvalDatasets EvalDatasetsService
+	Users        UsersService
+	Roles        RolesService
+	Webhooks     WebhooksService
+	Workspaces   WorkspacesService
+
 	t        *transport.Client
 	registry *transport.Client // where registered models are; t unless they are elsewhere
 	user     string
 	tries    int
 	target   Target
 	log      *slog.Logger
-	journal  Journal
-	runs     *openRuns
+	out      *outbox
 	art      *artifacts
 
 	linger time.Duration // how long a record may wait for company
@@ -98,9 +116,10 @@ func New(opt Options) (*Client, error) {
 		name = u.User.Username()
 	}
 	c := &Client{t: t, registry: registry, user: cmp.Or(name, loginName()), tries: cmp.Or(opt.Tries, 5), target: opt.Target, log: opt.Logger,
-		journal: opt.Journal, art: newArtifacts(opt.Artifacts),
-		runs:   &openRuns{senders: map[*sender]struct{}{}, experiments: map[string]string{}},
+		art:    newArtifacts(opt.Artifacts),
+		out:    &outbox{opt: opt.Journal, openRuns: &openRuns{senders: map[*sender]struct{}{}, experiments: map[string]string{}}},
 		linger: 200 * time.Millisecond, pause: pause, newUID: newUID}
+	c.bind()
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
 	}
@@ -120,6 +139,7 @@ func origin(address string) string {
 func (c *Client) single() *Client {
 	one := *c
 	one.t, one.registry, one.tries = c.t.WithTries(1), c.registry.WithTries(1), 1
+	one.bind()
 	return &one
 }
 
@@ -269,7 +289,7 @@ func firstOf[T any](list iter.Seq2[T, error], is func(T) bool) (T, bool, error) 
 }
 
 // remove deletes exactly once: a repeated delete that finds nothing is done.
-func (c *Client) remove(ctx context.Context, del func() error) error {
+func remove(ctx context.Context, c *Client, del func() error) error {
 	err := del()
 	for try := 1; err != nil && unsure(err) && try < c.tries; try++ {
 		if c.pause(ctx, backoff(try, 5*time.Second)) != nil {

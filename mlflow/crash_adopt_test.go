@@ -89,7 +89,7 @@ func TestAJournalThatStaysEndsItsRunOnlyOnce(t *testing.T) {
 					r.s.stop() // as if the program died
 					<-r.s.over
 					require.NoError(t, r.s.j.Close())
-					c.runs.remove(r.s)
+					c.out.remove(r.s)
 				}
 				require.NoError(t, c.Close())
 				for i := range 2 { // and somebody goes on with the run after the first
@@ -121,7 +121,7 @@ func TestOnlyAnotherOwnerKeepsARunAlive(t *testing.T) {
 		require.NoError(t, err)
 		r := startOne(t, c)
 		require.NoError(t, r.LogMetric(t.Context(), 1, "a", 1))
-		guest := c.newRun(t.Context(), head{Server: c.server(), UID: r.UID, Run: r.UID}, whereabouts{id: "r1"}, RunOptions{})
+		guest := c.newRun(t.Context(), head{Server: c.out.server(), UID: r.UID, Run: r.UID}, whereabouts{id: "r1"}, RunOptions{})
 		require.NoError(t, r.Flush(t.Context()))
 		r.s.stop()
 		<-r.s.over

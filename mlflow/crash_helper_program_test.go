@@ -72,7 +72,11 @@ func (j job) run(ctx context.Context) error {
 	case "project":
 		return j.project(ctx)
 	case "project-sync":
-		return told(client.Sync(ctx, mlflow.SyncOptions{}, client.In(j.Experiment)))
+		c, err := client.Open(ctx, client.In(j.Experiment))
+		if err != nil {
+			return err
+		}
+		return errors.Join(told(c.Sync(ctx, mlflow.SyncOptions{})), c.Close())
 	}
 	c, err := mlflow.New(mlflow.Options{URL: j.URL, Journal: mlflow.Journal{Dir: j.Journals, Server: "suite"}})
 	if err != nil {
@@ -83,7 +87,7 @@ func (j job) run(ctx context.Context) error {
 		return told(c.Sync(ctx, mlflow.SyncOptions{}))
 	case "versions":
 		for i := j.From; i < j.To; i++ {
-			v, err := c.CreateModelVersion(ctx, j.Run, fmt.Sprintf("s3://nowhere/%d", i), mlflow.ModelVersionOptions{})
+			v, err := c.Models.CreateVersion(ctx, j.Run, fmt.Sprintf("s3://nowhere/%d", i), mlflow.ModelVersionOptions{})
 			if err != nil {
 				return err
 			}

@@ -68,8 +68,8 @@ func sendOnce3[T any](ctx context.Context, c *Client, op, method, path string, b
 }
 
 // remove3 deletes by sendOnce3, once.
-func (c *Client) remove3(ctx context.Context, op, path string, body any) error {
-	return c.remove(ctx, func() error {
+func remove3(ctx context.Context, c *Client, op, path string, body any) error {
+	return remove(ctx, c, func() error {
 		_, err := sendOnce3[transport.None](ctx, c, op, "DELETE", path, body)
 		return err
 	})

@@ -31,11 +31,11 @@ func (c *Client) DownloadRange(ctx context.Context, of, file string, from, size 
 	if from < 0 {
 		return nil, invalid("Download", "a range cannot begin at byte %d", from)
 	}
-	root, err := c.root(ctx, of)
+	root, err := c.art.root(ctx, of)
 	if err != nil {
 		return nil, err
 	}
-	at, store, err := c.locate(root, file)
+	at, store, err := c.art.locate(root, file)
 	if err != nil {
 		return nil, err
 	}
@@ -58,12 +58,12 @@ type eof struct{}
 func (eof) Read([]byte) (int, error) { return 0, io.EOF }
 
 // locate is the address of a file below root, and the store that keeps it.
-func (c *Client) locate(root, file string) (string, Store, error) {
+func (a *artifacts) locate(root, file string) (string, Store, error) {
 	file, err := cleanPath(file)
 	if err != nil {
 		return "", nil, err
 	}
-	store, err := c.store(root)
+	store, err := a.store(root)
 	return join(root, file), store, err
 }
 
@@ -201,7 +201,7 @@ func (r *reader) Close() error {
 //
 // MLflow REST: GET /api/2.0/mlflow-artifacts/artifacts/{path}
 func (c *Client) DownloadFile(ctx context.Context, of, file, localPath string) error {
-	root, err := c.root(ctx, of)
+	root, err := c.art.root(ctx, of)
 	if err != nil {
 		return err
 	}
@@ -210,7 +210,7 @@ func (c *Client) DownloadFile(ctx context.Context, of, file, localPath string) e
 		return err
 	}
 	defer to.Close()
-	return c.save(ctx, root, file, -1, to, filepath.Base(localPath))
+	return c.art.save(ctx, root, file, -1, to, filepath.Base(localPath))
 }
 
 // DownloadDir copies the folder at dir, with its subfolders, into localDir,
@@ -220,14 +220,14 @@ func (c *Client) DownloadFile(ctx context.Context, of, file, localPath string) e
 //
 // MLflow REST: GET /api/2.0/mlflow-artifacts/artifacts
 func (c *Client) DownloadDir(ctx context.Context, of, dir, localDir string) error {
-	from, err := c.root(ctx, of)
+	from, err := c.art.root(ctx, of)
 	if err != nil {
 		return err
 	}
-	return c.downloadDir(ctx, from, of, dir, localDir)
+	return c.art.downloadDir(ctx, from, of, dir, localDir)
 }
 
-func (c *Client) downloadDir(ctx context.Context, from, of, dir, localDir string) error {
+func (a *artifacts) downloadDir(ctx context.Context, from, of, dir, localDir string) error {
 	if err := os.MkdirAll(localDir, 0o755); err != nil {
 		return err
 	}
@@ -243,14 +243,14 @@ func (c *Client) downloadDir(ctx context.Context, from, of, dir, localDir string
 	g.SetLimit(parallel)
 	n := 0
 	from = join(from, dir)
-	walkErr := c.walk(ctx, from, "", func(f FileInfo) error {
+	walkErr := a.walk(ctx, from, "", func(f FileInfo) error {
 		n++
 		g.Go(func() error {
 			name := filepath.FromSlash(f.Path)
 			if err := to.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 				return err
 			}
-			return c.save(ctx, from, f.Path, f.SizeBytes, to, name)
+			return a.save(ctx, from, f.Path, f.SizeBytes, to, name)
 		})
 		return nil
 	})
@@ -265,8 +265,8 @@ func (c *Client) downloadDir(ctx context.Context, from, of, dir, localDir string
 
 // save copies one file into to, under its name only when it is complete. size
 // is what a list told, -1 if none did.
-func (c *Client) save(ctx context.Context, root, file string, size int64, to *os.Root, name string) error {
-	uri, store, err := c.locate(root, file)
+func (a *artifacts) save(ctx context.Context, root, file string, size int64, to *os.Root, name string) error {
+	uri, store, err := a.locate(root, file)
 	if err != nil {
 		return err
 	}
@@ -275,7 +275,7 @@ func (c *Client) save(ctx context.Context, root, file string, size int64, to *os
 	if err != nil {
 		return err
 	}
-	n, err := c.fetch(ctx, store, uri, size, w)
+	n, err := a.fetch(ctx, store, uri, size, w)
 	if cerr := w.Close(); err == nil {
 		err = cerr
 	}
@@ -294,16 +294,16 @@ func (c *Client) save(ctx context.Context, root, file string, size int64, to *os
 
 // fetch copies an object into w. Its first part tells whether it is large, and
 // whether the store gives parts.
-func (c *Client) fetch(ctx context.Context, store Store, uri string, size int64, w *os.File) (int64, error) {
-	step := c.art.opt.PartSize
-	first := newReader(ctx, c, store, uri, 0, -1)
+func (a *artifacts) fetch(ctx context.Context, store Store, uri string, size int64, w *os.File) (int64, error) {
+	step := a.opt.PartSize
+	first := newReader(ctx, a.c, store, uri, 0, -1)
 	whole := size >= 0 && size <= step
 	if !whole {
 		first.to = step
 	} else if _, ok := store.(proxyStore); ok {
-		first.store = proxyStore{c: c, small: true}
+		first.store = proxyStore{c: a.c, small: true}
 	}
-	if err := c.patient(ctx, first.open); err != nil {
+	if err := a.patient(ctx, first.open); err != nil {
 		return 0, err
 	}
 	defer first.Close()
@@ -324,7 +324,7 @@ func (c *Client) fetch(ctx context.Context, store Store, uri string, size int64,
 	for from := step; from < total; from += step {
 		g.Go(func() error {
 			to := min(from+step, total)
-			r := newReader(gctx, c, store, uri, from, to)
+			r := newReader(gctx, a.c, store, uri, from, to)
 			r.version, r.size = version, total
 			defer r.Close()
 			n, err := copyAt(w, from, r)

@@ -205,8 +205,8 @@ func TestRegistryAndWorkspaceGoWhereTheyBelong(t *testing.T) {
 	c, err := New(Options{URL: "http://runs", Auth: mlops.Auth{Token: "of-runs"}, RegistryURL: "http://models", Workspace: "team", HTTP: &http.Client{Transport: way}})
 	require.NoError(t, err)
 	ctx := t.Context()
-	_, _ = c.Model(ctx, "m")
-	_ = c.SetModelVersionTag(ctx, "m", "1", "a", "b")
+	_, _ = c.Models.Get(ctx, "m")
+	_ = c.Models.SetVersionTag(ctx, "m", "1", "a", "b")
 	_, _ = c.Experiment(ctx, "1")
 	_, _ = get[struct{}](ctx, c, "X", "workspaces/team", nil)
 	require.Equal(t, []string{
@@ -225,7 +225,7 @@ func TestRegistryAndWorkspaceGoWhereTheyBelong(t *testing.T) {
 		o.HTTP = &http.Client{Transport: way}
 		c, err := New(o)
 		require.NoError(t, err)
-		_, _ = c.Model(ctx, "m")
+		_, _ = c.Models.Get(ctx, "m")
 	}
 	require.Equal(t, []string{"models Bearer of-models", "runs Bearer of-runs", "runs:5001 ", "runs "}, auth)
 }

@@ -12,7 +12,7 @@ import (
 )
 
 // EvalDataset is a set of inputs and what should come out of them, which the
-// server keeps. Its records are read by [Client.EvalRecords].
+// server keeps. Its records are read by [EvalDatasetsService.Records].
 type EvalDataset struct {
 	ID          string // "d-…"
 	Name        string
@@ -66,12 +66,12 @@ type EvalDatasetOptions struct {
 // evalTag is where an evaluation dataset's client-made ID is kept.
 const evalTag = "mlops.dataset_uid"
 
-// CreateEvalDataset makes an empty evaluation dataset. Names need not be unique.
+// Create makes an empty evaluation dataset. Names need not be unique.
 // An answer that got lost does not lead to a second one: each carries a
 // client-made ID as a tag.
 //
 // MLflow REST: POST /api/3.0/mlflow/datasets/create
-func (c *Client) CreateEvalDataset(ctx context.Context, name string, opt EvalDatasetOptions) (EvalDataset, error) {
+func (s EvalDatasetsService) Create(ctx context.Context, name string, opt EvalDatasetOptions) (EvalDataset, error) {
 	body := struct {
 		Name        string   `json:"name"`
 		Experiments []string `json:"experiment_ids,omitempty"`
@@ -85,21 +85,21 @@ func (c *Client) CreateEvalDataset(ctx context.Context, name string, opt EvalDat
 		return EvalDataset{}, err
 	}
 	body.Tags = string(b)
-	return once(ctx, c, func() (EvalDataset, error) {
-		out, err := sendOnce3[evalReply](ctx, c, "CreateEvalDataset", "POST", "datasets/create", body)
+	return once(ctx, s.c, func() (EvalDataset, error) {
+		out, err := sendOnce3[evalReply](ctx, s.c, "EvalDatasets.Create", "POST", "datasets/create", body)
 		return out.Dataset, err
 	}, func() (EvalDataset, bool, error) {
-		return firstOf(c.EvalDatasets(ctx, EvalDatasetQuery{Experiments: opt.Experiments}), func(d EvalDataset) bool { return d.Tags[evalTag] == uid })
+		return firstOf(s.All(ctx, EvalDatasetQuery{Experiments: opt.Experiments}), func(d EvalDataset) bool { return d.Tags[evalTag] == uid })
 	})
 }
 
 func evalPath(id string, more string) string { return "datasets/" + url.PathEscape(id) + more }
 
-// EvalDataset returns an evaluation dataset without its records.
+// Get returns an evaluation dataset without its records.
 //
 // MLflow REST: GET /api/3.0/mlflow/datasets/{dataset_id}
-func (c *Client) EvalDataset(ctx context.Context, id string) (EvalDataset, error) {
-	out, err := get3[evalReply](ctx, c, "EvalDataset", evalPath(id, ""), nil)
+func (s EvalDatasetsService) Get(ctx context.Context, id string) (EvalDataset, error) {
+	out, err := get3[evalReply](ctx, s.c, "EvalDatasets.Get", evalPath(id, ""), nil)
 	return out.Dataset, err
 }
 
@@ -110,10 +110,10 @@ type EvalDatasetQuery struct {
 	OrderBy     []string // "name", "created_time DESC"
 }
 
-// EvalDatasets lists the evaluation datasets that q selects.
+// All lists the evaluation datasets that q selects.
 //
 // MLflow REST: POST /api/3.0/mlflow/datasets/search
-func (c *Client) EvalDatasets(ctx context.Context, q EvalDatasetQuery) iter.Seq2[EvalDataset, error] {
+func (s EvalDatasetsService) All(ctx context.Context, q EvalDatasetQuery) iter.Seq2[EvalDataset, error] {
 	body := struct {
 		Experiments []string `json:"experiment_ids,omitempty"`
 		Filter      string   `json:"filter_string,omitempty"`
@@ -127,16 +127,16 @@ func (c *Client) EvalDatasets(ctx context.Context, q EvalDatasetQuery) iter.Seq2
 		out, err := send3[struct {
 			Datasets []EvalDataset `json:"datasets"`
 			Next     string        `json:"next_page_token"`
-		}](ctx, c, "EvalDatasets", "POST", "datasets/search", body)
+		}](ctx, s.c, "EvalDatasets.All", "POST", "datasets/search", body)
 		return out.Datasets, out.Next, err
 	})
 }
 
-// DeleteEvalDataset deletes an evaluation dataset and its records, for good.
+// Delete deletes an evaluation dataset and its records, for good.
 //
 // MLflow REST: DELETE /api/3.0/mlflow/datasets/{dataset_id}
-func (c *Client) DeleteEvalDataset(ctx context.Context, id string) error {
-	return c.remove3(ctx, "DeleteEvalDataset", evalPath(id, ""), nil)
+func (s EvalDatasetsService) Delete(ctx context.Context, id string) error {
+	return remove3(ctx, s.c, "EvalDatasets.Delete", evalPath(id, ""), nil)
 }
 
 // EvalRecord is one case of an evaluation dataset.
@@ -191,98 +191,98 @@ func (r *EvalRecord) UnmarshalJSON(b []byte) error {
 	return json.Unmarshal(s.Data, &r.Source.Data)
 }
 
-// EvalUpsert counts what [Client.UpsertEvalRecords] did.
+// EvalUpsert counts what [EvalDatasetsService.UpsertRecords] did.
 type EvalUpsert struct {
 	Inserted int `json:"inserted_count"`
 	Updated  int `json:"updated_count"`
 }
 
-// UpsertEvalRecords writes records. One with the inputs of a record that is
+// UpsertRecords writes records. One with the inputs of a record that is
 // there changes that record: expectations, outputs and tags are added to it.
 //
 // MLflow REST: POST /api/3.0/mlflow/datasets/{dataset_id}/records
-func (c *Client) UpsertEvalRecords(ctx context.Context, id string, records ...EvalRecord) (EvalUpsert, error) {
+func (s EvalDatasetsService) UpsertRecords(ctx context.Context, id string, records ...EvalRecord) (EvalUpsert, error) {
 	b, err := json.Marshal(records)
 	if err != nil {
-		return EvalUpsert{}, invalid("UpsertEvalRecords", "the records cannot be written as JSON: %v", err)
+		return EvalUpsert{}, invalid("EvalDatasets.UpsertRecords", "the records cannot be written as JSON: %v", err)
 	}
-	return send3[EvalUpsert](ctx, c, "UpsertEvalRecords", "POST", evalPath(id, "/records"), map[string]string{"records": string(b)})
+	return send3[EvalUpsert](ctx, s.c, "EvalDatasets.UpsertRecords", "POST", evalPath(id, "/records"), map[string]string{"records": string(b)})
 }
 
-// EvalRecords lists the records of an evaluation dataset.
+// Records lists the records of an evaluation dataset.
 //
 // MLflow REST: GET /api/3.0/mlflow/datasets/{dataset_id}/records
-func (c *Client) EvalRecords(ctx context.Context, id string) iter.Seq2[EvalRecord, error] {
+func (s EvalDatasetsService) Records(ctx context.Context, id string) iter.Seq2[EvalRecord, error] {
 	return pages(func(token string) ([]EvalRecord, string, error) {
 		out, err := get3[struct {
 			Records string `json:"records"` // JSON in a text
 			Next    string `json:"next_page_token"`
-		}](ctx, c, "EvalRecords", evalPath(id, "/records"), page(url.Values{"max_results": {"1000"}}, token))
+		}](ctx, s.c, "EvalDatasets.Records", evalPath(id, "/records"), page(url.Values{"max_results": {"1000"}}, token))
 		if err != nil {
 			return nil, "", err
 		}
 		var list []EvalRecord
 		if err := json.Unmarshal([]byte(out.Records), &list); out.Records != "" && err != nil {
-			return nil, "", invalid("EvalRecords", "the server's records are not JSON: %v", err)
+			return nil, "", invalid("EvalDatasets.Records", "the server's records are not JSON: %v", err)
 		}
 		return list, out.Next, nil
 	})
 }
 
-// DeleteEvalRecords deletes records by their IDs and returns how many there
+// DeleteRecords deletes records by their IDs and returns how many there
 // were.
 //
 // MLflow REST: DELETE /api/3.0/mlflow/datasets/{dataset_id}/records
-func (c *Client) DeleteEvalRecords(ctx context.Context, id string, recordIDs ...string) (int, error) {
+func (s EvalDatasetsService) DeleteRecords(ctx context.Context, id string, recordIDs ...string) (int, error) {
 	out, err := send3[struct {
 		Deleted int `json:"deleted_count"`
-	}](ctx, c, "DeleteEvalRecords", "DELETE", evalPath(id, "/records"), map[string]any{"dataset_record_ids": recordIDs})
+	}](ctx, s.c, "EvalDatasets.DeleteRecords", "DELETE", evalPath(id, "/records"), map[string]any{"dataset_record_ids": recordIDs})
 	return out.Deleted, err
 }
 
-// AddEvalDataset shows an evaluation dataset with further experiments.
+// AddTo shows an evaluation dataset with further experiments.
 //
 // MLflow REST: POST /api/3.0/mlflow/datasets/{dataset_id}/add-experiments
-func (c *Client) AddEvalDataset(ctx context.Context, id string, experiments ...string) error {
-	_, err := send3[transport.None](ctx, c, "AddEvalDataset", "POST", evalPath(id, "/add-experiments"), map[string]any{"experiment_ids": experiments})
+func (s EvalDatasetsService) AddTo(ctx context.Context, id string, experiments ...string) error {
+	_, err := send3[transport.None](ctx, s.c, "EvalDatasets.AddTo", "POST", evalPath(id, "/add-experiments"), map[string]any{"experiment_ids": experiments})
 	return err
 }
 
-// RemoveEvalDataset takes an evaluation dataset out of experiments.
+// RemoveFrom takes an evaluation dataset out of experiments.
 //
 // MLflow REST: POST /api/3.0/mlflow/datasets/{dataset_id}/remove-experiments
-func (c *Client) RemoveEvalDataset(ctx context.Context, id string, experiments ...string) error {
-	_, err := send3[transport.None](ctx, c, "RemoveEvalDataset", "POST", evalPath(id, "/remove-experiments"), map[string]any{"experiment_ids": experiments})
+func (s EvalDatasetsService) RemoveFrom(ctx context.Context, id string, experiments ...string) error {
+	_, err := send3[transport.None](ctx, s.c, "EvalDatasets.RemoveFrom", "POST", evalPath(id, "/remove-experiments"), map[string]any{"experiment_ids": experiments})
 	return err
 }
 
-// EvalDatasetExperiments returns the IDs of the experiments that an evaluation
+// Experiments returns the IDs of the experiments that an evaluation
 // dataset is shown with.
 //
 // MLflow REST: GET /api/3.0/mlflow/datasets/{dataset_id}/experiment-ids
-func (c *Client) EvalDatasetExperiments(ctx context.Context, id string) ([]string, error) {
+func (s EvalDatasetsService) Experiments(ctx context.Context, id string) ([]string, error) {
 	out, err := get3[struct {
 		IDs []string `json:"experiment_ids"`
-	}](ctx, c, "EvalDatasetExperiments", evalPath(id, "/experiment-ids"), nil)
+	}](ctx, s.c, "EvalDatasets.Experiments", evalPath(id, "/experiment-ids"), nil)
 	return out.IDs, err
 }
 
-// SetEvalDatasetTags sets tags of an evaluation dataset.
+// SetTags sets tags of an evaluation dataset.
 //
 // MLflow REST: PATCH /api/3.0/mlflow/datasets/{dataset_id}/tags
-func (c *Client) SetEvalDatasetTags(ctx context.Context, id string, tags map[string]string) error {
+func (s EvalDatasetsService) SetTags(ctx context.Context, id string, tags map[string]string) error {
 	b, err := json.Marshal(tags)
 	if err != nil {
 		return err
 	}
-	_, err = send3[transport.None](ctx, c, "SetEvalDatasetTags", "PATCH", evalPath(id, "/tags"), map[string]string{"tags": string(b)})
+	_, err = send3[transport.None](ctx, s.c, "EvalDatasets.SetTags", "PATCH", evalPath(id, "/tags"), map[string]string{"tags": string(b)})
 	return err
 }
 
-// DeleteEvalDatasetTag removes one tag of an evaluation dataset; there being
+// DeleteTag removes one tag of an evaluation dataset; there being
 // none is no error.
 //
 // MLflow REST: DELETE /api/3.0/mlflow/datasets/{dataset_id}/tags/{key}
-func (c *Client) DeleteEvalDatasetTag(ctx context.Context, id, key string) error {
-	return c.remove3(ctx, "DeleteEvalDatasetTag", evalPath(id, "/tags/"+url.PathEscape(key)), nil)
+func (s EvalDatasetsService) DeleteTag(ctx context.Context, id, key string) error {
+	return remove3(ctx, s.c, "EvalDatasets.DeleteTag", evalPath(id, "/tags/"+url.PathEscape(key)), nil)
 }

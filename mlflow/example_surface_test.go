@@ -39,9 +39,9 @@ func ExampleClient_LogRunMetric() {
 	}
 }
 
-func ExampleClient_LoggedModels() {
+func ExampleLoggedModelsService_All() {
 	best := mlflow.LoggedModelQuery{Experiments: []string{"1"}, Filter: "metrics.acc > 0.9", OrderBy: []mlflow.LoggedModelSort{{Field: "metrics.acc"}}}
-	for m, err := range c.LoggedModels(ctx, best) {
+	for m, err := range c.LoggedModels.All(ctx, best) {
 		if err != nil {
 			log.Fatal(err)
 		}
@@ -49,31 +49,31 @@ func ExampleClient_LoggedModels() {
 	}
 }
 
-func ExampleClient_CopyModelVersion() {
-	v, err := c.CopyModelVersion(ctx, "dev.wine", "7", "prod.wine")
+func ExampleModelsService_CopyVersion() {
+	v, err := c.Models.CopyVersion(ctx, "dev.wine", "7", "prod.wine")
 	if err != nil {
 		log.Fatal(err)
 	}
-	if err := c.SetAlias(ctx, v.Name, "champion", v.Version); err != nil {
+	if err := c.Models.SetAlias(ctx, v.Name, "champion", v.Version); err != nil {
 		log.Fatal(err)
 	}
 }
 
-func ExampleClient_LogSpans() {
+func ExampleTracesService_LogSpans() {
 	begin := time.Now()
 	span := mlflow.Span{
 		TraceID: "tr-0af7651916cd43dd8448eb211c80319c", ID: "b7ad6b7169203331", Name: "answer", Type: "CHAIN",
 		Start: begin, End: time.Now(), Status: mlflow.TraceOK,
 		Inputs: map[string]any{"question": "why"}, Outputs: "because",
 	}
-	if err := c.LogSpans(ctx, "1", []mlflow.Span{span}, mlflow.SpanOptions{RunID: os.Getenv("MLFLOW_RUN_ID")}); err != nil {
+	if err := c.Traces.LogSpans(ctx, "1", []mlflow.Span{span}, mlflow.SpanOptions{RunID: os.Getenv("MLFLOW_RUN_ID")}); err != nil {
 		log.Fatal(err)
 	}
 }
 
-func ExampleClient_Traces() {
+func ExampleTracesService_All() {
 	failed := mlflow.TraceQuery{Experiments: []string{"1"}, Filter: "status = 'ERROR'"}
-	for t, err := range c.Traces(ctx, failed) {
+	for t, err := range c.Traces.All(ctx, failed) {
 		if err != nil {
 			log.Fatal(err)
 		}
@@ -81,8 +81,8 @@ func ExampleClient_Traces() {
 	}
 }
 
-func ExampleClient_CreateAssessment() {
-	_, err := c.CreateAssessment(ctx, "tr-0af7651916cd43dd8448eb211c80319c", mlflow.Assessment{
+func ExampleTracesService_CreateAssessment() {
+	_, err := c.Traces.CreateAssessment(ctx, "tr-0af7651916cd43dd8448eb211c80319c", mlflow.Assessment{
 		Name: "polite", SourceType: mlflow.FromHuman, SourceID: "me", Feedback: &mlflow.Feedback{Value: true}, Rationale: "it says please",
 	})
 	if err != nil {
@@ -90,10 +90,10 @@ func ExampleClient_CreateAssessment() {
 	}
 }
 
-func ExampleClient_TraceMetrics() {
+func ExampleTracesService_Metrics() {
 	slow := mlflow.TraceMetricQuery{Experiments: []string{"1"}, Over: mlflow.OverTraces, Metric: "latency",
 		Aggregations: []mlflow.Aggregation{{Type: "PERCENTILE", Percentile: 99}}, Dimensions: []string{"trace_name"}}
-	for m, err := range c.TraceMetrics(ctx, slow) {
+	for m, err := range c.Traces.Metrics(ctx, slow) {
 		if err != nil {
 			log.Fatal(err)
 		}
@@ -101,12 +101,12 @@ func ExampleClient_TraceMetrics() {
 	}
 }
 
-func ExampleClient_UpsertEvalRecords() {
-	d, err := c.CreateEvalDataset(ctx, "questions", mlflow.EvalDatasetOptions{Experiments: []string{"1"}})
+func ExampleEvalDatasetsService_UpsertRecords() {
+	d, err := c.EvalDatasets.Create(ctx, "questions", mlflow.EvalDatasetOptions{Experiments: []string{"1"}})
 	if err != nil {
 		log.Fatal(err)
 	}
-	n, err := c.UpsertEvalRecords(ctx, d.ID, mlflow.EvalRecord{
+	n, err := c.EvalDatasets.UpsertRecords(ctx, d.ID, mlflow.EvalRecord{
 		Inputs: map[string]any{"question": "1+1"}, Expectations: map[string]any{"answer": "2"},
 	})
 	if err != nil {
@@ -115,16 +115,16 @@ func ExampleClient_UpsertEvalRecords() {
 	fmt.Println(n.Inserted, "new")
 }
 
-func ExampleClient_RegisterPrompt() {
-	v, err := c.RegisterPrompt(ctx, mlflow.PromptVersion{Name: "greeting", Text: "Greet {{who}}.", Message: "shorter",
+func ExamplePromptsService_Register() {
+	v, err := c.Prompts.Register(ctx, mlflow.PromptVersion{Name: "greeting", Text: "Greet {{who}}.", Message: "shorter",
 		ModelConfig: json.RawMessage(`{"temperature": 0.2}`)})
 	if err != nil {
 		log.Fatal(err)
 	}
-	if err := c.SetAlias(ctx, v.Name, "production", v.Version); err != nil {
+	if err := c.Models.SetAlias(ctx, v.Name, "production", v.Version); err != nil {
 		log.Fatal(err)
 	}
-	v, err = c.LoadPrompt(ctx, "prompts:/greeting@production")
+	v, err = c.Prompts.Load(ctx, "prompts:/greeting@production")
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -158,16 +158,16 @@ func ExampleReadWebhook() {
 	})
 }
 
-func ExampleClient_CreateWebhook() {
-	_, err := c.CreateWebhook(ctx, "deploy", "https://deploy.example.com/mlflow", []mlflow.WebhookEvent{"model_version_alias.created"},
+func ExampleWebhooksService_Create() {
+	_, err := c.Webhooks.Create(ctx, "deploy", "https://deploy.example.com/mlflow", []mlflow.WebhookEvent{"model_version_alias.created"},
 		mlflow.WebhookOptions{Secret: mlops.Secret(os.Getenv("MLFLOW_HOOK_SECRET"))})
 	if err != nil {
 		log.Fatal(err)
 	}
 }
 
-func ExampleClient_CreateWorkspace() {
-	_, err := c.CreateWorkspace(ctx, mlflow.Workspace{Name: "vision", ArtifactRoot: "s3://models/vision"})
+func ExampleWorkspacesService_Create() {
+	_, err := c.Workspaces.Create(ctx, mlflow.Workspace{Name: "vision", ArtifactRoot: "s3://models/vision"})
 	switch {
 	case errors.Is(err, mlops.ErrUnsupported):
 		fmt.Println("start the server with --enable-workspaces")
@@ -176,24 +176,24 @@ func ExampleClient_CreateWorkspace() {
 	}
 }
 
-func ExampleClient_GrantPermission() {
-	if _, err := c.CreateUser(ctx, "ada", mlops.Secret(os.Getenv("ADAS_PASSWORD"))); err != nil {
+func ExampleUsersService_Grant() {
+	if _, err := c.Users.Create(ctx, "ada", mlops.Secret(os.Getenv("ADAS_PASSWORD"))); err != nil {
 		log.Fatal(err)
 	}
-	if err := c.GrantPermission(ctx, "ada", mlflow.Grant{Type: "experiment", ID: "1", Permission: mlflow.CanEdit}); err != nil {
+	if err := c.Users.Grant(ctx, "ada", mlflow.Grant{Type: "experiment", ID: "1", Permission: mlflow.CanEdit}); err != nil {
 		log.Fatal(err)
 	}
 }
 
-func ExampleClient_AssignRole() {
-	role, err := c.CreateRole(ctx, "default", "readers", "may look at everything")
+func ExampleRolesService_Assign() {
+	role, err := c.Roles.Create(ctx, "default", "readers", "may look at everything")
 	if err != nil {
 		log.Fatal(err)
 	}
-	if _, err := c.AddRolePermission(ctx, role.ID, mlflow.Grant{Type: "experiment", ID: "*", Permission: mlflow.CanRead}); err != nil {
+	if _, err := c.Roles.AddPermission(ctx, role.ID, mlflow.Grant{Type: "experiment", ID: "*", Permission: mlflow.CanRead}); err != nil {
 		log.Fatal(err)
 	}
-	if _, err := c.AssignRole(ctx, "ada", role.ID); err != nil {
+	if _, err := c.Roles.Assign(ctx, "ada", role.ID); err != nil {
 		log.Fatal(err)
 	}
 }

@@ -71,13 +71,13 @@ func ExampleRun_LogModel() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	if err := c.SetAlias(ctx, v.Name, "champion", v.Version); err != nil {
+	if err := c.Models.SetAlias(ctx, v.Name, "champion", v.Version); err != nil {
 		log.Fatal(err)
 	}
 }
 
-func ExampleClient_ModelByAlias() {
-	v, err := c.ModelByAlias(ctx, "wine", "champion")
+func ExampleModelsService_VersionByAlias() {
+	v, err := c.Models.VersionByAlias(ctx, "wine", "champion")
 	switch {
 	case errors.Is(err, mlops.ErrNotFound):
 		fmt.Println("there is no champion yet")

@@ -107,7 +107,7 @@ func (c *Client) SetExperimentTag(ctx context.Context, id, key, value string) er
 //
 // MLflow REST: POST /api/2.0/mlflow/experiments/delete
 func (c *Client) DeleteExperiment(ctx context.Context, id string) error {
-	return c.remove(ctx, func() error {
+	return remove(ctx, c, func() error {
 		_, err := sendOnce[transport.None](ctx, c, "DeleteExperiment", "POST", "experiments/delete", map[string]string{"experiment_id": id})
 		return err
 	})
@@ -183,7 +183,7 @@ func (c *Client) RenameExperiment(ctx context.Context, id, name string) error {
 //
 // MLflow REST: POST /api/2.0/mlflow/experiments/delete-experiment-tag
 func (c *Client) DeleteExperimentTag(ctx context.Context, id, key string) error {
-	return c.remove(ctx, func() error {
+	return remove(ctx, c, func() error {
 		_, err := sendOnce[transport.None](ctx, c, "DeleteExperimentTag", "POST", "experiments/delete-experiment-tag", map[string]string{"experiment_id": id, "key": key})
 		return err
 	})

@@ -81,7 +81,7 @@ func (l Loader) describe(p *pkg) error {
 
 // Files is a model that MLflow's Python keeps but does not load: weights for a
 // Swift or C++ program, a GGUF file, an adapter. It is registered, versioned and
-// downloaded like any other, with [Client.DownloadModel] or with
+// downloaded like any other, with [ModelsService.Download] or with
 // mlflow.artifacts.download_artifacts("models:/…").
 type Files struct {
 	Name   string         // of the flavor: "gguf", "coreml"; empty: "files"

@@ -41,10 +41,10 @@ const (
 //
 // MLflow REST: GET /ajax-api/2.0/mlflow/metrics/get-history-bulk
 func (c *Client) MetricHistories(ctx context.Context, runIDs []string, key string) iter.Seq2[RunMetric, error] {
-	return c.histories(ctx, runIDs, key, maxBulkPoints)
+	return histories(ctx, c, runIDs, key, maxBulkPoints)
 }
 
-func (c *Client) histories(ctx context.Context, runIDs []string, key string, most int) iter.Seq2[RunMetric, error] {
+func histories(ctx context.Context, c *Client, runIDs []string, key string, most int) iter.Seq2[RunMetric, error] {
 	return func(yield func(RunMetric, error) bool) {
 		for part := range slices.Chunk(runIDs, maxBulkRuns) {
 			out, err := transport.Do[struct {
@@ -56,7 +56,7 @@ func (c *Client) histories(ctx context.Context, runIDs []string, key string, mos
 				return
 			}
 			if len(out.Metrics) >= most {
-				if !c.historiesOneByOne(ctx, part, key, yield) {
+				if !historiesOneByOne(ctx, c, part, key, yield) {
 					return
 				}
 				continue
@@ -70,7 +70,7 @@ func (c *Client) histories(ctx context.Context, runIDs []string, key string, mos
 	}
 }
 
-func (c *Client) historiesOneByOne(ctx context.Context, runIDs []string, key string, yield func(RunMetric, error) bool) bool {
+func historiesOneByOne(ctx context.Context, c *Client, runIDs []string, key string, yield func(RunMetric, error) bool) bool {
 	for _, id := range runIDs {
 		for m, err := range c.MetricHistory(ctx, id, key) {
 			if !yield(RunMetric{id, m}, err) || err != nil {

@@ -56,10 +56,10 @@ const importedTag = "mlops.imported_from"
 //
 // MLflow REST: POST runs/create, runs/log-batch, runs/log-inputs, runs/update, PUT mlflow-artifacts
 func (c *Client) Import(ctx context.Context, from FileStore, opt ImportOptions) ([]Imported, error) {
-	names := map[string]string{}  // of the experiment, by the run's old ID
-	inTrash := map[string]bool{}  // runs of deleted experiments
-	homes := map[string]string{}  // ID of the experiment on the server, by its name
-	theirs := map[string]string{} // ID of the run on the server, by its old ID
+	names := map[string]string{} // of the experiment, by the run's old ID
+	inTrash := map[string]bool{} // runs of deleted experiments
+	homes := map[string]string{} // ID of the experiment on the server, by its name
+	in := importer{c: c, from: from, dry: opt.DryRun, theirs: map[string]string{}}
 	var runs []storedRun
 	for dir, err := range from.experiments() {
 		if err != nil {
@@ -98,8 +98,8 @@ func (c *Client) Import(ctx context.Context, from FileStore, opt ImportOptions) 
 		if inTrash[r.ID] || r.Deleted {
 			done.Outcome = ImportDeleted
 		} else {
-			c.importRun(ctx, from, r, homes[done.Experiment], theirs, opt.DryRun, &done)
-			theirs[r.ID] = done.RunID
+			in.run(ctx, r, homes[done.Experiment], &done)
+			in.theirs[r.ID] = done.RunID
 		}
 		if done.Err != nil && done.Outcome != ImportDone {
 			done.Outcome = ImportFailed
@@ -128,9 +128,17 @@ func importUID(old string) string {
 	return hex.EncodeToString(sum[:16])
 }
 
-// importRun brings one run over and notes in done what it did.
-func (c *Client) importRun(ctx context.Context, from FileStore, r storedRun, experiment string, theirs map[string]string, dry bool, done *Imported) {
-	there, err := c.RunInfo(ctx, importUID(r.ID))
+// importer brings the runs of a file store to a server.
+type importer struct {
+	c      *Client
+	from   FileStore
+	dry    bool
+	theirs map[string]string // ID of the run on the server, by its old ID
+}
+
+// run brings one run over and notes in done what it did.
+func (in importer) run(ctx context.Context, r storedRun, experiment string, done *Imported) {
+	there, err := in.c.RunInfo(ctx, importUID(r.ID))
 	switch {
 	case err == nil && (there.UID == "" || there.Deleted || there.Tags[importedTag] != ""):
 		done.RunID, done.Outcome = there.ID, ImportPresent
@@ -139,7 +147,7 @@ func (c *Client) importRun(ctx context.Context, from FileStore, r storedRun, exp
 		done.Err = err
 		return
 	}
-	local := from.artifacts(r)
+	local := in.from.artifacts(r)
 	var files []string
 	if local != "" {
 		if files, done.Err = localFiles(local); done.Err != nil {
@@ -147,9 +155,9 @@ func (c *Client) importRun(ctx context.Context, from FileStore, r storedRun, exp
 		}
 	}
 	done.Params, done.Artifacts = len(r.Params), len(files)
-	if dry {
+	if in.dry {
 		done.Outcome = ImportNew
-		for _, err := range from.points(r.dir) {
+		for _, err := range in.from.points(r.dir) {
 			if err != nil {
 				done.Err = err
 				return
@@ -158,21 +166,21 @@ func (c *Client) importRun(ctx context.Context, from FileStore, r storedRun, exp
 		}
 		return
 	}
-	at, err := c.importHead(ctx, r, experiment, theirs)
+	at, err := in.head(ctx, r, experiment)
 	if err != nil {
 		done.Err = err
 		return
 	}
 	done.RunID, done.Outcome = at.id, ImportDone
-	refused, err := c.importBody(ctx, from, r, at, done)
+	refused, err := in.body(ctx, r, at, done)
 	if err == nil && local != "" {
-		err = c.UploadDir(ctx, at.id, local, "")
+		err = in.c.UploadDir(ctx, at.id, local, "")
 	}
 	if err == nil && r.Status != Running {
-		err = c.UpdateRun(ctx, at.id, RunUpdate{Status: r.Status, End: r.End})
+		err = in.c.UpdateRun(ctx, at.id, RunUpdate{Status: r.Status, End: r.End})
 	}
 	if err == nil {
-		err = c.logBatch(ctx, at.id, []record{{kind: tagRecord, key: importedTag, text: "file://" + filepath.ToSlash(filepath.Join(from.dir, r.dir))}})
+		err = runWriter{in.c, at}.logBatch(ctx, []record{{kind: tagRecord, key: importedTag, text: "file://" + filepath.ToSlash(filepath.Join(in.from.dir, r.dir))}})
 	}
 	if err != nil {
 		done.Outcome = ImportFailed
@@ -180,33 +188,34 @@ func (c *Client) importRun(ctx context.Context, from FileStore, r storedRun, exp
 	done.Err = errors.Join(append(refused, err)...)
 }
 
-// importHead makes the run, or finds it where an import was broken off.
-func (c *Client) importHead(ctx context.Context, r storedRun, experiment string, theirs map[string]string) (whereabouts, error) {
+// head makes the run, or finds it where an import was broken off.
+func (in importer) head(ctx context.Context, r storedRun, experiment string) (whereabouts, error) {
 	tags := Tags{"mlflow.user": r.User}
 	for k, v := range r.Tags {
-		if k == parentTag && theirs[v] != "" {
-			v = theirs[v]
+		if k == parentTag && in.theirs[v] != "" {
+			v = in.theirs[v]
 		}
 		tags[k] = v
 	}
-	h := head{Server: c.server(), UID: importUID(r.ID), Create: &create{Experiment: experimentRef{ID: experiment}, Name: r.Name, Start: r.Start.UnixMilli(), Tags: tags}}
-	s := c.idleSender(ctx, spool.Create("", h.UID, nil, spool.Options{}), h)
+	h := head{Server: in.c.out.server(), UID: importUID(r.ID), Create: &create{Experiment: experimentRef{ID: experiment}, Name: r.Name, Start: r.Start.UnixMilli(), Tags: tags}}
+	s := in.c.out.idleSender(ctx, spool.Create("", h.UID, nil, spool.Options{}), h)
 	defer s.stop()
 	s.asked = true // an import that was broken off may have
-	return once(ctx, c, func() (whereabouts, error) { return s.create(ctx) },
+	return once(ctx, in.c, func() (whereabouts, error) { return s.create(ctx) },
 		func() (whereabouts, bool, error) { return whereabouts{}, false, nil }) // create itself looks for the run
 }
 
-// importBody sends what was logged to the run. What the server refuses is
+// body sends what was logged to the run. What the server refuses is
 // returned, the rest goes on.
-func (c *Client) importBody(ctx context.Context, from FileStore, r storedRun, at whereabouts, done *Imported) ([]error, error) {
+func (in importer) body(ctx context.Context, r storedRun, at whereabouts, done *Imported) ([]error, error) {
 	var refused []error
 	reject := func(r record, err error) { refused = append(refused, fmt.Errorf("%s: %w", r, err)) }
 	var ahead []record
+	w := runWriter{in.c, at}
 	send := func(all bool) error {
 		for len(ahead) >= maxEntries || all && len(ahead) > 0 {
 			n := batchSize(ahead)
-			if err := c.sendRecords(ctx, nil, at, ahead[:n], reject); err != nil {
+			if err := w.send(ctx, nil, ahead[:n], reject); err != nil {
 				return err
 			}
 			ahead = ahead[n:]
@@ -220,14 +229,14 @@ func (c *Client) importBody(ctx context.Context, from FileStore, r storedRun, at
 		}
 		ahead = append(ahead, record{kind: paramRecord, key: kv.Key, text: kv.Value})
 	}
-	for _, in := range r.Inputs {
-		b, err := json.Marshal(in)
+	for _, input := range r.Inputs {
+		b, err := json.Marshal(input)
 		if err != nil {
 			return refused, err
 		}
 		ahead = append(ahead, record{kind: inputRecord, text: string(b)})
 	}
-	for m, err := range from.points(r.dir) {
+	for m, err := range in.from.points(r.dir) {
 		if err != nil {
 			refused = append(refused, err)
 			continue

@@ -98,11 +98,12 @@ func (r record) artifact() bool {
 // takes others of the same kind, and rejects them. known is its answer to the
 // whole batch, and is returned if the server is the one that fails.
 func (s *sender) isolate(ctx context.Context, at whereabouts, batch []record, known error, reject func(record, error)) error {
-	takes := s.c.takesTags
+	w := runWriter{s.c, at}
+	takes := w.takesTags
 	if batch[0].artifact() {
-		takes = s.c.takesFiles
+		takes = w.takesFiles
 	}
-	if takes(ctx, at) != nil {
+	if takes(ctx) != nil {
 		return known
 	}
 	var found []refusal
@@ -110,13 +111,13 @@ func (s *sender) isolate(ctx context.Context, at whereabouts, batch []record, kn
 		found = append(found, refusal{r, fmt.Errorf("the server fails on it time after time, and takes others: %w", err)})
 	}
 	if k := batch[0].kind; k == metricRecord || k == paramRecord || k == tagRecord {
-		if err := s.c.split(ctx, at.id, batch, nil, &hunt{reject: reject, suspect: suspect}); err != nil {
+		if err := w.split(ctx, batch, nil, &hunt{reject: reject, suspect: suspect}); err != nil {
 			return err
 		}
 	} else if err := s.eachAlone(ctx, at, batch, reject, suspect); err != nil {
 		return err
 	}
-	if len(found) > 0 && takes(ctx, at) != nil {
+	if len(found) > 0 && takes(ctx) != nil {
 		return known // it was the server after all
 	}
 	for _, r := range found {
@@ -151,27 +152,27 @@ const (
 )
 
 // takesTags is nil if the server stores a tag of the run.
-func (c *Client) takesTags(ctx context.Context, at whereabouts) error {
-	if err := c.SetRunTag(ctx, at.id, probeTag, time.Now().Format(time.RFC3339Nano)); err != nil {
+func (w runWriter) takesTags(ctx context.Context) error {
+	if err := w.c.SetRunTag(ctx, w.at.id, probeTag, time.Now().Format(time.RFC3339Nano)); err != nil {
 		return err
 	}
-	return c.DeleteRunTag(ctx, at.id, probeTag)
+	return w.c.DeleteRunTag(ctx, w.at.id, probeTag)
 }
 
 // takesFiles is nil if the server stores an artifact of the run.
-func (c *Client) takesFiles(ctx context.Context, at whereabouts) error {
-	root, err := c.root(ctx, at.root)
+func (w runWriter) takesFiles(ctx context.Context) error {
+	root, err := w.c.art.root(ctx, w.at.root)
 	if err != nil {
 		return err
 	}
-	err = c.putBytes(ctx, root, nil, probeFile)
+	err = w.c.art.putBytes(ctx, root, nil, probeFile)
 	for n := 1; n < equalAnswers && brokenOff(err); n++ { // the connection on which it failed before is closed
-		err = c.putBytes(ctx, root, nil, probeFile)
+		err = w.c.art.putBytes(ctx, root, nil, probeFile)
 	}
 	if err != nil {
 		return err
 	}
-	store, err := c.store(root)
+	store, err := w.c.art.store(root)
 	if err != nil {
 		return err
 	}
@@ -182,7 +183,7 @@ func (c *Client) takesFiles(ctx context.Context, at whereabouts) error {
 }
 
 // alive is nil if the server answers a question that its database has to answer.
-func (c *Client) alive(ctx context.Context) error {
+func alive(ctx context.Context, c *Client) error {
 	for _, err := range c.Experiments(ctx, ExperimentQuery{Filter: "name = 'mlops.probe'"}) {
 		return err
 	}

@@ -26,18 +26,18 @@ func DefaultJournalDir() (string, error) {
 }
 
 // folder is where the journals of the client are; "" for none.
-func (c *Client) folder() (string, error) {
-	if c.journal.Off {
+func (o *outbox) folder() (string, error) {
+	if o.opt.Off {
 		return "", nil
 	}
-	if c.journal.Dir != "" {
-		return c.journal.Dir, nil
+	if o.opt.Dir != "" {
+		return o.opt.Dir, nil
 	}
 	return DefaultJournalDir()
 }
 
 // server is the name under which journals remember the server.
-func (c *Client) server() string { return cmp.Or(c.journal.Server, c.URL()) }
+func (o *outbox) server() string { return cmp.Or(o.opt.Server, o.c.URL()) }
 
 // journalForm is the form of heads and records that this program writes. A
 // journal that tells none has form 1. Whatever an older program would take
@@ -84,16 +84,24 @@ type change struct {
 
 // newJournal begins the journal of a run. A disk that takes nothing does not
 // keep the run from beginning.
-func (c *Client) newJournal(h head) *spool.Journal {
+func (o *outbox) newJournal(h head) *spool.Journal {
 	b, err := json.Marshal(h)
 	dir := ""
 	if err == nil {
-		dir, err = c.folder()
+		dir, err = o.folder()
 	}
 	if err != nil {
-		c.log.Warn("no journal", "service", "mlflow", "run_uid", h.UID, "error", err)
+		o.c.log.Warn("no journal", "service", "mlflow", "run_uid", h.UID, "error", err)
 	}
-	return spool.Create(dir, h.UID, b, spool.Options{Logger: c.log})
+	return spool.Create(dir, h.UID, b, spool.Options{Logger: o.c.log})
+}
+
+// outbox is a client's journals: the folder that keeps them, and the senders
+// that empty them.
+type outbox struct {
+	c   *Client
+	opt Journal
+	*openRuns
 }
 
 // openRuns are the senders that a client and its copies have.
@@ -103,7 +111,7 @@ type openRuns struct {
 	experiments map[string]string // ID by name, of those that were seen
 	resumed     bool              // the run of the client's target is taken
 
-	adopt        sync.Once // what earlier programs left
+	first        sync.Once // to send what earlier programs left
 	adopting     sync.WaitGroup
 	stopAdopting context.CancelFunc
 }
@@ -135,17 +143,17 @@ func (o *openRuns) remove(s *sender) {
 // It does not wait for the server; the error tells how many records wait, and
 // where.
 func (c *Client) Close() error {
-	c.runs.adopt.Do(func() {}) // none from now on
-	if c.runs.stopAdopting != nil {
-		c.runs.stopAdopting()
-		c.runs.adopting.Wait()
+	c.out.first.Do(func() {}) // none from now on
+	if c.out.stopAdopting != nil {
+		c.out.stopAdopting()
+		c.out.adopting.Wait()
 	}
-	c.runs.mu.Lock()
+	c.out.mu.Lock()
 	var list []*sender
-	for s := range c.runs.senders {
+	for s := range c.out.senders {
 		list = append(list, s)
 	}
-	c.runs.mu.Unlock()
+	c.out.mu.Unlock()
 	var errs []error
 	for _, s := range list {
 		errs = append(errs, s.close())

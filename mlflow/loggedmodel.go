@@ -80,22 +80,22 @@ type loggedReply struct {
 	Model LoggedModel `json:"model"`
 }
 
-// LoggedModel returns a logged model by its ID.
+// Get returns a logged model by its ID.
 //
 // MLflow REST: GET /api/2.0/mlflow/logged-models/{model_id}
-func (c *Client) LoggedModel(ctx context.Context, id string) (LoggedModel, error) {
-	out, err := get[loggedReply](ctx, c, "LoggedModel", "logged-models/"+url.PathEscape(id), nil)
+func (s LoggedModelsService) Get(ctx context.Context, id string) (LoggedModel, error) {
+	out, err := get[loggedReply](ctx, s.c, "LoggedModels.Get", "logged-models/"+url.PathEscape(id), nil)
 	return out.Model, err
 }
 
 // modelTag is where a logged model's client-made ID is kept.
 const modelTag = "mlops.model_uid"
 
-// createLogged makes a pending logged model, once.
+// createPending makes a pending logged model, once.
 //
 // MLflow REST: POST /api/2.0/mlflow/logged-models
-func (c *Client) createLogged(ctx context.Context, experiment, run, name string, params, tags map[string]string) (LoggedModel, error) {
-	return c.createLoggedModel(ctx, "LogModel", experiment, LoggedModelOptions{Name: name, RunID: run, Params: params, Tags: tags})
+func (s LoggedModelsService) createPending(ctx context.Context, experiment, run, name string, params, tags map[string]string) (LoggedModel, error) {
+	return s.create(ctx, "LogModel", experiment, LoggedModelOptions{Name: name, RunID: run, Params: params, Tags: tags})
 }
 
 // LoggedModelOptions are what a new logged model may have.
@@ -107,17 +107,17 @@ type LoggedModelOptions struct {
 	Tags   map[string]string
 }
 
-// CreateLoggedModel makes a pending logged model, whose files are then put below
-// its ArtifactURI, and which [Client.FinalizeLoggedModel] ends. [Run.LogModel]
+// Create makes a pending logged model, whose files are then put below
+// its ArtifactURI, and which [LoggedModelsService.Finalize] ends. [Run.LogModel]
 // does all of this. An answer that got lost does not lead to a second model.
 //
 // MLflow REST: POST /api/2.0/mlflow/logged-models
-func (c *Client) CreateLoggedModel(ctx context.Context, experiment string, opt LoggedModelOptions) (LoggedModel, error) {
-	return c.createLoggedModel(ctx, "CreateLoggedModel", experiment, opt)
+func (s LoggedModelsService) Create(ctx context.Context, experiment string, opt LoggedModelOptions) (LoggedModel, error) {
+	return s.create(ctx, "LoggedModels.Create", experiment, opt)
 }
 
-func (c *Client) createLoggedModel(ctx context.Context, op, experiment string, opt LoggedModelOptions) (LoggedModel, error) {
-	uid := c.newUID()
+func (s LoggedModelsService) create(ctx context.Context, op, experiment string, opt LoggedModelOptions) (LoggedModel, error) {
+	uid := s.c.newUID()
 	all := Tags{modelTag: uid}
 	for k, v := range opt.Tags {
 		all[k] = v
@@ -130,13 +130,13 @@ func (c *Client) createLoggedModel(ctx context.Context, op, experiment string, o
 		Params     Tags   `json:"params,omitempty"`
 		Tags       Tags   `json:"tags"`
 	}{experiment, opt.Name, opt.Type, opt.RunID, opt.Params, all}
-	return once(ctx, c, func() (LoggedModel, error) {
-		out, err := sendOnce[loggedReply](ctx, c, op, "POST", "logged-models", body)
+	return once(ctx, s.c, func() (LoggedModel, error) {
+		out, err := sendOnce[loggedReply](ctx, s.c, op, "POST", "logged-models", body)
 		return out.Model, err
 	}, func() (LoggedModel, bool, error) {
 		out, err := send[struct {
 			Models []LoggedModel `json:"models"`
-		}](ctx, c, op, "POST", "logged-models/search", map[string]any{
+		}](ctx, s.c, op, "POST", "logged-models/search", map[string]any{
 			"experiment_ids": []string{experiment}, "filter": "tags.`" + modelTag + "` = '" + uid + "'", "max_results": 1})
 		if err != nil || len(out.Models) == 0 {
 			return LoggedModel{}, false, err
@@ -148,17 +148,17 @@ func (c *Client) createLoggedModel(ctx context.Context, op, experiment string, o
 // finalize says whether all files of a logged model arrived.
 //
 // MLflow REST: PATCH /api/2.0/mlflow/logged-models/{model_id}
-func (c *Client) finalize(ctx context.Context, id, status string) error {
-	_, err := send[transport.None](ctx, c, "LogModel", "PATCH", "logged-models/"+url.PathEscape(id), map[string]string{"model_id": id, "status": status})
+func (s LoggedModelsService) finalize(ctx context.Context, id, status string) error {
+	_, err := send[transport.None](ctx, s.c, "LogModel", "PATCH", "logged-models/"+url.PathEscape(id), map[string]string{"model_id": id, "status": status})
 	return err
 }
 
-// FinalizeLoggedModel says whether all files of a logged model arrived, with
+// Finalize says whether all files of a logged model arrived, with
 // ModelReady or ModelFailed. MLflow hands out a pending model all the same.
 //
 // MLflow REST: PATCH /api/2.0/mlflow/logged-models/{model_id}
-func (c *Client) FinalizeLoggedModel(ctx context.Context, id, status string) (LoggedModel, error) {
-	out, err := send[loggedReply](ctx, c, "FinalizeLoggedModel", "PATCH", "logged-models/"+url.PathEscape(id), map[string]string{"model_id": id, "status": status})
+func (s LoggedModelsService) Finalize(ctx context.Context, id, status string) (LoggedModel, error) {
+	out, err := send[loggedReply](ctx, s.c, "LoggedModels.Finalize", "PATCH", "logged-models/"+url.PathEscape(id), map[string]string{"model_id": id, "status": status})
 	return out.Model, err
 }
 
@@ -178,10 +178,10 @@ type LoggedModelSort struct {
 	DatasetDigest string `json:"dataset_digest,omitempty"`
 }
 
-// LoggedModels lists the logged models that q selects.
+// All lists the logged models that q selects.
 //
 // MLflow REST: POST /api/2.0/mlflow/logged-models/search
-func (c *Client) LoggedModels(ctx context.Context, q LoggedModelQuery) iter.Seq2[LoggedModel, error] {
+func (s LoggedModelsService) All(ctx context.Context, q LoggedModelQuery) iter.Seq2[LoggedModel, error] {
 	type dataset struct {
 		Name   string `json:"dataset_name"`
 		Digest string `json:"dataset_digest,omitempty"`
@@ -203,27 +203,27 @@ func (c *Client) LoggedModels(ctx context.Context, q LoggedModelQuery) iter.Seq2
 		out, err := send[struct {
 			Models []LoggedModel `json:"models"`
 			Next   string        `json:"next_page_token"`
-		}](ctx, c, "LoggedModels", "POST", "logged-models/search", body)
+		}](ctx, s.c, "LoggedModels.All", "POST", "logged-models/search", body)
 		return out.Models, out.Next, err
 	})
 }
 
-// LogLoggedModelParams adds parameters to a logged model. The server refuses to
+// LogParams adds parameters to a logged model. The server refuses to
 // change one.
 //
 // MLflow REST: POST /api/2.0/mlflow/logged-models/{model_id}/params
-func (c *Client) LogLoggedModelParams(ctx context.Context, id string, params map[string]any) error {
+func (s LoggedModelsService) LogParams(ctx context.Context, id string, params map[string]any) error {
 	list := Tags{}
 	for k, v := range params {
 		list[k] = PyString(v)
-		if err := checkValue("LogLoggedModelParams", "param", k, list[k], maxParamValue); err != nil {
+		if err := checkValue("LoggedModels.LogParams", "param", k, list[k], maxParamValue); err != nil {
 			return err
 		}
 	}
-	_, err := once(ctx, c, func() (transport.None, error) {
-		return sendOnce[transport.None](ctx, c, "LogLoggedModelParams", "POST", "logged-models/"+url.PathEscape(id)+"/params", map[string]any{"model_id": id, "params": list})
+	_, err := once(ctx, s.c, func() (transport.None, error) {
+		return sendOnce[transport.None](ctx, s.c, "LoggedModels.LogParams", "POST", "logged-models/"+url.PathEscape(id)+"/params", map[string]any{"model_id": id, "params": list})
 	}, func() (transport.None, bool, error) {
-		m, err := c.LoggedModel(ctx, id)
+		m, err := s.Get(ctx, id)
 		for k, v := range list {
 			if there, ok := m.Params[k]; !ok || there != v {
 				return transport.None{}, false, err
@@ -234,42 +234,42 @@ func (c *Client) LogLoggedModelParams(ctx context.Context, id string, params map
 	return err
 }
 
-// SetLoggedModelTags sets tags of a logged model.
+// SetTags sets tags of a logged model.
 //
 // MLflow REST: PATCH /api/2.0/mlflow/logged-models/{model_id}/tags
-func (c *Client) SetLoggedModelTags(ctx context.Context, id string, tags map[string]string) error {
-	_, err := send[transport.None](ctx, c, "SetLoggedModelTags", "PATCH", "logged-models/"+url.PathEscape(id)+"/tags", map[string]any{"tags": Tags(tags)})
+func (s LoggedModelsService) SetTags(ctx context.Context, id string, tags map[string]string) error {
+	_, err := send[transport.None](ctx, s.c, "LoggedModels.SetTags", "PATCH", "logged-models/"+url.PathEscape(id)+"/tags", map[string]any{"tags": Tags(tags)})
 	return err
 }
 
-// DeleteLoggedModelTag removes one tag of a logged model. The error matches
+// DeleteTag removes one tag of a logged model. The error matches
 // [mlops.ErrNotFound] if it has no such tag.
 //
 // MLflow REST: DELETE /api/2.0/mlflow/logged-models/{model_id}/tags/{tag_key}
-func (c *Client) DeleteLoggedModelTag(ctx context.Context, id, key string) error {
-	return c.remove(ctx, func() error {
-		_, err := sendOnce[transport.None](ctx, c, "DeleteLoggedModelTag", "DELETE", "logged-models/"+url.PathEscape(id)+"/tags/"+url.PathEscape(key), nil)
+func (s LoggedModelsService) DeleteTag(ctx context.Context, id, key string) error {
+	return remove(ctx, s.c, func() error {
+		_, err := sendOnce[transport.None](ctx, s.c, "LoggedModels.DeleteTag", "DELETE", "logged-models/"+url.PathEscape(id)+"/tags/"+url.PathEscape(key), nil)
 		return err
 	})
 }
 
-// DeleteLoggedModel deletes a logged model; doing so twice is no error. Its files
+// Delete deletes a logged model; doing so twice is no error. Its files
 // stay.
 //
 // MLflow REST: DELETE /api/2.0/mlflow/logged-models/{model_id}
-func (c *Client) DeleteLoggedModel(ctx context.Context, id string) error {
-	return c.remove(ctx, func() error {
-		_, err := sendOnce[transport.None](ctx, c, "DeleteLoggedModel", "DELETE", "logged-models/"+url.PathEscape(id), nil)
+func (s LoggedModelsService) Delete(ctx context.Context, id string) error {
+	return remove(ctx, s.c, func() error {
+		_, err := sendOnce[transport.None](ctx, s.c, "LoggedModels.Delete", "DELETE", "logged-models/"+url.PathEscape(id), nil)
 		return err
 	})
 }
 
-// LoggedModelArtifacts lists what lies in the folder at dir of a logged model,
+// Artifacts lists what lies in the folder at dir of a logged model,
 // without its subfolders, as [Client.Artifacts] does, but for every kind of
 // store: the server looks itself.
 //
 // MLflow REST: GET /api/2.0/mlflow/logged-models/{model_id}/artifacts/directories
-func (c *Client) LoggedModelArtifacts(ctx context.Context, id, dir string) iter.Seq2[FileInfo, error] {
+func (s LoggedModelsService) Artifacts(ctx context.Context, id, dir string) iter.Seq2[FileInfo, error] {
 	return pages(func(token string) ([]FileInfo, string, error) {
 		q := url.Values{}
 		if dir != "" {
@@ -282,7 +282,7 @@ func (c *Client) LoggedModelArtifacts(ctx context.Context, id, dir string) iter.
 				Size  wireInt `json:"file_size"`
 			} `json:"files"`
 			Next string `json:"next_page_token"`
-		}](ctx, c, "LoggedModelArtifacts", "logged-models/"+url.PathEscape(id)+"/artifacts/directories", page(q, token))
+		}](ctx, s.c, "LoggedModels.Artifacts", "logged-models/"+url.PathEscape(id)+"/artifacts/directories", page(q, token))
 		files := make([]FileInfo, 0, len(out.Files))
 		for _, f := range out.Files {
 			files = append(files, FileInfo{f.Path, f.IsDir, int64(f.Size)})

@@ -96,15 +96,15 @@ func TestEachAnswerThatGetsLostLeavesExactlyOne(t *testing.T) {
 	require.NoError(t, err)
 	id, err := r.ID(ctx)
 	require.NoError(t, err)
-	_, err = c.CreateModel(ctx, n+"-model", ModelOptions{})
+	_, err = c.Models.Create(ctx, n+"-model", ModelOptions{})
 	require.NoError(t, err)
-	v, err := c.CreateModelVersion(ctx, n+"-model", "s3://nowhere/1", ModelVersionOptions{})
+	v, err := c.Models.CreateVersion(ctx, n+"-model", "s3://nowhere/1", ModelVersionOptions{})
 	require.NoError(t, err)
-	logged, err := c.CreateLoggedModel(ctx, exp, LoggedModelOptions{Name: "base", RunID: id})
+	logged, err := c.LoggedModels.Create(ctx, exp, LoggedModelOptions{Name: "base", RunID: id})
 	require.NoError(t, err)
-	trace, err := c.StartTrace(ctx, TraceInfo{ExperimentID: exp})
+	trace, err := c.Traces.Start(ctx, TraceInfo{ExperimentID: exp})
 	require.NoError(t, err)
-	data, err := c.CreateEvalDataset(ctx, n+"-base", EvalDatasetOptions{Experiments: []string{exp}})
+	data, err := c.EvalDatasets.Create(ctx, n+"-base", EvalDatasetOptions{Experiments: []string{exp}})
 	require.NoError(t, err)
 	user, role := n+"-u", n+"-r"
 	folder := t.TempDir()
@@ -176,94 +176,96 @@ func TestEachAnswerThatGetsLostLeavesExactlyOne(t *testing.T) {
 			return c.RecordRunModel(ctx, id, json.RawMessage(`{"run_id":"`+id+`","artifact_path":"old","utc_time_created":"2026-01-01 00:00:00","flavors":{"a":{}},"model_uuid":"u"}`))
 		}, func() int { return strings.Count(run().Tags[historyTag], `"old"`) }},
 		{"logged model", func() error {
-			return second(c.CreateLoggedModel(ctx, exp, LoggedModelOptions{Name: "lost", RunID: id}))
+			return second(c.LoggedModels.Create(ctx, exp, LoggedModelOptions{Name: "lost", RunID: id}))
 		},
 			func() int {
-				return count(t, c.LoggedModels(ctx, LoggedModelQuery{Experiments: []string{exp}}), func(m LoggedModel) bool { return m.Name == "lost" })
+				return count(t, c.LoggedModels.All(ctx, LoggedModelQuery{Experiments: []string{exp}}), func(m LoggedModel) bool { return m.Name == "lost" })
 			}},
-		{"logged model's params", func() error { return c.LogLoggedModelParams(ctx, logged.ID, map[string]any{"a": 1, "b": 2}) },
-			func() int { m, _ := c.LoggedModel(ctx, logged.ID); return len(m.Params) - 1 }},
-		{"logged model's tags", func() error { return c.SetLoggedModelTags(ctx, logged.ID, map[string]string{"a": "1"}) },
-			func() int { m, _ := c.LoggedModel(ctx, logged.ID); return bool1(m.Tags["a"] == "1") }},
-		{"logged model's status", func() error { return second(c.FinalizeLoggedModel(ctx, logged.ID, ModelReady)) },
-			func() int { m, _ := c.LoggedModel(ctx, logged.ID); return bool1(m.Status == ModelReady) }},
+		{"logged model's params", func() error { return c.LoggedModels.LogParams(ctx, logged.ID, map[string]any{"a": 1, "b": 2}) },
+			func() int { m, _ := c.LoggedModels.Get(ctx, logged.ID); return len(m.Params) - 1 }},
+		{"logged model's tags", func() error { return c.LoggedModels.SetTags(ctx, logged.ID, map[string]string{"a": "1"}) },
+			func() int { m, _ := c.LoggedModels.Get(ctx, logged.ID); return bool1(m.Tags["a"] == "1") }},
+		{"logged model's status", func() error { return second(c.LoggedModels.Finalize(ctx, logged.ID, ModelReady)) },
+			func() int { m, _ := c.LoggedModels.Get(ctx, logged.ID); return bool1(m.Status == ModelReady) }},
 		{"model log --alias", func() error {
 			return second(r.LogModel(ctx, folder, Model{Name: n + "-logged", LoggedName: "whole", Flavors: []Flavor{PyFunc{Code: "model.py"}}, Aliases: []string{"champion"}}))
 		}, func() int {
-			require.Equal(t, 1, count(t, c.LoggedModels(ctx, LoggedModelQuery{Experiments: []string{exp}}), func(m LoggedModel) bool { return m.Name == "whole" }))
-			v, err := c.ModelByAlias(ctx, n+"-logged", "champion")
+			require.Equal(t, 1, count(t, c.LoggedModels.All(ctx, LoggedModelQuery{Experiments: []string{exp}}), func(m LoggedModel) bool { return m.Name == "whole" }))
+			v, err := c.Models.VersionByAlias(ctx, n+"-logged", "champion")
 			require.NoError(t, err)
 			require.Equal(t, "1", v.Version)
-			return count(t, c.ModelVersions(ctx, ModelQuery{Filter: "name = '" + n + "-logged'"}), func(ModelVersion) bool { return true })
+			return count(t, c.Models.Versions(ctx, ModelQuery{Filter: "name = '" + n + "-logged'"}), func(ModelVersion) bool { return true })
 		}},
-		{"registered model", func() error { return second(c.CreateModel(ctx, n+"-m", ModelOptions{})) }, func() int { return count(t, c.Models(ctx, ModelQuery{}), isName(n+"-m")) }},
-		{"registered model's name", func() error { return second(c.RenameModel(ctx, n+"-m", n+"-m2")) }, func() int { return count(t, c.Models(ctx, ModelQuery{}), isName(n+"-m2")) }},
-		{"version", func() error { return second(c.CreateModelVersion(ctx, n+"-m2", "s3://x/1", ModelVersionOptions{})) },
+		{"registered model", func() error { return second(c.Models.Create(ctx, n+"-m", ModelOptions{})) }, func() int { return count(t, c.Models.All(ctx, ModelQuery{}), isName(n+"-m")) }},
+		{"registered model's name", func() error { return second(c.Models.Rename(ctx, n+"-m", n+"-m2")) }, func() int { return count(t, c.Models.All(ctx, ModelQuery{}), isName(n+"-m2")) }},
+		{"version", func() error { return second(c.Models.CreateVersion(ctx, n+"-m2", "s3://x/1", ModelVersionOptions{})) },
 			func() int {
-				return count(t, c.ModelVersions(ctx, ModelQuery{Filter: "name = '" + n + "-m2'"}), func(ModelVersion) bool { return true })
+				return count(t, c.Models.Versions(ctx, ModelQuery{Filter: "name = '" + n + "-m2'"}), func(ModelVersion) bool { return true })
 			}},
-		{"copy of a version", func() error { return second(c.CopyModelVersion(ctx, n+"-m2", "1", n+"-copy")) },
+		{"copy of a version", func() error { return second(c.Models.CopyVersion(ctx, n+"-m2", "1", n+"-copy")) },
 			func() int {
-				return count(t, c.ModelVersions(ctx, ModelQuery{Filter: "name = '" + n + "-copy'"}), func(ModelVersion) bool { return true })
+				return count(t, c.Models.Versions(ctx, ModelQuery{Filter: "name = '" + n + "-copy'"}), func(ModelVersion) bool { return true })
 			}},
-		{"stage", func() error { return second(c.TransitionStage(ctx, n+"-model", v.Version, "Staging", false)) },
-			func() int { v, _ := c.ModelVersion(ctx, n+"-model", v.Version); return bool1(v.Stage == "Staging") }},
-		{"alias", func() error { return c.SetAlias(ctx, n+"-model", "best", v.Version) }, func() int { m, _ := c.Model(ctx, n+"-model"); return len(m.Aliases) }},
+		{"stage", func() error { return second(c.Models.TransitionStage(ctx, n+"-model", v.Version, "Staging", false)) },
+			func() int { v, _ := c.Models.Version(ctx, n+"-model", v.Version); return bool1(v.Stage == "Staging") }},
+		{"alias", func() error { return c.Models.SetAlias(ctx, n+"-model", "best", v.Version) }, func() int { m, _ := c.Models.Get(ctx, n+"-model"); return len(m.Aliases) }},
 		{"prompt", func() error {
-			return second(c.RegisterPrompt(ctx, PromptVersion{Name: n + "-prompt", Text: "Hello {{ name }}"}))
+			return second(c.Prompts.Register(ctx, PromptVersion{Name: n + "-prompt", Text: "Hello {{ name }}"}))
 		},
 			func() int {
-				return count(t, c.PromptVersions(ctx, n+"-prompt"), func(PromptVersion) bool { return true })
+				return count(t, c.Prompts.Versions(ctx, n+"-prompt"), func(PromptVersion) bool { return true })
 			}},
 		{"artifact", func() error { return c.UploadBytes(ctx, id, []byte("x"), "up.txt") },
 			func() int {
 				return count(t, c.Artifacts(ctx, id, ""), func(f FileInfo) bool { return f.Path == "up.txt" })
 			}},
 		{"trace", func() error {
-			return second(c.StartTrace(ctx, TraceInfo{ExperimentID: exp, Tags: map[string]string{"which": n}}))
+			return second(c.Traces.Start(ctx, TraceInfo{ExperimentID: exp, Tags: map[string]string{"which": n}}))
 		},
 			func() int {
-				return count(t, c.Traces(ctx, TraceQuery{Experiments: []string{exp}}), func(i TraceInfo) bool { return i.Tags["which"] == n })
+				return count(t, c.Traces.All(ctx, TraceQuery{Experiments: []string{exp}}), func(i TraceInfo) bool { return i.Tags["which"] == n })
 			}},
 		{"trace of the second form", func() error {
-			return second(c.StartTraceV2(ctx, TraceInfo{ExperimentID: exp, Tags: map[string]string{"which": n + "2"}}))
+			return second(c.Traces.StartV2(ctx, TraceInfo{ExperimentID: exp, Tags: map[string]string{"which": n + "2"}}))
 		},
 			func() int {
-				return count(t, c.TracesV2(ctx, TraceQuery{Experiments: []string{exp}}), func(i TraceInfo) bool { return i.Tags["which"] == n+"2" })
+				return count(t, c.Traces.AllV2(ctx, TraceQuery{Experiments: []string{exp}}), func(i TraceInfo) bool { return i.Tags["which"] == n+"2" })
 			}},
-		{"trace's tag", func() error { return c.SetTraceTag(ctx, trace.ID, "k", "v") }, func() int { i, _ := c.TraceInfo(ctx, trace.ID); return bool1(i.Tags["k"] == "v") }},
-		{"trace of a run", func() error { return c.LinkTraces(ctx, id, trace.ID) },
+		{"trace's tag", func() error { return c.Traces.SetTag(ctx, trace.ID, "k", "v") }, func() int { i, _ := c.Traces.Info(ctx, trace.ID); return bool1(i.Tags["k"] == "v") }},
+		{"trace of a run", func() error { return c.Traces.LinkRun(ctx, id, trace.ID) },
 			func() int {
-				return count(t, c.Traces(ctx, TraceQuery{Experiments: []string{exp}, Filter: "attributes.run_id = '" + id + "'"}), func(i TraceInfo) bool { return i.ID == trace.ID })
+				return count(t, c.Traces.All(ctx, TraceQuery{Experiments: []string{exp}, Filter: "attributes.run_id = '" + id + "'"}), func(i TraceInfo) bool { return i.ID == trace.ID })
 			}},
 		{"assessment", func() error {
-			return second(c.CreateAssessment(ctx, trace.ID, Assessment{Name: "good", Feedback: &Feedback{Value: true}, SourceType: FromHuman, SourceID: "t"}))
+			return second(c.Traces.CreateAssessment(ctx, trace.ID, Assessment{Name: "good", Feedback: &Feedback{Value: true}, SourceType: FromHuman, SourceID: "t"}))
 		},
-			func() int { i, _ := c.TraceInfo(ctx, trace.ID); return len(i.Assessments) }},
+			func() int { i, _ := c.Traces.Info(ctx, trace.ID); return len(i.Assessments) }},
 		{"evaluation dataset", func() error {
-			return second(c.CreateEvalDataset(ctx, n+"-d", EvalDatasetOptions{Experiments: []string{exp}}))
+			return second(c.EvalDatasets.Create(ctx, n+"-d", EvalDatasetOptions{Experiments: []string{exp}}))
 		},
 			func() int {
-				return count(t, c.EvalDatasets(ctx, EvalDatasetQuery{Experiments: []string{exp}}), func(d EvalDataset) bool { return d.Name == n+"-d" })
+				return count(t, c.EvalDatasets.All(ctx, EvalDatasetQuery{Experiments: []string{exp}}), func(d EvalDataset) bool { return d.Name == n+"-d" })
 			}},
 		{"evaluation records", func() error {
-			return second(c.UpsertEvalRecords(ctx, data.ID, EvalRecord{Inputs: map[string]any{"q": "a"}}))
+			return second(c.EvalDatasets.UpsertRecords(ctx, data.ID, EvalRecord{Inputs: map[string]any{"q": "a"}}))
 		},
-			func() int { return count(t, c.EvalRecords(ctx, data.ID), func(EvalRecord) bool { return true }) }},
-		{"evaluation dataset's experiment", func() error { return c.AddEvalDataset(ctx, data.ID, "0") },
-			func() int { list, _ := c.EvalDatasetExperiments(ctx, data.ID); return len(list) - 1 }},
-		{"scorer", func() error { return second(c.RegisterScorer(ctx, exp, "polite", judge)) },
-			func() int { return count(t, c.ScorerVersions(ctx, exp, "polite"), func(Scorer) bool { return true }) }},
+			func() int {
+				return count(t, c.EvalDatasets.Records(ctx, data.ID), func(EvalRecord) bool { return true })
+			}},
+		{"evaluation dataset's experiment", func() error { return c.EvalDatasets.AddTo(ctx, data.ID, "0") },
+			func() int { list, _ := c.EvalDatasets.Experiments(ctx, data.ID); return len(list) - 1 }},
+		{"scorer", func() error { return second(c.Scorers.Register(ctx, exp, "polite", judge)) },
+			func() int { return count(t, c.Scorers.Versions(ctx, exp, "polite"), func(Scorer) bool { return true }) }},
 		{"webhook", func() error {
-			return second(c.CreateWebhook(ctx, n+"-hook", "https://1.1.1.1/h", []WebhookEvent{"model_version.created"}, WebhookOptions{Disabled: true}))
+			return second(c.Webhooks.Create(ctx, n+"-hook", "https://1.1.1.1/h", []WebhookEvent{"model_version.created"}, WebhookOptions{Disabled: true}))
 		},
-			func() int { return count(t, c.Webhooks(ctx), func(w Webhook) bool { return w.Name == n+"-hook" }) }},
-		{"user", func() error { return second(c.CreateUser(ctx, user, "correct horse battery")) }, func() int { return count(t, c.Users(ctx), func(u User) bool { return u.Name == user }) }},
-		{"permission", func() error { return c.GrantPermission(ctx, user, Grant{"experiment", exp, CanEdit}) },
-			func() int { return count(t, c.UserPermissions(ctx, user), func(UserPermission) bool { return true }) }},
-		{"role", func() error { made, err := c.CreateRole(ctx, "default", role, ""); rid = made.ID; return err }, func() int { return count(t, c.Roles(ctx, "default"), func(r Role) bool { return r.Name == role }) }},
-		{"grant of a role", func() error { return second(c.AddRolePermission(ctx, rid, Grant{"experiment", "*", CanRead})) }, func() int { return count(t, c.RolePermissions(ctx, rid), func(RolePermission) bool { return true }) }},
-		{"role of a user", func() error { return second(c.AssignRole(ctx, user, rid)) }, func() int { return count(t, c.RoleUsers(ctx, rid), func(Assignment) bool { return true }) }},
+			func() int { return count(t, c.Webhooks.All(ctx), func(w Webhook) bool { return w.Name == n+"-hook" }) }},
+		{"user", func() error { return second(c.Users.Create(ctx, user, "correct horse battery")) }, func() int { return count(t, c.Users.All(ctx), func(u User) bool { return u.Name == user }) }},
+		{"permission", func() error { return c.Users.Grant(ctx, user, Grant{"experiment", exp, CanEdit}) },
+			func() int { return count(t, c.Users.Permissions(ctx, user), func(UserPermission) bool { return true }) }},
+		{"role", func() error { made, err := c.Roles.Create(ctx, "default", role, ""); rid = made.ID; return err }, func() int { return count(t, c.Roles.All(ctx, "default"), func(r Role) bool { return r.Name == role }) }},
+		{"grant of a role", func() error { return second(c.Roles.AddPermission(ctx, rid, Grant{"experiment", "*", CanRead})) }, func() int { return count(t, c.Roles.Permissions(ctx, rid), func(RolePermission) bool { return true }) }},
+		{"role of a user", func() error { return second(c.Roles.Assign(ctx, user, rid)) }, func() int { return count(t, c.Roles.Assignments(ctx, rid), func(Assignment) bool { return true }) }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			d.arm(true)
@@ -274,13 +276,13 @@ func TestEachAnswerThatGetsLostLeavesExactlyOne(t *testing.T) {
 			require.Equal(t, 1, tt.n())
 		})
 	}
-	for _, err := range []error{c.DeleteRole(ctx, rid), c.DeleteUser(ctx, user)} {
+	for _, err := range []error{c.Roles.Delete(ctx, rid), c.Users.Delete(ctx, user)} {
 		require.NoError(t, err)
 	}
-	for w, err := range c.Webhooks(ctx) {
+	for w, err := range c.Webhooks.All(ctx) {
 		require.NoError(t, err)
 		if w.Name == n+"-hook" {
-			require.NoError(t, c.DeleteWebhook(ctx, w.ID))
+			require.NoError(t, c.Webhooks.Delete(ctx, w.ID))
 		}
 	}
 }

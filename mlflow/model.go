@@ -68,7 +68,7 @@ func (r *Run) LogModel(ctx context.Context, dir string, m Model) (ModelVersion, 
 	if err != nil {
 		return ModelVersion{}, err
 	}
-	logged, err := r.c.createLogged(ctx, at.experiment, at.id, cmp.Or(m.LoggedName, m.Name, "model"), m.Params, m.Tags)
+	logged, err := r.c.LoggedModels.createPending(ctx, at.experiment, at.id, cmp.Or(m.LoggedName, m.Name, "model"), m.Params, m.Tags)
 	if errors.Is(err, mlops.ErrUnsupported) {
 		return r.logClassic(ctx, at, p, m)
 	}
@@ -78,32 +78,32 @@ func (r *Run) LogModel(ctx context.Context, dir string, m Model) (ModelVersion, 
 	if err := r.upload(ctx, at, p, logged); err != nil {
 		failed, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 		defer cancel()
-		return ModelVersion{}, errors.Join(fmt.Errorf("model %s: %w", logged.ID, err), r.c.finalize(failed, logged.ID, modelFailed))
+		return ModelVersion{}, errors.Join(fmt.Errorf("model %s: %w", logged.ID, err), r.c.LoggedModels.finalize(failed, logged.ID, modelFailed))
 	}
-	if err := r.c.finalize(ctx, logged.ID, modelReady); err != nil {
+	if err := r.c.LoggedModels.finalize(ctx, logged.ID, modelReady); err != nil {
 		return ModelVersion{}, err
 	}
-	if err := r.c.logOutput(ctx, at, logged.ID, m.Step); err != nil {
+	if err := (runWriter{r.c, at}).logOutput(ctx, logged.ID, m.Step); err != nil {
 		return ModelVersion{}, err
 	}
-	return r.c.register(ctx, m, ModelVersion{Source: "models:/" + logged.ID, RunID: at.id, ModelID: logged.ID})
+	return r.c.Models.register(ctx, m, ModelVersion{Source: "models:/" + logged.ID, RunID: at.id, ModelID: logged.ID})
 }
 
 // register makes what was logged the next version of the model's name, if it
 // has one, and points the aliases at it.
-func (c *Client) register(ctx context.Context, m Model, v ModelVersion) (ModelVersion, error) {
+func (s ModelsService) register(ctx context.Context, m Model, v ModelVersion) (ModelVersion, error) {
 	if m.Name == "" {
 		return v, nil
 	}
-	if _, err := c.CreateModel(ctx, m.Name, ModelOptions{}); err != nil && !errors.Is(err, mlops.ErrAlreadyExists) {
+	if _, err := s.Create(ctx, m.Name, ModelOptions{}); err != nil && !errors.Is(err, mlops.ErrAlreadyExists) {
 		return v, err
 	}
-	made, err := c.CreateModelVersion(ctx, m.Name, v.Source, ModelVersionOptions{RunID: v.RunID, ModelID: v.ModelID, Tags: m.Tags})
+	made, err := s.CreateVersion(ctx, m.Name, v.Source, ModelVersionOptions{RunID: v.RunID, ModelID: v.ModelID, Tags: m.Tags})
 	if err != nil {
 		return v, err
 	}
 	for _, a := range m.Aliases {
-		if err := c.SetAlias(ctx, m.Name, a, made.Version); err != nil {
+		if err := s.SetAlias(ctx, m.Name, a, made.Version); err != nil {
 			return made, err
 		}
 		made.Aliases = append(made.Aliases, a)
@@ -114,7 +114,7 @@ func (c *Client) register(ctx context.Context, m Model, v ModelVersion) (ModelVe
 // upload stores the folder's files, then what was written for it, MLmodel last:
 // a model without it cannot be loaded by mistake.
 func (r *Run) upload(ctx context.Context, at whereabouts, p *pkg, logged LoggedModel) error {
-	root, err := r.c.root(ctx, logged.ArtifactURI)
+	root, err := r.c.art.root(ctx, logged.ArtifactURI)
 	if err != nil {
 		return err
 	}
@@ -129,7 +129,7 @@ func (r *Run) upload(ctx context.Context, at whereabouts, p *pkg, logged LoggedM
 			continue
 		}
 		g.Go(func() error {
-			_, err := r.c.putInside(gctx, root, p.dir, f, f)
+			_, err := r.c.art.putInside(gctx, root, p.dir, f, f)
 			return err
 		})
 	}
@@ -137,11 +137,11 @@ func (r *Run) upload(ctx context.Context, at whereabouts, p *pkg, logged LoggedM
 		return err
 	}
 	if _, ours := p.made[modelFile]; !ours {
-		_, err := r.c.putInside(ctx, root, p.dir, modelFile, modelFile)
+		_, err := r.c.art.putInside(ctx, root, p.dir, modelFile, modelFile)
 		return err
 	}
 	for _, f := range p.order() {
-		if err := r.c.putBytes(ctx, root, p.made[f], f); err != nil {
+		if err := r.c.art.putBytes(ctx, root, p.made[f], f); err != nil {
 			return err
 		}
 	}
@@ -151,16 +151,16 @@ func (r *Run) upload(ctx context.Context, at whereabouts, p *pkg, logged LoggedM
 // logOutput tells that a logged model came out of the run.
 //
 // MLflow REST: POST /api/2.0/mlflow/runs/outputs
-func (c *Client) logOutput(ctx context.Context, at whereabouts, model string, step int64) error {
-	_, err := once(ctx, c, func() (transport.None, error) {
-		return sendOnce[transport.None](ctx, c, "LogOutputs", "POST", "runs/outputs", map[string]any{
-			"run_id": at.id, "models": []map[string]any{{"model_id": model, "step": step}}})
+func (w runWriter) logOutput(ctx context.Context, model string, step int64) error {
+	_, err := once(ctx, w.c, func() (transport.None, error) {
+		return sendOnce[transport.None](ctx, w.c, "LogOutputs", "POST", "runs/outputs", map[string]any{
+			"run_id": w.at.id, "models": []map[string]any{{"model_id": model, "step": step}}})
 	}, func() (transport.None, bool, error) {
-		there, err := c.hasOutput(ctx, at.id, model)
+		there, err := w.hasOutput(ctx, model)
 		return transport.None{}, there, err
 	})
 	if hopeless(err) { // a repeat, by this program or the next, is answered with the database's own words
-		if there, ferr := c.hasOutput(ctx, at.id, model); there && ferr == nil {
+		if there, ferr := w.hasOutput(ctx, model); there && ferr == nil {
 			return nil
 		}
 	}
@@ -168,8 +168,8 @@ func (c *Client) logOutput(ctx context.Context, at whereabouts, model string, st
 }
 
 // hasOutput reports whether a logged model is among the outputs of a run.
-func (c *Client) hasOutput(ctx context.Context, run, model string) (bool, error) {
-	r, err := c.RunInfo(ctx, run)
+func (w runWriter) hasOutput(ctx context.Context, model string) (bool, error) {
+	r, err := w.c.RunInfo(ctx, w.at.id)
 	return slices.Contains(r.Models, model), err
 }
 

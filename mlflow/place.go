@@ -123,13 +123,14 @@ func (s *sender) describe(ctx context.Context, id, name string, tags Tags, suspe
 			return err
 		}
 	}
+	w := runWriter{s.c, whereabouts{id: id}}
 	h := &hunt{reject: reject}
 	if suspect {
 		h.suspect = reject
 	}
 	for len(rs) > 0 {
 		n := batchSize(rs)
-		if err := s.c.split(ctx, id, rs[:n], nil, h); err != nil {
+		if err := w.split(ctx, rs[:n], nil, h); err != nil {
 			return err
 		}
 		rs = rs[n:]
@@ -203,7 +204,7 @@ func (s *sender) find(ctx context.Context, run string) (RunInfo, error) {
 	if !isNotFound(err) {
 		return r, err
 	}
-	dir, derr := s.c.folder()
+	dir, derr := s.c.out.folder()
 	if derr != nil || dir == "" {
 		return r, err
 	}
@@ -212,7 +213,7 @@ func (s *sender) find(ctx context.Context, run string) (RunInfo, error) {
 			continue
 		}
 		if !j.Held {
-			_, _ = s.c.adopt(ctx, j, nil) // its outcome shows in what follows
+			_, _ = s.c.out.adopt(ctx, j, nil) // its outcome shows in what follows
 		}
 		if r, rerr := s.c.RunInfo(ctx, run); rerr == nil {
 			return r, nil
@@ -235,7 +236,7 @@ func (s *sender) adoptEarlier(ctx context.Context, r RunInfo) (sent bool, err er
 			if j.Held || j.Path == s.j.Path() {
 				continue
 			}
-			if _, err := s.c.adopt(ctx, j, nil); passing(err) {
+			if _, err := s.c.out.adopt(ctx, j, nil); passing(err) {
 				return sent, err
 			} // another error is that journal's own; mlopsctl sync tells it
 			sent = true
@@ -285,9 +286,9 @@ func (s *sender) attach(ctx context.Context) (whereabouts, error) {
 
 // experimentOf returns the ID of an experiment by name, which it makes if need be.
 func (c *Client) experimentOf(ctx context.Context, ref experimentRef) (string, error) {
-	c.runs.mu.Lock()
-	id := c.runs.experiments[ref.Name]
-	c.runs.mu.Unlock()
+	c.out.mu.Lock()
+	id := c.out.experiments[ref.Name]
+	c.out.mu.Unlock()
 	if id != "" {
 		return id, nil
 	}
@@ -295,9 +296,9 @@ func (c *Client) experimentOf(ctx context.Context, ref experimentRef) (string, e
 	if err != nil {
 		return "", err
 	}
-	c.runs.mu.Lock()
-	defer c.runs.mu.Unlock()
-	c.runs.experiments[ref.Name] = e.ID
+	c.out.mu.Lock()
+	defer c.out.mu.Unlock()
+	c.out.experiments[ref.Name] = e.ID
 	return e.ID, nil
 }
 

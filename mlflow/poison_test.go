@@ -127,7 +127,7 @@ func TestPoisonedJournalsHoldBackNothingElse(t *testing.T) {
 		}
 	}
 	told := map[string]int{}
-	for b, err := range Backlogs(c.journal.Dir) {
+	for b, err := range Backlogs(c.out.opt.Dir) {
 		require.NoError(t, err)
 		require.Zero(t, b.Waiting)
 		for why, err := range b.Refusals() {
@@ -245,7 +245,7 @@ func TestAServerThatStoresNothingMakesNothingRefused(t *testing.T) {
 			for _, want := range []string{`"key":"m"`, "a.txt x", `"key":"p"`, `"FINISHED"`} {
 				require.Contains(t, all, want)
 			}
-			left, err := mlops.Collect(Backlogs(c.journal.Dir))
+			left, err := mlops.Collect(Backlogs(c.out.opt.Dir))
 			require.NoError(t, err)
 			require.Empty(t, left)
 		})

@@ -29,21 +29,21 @@ type signed struct {
 }
 
 // signedCall turns it into a call without our credentials.
-func (c *Client) signedCall(op, method string, s signed) (*transport.Client, transport.Call, error) {
+func (a *artifacts) signedCall(op, method string, s signed) (*transport.Client, transport.Call, error) {
 	u, err := url.Parse(s.URL)
 	if err != nil {
 		return nil, transport.Call{}, invalid(op, "the server signed something that is no URL")
 	}
 	origin := url.URL{Scheme: u.Scheme, Host: u.Host}
-	c.art.mu.Lock()
-	defer c.art.mu.Unlock()
-	t, ok := c.art.direct[origin.String()]
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	t, ok := a.direct[origin.String()]
 	if !ok {
-		t, err = transport.New(transport.Options{Service: "mlflow", BaseURL: origin.String(), Logger: c.log, Tries: c.tries, DecodeError: decodeS3})
+		t, err = transport.New(transport.Options{Service: "mlflow", BaseURL: origin.String(), Logger: a.c.log, Tries: a.c.tries, DecodeError: decodeS3})
 		if err != nil {
 			return nil, transport.Call{}, err
 		}
-		c.art.direct[origin.String()] = t
+		a.direct[origin.String()] = t
 	}
 	header := http.Header{}
 	for k, v := range s.Headers {
@@ -77,19 +77,19 @@ func offered(err error) bool { return !errors.Is(err, mlops.ErrUnsupported) }
 // wanted or not offered.
 //
 // MLflow REST: GET /api/2.0/mlflow-artifacts/presigned/{path}
-func (c *Client) openSigned(ctx context.Context, uri string, span Range) (*Object, error) {
-	if !c.art.opt.Presigned || c.art.noURLs.Load() {
+func (a *artifacts) openSigned(ctx context.Context, uri string, span Range) (*Object, error) {
+	if !a.opt.Presigned || a.noURLs.Load() {
 		return nil, nil
 	}
-	s, err := transport.Do[signed](ctx, c.t, transport.Call{Op: "Download", Method: "GET", Path: escape("presigned", uri), Idempotent: true})
+	s, err := transport.Do[signed](ctx, a.c.t, transport.Call{Op: "Download", Method: "GET", Path: escape("presigned", uri), Idempotent: true})
 	if err != nil {
 		if !offered(err) {
-			c.art.noURLs.Store(true)
+			a.noURLs.Store(true)
 			return nil, nil
 		}
 		return nil, err
 	}
-	t, call, err := c.signedCall("Download", "GET", s)
+	t, call, err := a.signedCall("Download", "GET", s)
 	if err != nil {
 		return nil, err
 	}
@@ -107,9 +107,9 @@ type part struct {
 // wanted or not offered. An upload that fails is taken back.
 //
 // MLflow REST: POST /api/2.0/mlflow-artifacts/mpu/create/{path}, …/complete, …/abort
-func (c *Client) putSigned(ctx context.Context, uri string, src Source) (bool, error) {
-	opt := &c.art.opt
-	if !opt.Presigned || src.Size() < opt.PresignedFrom || c.art.noParts.Load() {
+func (a *artifacts) putSigned(ctx context.Context, uri string, src Source) (bool, error) {
+	opt := &a.opt
+	if !opt.Presigned || src.Size() < opt.PresignedFrom || a.noParts.Load() {
 		return false, nil
 	}
 	const most = 10_000 // parts of an object
@@ -123,10 +123,10 @@ func (c *Client) putSigned(ctx context.Context, uri string, src Source) (bool, e
 			signed
 			Number int `json:"part_number"`
 		} `json:"credentials"`
-	}](ctx, c.t, transport.Call{Op: "Upload", Method: "POST", Path: escape("mpu/create", at), Body: map[string]any{"path": name, "num_parts": parts}, Idempotent: true})
+	}](ctx, a.c.t, transport.Call{Op: "Upload", Method: "POST", Path: escape("mpu/create", at), Body: map[string]any{"path": name, "num_parts": parts}, Idempotent: true})
 	if err != nil {
 		if !offered(err) {
-			c.art.noParts.Store(true)
+			a.noParts.Store(true)
 			return false, nil
 		}
 		return false, err
@@ -134,7 +134,7 @@ func (c *Client) putSigned(ctx context.Context, uri string, src Source) (bool, e
 	end := func(ctx context.Context, verb string, more map[string]any) error {
 		body := map[string]any{"path": name, "upload_id": made.ID}
 		maps.Copy(body, more)
-		_, err := transport.Do[json.RawMessage](ctx, c.t, transport.Call{Op: "Upload", Method: "POST", Path: escape("mpu/"+verb, at), Body: body, Idempotent: true})
+		_, err := transport.Do[json.RawMessage](ctx, a.c.t, transport.Call{Op: "Upload", Method: "POST", Path: escape("mpu/"+verb, at), Body: body, Idempotent: true})
 		return err
 	}
 	done := make([]part, parts)
@@ -147,7 +147,7 @@ func (c *Client) putSigned(ctx context.Context, uri string, src Source) (bool, e
 		g.Go(func() error {
 			p := made.Parts[i]
 			from := int64(i) * step
-			etag, err := c.putPart(gctx, p.signed, io.NewSectionReader(src, from, min(step, src.Size()-from)))
+			etag, err := a.putPart(gctx, p.signed, io.NewSectionReader(src, from, min(step, src.Size()-from)))
 			done[i] = part{p.Number, etag}
 			return err
 		})
@@ -156,7 +156,7 @@ func (c *Client) putSigned(ctx context.Context, uri string, src Source) (bool, e
 		err = end(ctx, "complete", map[string]any{"parts": done})
 	}
 	if err == nil {
-		return true, (proxyStore{c: c}).verify(ctx, uri, src.Size())
+		return true, (proxyStore{c: a.c}).verify(ctx, uri, src.Size())
 	}
 	gone, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
@@ -167,15 +167,15 @@ func (c *Client) putSigned(ctx context.Context, uri string, src Source) (bool, e
 }
 
 // putPart stores one part and returns its tag.
-func (c *Client) putPart(ctx context.Context, s signed, body *io.SectionReader) (string, error) {
-	t, call, err := c.signedCall("Upload", "PUT", s)
+func (a *artifacts) putPart(ctx context.Context, s signed, body *io.SectionReader) (string, error) {
+	t, call, err := a.signedCall("Upload", "PUT", s)
 	if err != nil {
 		return "", err
 	}
 	call.Raw = &transport.Stream{Size: body.Size(), Open: func() (io.ReadCloser, error) {
 		return io.NopCloser(io.NewSectionReader(body, 0, body.Size())), nil
 	}}
-	st := stamina{c: c}
+	st := stamina{c: a.c}
 	for {
 		resp, err := transport.Open(ctx, t, call)
 		if err == nil {
@@ -214,7 +214,7 @@ type signedReply struct {
 //
 // MLflow REST: POST /api/2.0/mlflow/artifacts/presigned-download-url
 func (c *Client) PresignDownload(ctx context.Context, run, file string, expires time.Duration) (SignedURL, error) {
-	return c.presign(ctx, "PresignDownload", "artifacts/presigned-download-url", run, file, expires)
+	return c.art.presign(ctx, "PresignDownload", "artifacts/presigned-download-url", run, file, expires)
 }
 
 // PresignUpload lets a PUT of one artifact be made by somebody without
@@ -223,10 +223,10 @@ func (c *Client) PresignDownload(ctx context.Context, run, file string, expires 
 //
 // MLflow REST: POST /api/2.0/mlflow/artifacts/presigned-upload-url
 func (c *Client) PresignUpload(ctx context.Context, of, file string, expires time.Duration) (SignedURL, error) {
-	return c.presign(ctx, "PresignUpload", "artifacts/presigned-upload-url", of, file, expires)
+	return c.art.presign(ctx, "PresignUpload", "artifacts/presigned-upload-url", of, file, expires)
 }
 
-func (c *Client) presign(ctx context.Context, op, path, of, file string, expires time.Duration) (SignedURL, error) {
+func (a *artifacts) presign(ctx context.Context, op, path, of, file string, expires time.Duration) (SignedURL, error) {
 	file, err := cleanPath(file)
 	if err != nil {
 		return SignedURL{}, err
@@ -235,7 +235,7 @@ func (c *Client) presign(ctx context.Context, op, path, of, file string, expires
 	if strings.HasPrefix(of, "m-") {
 		body["model_id"] = of
 	} else {
-		run, err := c.RunInfo(ctx, of)
+		run, err := a.c.RunInfo(ctx, of)
 		if err != nil {
 			return SignedURL{}, err
 		}
@@ -244,6 +244,6 @@ func (c *Client) presign(ctx context.Context, op, path, of, file string, expires
 	if expires > 0 {
 		body["expiration"] = int64(expires / time.Second)
 	}
-	out, err := send[signedReply](ctx, c, op, "POST", path, body)
+	out, err := send[signedReply](ctx, a.c, op, "POST", path, body)
 	return SignedURL{mlops.Secret(out.URL), out.Headers, int64(out.Size)}, err
 }

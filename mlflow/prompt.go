@@ -156,7 +156,7 @@ func promptVersionOf(op string, m ModelVersion) (PromptVersion, error) {
 // promptName is what prompts may be called.
 var promptName = regexp.MustCompile(`^[a-zA-Z0-9_.-]+$`)
 
-// RegisterPrompt makes the next version of a prompt from v: its Name and Text or
+// Register makes the next version of a prompt from v: its Name and Text or
 // Chat, and what else is set of Message, Tags, ResponseFormat and ModelConfig.
 // The name is registered if need be. As with Python's register_prompt, Tags are
 // set on the version and on the prompt. An answer that got lost does not lead to
@@ -165,29 +165,29 @@ var promptName = regexp.MustCompile(`^[a-zA-Z0-9_.-]+$`)
 // The error matches [mlops.ErrAlreadyExists] if a model has the name.
 //
 // MLflow REST: POST /api/2.0/mlflow/model-versions/create
-func (c *Client) RegisterPrompt(ctx context.Context, v PromptVersion) (PromptVersion, error) {
-	const op = "RegisterPrompt"
+func (s PromptsService) Register(ctx context.Context, v PromptVersion) (PromptVersion, error) {
+	const op = "Prompts.Register"
 	tags, err := v.wire(op)
 	if err != nil {
 		return PromptVersion{}, err
 	}
 	all := Tags{promptTag: "true"}
 	maps.Copy(all, v.Tags)
-	_, err = c.CreateModel(ctx, v.Name, ModelOptions{Description: v.Message, Tags: all})
+	_, err = s.c.Models.Create(ctx, v.Name, ModelOptions{Description: v.Message, Tags: all})
 	if errors.Is(err, mlops.ErrAlreadyExists) {
-		if _, err = c.Prompt(ctx, v.Name); errors.Is(err, mlops.ErrInvalid) {
+		if _, err = s.Get(ctx, v.Name); errors.Is(err, mlops.ErrInvalid) {
 			return PromptVersion{}, &mlops.Error{Kind: mlops.ErrAlreadyExists, Service: "mlflow", Op: op, Cause: err, Message: "a model has the name " + v.Name}
 		}
 		for _, k := range slices.Sorted(maps.Keys(v.Tags)) {
 			if err == nil {
-				err = c.SetModelTag(ctx, v.Name, k, v.Tags[k])
+				err = s.c.Models.SetTag(ctx, v.Name, k, v.Tags[k])
 			}
 		}
 	}
 	if err != nil {
 		return PromptVersion{}, err
 	}
-	m, err := c.CreateModelVersion(ctx, v.Name, promptSource, ModelVersionOptions{Tags: tags, Description: v.Message})
+	m, err := s.c.Models.CreateVersion(ctx, v.Name, promptSource, ModelVersionOptions{Tags: tags, Description: v.Message})
 	if err != nil {
 		return PromptVersion{}, err
 	}
@@ -225,29 +225,29 @@ func (v PromptVersion) wire(op string) (Tags, error) {
 	return tags, nil
 }
 
-// Prompt returns a prompt without its versions. The error matches
+// Get returns a prompt without its versions. The error matches
 // [mlops.ErrInvalid] if the name is that of a model.
 //
 // MLflow REST: GET /api/2.0/mlflow/registered-models/get
-func (c *Client) Prompt(ctx context.Context, name string) (Prompt, error) {
-	m, err := model(get[modelReply](ctx, c, "Prompt", "registered-models/get", url.Values{"name": {name}}))
+func (s PromptsService) Get(ctx context.Context, name string) (Prompt, error) {
+	m, err := model(get[modelReply](ctx, s.c, "Prompts.Get", "registered-models/get", url.Values{"name": {name}}))
 	if err != nil {
 		return Prompt{}, err
 	}
 	if m.Tags[promptTag] != "true" {
-		return Prompt{}, invalid("Prompt", "%s is a model, not a prompt", name)
+		return Prompt{}, invalid("Prompts.Get", "%s is a model, not a prompt", name)
 	}
 	return promptOf(m), nil
 }
 
-// LoadPrompt returns a version of a prompt by its address: "prompts:/greeting/3",
+// Load returns a version of a prompt by its address: "prompts:/greeting/3",
 // "prompts:/greeting@production", "prompts:/greeting@latest", and the same
 // without "prompts:/"; a bare name is the newest version. Aliases are set and
-// removed by [Client.SetAlias] and [Client.DeleteAlias].
+// removed by [ModelsService.SetAlias] and [ModelsService.DeleteAlias].
 //
 // MLflow REST: GET /api/2.0/mlflow/model-versions/get
-func (c *Client) LoadPrompt(ctx context.Context, address string) (PromptVersion, error) {
-	const op = "LoadPrompt"
+func (s PromptsService) Load(ctx context.Context, address string) (PromptVersion, error) {
+	const op = "Prompts.Load"
 	name, v, isVersion := strings.Cut(strings.TrimLeft(strings.TrimPrefix(address, "prompts:"), "/"), "/")
 	name, alias, isAlias := strings.Cut(name, "@")
 	if !promptName.MatchString(name) || (isVersion && (isAlias || v == "" || strings.Trim(v, "0123456789") != "")) || (isAlias && alias == "") {
@@ -257,11 +257,11 @@ func (c *Client) LoadPrompt(ctx context.Context, address string) (PromptVersion,
 	var err error
 	switch {
 	case isVersion:
-		m, err = c.ModelVersion(ctx, name, v)
+		m, err = s.c.Models.Version(ctx, name, v)
 	case isAlias && alias != "latest":
-		m, err = c.ModelByAlias(ctx, name, alias)
+		m, err = s.c.Models.VersionByAlias(ctx, name, alias)
 	default:
-		return c.newestPrompt(ctx, name)
+		return s.newest(ctx, name)
 	}
 	if err != nil {
 		return PromptVersion{}, err
@@ -269,14 +269,14 @@ func (c *Client) LoadPrompt(ctx context.Context, address string) (PromptVersion,
 	return promptVersionOf(op, m)
 }
 
-func (c *Client) newestPrompt(ctx context.Context, name string) (PromptVersion, error) {
-	if _, err := c.Prompt(ctx, name); err != nil {
+func (s PromptsService) newest(ctx context.Context, name string) (PromptVersion, error) {
+	if _, err := s.Get(ctx, name); err != nil {
 		return PromptVersion{}, err
 	}
-	for v, err := range c.PromptVersions(ctx, name) {
+	for v, err := range s.Versions(ctx, name) {
 		return v, err
 	}
-	return PromptVersion{}, gone("LoadPrompt", "prompt %s has no versions", name)
+	return PromptVersion{}, gone("Prompts.Load", "prompt %s has no versions", name)
 }
 
 // PromptQuery selects prompts. The zero value selects all.
@@ -285,11 +285,11 @@ type PromptQuery struct {
 	Experiment string // ID: those shown with this experiment
 }
 
-// Prompts lists the prompts that q selects. They are in the list of models too,
-// by [Client.Models], unless its filter leaves them out.
+// All lists the prompts that q selects. They are in the list of models too,
+// by [ModelsService.All], unless its filter leaves them out.
 //
 // MLflow REST: GET /api/2.0/mlflow/registered-models/search
-func (c *Client) Prompts(ctx context.Context, q PromptQuery) iter.Seq2[Prompt, error] {
+func (s PromptsService) All(ctx context.Context, q PromptQuery) iter.Seq2[Prompt, error] {
 	filter := "tags.`" + promptTag + "` = 'true'"
 	if q.Experiment != "" {
 		filter += " AND tags.`" + promptExperiments + "` LIKE '%," + strings.ReplaceAll(q.Experiment, "'", "") + ",%'"
@@ -298,7 +298,7 @@ func (c *Client) Prompts(ctx context.Context, q PromptQuery) iter.Seq2[Prompt, e
 		filter = q.Filter + " AND " + filter
 	}
 	return func(yield func(Prompt, error) bool) {
-		for m, err := range c.Models(ctx, ModelQuery{Filter: filter}) {
+		for m, err := range s.c.Models.All(ctx, ModelQuery{Filter: filter}) {
 			if !yield(promptOf(m), err) || err != nil {
 				return
 			}
@@ -306,21 +306,21 @@ func (c *Client) Prompts(ctx context.Context, q PromptQuery) iter.Seq2[Prompt, e
 	}
 }
 
-// PromptVersions lists the versions of a prompt, newest first, without their
+// Versions lists the versions of a prompt, newest first, without their
 // aliases, which MLflow does not tell in lists.
 //
 // MLflow REST: GET /api/2.0/mlflow/model-versions/search
-func (c *Client) PromptVersions(ctx context.Context, name string) iter.Seq2[PromptVersion, error] {
+func (s PromptsService) Versions(ctx context.Context, name string) iter.Seq2[PromptVersion, error] {
 	return func(yield func(PromptVersion, error) bool) {
 		if !promptName.MatchString(name) {
-			yield(PromptVersion{}, invalid("PromptVersions", "prompt %q: no prompt has such a name", name))
+			yield(PromptVersion{}, invalid("Prompts.Versions", "prompt %q: no prompt has such a name", name))
 			return
 		}
 		q := ModelQuery{Filter: "name = '" + name + "' AND tags.`" + promptTag + "` = 'true'", OrderBy: []string{"version_number DESC"}}
-		for m, err := range c.ModelVersions(ctx, q) {
+		for m, err := range s.c.Models.Versions(ctx, q) {
 			v := PromptVersion{}
 			if err == nil {
-				v, err = promptVersionOf("PromptVersions", m)
+				v, err = promptVersionOf("Prompts.Versions", m)
 			}
 			if !yield(v, err) || err != nil {
 				return
@@ -329,14 +329,14 @@ func (c *Client) PromptVersions(ctx context.Context, name string) iter.Seq2[Prom
 	}
 }
 
-// ShowPrompt shows a prompt with an experiment, as Python's register_prompt does
+// Show shows a prompt with an experiment, as Python's register_prompt does
 // with the experiment that is active.
 //
 // MLflow REST: POST /api/2.0/mlflow/registered-models/set-tag
-func (c *Client) ShowPrompt(ctx context.Context, name, experiment string) error {
-	p, err := c.Prompt(ctx, name)
+func (s PromptsService) Show(ctx context.Context, name, experiment string) error {
+	p, err := s.Get(ctx, name)
 	if err != nil || slices.Contains(p.Experiments, experiment) {
 		return err
 	}
-	return c.SetModelTag(ctx, name, promptExperiments, ","+strings.Join(append(p.Experiments, experiment), ",")+",")
+	return s.c.Models.SetTag(ctx, name, promptExperiments, ","+strings.Join(append(p.Experiments, experiment), ",")+",")
 }

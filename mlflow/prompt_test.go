@@ -18,18 +18,18 @@ func TestPromptsAreReadAndWrittenAsPythonDoes(t *testing.T) {
 	name, other, exp := s.Name("greeting"), s.Name("model"), s.Name("exp")
 	id, err := c.CreateExperiment(ctx, exp, ExperimentOptions{})
 	require.NoError(t, err)
-	one, err := c.RegisterPrompt(ctx, PromptVersion{Name: name, Text: "Greet {{ who }} in {{lang}}.", Message: "first", Tags: Tags{"team": "x"},
+	one, err := c.Prompts.Register(ctx, PromptVersion{Name: name, Text: "Greet {{ who }} in {{lang}}.", Message: "first", Tags: Tags{"team": "x"},
 		ModelConfig: json.RawMessage(`{"model_name": "m", "temperature": 0.5}`)})
 	require.NoError(t, err)
 	require.Equal(t, "1", one.Version)
 	require.Equal(t, []string{"lang", "who"}, one.Variables())
-	two, err := c.RegisterPrompt(ctx, PromptVersion{Name: name, Chat: []PromptMessage{{"system", "Be {{mood}}."}, {"user", "{{question}}"}}, Message: "a chat",
+	two, err := c.Prompts.Register(ctx, PromptVersion{Name: name, Chat: []PromptMessage{{"system", "Be {{mood}}."}, {"user", "{{question}}"}}, Message: "a chat",
 		Tags: Tags{"team": "y"}, ResponseFormat: json.RawMessage(`{"type": "object"}`)})
 	require.NoError(t, err)
 	require.Equal(t, "2", two.Version)
-	require.NoError(t, c.SetAlias(ctx, name, "production", "1"))
-	require.NoError(t, c.ShowPrompt(ctx, name, id))
-	require.NoError(t, c.ShowPrompt(ctx, name, id), "once is enough")
+	require.NoError(t, c.Models.SetAlias(ctx, name, "production", "1"))
+	require.NoError(t, c.Prompts.Show(ctx, name, id))
+	require.NoError(t, c.Prompts.Show(ctx, name, id), "once is enough")
 
 	if s.Live {
 		require.Equal(t, "1 text Greet {{ who }} in {{lang}}. first {'model_name': 'm', 'temperature': 0.5} x|"+
@@ -45,18 +45,18 @@ print(a.version, a._prompt_type, a.template, a.commit_message, a.model_config, a
 print(b.version, b._prompt_type, b.template, b.response_format, end="|")
 print(c.version)`, name, exp))
 	}
-	got, err := c.LoadPrompt(ctx, "prompts:/"+name+"@production")
+	got, err := c.Prompts.Load(ctx, "prompts:/"+name+"@production")
 	require.NoError(t, err)
 	require.Equal(t, "Greet {{ who }} in {{lang}}.", got.Text)
 	require.Equal(t, Tags{"team": "x"}, got.Tags)
 	require.Equal(t, []string{"production"}, got.Aliases)
-	got, err = c.LoadPrompt(ctx, name+"/2")
+	got, err = c.Prompts.Load(ctx, name+"/2")
 	require.NoError(t, err)
 	require.Equal(t, []PromptMessage{{"system", "Be {{mood}}."}, {"user", "{{question}}"}}, got.Chat)
 	require.Empty(t, got.Text)
 	require.JSONEq(t, `{"type": "object"}`, string(got.ResponseFormat))
 	require.Equal(t, "prompts:/"+name+"/2", got.URI())
-	got, err = c.LoadPrompt(ctx, name)
+	got, err = c.Prompts.Load(ctx, name)
 	require.NoError(t, err)
 	require.Equal(t, "3", got.Version, "what Python registered")
 	require.Equal(t, "From {{python}}", got.Text)
@@ -65,36 +65,36 @@ print(c.version)`, name, exp))
 	require.JSONEq(t, `{"type": "string"}`, string(got.ResponseFormat))
 	require.JSONEq(t, `{"model_name": "n", "top_k": 3}`, string(got.ModelConfig))
 
-	p, err := c.Prompt(ctx, name)
+	p, err := c.Prompts.Get(ctx, name)
 	require.NoError(t, err)
 	require.Equal(t, map[string]string{"production": "1"}, p.Aliases)
 	require.Contains(t, p.Experiments, id) // Python's load_prompt adds the one it works in
 	require.Equal(t, "y", p.Tags["team"])
-	list, err := mlops.Collect(c.Prompts(ctx, PromptQuery{Experiment: id, Filter: "name = '" + name + "'"}))
+	list, err := mlops.Collect(c.Prompts.All(ctx, PromptQuery{Experiment: id, Filter: "name = '" + name + "'"}))
 	require.NoError(t, err)
 	require.Len(t, list, 1)
-	versions, err := mlops.Collect(c.PromptVersions(ctx, name))
+	versions, err := mlops.Collect(c.Prompts.Versions(ctx, name))
 	require.NoError(t, err)
 	require.Len(t, versions, 3)
 
-	trace, err := c.StartTrace(ctx, TraceInfo{ExperimentID: id, Time: time.UnixMilli(1_700_000_000_000), State: TraceOK})
+	trace, err := c.Traces.Start(ctx, TraceInfo{ExperimentID: id, Time: time.UnixMilli(1_700_000_000_000), State: TraceOK})
 	require.NoError(t, err)
-	require.NoError(t, c.LinkPrompts(ctx, trace.ID, PromptRef{name, "1"}))
-	with, err := mlops.Collect(c.Traces(ctx, TraceQuery{Experiments: []string{id}, Filter: "prompt = '" + name + "/1'"}))
+	require.NoError(t, c.Traces.LinkPrompts(ctx, trace.ID, PromptRef{name, "1"}))
+	with, err := mlops.Collect(c.Traces.All(ctx, TraceQuery{Experiments: []string{id}, Filter: "prompt = '" + name + "/1'"}))
 	require.NoError(t, err)
 	require.Len(t, with, 1)
 	require.Equal(t, trace.ID, with[0].ID)
 
-	_, err = c.CreateModel(ctx, other, ModelOptions{})
+	_, err = c.Models.Create(ctx, other, ModelOptions{})
 	require.NoError(t, err)
-	_, err = c.RegisterPrompt(ctx, PromptVersion{Name: other, Text: "x"})
+	_, err = c.Prompts.Register(ctx, PromptVersion{Name: other, Text: "x"})
 	is(t, err, mlops.ErrAlreadyExists)
-	_, err = c.LoadPrompt(ctx, other)
+	_, err = c.Prompts.Load(ctx, other)
 	is(t, err, mlops.ErrInvalid)
-	_, err = c.LoadPrompt(ctx, name+"/99")
+	_, err = c.Prompts.Load(ctx, name+"/99")
 	is(t, err, mlops.ErrNotFound)
-	require.NoError(t, c.DeleteModel(ctx, other))
-	require.NoError(t, c.DeleteModel(ctx, name))
+	require.NoError(t, c.Models.Delete(ctx, other))
+	require.NoError(t, c.Models.Delete(ctx, name))
 }
 
 func TestPromptsThatCannotBeAreNotSent(t *testing.T) {
@@ -106,11 +106,11 @@ func TestPromptsThatCannotBeAreNotSent(t *testing.T) {
 		"both":    {Name: "a", Text: "x", Chat: []PromptMessage{{"user", "y"}}},
 		"long":    {Name: "a", Text: strings.Repeat("x", maxPromptText+1)},
 	} {
-		_, err := c.RegisterPrompt(t.Context(), v)
+		_, err := c.Prompts.Register(t.Context(), v)
 		require.ErrorIs(t, err, mlops.ErrInvalid, name)
 	}
 	for _, address := range []string{"", "prompts:/", "prompts:/a/x", "prompts:/a/", "prompts:/a@", "prompts:/a@b/1", "a'b"} {
-		_, err := c.LoadPrompt(t.Context(), address)
+		_, err := c.Prompts.Load(t.Context(), address)
 		require.ErrorIs(t, err, mlops.ErrInvalid, address)
 	}
 }

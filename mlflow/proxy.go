@@ -62,7 +62,7 @@ func (s proxyStore) List(ctx context.Context, uri string) iter.Seq2[FileInfo, er
 // Open asks for a part by Range, and by If-Range if its version is known.
 func (s proxyStore) Open(ctx context.Context, uri string, span Range) (*Object, error) {
 	if !s.small {
-		if obj, err := s.c.openSigned(ctx, uri, span); obj != nil || err != nil {
+		if obj, err := s.c.art.openSigned(ctx, uri, span); obj != nil || err != nil {
 			return obj, err
 		}
 	}
@@ -170,7 +170,7 @@ func (s proxyStore) Delete(ctx context.Context, uri string) error {
 // Put sends src in parts if it is large and the server offers that, else
 // whole. What was cut off begins anew.
 func (s proxyStore) Put(ctx context.Context, uri string, src Source) error {
-	if done, err := s.c.putSigned(ctx, uri, src); done || err != nil {
+	if done, err := s.c.art.putSigned(ctx, uri, src); done || err != nil {
 		return err
 	}
 	st := stamina{c: s.c}
@@ -257,12 +257,12 @@ func (s proxyStore) verify(ctx context.Context, uri string, size int64) error {
 		return nil
 	}
 	dir, name := path.Split(within(uri))
-	return s.c.verifySizes(ctx, proxied+":/"+dir, map[string]int64{name: size})
+	return s.c.art.verifySizes(ctx, proxied+":/"+dir, map[string]int64{name: size})
 }
 
 // verifySizes compares what a folder holds with what was stored there.
-func (c *Client) verifySizes(ctx context.Context, dir string, want map[string]int64) error {
-	store, err := c.store(dir)
+func (a *artifacts) verifySizes(ctx context.Context, dir string, want map[string]int64) error {
+	store, err := a.store(dir)
 	if err != nil {
 		return err
 	}

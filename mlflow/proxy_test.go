@@ -121,13 +121,13 @@ func TestALostAnswerDoublesNothing(t *testing.T) {
 	}
 
 	name := fmt.Sprintf("lost-%d-%d", seed, time.Now().UnixNano())
-	_, err = c.CreateModel(t.Context(), name, mlflow.ModelOptions{})
+	_, err = c.Models.Create(t.Context(), name, mlflow.ModelOptions{})
 	require.NoError(t, err)
 	versions := setting(t, "MLOPS_LOST_VERSIONS", 10)
 	p := startProgram(t, job{Do: "versions", URL: through, Journals: t.TempDir(), Run: name, To: versions})
 	require.NoError(t, p.wait())
 	sources := map[string]int{}
-	for v, err := range c.ModelVersions(t.Context(), mlflow.ModelQuery{Filter: "name = '" + name + "'"}) {
+	for v, err := range c.Models.Versions(t.Context(), mlflow.ModelQuery{Filter: "name = '" + name + "'"}) {
 		require.NoError(t, err)
 		sources[v.Source]++
 	}

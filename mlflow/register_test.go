@@ -19,19 +19,19 @@ func TestWhatIsOnTheServerIsRegistered(t *testing.T) {
 	require.NoError(t, err)
 	name, other := s.Name("wine"), s.Name("prod.wine")
 
-	_, err = c.RegisterModel(ctx, name, id, RegisterOptions{})
+	_, err = c.Models.Register(ctx, name, id, RegisterOptions{})
 	require.ErrorIs(t, err, mlops.ErrNotFound, "the run has no model yet")
-	_, err = c.Model(ctx, name)
+	_, err = c.Models.Get(ctx, name)
 	require.ErrorIs(t, err, mlops.ErrNotFound, "nothing is registered for nothing")
 
 	dir := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "model.py"), []byte(echoModel), 0o644))
 	logged, err := run.LogModel(ctx, dir, Model{LoggedName: "net", Flavors: []Flavor{PyFunc{Code: "model.py"}}})
 	require.NoError(t, err)
-	v, err := c.RegisterModel(ctx, name, run.UID, RegisterOptions{Tags: map[string]string{"a": "b"}, Description: "d", Aliases: []string{"champion"}})
+	v, err := c.Models.Register(ctx, name, run.UID, RegisterOptions{Tags: map[string]string{"a": "b"}, Description: "d", Aliases: []string{"champion"}})
 	require.NoError(t, err)
 	require.Equal(t, []string{"1", "models:/" + logged.ModelID, logged.ModelID, id}, []string{v.Version, v.Source, v.ModelID, v.RunID})
-	v, err = c.ModelByAlias(ctx, name, "champion")
+	v, err = c.Models.VersionByAlias(ctx, name, "champion")
 	require.NoError(t, err)
 	require.Equal(t, []string{"1", "b", "d"}, []string{v.Version, v.Tags["a"], v.Description})
 
@@ -46,7 +46,7 @@ func TestWhatIsOnTheServerIsRegistered(t *testing.T) {
 		{"models:/" + name + "@champion", other, "1", "models:/" + name + "/1"},
 		{"models:/" + name + "/4", other, "2", "models:/" + name + "/4"},
 	} {
-		v, err := c.RegisterModel(ctx, tt.name, tt.of, RegisterOptions{})
+		v, err := c.Models.Register(ctx, tt.name, tt.of, RegisterOptions{})
 		require.NoError(t, err, tt.of)
 		require.Equal(t, tt.version, v.Version, tt.of)
 		require.Contains(t, v.Source, tt.source)
@@ -65,7 +65,7 @@ func TestWhatIsOnTheServerIsRegistered(t *testing.T) {
 		"ftp://example/model":              mlops.ErrUnsupported,
 		"00000000000000000000000000000000": mlops.ErrNotFound,
 	} {
-		_, err := c.RegisterModel(ctx, name, of, RegisterOptions{})
+		_, err := c.Models.Register(ctx, name, of, RegisterOptions{})
 		require.ErrorIs(t, err, want, of)
 	}
 }

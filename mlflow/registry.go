@@ -100,19 +100,19 @@ type ModelOptions struct {
 	Tags        map[string]string
 }
 
-// CreateModel registers a name. The error matches [mlops.ErrAlreadyExists] if
+// Create registers a name. The error matches [mlops.ErrAlreadyExists] if
 // it is taken.
 //
 // MLflow REST: POST /api/2.0/mlflow/registered-models/create
-func (c *Client) CreateModel(ctx context.Context, name string, opt ModelOptions) (RegisteredModel, error) {
+func (s ModelsService) Create(ctx context.Context, name string, opt ModelOptions) (RegisteredModel, error) {
 	body := struct {
 		Name        string `json:"name"`
 		Description string `json:"description,omitempty"`
 		Tags        Tags   `json:"tags,omitempty"`
 	}{name, opt.Description, opt.Tags}
-	return once(ctx, c, func() (RegisteredModel, error) {
-		return model(sendOnce[modelReply](ctx, c, "CreateModel", "POST", "registered-models/create", body))
-	}, func() (RegisteredModel, bool, error) { return found(c.Model(ctx, name)) })
+	return once(ctx, s.c, func() (RegisteredModel, error) {
+		return model(sendOnce[modelReply](ctx, s.c, "Models.Create", "POST", "registered-models/create", body))
+	}, func() (RegisteredModel, bool, error) { return found(s.Get(ctx, name)) })
 }
 
 type modelReply struct {
@@ -127,11 +127,11 @@ type versionReply struct {
 
 func version(r versionReply, err error) (ModelVersion, error) { return r.Version, err }
 
-// Model returns a registered model.
+// Get returns a registered model.
 //
 // MLflow REST: GET /api/2.0/mlflow/registered-models/get
-func (c *Client) Model(ctx context.Context, name string) (RegisteredModel, error) {
-	return model(get[modelReply](ctx, c, "Model", "registered-models/get", url.Values{"name": {name}}))
+func (s ModelsService) Get(ctx context.Context, name string) (RegisteredModel, error) {
+	return model(get[modelReply](ctx, s.c, "Models.Get", "registered-models/get", url.Values{"name": {name}}))
 }
 
 // ModelQuery selects registered models or versions. The zero value selects all.
@@ -154,25 +154,25 @@ func (q ModelQuery) values(token string) url.Values {
 	return v
 }
 
-// Models lists the registered models that q selects.
+// All lists the registered models that q selects.
 //
 // MLflow REST: GET /api/2.0/mlflow/registered-models/search
-func (c *Client) Models(ctx context.Context, q ModelQuery) iter.Seq2[RegisteredModel, error] {
+func (s ModelsService) All(ctx context.Context, q ModelQuery) iter.Seq2[RegisteredModel, error] {
 	return pages(func(token string) ([]RegisteredModel, string, error) {
 		out, err := get[struct {
 			Models []RegisteredModel `json:"registered_models"`
 			Next   string            `json:"next_page_token"`
-		}](ctx, c, "Models", "registered-models/search", q.values(token))
+		}](ctx, s.c, "Models.All", "registered-models/search", q.values(token))
 		return out.Models, out.Next, err
 	})
 }
 
-// DeleteModel deletes a registered model and its versions, for good.
+// Delete deletes a registered model and its versions, for good.
 //
 // MLflow REST: DELETE /api/2.0/mlflow/registered-models/delete
-func (c *Client) DeleteModel(ctx context.Context, name string) error {
-	return c.remove(ctx, func() error {
-		_, err := sendOnce[transport.None](ctx, c, "DeleteModel", "DELETE", "registered-models/delete", map[string]string{"name": name})
+func (s ModelsService) Delete(ctx context.Context, name string) error {
+	return remove(ctx, s.c, func() error {
+		_, err := sendOnce[transport.None](ctx, s.c, "Models.Delete", "DELETE", "registered-models/delete", map[string]string{"name": name})
 		return err
 	})
 }
@@ -188,14 +188,14 @@ type ModelVersionOptions struct {
 // versionTag is where a version's client-made ID is kept.
 const versionTag = "mlops.version_uid"
 
-// CreateModelVersion makes the next version of a registered model from the
+// CreateVersion makes the next version of a registered model from the
 // files at source: "models:/m-…" of a logged model, or an artifact URI.
 // MLflow does not check that they are there. An answer that got lost does not
 // lead to a second version: each version carries a client-made ID.
 //
 // MLflow REST: POST /api/2.0/mlflow/model-versions/create
-func (c *Client) CreateModelVersion(ctx context.Context, name, source string, opt ModelVersionOptions) (ModelVersion, error) {
-	uid := c.newUID()
+func (s ModelsService) CreateVersion(ctx context.Context, name, source string, opt ModelVersionOptions) (ModelVersion, error) {
+	uid := s.c.newUID()
 	tags := Tags{versionTag: uid}
 	for k, v := range opt.Tags {
 		tags[k] = v
@@ -208,52 +208,52 @@ func (c *Client) CreateModelVersion(ctx context.Context, name, source string, op
 		Tags        Tags   `json:"tags"`
 		Description string `json:"description,omitempty"`
 	}{name, source, opt.RunID, opt.ModelID, tags, opt.Description}
-	return once(ctx, c, func() (ModelVersion, error) {
-		return version(sendOnce[versionReply](ctx, c, "CreateModelVersion", "POST", "model-versions/create", body))
+	return once(ctx, s.c, func() (ModelVersion, error) {
+		return version(sendOnce[versionReply](ctx, s.c, "Models.CreateVersion", "POST", "model-versions/create", body))
 	}, func() (ModelVersion, bool, error) {
 		filter := "tags.`" + versionTag + "` = '" + uid + "'"
 		if tags[promptTag] != "" { // the server leaves out prompts that are not asked for
 			filter += " AND tags.`" + promptTag + "` = '" + tags[promptTag] + "'"
 		}
-		return firstOf(c.ModelVersions(ctx, ModelQuery{Filter: filter}), func(ModelVersion) bool { return true })
+		return firstOf(s.Versions(ctx, ModelQuery{Filter: filter}), func(ModelVersion) bool { return true })
 	})
 }
 
-// ModelVersion returns a version of a registered model.
+// Version returns a version of a registered model.
 //
 // MLflow REST: GET /api/2.0/mlflow/model-versions/get
-func (c *Client) ModelVersion(ctx context.Context, name, v string) (ModelVersion, error) {
-	return version(get[versionReply](ctx, c, "ModelVersion", "model-versions/get", url.Values{"name": {name}, "version": {v}}))
+func (s ModelsService) Version(ctx context.Context, name, v string) (ModelVersion, error) {
+	return version(get[versionReply](ctx, s.c, "Models.Version", "model-versions/get", url.Values{"name": {name}, "version": {v}}))
 }
 
-// ModelVersions lists the versions that q selects.
+// Versions lists the versions that q selects.
 //
 // MLflow REST: GET /api/2.0/mlflow/model-versions/search
-func (c *Client) ModelVersions(ctx context.Context, q ModelQuery) iter.Seq2[ModelVersion, error] {
+func (s ModelsService) Versions(ctx context.Context, q ModelQuery) iter.Seq2[ModelVersion, error] {
 	return pages(func(token string) ([]ModelVersion, string, error) {
 		out, err := get[struct {
 			Versions []ModelVersion `json:"model_versions"`
 			Next     string         `json:"next_page_token"`
-		}](ctx, c, "ModelVersions", "model-versions/search", q.values(token))
+		}](ctx, s.c, "Models.Versions", "model-versions/search", q.values(token))
 		return out.Versions, out.Next, err
 	})
 }
 
-// DeleteModelVersion deletes a version, for good. Its files stay.
+// DeleteVersion deletes a version, for good. Its files stay.
 //
 // MLflow REST: DELETE /api/2.0/mlflow/model-versions/delete
-func (c *Client) DeleteModelVersion(ctx context.Context, name, v string) error {
-	return c.remove(ctx, func() error {
-		_, err := sendOnce[transport.None](ctx, c, "DeleteModelVersion", "DELETE", "model-versions/delete", map[string]string{"name": name, "version": v})
+func (s ModelsService) DeleteVersion(ctx context.Context, name, v string) error {
+	return remove(ctx, s.c, func() error {
+		_, err := sendOnce[transport.None](ctx, s.c, "Models.DeleteVersion", "DELETE", "model-versions/delete", map[string]string{"name": name, "version": v})
 		return err
 	})
 }
 
-// SetModelVersionTag sets one tag of a version.
+// SetVersionTag sets one tag of a version.
 //
 // MLflow REST: POST /api/2.0/mlflow/model-versions/set-tag
-func (c *Client) SetModelVersionTag(ctx context.Context, name, v, key, value string) error {
-	_, err := send[transport.None](ctx, c, "SetModelVersionTag", "POST", "model-versions/set-tag",
+func (s ModelsService) SetVersionTag(ctx context.Context, name, v, key, value string) error {
+	_, err := send[transport.None](ctx, s.c, "Models.SetVersionTag", "POST", "model-versions/set-tag",
 		map[string]string{"name": name, "version": v, "key": key, "value": value})
 	return err
 }
@@ -261,8 +261,8 @@ func (c *Client) SetModelVersionTag(ctx context.Context, name, v, key, value str
 // SetAlias points alias at a version. MLflow reserves "latest" and names like "v1".
 //
 // MLflow REST: POST /api/2.0/mlflow/registered-models/alias
-func (c *Client) SetAlias(ctx context.Context, name, alias, v string) error {
-	_, err := send[transport.None](ctx, c, "SetAlias", "POST", "registered-models/alias",
+func (s ModelsService) SetAlias(ctx context.Context, name, alias, v string) error {
+	_, err := send[transport.None](ctx, s.c, "Models.SetAlias", "POST", "registered-models/alias",
 		map[string]string{"name": name, "alias": alias, "version": v})
 	return err
 }
@@ -270,19 +270,19 @@ func (c *Client) SetAlias(ctx context.Context, name, alias, v string) error {
 // DeleteAlias removes an alias; there being none is no error.
 //
 // MLflow REST: DELETE /api/2.0/mlflow/registered-models/alias
-func (c *Client) DeleteAlias(ctx context.Context, name, alias string) error {
-	_, err := send[transport.None](ctx, c, "DeleteAlias", "DELETE", "registered-models/alias",
+func (s ModelsService) DeleteAlias(ctx context.Context, name, alias string) error {
+	_, err := send[transport.None](ctx, s.c, "Models.DeleteAlias", "DELETE", "registered-models/alias",
 		map[string]string{"name": name, "alias": alias})
 	return err
 }
 
-// ModelByAlias returns the model version that alias points at.
+// VersionByAlias returns the model version that alias points at.
 //
 // The error matches [mlops.ErrNotFound] if there is no such model or alias.
 //
 // MLflow REST: GET /api/2.0/mlflow/registered-models/alias
-func (c *Client) ModelByAlias(ctx context.Context, name, alias string) (ModelVersion, error) {
-	v, err := version(get[versionReply](ctx, c, "ModelByAlias", "registered-models/alias", url.Values{"name": {name}, "alias": {alias}}))
+func (s ModelsService) VersionByAlias(ctx context.Context, name, alias string) (ModelVersion, error) {
+	v, err := version(get[versionReply](ctx, s.c, "Models.VersionByAlias", "registered-models/alias", url.Values{"name": {name}, "alias": {alias}}))
 	// A missing alias is answered like a bad argument.
 	if e, ok := errors.AsType[*mlops.Error](err); ok && e.Code == "INVALID_PARAMETER_VALUE" && strings.HasSuffix(e.Message, "not found.") {
 		e.Kind = mlops.ErrNotFound

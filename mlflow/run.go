@@ -90,7 +90,7 @@ func (c *Client) StartRun(ctx context.Context, experiment Experiment, opt RunOpt
 	if err := ctx.Err(); err != nil {
 		return nil, context.Cause(ctx)
 	}
-	if !opt.New && opt.Parent == "" && c.runs.take(c.target) {
+	if !opt.New && opt.Parent == "" && c.out.take(c.target) {
 		return c.ResumeRun(ctx, c.target.RunID, opt)
 	}
 	ref := experimentRef{ID: experiment.ID, Name: experiment.Name, Location: experiment.ArtifactLocation, Tags: experiment.Tags}
@@ -100,7 +100,7 @@ func (c *Client) StartRun(ctx context.Context, experiment Experiment, opt RunOpt
 			ref.ID = "0"
 		}
 	}
-	tags := c.runTags(opt)
+	tags := runTags(c.user, opt)
 	if err := errors.Join(checkRunName(op, opt.Name), checkText(op, "the experiment's name", ref.Name), checkText(op, "the parent", opt.Parent)); err != nil {
 		return nil, err
 	}
@@ -109,17 +109,17 @@ func (c *Client) StartRun(ctx context.Context, experiment Experiment, opt RunOpt
 			return nil, err
 		}
 	}
-	c.adoptOnce(ctx)
+	c.out.adoptOnce(ctx)
 	uid := c.newUID()
-	return c.newRun(ctx, head{Server: c.server(), UID: uid, Owner: true, PID: os.Getpid(),
+	return c.newRun(ctx, head{Server: c.out.server(), UID: uid, Owner: true, PID: os.Getpid(),
 		Create: &create{Experiment: ref, Name: opt.Name, Start: time.Now().UnixMilli(), Parent: opt.Parent, Tags: tags}}, whereabouts{}, opt), nil
 }
 
 // runTags are the tags of a new run, but for its parent.
-func (c *Client) runTags(opt RunOptions) Tags {
+func runTags(user string, opt RunOptions) Tags {
 	tags := Tags{"mlflow.source.type": "LOCAL", "mlflow.source.name": cmp.Or(slices.Concat(os.Args, []string{"<console>"})[0], "<console>")}
 	if _, given := opt.Tags["mlflow.user"]; !given {
-		tags["mlflow.user"] = c.user
+		tags["mlflow.user"] = user
 	}
 	maps.Copy(tags, changes(opt))
 	return tags
@@ -138,7 +138,7 @@ func changes(opt RunOptions) Tags {
 // newRun begins to write a run; at is where it is, if that is known.
 func (c *Client) newRun(ctx context.Context, h head, at whereabouts, opt RunOptions) *Run {
 	r := &Run{UID: h.UID, c: c, timeout: cmp.Or(opt.EndTimeout, 5*time.Second), atEnd: opt.AtEnd, stopSampling: func() {}}
-	r.s = c.newSender(ctx, c.newJournal(h), h, at)
+	r.s = c.out.newSender(ctx, c.out.newJournal(h), h, at)
 	if opt.Sampler != nil {
 		r.sample(opt.Sampler, opt.SampleEvery)
 	}
@@ -168,11 +168,11 @@ func (c *Client) ResumeRun(ctx context.Context, runID string, opt RunOptions) (*
 			return nil, err
 		}
 	}
-	h := head{Server: c.server(), UID: runID, Run: runID, Owner: !opt.KeepStatus, PID: os.Getpid()}
+	h := head{Server: c.out.server(), UID: runID, Run: runID, Owner: !opt.KeepStatus, PID: os.Getpid()}
 	if u := (change{Name: opt.Name, Running: !opt.KeepStatus, Parent: opt.Parent, Tags: tags}); u.Name != "" || u.Running || u.Parent != "" || len(tags) > 0 {
 		h.Update = &u
 	}
-	s := c.idleSender(ctx, spool.Create("", runID, nil, spool.Options{}), h) // nothing is kept before the run is known
+	s := c.out.idleSender(ctx, spool.Create("", runID, nil, spool.Options{}), h) // nothing is kept before the run is known
 	wait, cancel := context.WithTimeout(ctx, resumeTimeout)
 	defer cancel()
 	at, err := s.attach(wait)
@@ -190,14 +190,14 @@ func (c *Client) ResumeRun(ctx context.Context, runID string, opt RunOptions) (*
 
 // adoptOnce sends what earlier programs left for the server, once in the life
 // of a client, while the program goes on.
-func (c *Client) adoptOnce(ctx context.Context) {
-	c.runs.adopt.Do(func() {
+func (o *outbox) adoptOnce(ctx context.Context) {
+	o.first.Do(func() {
 		ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-		c.runs.stopAdopting = cancel
-		c.runs.adopting.Go(func() {
-			one := c.single()
+		o.stopAdopting = cancel
+		o.adopting.Go(func() {
+			one := o.c.single()
 			if _, err := one.Sync(ctx, SyncOptions{}); err != nil {
-				c.log.Debug("sync", "service", "mlflow", "error", err)
+				o.c.log.Debug("sync", "service", "mlflow", "error", err)
 			}
 		})
 	})

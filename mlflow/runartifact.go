@@ -47,7 +47,7 @@ func (r *Run) logFile(ctx context.Context, localPath, artifactPath string) error
 		if err != nil {
 			return err
 		}
-		return r.c.putFile(ctx, root, localPath, artifactPath)
+		return r.c.art.putFile(ctx, root, localPath, artifactPath)
 	}
 	f, err := os.Open(localPath)
 	if err != nil {
@@ -76,7 +76,7 @@ func (r *Run) logInside(ctx context.Context, dir, name, artifactPath string) err
 	if err != nil {
 		return err
 	}
-	_, err = r.c.sendFile(ctx, root, f, artifactPath)
+	_, err = r.c.art.sendFile(ctx, root, f, artifactPath)
 	return err
 }
 
@@ -174,7 +174,7 @@ func (r *Run) logReader(ctx context.Context, in io.Reader, size int64, artifactP
 	if err != nil {
 		return err
 	}
-	return r.c.putBytes(ctx, root, b, p)
+	return r.c.art.putBytes(ctx, root, b, p)
 }
 
 // own is the run's folder behind the proxy.
@@ -183,13 +183,13 @@ func (r *Run) own(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return r.c.root(ctx, at.root)
+	return r.c.art.root(ctx, at.root)
 }
 
-// uploadRecords uploads artifacts, side by side. All or none counts as sent:
+// upload uploads artifacts, side by side. All or none counts as sent:
 // uploading one again replaces it by itself.
-func (c *Client) uploadRecords(ctx context.Context, j *spool.Journal, at whereabouts, rs []record, reject func(record, error)) error {
-	root, err := c.root(ctx, at.root)
+func (w runWriter) upload(ctx context.Context, j *spool.Journal, rs []record, reject func(record, error)) error {
+	root, err := w.c.art.root(ctx, w.at.root)
 	if unfit(err) { // nothing stores artifacts of this run
 		for _, r := range rs {
 			reject(r, err)
@@ -208,9 +208,9 @@ func (c *Client) uploadRecords(ctx context.Context, j *spool.Journal, at whereab
 		g.Go(func() error {
 			var err error
 			if r.kind == blobRecord {
-				err = c.putBytes(gctx, root, r.blob, r.key)
+				err = w.c.art.putBytes(gctx, root, r.blob, r.key)
 			} else {
-				err = c.putFile(gctx, root, filepath.Join(j.Path(), filepath.FromSlash(r.text)), r.key)
+				err = w.c.art.putFile(gctx, root, filepath.Join(j.Path(), filepath.FromSlash(r.text)), r.key)
 			}
 			if unfit(err) {
 				errs[i] = err

@@ -59,7 +59,7 @@ func (c *Client) SetRunTag(ctx context.Context, runID, key, value string) error 
 //
 // MLflow REST: POST /api/2.0/mlflow/runs/delete-tag
 func (c *Client) DeleteRunTag(ctx context.Context, runID, key string) error {
-	return c.remove(ctx, func() error {
+	return remove(ctx, c, func() error {
 		_, err := sendOnce[transport.None](ctx, c, "DeleteRunTag", "POST", "runs/delete-tag", map[string]string{"run_id": runID, "key": key})
 		return err
 	})

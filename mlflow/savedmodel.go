@@ -34,13 +34,13 @@ type SavedModel struct {
 	Created       time.Time
 }
 
-// DownloadModel copies a model into localDir, which is made if need be, and
+// Download copies a model into localDir, which is made if need be, and
 // reads its MLmodel file. uri is models:/name/version, models:/name@alias,
 // models:/m-…, or runs:/run/path for a model that lies in a run's artifacts.
 //
 // MLflow REST: GET /api/2.0/mlflow-artifacts/artifacts
-func (c *Client) DownloadModel(ctx context.Context, uri, localDir string) (SavedModel, error) {
-	if err := c.DownloadDir(ctx, uri, "", localDir); err != nil {
+func (s ModelsService) Download(ctx context.Context, uri, localDir string) (SavedModel, error) {
+	if err := s.c.DownloadDir(ctx, uri, "", localDir); err != nil {
 		return SavedModel{}, err
 	}
 	return ReadModel(localDir)

@@ -45,19 +45,19 @@ func (s *Scorer) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// RegisterScorer makes the next version of a scorer. serialized is a scorer as
+// Register makes the next version of a scorer. serialized is a scorer as
 // Python's client writes it; the server refuses one that is Python code. After an
 // answer that got lost, a newest version with these very contents is taken for
 // the one that was made.
 //
 // MLflow REST: POST /api/3.0/mlflow/scorers/register
-func (c *Client) RegisterScorer(ctx context.Context, experiment, name string, serialized json.RawMessage) (Scorer, error) {
-	return once(ctx, c, func() (Scorer, error) {
-		return sendOnce3[Scorer](ctx, c, "RegisterScorer", "POST", "scorers/register",
+func (s ScorersService) Register(ctx context.Context, experiment, name string, serialized json.RawMessage) (Scorer, error) {
+	return once(ctx, s.c, func() (Scorer, error) {
+		return sendOnce3[Scorer](ctx, s.c, "Scorers.Register", "POST", "scorers/register",
 			map[string]string{"experiment_id": experiment, "name": name, "serialized_scorer": string(serialized)})
 	}, func() (Scorer, bool, error) {
 		var newest Scorer
-		for v, err := range c.ScorerVersions(ctx, experiment, name) {
+		for v, err := range s.Versions(ctx, experiment, name) {
 			if isNotFound(err) {
 				break
 			}
@@ -86,11 +86,11 @@ func scorerQuery(experiment, name string, version int) url.Values {
 	return q
 }
 
-// Scorer returns a version of a scorer; version 0 is the newest.
+// Get returns a version of a scorer; version 0 is the newest.
 //
 // MLflow REST: GET /api/3.0/mlflow/scorers/get
-func (c *Client) Scorer(ctx context.Context, experiment, name string, version int) (Scorer, error) {
-	out, err := get3[struct{ Scorer Scorer }](ctx, c, "Scorer", "scorers/get", scorerQuery(experiment, name, version))
+func (s ScorersService) Get(ctx context.Context, experiment, name string, version int) (Scorer, error) {
+	out, err := get3[struct{ Scorer Scorer }](ctx, s.c, "Scorers.Get", "scorers/get", scorerQuery(experiment, name, version))
 	return out.Scorer, err
 }
 
@@ -98,40 +98,40 @@ type scorersReply struct {
 	Scorers []Scorer `json:"scorers"`
 }
 
-// Scorers lists the newest version of each scorer of experiments, or of all
+// All lists the newest version of each scorer of experiments, or of all
 // experiments if none is named.
 //
 // MLflow REST: GET /api/3.0/mlflow/scorers/list
-func (c *Client) Scorers(ctx context.Context, experiments ...string) iter.Seq2[Scorer, error] {
+func (s ScorersService) All(ctx context.Context, experiments ...string) iter.Seq2[Scorer, error] {
 	return pages(func(string) ([]Scorer, string, error) {
 		q := url.Values{}
 		if len(experiments) > 0 {
 			q["experiment_ids"] = experiments
 		}
-		out, err := get3[scorersReply](ctx, c, "Scorers", "scorers/list", q)
+		out, err := get3[scorersReply](ctx, s.c, "Scorers.All", "scorers/list", q)
 		return out.Scorers, "", err
 	})
 }
 
-// ScorerVersions lists all versions of a scorer.
+// Versions lists all versions of a scorer.
 //
 // MLflow REST: GET /api/3.0/mlflow/scorers/versions
-func (c *Client) ScorerVersions(ctx context.Context, experiment, name string) iter.Seq2[Scorer, error] {
+func (s ScorersService) Versions(ctx context.Context, experiment, name string) iter.Seq2[Scorer, error] {
 	return pages(func(string) ([]Scorer, string, error) {
-		out, err := get3[scorersReply](ctx, c, "ScorerVersions", "scorers/versions", scorerQuery(experiment, name, 0))
+		out, err := get3[scorersReply](ctx, s.c, "Scorers.Versions", "scorers/versions", scorerQuery(experiment, name, 0))
 		return out.Scorers, "", err
 	})
 }
 
-// DeleteScorer deletes a version of a scorer; version 0 is all of them.
+// Delete deletes a version of a scorer; version 0 is all of them.
 //
 // MLflow REST: DELETE /api/3.0/mlflow/scorers/delete
-func (c *Client) DeleteScorer(ctx context.Context, experiment, name string, version int) error {
+func (s ScorersService) Delete(ctx context.Context, experiment, name string, version int) error {
 	body := map[string]any{"experiment_id": experiment, "name": name}
 	if version > 0 {
 		body["version"] = version
 	}
-	return c.remove3(ctx, "DeleteScorer", "scorers/delete", body)
+	return remove3(ctx, s.c, "Scorers.Delete", "scorers/delete", body)
 }
 
 // OnlineScoring says which share of an experiment's new traces a scorer judges.
@@ -143,28 +143,28 @@ type OnlineScoring struct {
 	Filter       string  `json:"filter_string"` // "trace.status = 'OK'"; empty: every trace
 }
 
-// SetOnlineScoring has a scorer judge a share of an experiment's new traces. The
+// SetOnline has a scorer judge a share of an experiment's new traces. The
 // server does so only with job execution on, and needs a scorer whose model it
 // can reach through its gateway.
 //
 // MLflow REST: PUT /api/3.0/mlflow/scorers/online-config
-func (c *Client) SetOnlineScoring(ctx context.Context, experiment, name string, rate float64, filter string) (OnlineScoring, error) {
+func (s ScorersService) SetOnline(ctx context.Context, experiment, name string, rate float64, filter string) (OnlineScoring, error) {
 	body := map[string]any{"experiment_id": experiment, "name": name, "sample_rate": rate}
 	if filter != "" {
 		body["filter_string"] = filter
 	}
-	out, err := send3[struct{ Config OnlineScoring }](ctx, c, "SetOnlineScoring", "PUT", "scorers/online-config", body)
+	out, err := send3[struct{ Config OnlineScoring }](ctx, s.c, "Scorers.SetOnline", "PUT", "scorers/online-config", body)
 	return out.Config, err
 }
 
-// OnlineScorings lists what is set for scorers, by their IDs.
+// Online lists what is set for scorers, by their IDs.
 //
 // MLflow REST: GET /api/3.0/mlflow/scorers/online-configs
-func (c *Client) OnlineScorings(ctx context.Context, scorerIDs ...string) iter.Seq2[OnlineScoring, error] {
+func (s ScorersService) Online(ctx context.Context, scorerIDs ...string) iter.Seq2[OnlineScoring, error] {
 	return chunks(scorerIDs, func(part []string) ([]OnlineScoring, error) {
 		out, err := transport.Do[struct {
 			Configs []OnlineScoring `json:"configs"`
-		}](ctx, c.t, transport.Call{Op: "OnlineScorings", Method: "GET", Path: api3 + "scorers/online-configs", Query: url.Values{"scorer_ids": part}, Idempotent: true})
+		}](ctx, s.c.t, transport.Call{Op: "Scorers.Online", Method: "GET", Path: api3 + "scorers/online-configs", Query: url.Values{"scorer_ids": part}, Idempotent: true})
 		return out.Configs, err
 	})
 }

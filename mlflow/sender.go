@@ -62,18 +62,18 @@ type sender struct {
 }
 
 // newSender starts sending j.
-func (c *Client) newSender(ctx context.Context, j *spool.Journal, h head, at whereabouts) *sender {
-	s := c.idleSender(ctx, j, h)
+func (o *outbox) newSender(ctx context.Context, j *spool.Journal, h head, at whereabouts) *sender {
+	s := o.idleSender(ctx, j, h)
 	s.at, s.placed = at, at.id != ""
-	c.runs.add(s)
+	o.add(s)
 	go s.loop()
 	return s
 }
 
-func (c *Client) idleSender(ctx context.Context, j *spool.Journal, h head) *sender {
+func (o *outbox) idleSender(ctx context.Context, j *spool.Journal, h head) *sender {
 	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	st := j.Stats()
-	s := &sender{c: c.single(), j: j, head: h, ctx: ctx, stop: stop, over: make(chan struct{}), done: st.Acked, seen: st.Acked,
+	s := &sender{c: o.c.single(), j: j, head: h, ctx: ctx, stop: stop, over: make(chan struct{}), done: st.Acked, seen: st.Acked,
 		changed: make(chan struct{}), wake: make(chan struct{}, 1), full: make(chan struct{}, 1)}
 	return s
 }
@@ -315,10 +315,11 @@ func (s *sender) deliver(ctx context.Context, at whereabouts, batch []record, re
 
 // send sends a batch. What the server refuses goes to reject.
 func (s *sender) send(ctx context.Context, at whereabouts, batch []record, reject func(record, error)) error {
+	w := runWriter{s.c, at}
 	if batch[0].kind != tableRecord {
-		return s.c.sendRecords(ctx, s.j, at, batch, reject)
+		return w.send(ctx, s.j, batch, reject)
 	}
-	err := s.c.addRows(ctx, at, batch[0], s.again)
+	err := w.addRows(ctx, batch[0], s.again)
 	if unfit(err) {
 		reject(batch[0], err)
 		return nil
@@ -345,7 +346,7 @@ func (s *sender) settle(err error) {
 
 // dir is the folder of the client's journals; "" for none.
 func (s *sender) dir() string {
-	dir, _ := s.c.folder()
+	dir, _ := s.c.out.folder()
 	return dir
 }
 
@@ -437,7 +438,7 @@ func (s *sender) finish() {
 	if side := s.aside(); side != nil {
 		side.endWhenSent()
 	}
-	s.c.runs.remove(s)
+	s.c.out.remove(s)
 	s.c.pass("let go")
 	if err := letGo(s.j); err != nil {
 		s.c.log.Warn("journal", "service", "mlflow", "run_uid", s.head.UID, "error", err)
@@ -468,7 +469,7 @@ func (s *sender) close() error {
 		return aerr
 	}
 	err := s.left(false)
-	s.c.runs.remove(s)
+	s.c.out.remove(s)
 	return errors.Join(err, s.j.Close(), aerr)
 }
 

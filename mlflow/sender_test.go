@@ -145,7 +145,7 @@ func TestAServerIsAskedAgainWhenItSaid(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		err := &mlops.Error{Kind: mlops.ErrRateLimited, RetryAfter: 90 * time.Second}
 		c := faulty(t, Journal{Off: true}, func(string, string) (int, error) { return 200, nil })
-		s := c.idleSender(t.Context(), spool.Create("", "x", nil, spool.Options{}), head{})
+		s := c.out.idleSender(t.Context(), spool.Create("", "x", nil, spool.Options{}), head{})
 		begin := time.Now()
 		require.NoError(t, s.sleep(1, err))
 		require.GreaterOrEqual(t, time.Since(begin), 90*time.Second)

@@ -53,7 +53,7 @@ const (
 	attrOutputs = "mlflow.spanOutputs"
 )
 
-// SpanOptions are what [Client.LogSpans] may be told.
+// SpanOptions are what [TracesService.LogSpans] may be told.
 type SpanOptions struct {
 	RunID string // show traces whose root is among the spans with this run
 }
@@ -66,15 +66,15 @@ type SpanOptions struct {
 // to the same place, see examples/otlp.
 //
 // MLflow REST: POST /v1/traces
-func (c *Client) LogSpans(ctx context.Context, experiment string, spans []Span, opt SpanOptions) error {
+func (s TracesService) LogSpans(ctx context.Context, experiment string, spans []Span, opt SpanOptions) error {
 	if len(spans) == 0 {
 		return nil
 	}
 	list := make([]otlpSpan, 0, len(spans))
-	for _, s := range spans {
-		w, err := s.otlp()
+	for _, span := range spans {
+		w, err := span.otlp()
 		if err != nil {
-			return invalid("LogSpans", "span %q: %v", s.Name, err)
+			return invalid("Traces.LogSpans", "span %q: %v", span.Name, err)
 		}
 		list = append(list, w)
 	}
@@ -88,7 +88,7 @@ func (c *Client) LogSpans(ctx context.Context, experiment string, spans []Span, 
 	type resource struct {
 		Scopes []scope `json:"scopeSpans"`
 	}
-	_, err := transport.Do[transport.None](ctx, c.t, transport.Call{Op: "LogSpans", Method: "POST", Path: "/v1/traces", Header: header, Idempotent: true,
+	_, err := transport.Do[transport.None](ctx, s.c.t, transport.Call{Op: "Traces.LogSpans", Method: "POST", Path: "/v1/traces", Header: header, Idempotent: true,
 		Body: map[string]any{"resourceSpans": []resource{{[]scope{{list}}}}}})
 	return err
 }

@@ -113,8 +113,15 @@ func ArtifactOptionsFromEnv() (ArtifactOptions, error) {
 	return o, nil
 }
 
-// artifacts is a client's way to artifacts.
+// artifacts stores and reads artifacts for a client.
 type artifacts struct {
+	c *Client
+	*artifactState
+}
+
+// artifactState is what a client and its copies share: options, and what was
+// learned about the server.
+type artifactState struct {
 	opt     ArtifactOptions
 	noParts atomic.Bool // the server offers no multipart upload
 	noURLs  atomic.Bool // the server signs no downloads
@@ -126,19 +133,19 @@ func newArtifacts(opt ArtifactOptions) *artifacts {
 	opt.PresignedFrom = cmp.Or(opt.PresignedFrom, 64<<20)
 	opt.PartSize = cmp.Or(opt.PartSize, 16<<20)
 	opt.Patience = cmp.Or(opt.Patience, 2*time.Minute)
-	return &artifacts{opt: opt, direct: map[string]*transport.Client{}}
+	return &artifacts{artifactState: &artifactState{opt: opt, direct: map[string]*transport.Client{}}}
 }
 
 // proxied is the scheme of artifacts that the server passes on.
 const proxied = "mlflow-artifacts"
 
 // store is where an artifact address leads.
-func (c *Client) store(uri string) (Store, error) {
+func (a *artifacts) store(uri string) (Store, error) {
 	scheme, _, _ := strings.Cut(uri, ":")
 	if scheme == proxied {
-		return proxyStore{c: c}, nil
+		return proxyStore{c: a.c}, nil
 	}
-	if s, ok := c.art.opt.Stores[scheme]; ok {
+	if s, ok := a.opt.Stores[scheme]; ok {
 		return s, nil
 	}
 	return nil, unsupportedURI(uri)
@@ -204,8 +211,8 @@ func begin(ctx context.Context) {
 }
 
 // patient repeats what belongs to a journey that has begun.
-func (c *Client) patient(ctx context.Context, try func() error) error {
-	st := stamina{c: c}
+func (a *artifacts) patient(ctx context.Context, try func() error) error {
+	st := stamina{c: a.c}
 	for {
 		err := try()
 		if err == nil {

@@ -388,7 +388,7 @@ func TestACreateWhoseAnswerGotLostIsNotRepeated(t *testing.T) {
 			require.Len(t, runs, 1)
 			require.Equal(t, run.UID, runs[0].UID)
 			require.Len(t, runs[0].Models, 1)
-			versions, err := mlops.Collect(c.ModelVersions(ctx, ModelQuery{Filter: "name = '" + v.Name + "'"}))
+			versions, err := mlops.Collect(c.Models.Versions(ctx, ModelQuery{Filter: "name = '" + v.Name + "'"}))
 			require.NoError(t, err)
 			require.Len(t, versions, 1)
 		})
@@ -402,7 +402,7 @@ func TestErrorsAreOfTheRightKind(t *testing.T) {
 	run, exp := startRun(t, s, c)
 	id, _ := run.ID(ctx)
 	name := s.Name("model")
-	_, err := c.CreateModel(ctx, name, ModelOptions{Description: "d", Tags: map[string]string{"a": "b"}})
+	_, err := c.Models.Create(ctx, name, ModelOptions{Description: "d", Tags: map[string]string{"a": "b"}})
 	require.NoError(t, err)
 	require.NoError(t, run.LogText(ctx, "x", "dir/file.txt"))
 	require.NoError(t, run.Flush(ctx))
@@ -416,12 +416,12 @@ func TestErrorsAreOfTheRightKind(t *testing.T) {
 	}{
 		{"run", func() error { _, err := c.RunInfo(ctx, "nope"); return err }, mlops.ErrNotFound, "RESOURCE_DOES_NOT_EXIST"},
 		{"experiment", func() error { _, err := c.Experiment(ctx, "999999"); return err }, mlops.ErrNotFound, "RESOURCE_DOES_NOT_EXIST"},
-		{"model", func() error { _, err := c.Model(ctx, "nope"); return err }, mlops.ErrNotFound, "RESOURCE_DOES_NOT_EXIST"},
-		{"version", func() error { _, err := c.ModelVersion(ctx, name, "7"); return err }, mlops.ErrNotFound, "RESOURCE_DOES_NOT_EXIST"},
-		{"alias", func() error { _, err := c.ModelByAlias(ctx, name, "nope"); return err }, mlops.ErrNotFound, "INVALID_PARAMETER_VALUE"},
-		{"alias of no model", func() error { _, err := c.ModelByAlias(ctx, "nope", "nope"); return err }, mlops.ErrNotFound, "RESOURCE_DOES_NOT_EXIST"},
-		{"model twice", func() error { _, err := c.CreateModel(ctx, name, ModelOptions{}); return err }, mlops.ErrAlreadyExists, "RESOURCE_ALREADY_EXISTS"},
-		{"reserved alias", func() error { return c.SetAlias(ctx, name, "latest", "1") }, mlops.ErrInvalid, "INVALID_PARAMETER_VALUE"},
+		{"model", func() error { _, err := c.Models.Get(ctx, "nope"); return err }, mlops.ErrNotFound, "RESOURCE_DOES_NOT_EXIST"},
+		{"version", func() error { _, err := c.Models.Version(ctx, name, "7"); return err }, mlops.ErrNotFound, "RESOURCE_DOES_NOT_EXIST"},
+		{"alias", func() error { _, err := c.Models.VersionByAlias(ctx, name, "nope"); return err }, mlops.ErrNotFound, "INVALID_PARAMETER_VALUE"},
+		{"alias of no model", func() error { _, err := c.Models.VersionByAlias(ctx, "nope", "nope"); return err }, mlops.ErrNotFound, "RESOURCE_DOES_NOT_EXIST"},
+		{"model twice", func() error { _, err := c.Models.Create(ctx, name, ModelOptions{}); return err }, mlops.ErrAlreadyExists, "RESOURCE_ALREADY_EXISTS"},
+		{"reserved alias", func() error { return c.Models.SetAlias(ctx, name, "latest", "1") }, mlops.ErrInvalid, "INVALID_PARAMETER_VALUE"},
 		{"filter", func() error {
 			_, err := mlops.Collect(c.Runs(ctx, RunQuery{Experiments: []string{exp}, Filter: "a OR b"}))
 			return err
@@ -433,7 +433,7 @@ func TestErrorsAreOfTheRightKind(t *testing.T) {
 		{"wrong method", func() error { _, err := get[struct{}](ctx, c, "X", "runs/create", nil); return err }, mlops.ErrUnsupported, ""},
 		{"status", func() error { return c.UpdateRun(ctx, id, RunUpdate{Status: "DONE"}) }, mlops.ErrInvalid, ""},
 		{"nowhere", func() error { return c.DownloadDir(ctx, id, "none", t.TempDir()) }, mlops.ErrNotFound, ""},
-		{"credentials", func() error { _, err := nobody.Model(ctx, name+"-x"); return err }, mlops.ErrUnauthenticated, ""},
+		{"credentials", func() error { _, err := nobody.Models.Get(ctx, name+"-x"); return err }, mlops.ErrUnauthenticated, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			err := tt.do()

@@ -64,7 +64,7 @@ func TestDoReachesWhatHasNoMethod(t *testing.T) {
 	} {
 		if q == nil {
 			name := s.Name("model")
-			_, err := c.CreateModel(ctx, name, ModelOptions{})
+			_, err := c.Models.Create(ctx, name, ModelOptions{})
 			require.NoError(t, err)
 			q = url.Values{"name": {name}}
 		}
@@ -172,8 +172,8 @@ func TestHistoriesOfSeveralRunsAreReadWhole(t *testing.T) {
 		require.Equal(t, map[string]float64{ids[0]: 190, ids[1]: 2190, ids[2]: 4190}, sums)
 	}
 	check(mlops.Collect(c.MetricHistories(ctx, ids, "loss")))
-	check(mlops.Collect(c.histories(ctx, ids, "loss", 7)))
-	for range c.histories(ctx, ids, "loss", 7) {
+	check(mlops.Collect(histories(ctx, c, ids, "loss", 7)))
+	for range histories(ctx, c, ids, "loss", 7) {
 		break
 	}
 
@@ -196,23 +196,23 @@ func TestLoggedModelsAreMadeSearchedAndDeleted(t *testing.T) {
 	ctx := t.Context()
 	run, exp := startRun(t, s, c)
 	id, _ := run.ID(ctx)
-	m, err := c.CreateLoggedModel(ctx, exp, LoggedModelOptions{Name: "wine", Type: "Agent", RunID: id, Params: map[string]string{"depth": "3"}, Tags: map[string]string{"stage": "test"}})
+	m, err := c.LoggedModels.Create(ctx, exp, LoggedModelOptions{Name: "wine", Type: "Agent", RunID: id, Params: map[string]string{"depth": "3"}, Tags: map[string]string{"stage": "test"}})
 	require.NoError(t, err)
 	require.Equal(t, ModelPending, m.Status)
 	require.Equal(t, "Agent", m.Type)
-	require.NoError(t, c.LogLoggedModelParams(ctx, m.ID, map[string]any{"lr": 1.0}))
-	is(t, c.LogLoggedModelParams(ctx, m.ID, map[string]any{"": 1.0}), mlops.ErrInvalid)
-	require.NoError(t, c.SetLoggedModelTags(ctx, m.ID, map[string]string{"a": "b", "c": "d"}))
-	require.NoError(t, c.DeleteLoggedModelTag(ctx, m.ID, "a"))
-	is(t, c.DeleteLoggedModelTag(ctx, m.ID, "a"), mlops.ErrNotFound)
+	require.NoError(t, c.LoggedModels.LogParams(ctx, m.ID, map[string]any{"lr": 1.0}))
+	is(t, c.LoggedModels.LogParams(ctx, m.ID, map[string]any{"": 1.0}), mlops.ErrInvalid)
+	require.NoError(t, c.LoggedModels.SetTags(ctx, m.ID, map[string]string{"a": "b", "c": "d"}))
+	require.NoError(t, c.LoggedModels.DeleteTag(ctx, m.ID, "a"))
+	is(t, c.LoggedModels.DeleteTag(ctx, m.ID, "a"), mlops.ErrNotFound)
 	require.NoError(t, c.LogRunMetric(ctx, id, Metric{Key: "acc", Value: 0.9, Time: time.UnixMilli(1_700_000_000_000), ModelID: m.ID}))
-	m, err = c.FinalizeLoggedModel(ctx, m.ID, ModelReady)
+	m, err = c.LoggedModels.Finalize(ctx, m.ID, ModelReady)
 	require.NoError(t, err)
 	require.Equal(t, ModelReady, m.Status)
 
-	_, err = c.CreateLoggedModel(ctx, exp, LoggedModelOptions{Name: "other"})
+	_, err = c.LoggedModels.Create(ctx, exp, LoggedModelOptions{Name: "other"})
 	require.NoError(t, err)
-	list, err := mlops.Collect(c.LoggedModels(ctx, LoggedModelQuery{Experiments: []string{exp}, Filter: "metrics.acc > 0.5", OrderBy: []LoggedModelSort{{Field: "metrics.acc"}}}))
+	list, err := mlops.Collect(c.LoggedModels.All(ctx, LoggedModelQuery{Experiments: []string{exp}, Filter: "metrics.acc > 0.5", OrderBy: []LoggedModelSort{{Field: "metrics.acc"}}}))
 	require.NoError(t, err)
 	require.Len(t, list, 1)
 	got := list[0]
@@ -223,17 +223,17 @@ func TestLoggedModelsAreMadeSearchedAndDeleted(t *testing.T) {
 	require.Len(t, got.Metrics, 1)
 	require.Equal(t, 0.9, got.Metrics[0].Value)
 	require.False(t, got.Updated.IsZero())
-	list, err = mlops.Collect(c.LoggedModels(ctx, LoggedModelQuery{Experiments: []string{exp}, Filter: "metrics.acc > 0.5", Datasets: []DatasetSummary{{Name: "none"}}}))
+	list, err = mlops.Collect(c.LoggedModels.All(ctx, LoggedModelQuery{Experiments: []string{exp}, Filter: "metrics.acc > 0.5", Datasets: []DatasetSummary{{Name: "none"}}}))
 	require.NoError(t, err)
 	require.Empty(t, list, "the point is on no data set")
 
 	// Its files.
-	files, err := mlops.Collect(c.LoggedModelArtifacts(ctx, m.ID, ""))
+	files, err := mlops.Collect(c.LoggedModels.Artifacts(ctx, m.ID, ""))
 	require.NoError(t, err)
 	require.Empty(t, files)
 	folder := "/api/2.0/mlflow-artifacts/artifacts" + strings.TrimPrefix(m.ArtifactURI, "mlflow-artifacts:")
 	require.NoError(t, c.Do(ctx, "PUT", folder+"/sub/config.json", nil, map[string]int{"depth": 3}, nil))
-	files, err = mlops.Collect(c.LoggedModelArtifacts(ctx, m.ID, "sub"))
+	files, err = mlops.Collect(c.LoggedModels.Artifacts(ctx, m.ID, "sub"))
 	require.NoError(t, err)
 	require.Equal(t, []FileInfo{{"sub/config.json", false, 11}}, files)
 	var file struct{ Depth int }
@@ -241,10 +241,10 @@ func TestLoggedModelsAreMadeSearchedAndDeleted(t *testing.T) {
 	require.Equal(t, 3, file.Depth)
 	require.NoError(t, c.Do(ctx, "DELETE", folder+"/sub/config.json", nil, nil, nil))
 
-	require.NoError(t, c.DeleteLoggedModel(ctx, m.ID))
-	_, err = c.LoggedModel(ctx, m.ID)
+	require.NoError(t, c.LoggedModels.Delete(ctx, m.ID))
+	_, err = c.LoggedModels.Get(ctx, m.ID)
 	is(t, err, mlops.ErrNotFound)
-	require.NoError(t, c.DeleteLoggedModel(ctx, m.ID), "twice is no error")
+	require.NoError(t, c.LoggedModels.Delete(ctx, m.ID), "twice is no error")
 }
 
 func TestRegisteredModelsAreRenamedDescribedCopiedAndStaged(t *testing.T) {
@@ -257,30 +257,30 @@ func TestRegisteredModelsAreRenamedDescribedCopiedAndStaged(t *testing.T) {
 	info, err := c.RunInfo(ctx, id)
 	require.NoError(t, err)
 	name, renamed, prod := s.Name("dev"), s.Name("renamed"), s.Name("prod")
-	_, err = c.CreateModel(ctx, name, ModelOptions{})
+	_, err = c.Models.Create(ctx, name, ModelOptions{})
 	require.NoError(t, err)
-	v, err := c.CreateModelVersion(ctx, name, info.ArtifactURI+"/model", ModelVersionOptions{RunID: id, Tags: map[string]string{"a": "b"}, Description: "first"})
+	v, err := c.Models.CreateVersion(ctx, name, info.ArtifactURI+"/model", ModelVersionOptions{RunID: id, Tags: map[string]string{"a": "b"}, Description: "first"})
 	require.NoError(t, err)
 
-	m, err := c.RenameModel(ctx, name, renamed)
+	m, err := c.Models.Rename(ctx, name, renamed)
 	require.NoError(t, err)
 	require.Equal(t, renamed, m.Name)
-	_, err = c.Model(ctx, name)
+	_, err = c.Models.Get(ctx, name)
 	is(t, err, mlops.ErrNotFound)
-	m, err = c.DescribeModel(ctx, renamed, "about wine")
+	m, err = c.Models.Describe(ctx, renamed, "about wine")
 	require.NoError(t, err)
 	require.Equal(t, "about wine", m.Description)
-	require.NoError(t, c.SetModelTag(ctx, renamed, "k", "v"))
-	require.NoError(t, c.SetModelTag(ctx, renamed, "l", "w"))
-	require.NoError(t, c.DeleteModelTag(ctx, renamed, "l"))
-	require.NoError(t, c.DeleteModelTag(ctx, renamed, "l"), "a tag that is not there is no error")
-	v, err = c.DescribeModelVersion(ctx, renamed, v.Version, "second")
+	require.NoError(t, c.Models.SetTag(ctx, renamed, "k", "v"))
+	require.NoError(t, c.Models.SetTag(ctx, renamed, "l", "w"))
+	require.NoError(t, c.Models.DeleteTag(ctx, renamed, "l"))
+	require.NoError(t, c.Models.DeleteTag(ctx, renamed, "l"), "a tag that is not there is no error")
+	v, err = c.Models.DescribeVersion(ctx, renamed, v.Version, "second")
 	require.NoError(t, err)
 	require.Equal(t, "second", v.Description)
-	require.NoError(t, c.SetModelVersionTag(ctx, renamed, "1", "k", "v"))
-	require.NoError(t, c.DeleteModelVersionTag(ctx, renamed, "1", "k"))
+	require.NoError(t, c.Models.SetVersionTag(ctx, renamed, "1", "k", "v"))
+	require.NoError(t, c.Models.DeleteVersionTag(ctx, renamed, "1", "k"))
 
-	cp, err := c.CopyModelVersion(ctx, renamed, "1", prod)
+	cp, err := c.Models.CopyVersion(ctx, renamed, "1", prod)
 	require.NoError(t, err)
 	require.Equal(t, "1", cp.Version)
 	require.Equal(t, "models:/"+renamed+"/1", cp.Source)
@@ -288,28 +288,28 @@ func TestRegisteredModelsAreRenamedDescribedCopiedAndStaged(t *testing.T) {
 	require.Equal(t, id, cp.RunID)
 	require.Equal(t, "b", cp.Tags["a"])
 	require.NotEqual(t, v.Tags[versionTag], cp.Tags[versionTag], "the copy has an ID of its own")
-	uri, err := c.ModelVersionURI(ctx, prod, "1")
+	uri, err := c.Models.VersionURI(ctx, prod, "1")
 	require.NoError(t, err)
 	require.Equal(t, info.ArtifactURI+"/model", uri)
 	var raw []byte
 	require.NoError(t, c.Do(ctx, "GET", "/model-versions/get-artifact", url.Values{"name": {prod}, "version": {"1"}, "path": {"MLmodel"}}, nil, &raw))
 	require.Equal(t, "x", string(raw))
-	_, err = c.CopyModelVersion(ctx, renamed, "9", prod)
+	_, err = c.Models.CopyVersion(ctx, renamed, "9", prod)
 	is(t, err, mlops.ErrNotFound)
 
-	v, err = c.TransitionStage(ctx, prod, "1", "Production", true)
+	v, err = c.Models.TransitionStage(ctx, prod, "1", "Production", true)
 	require.NoError(t, err)
 	require.Equal(t, "Production", v.Stage)
-	latest, err := c.LatestVersions(ctx, prod, "Production")
+	latest, err := c.Models.LatestVersions(ctx, prod, "Production")
 	require.NoError(t, err)
 	require.Len(t, latest, 1)
-	models, err := mlops.Collect(c.Models(ctx, ModelQuery{Filter: "name = '" + renamed + "'"}))
+	models, err := mlops.Collect(c.Models.All(ctx, ModelQuery{Filter: "name = '" + renamed + "'"}))
 	require.NoError(t, err)
 	require.Len(t, models, 1)
 	require.Equal(t, Tags{"k": "v"}, models[0].Tags)
-	require.NoError(t, c.DeleteModelVersion(ctx, prod, "1"))
+	require.NoError(t, c.Models.DeleteVersion(ctx, prod, "1"))
 	for _, n := range []string{prod, renamed} {
-		require.NoError(t, c.DeleteModel(ctx, n))
+		require.NoError(t, c.Models.Delete(ctx, n))
 	}
 }
 
@@ -317,15 +317,15 @@ func TestAModelWhoseRenamingGotNoAnswerIsNotRenamedTwice(t *testing.T) {
 	s, c := connect(t)
 	ctx := t.Context()
 	name, renamed := s.Name("old"), s.Name("new")
-	_, err := c.CreateModel(ctx, name, ModelOptions{})
+	_, err := c.Models.Create(ctx, name, ModelOptions{})
 	require.NoError(t, err)
 	fault := &dropped{next: s.HTTP.Transport, path: "registered-models/rename", left: 1}
 	shaky := lossy(t, s, fault)
-	m, err := shaky.RenameModel(ctx, name, renamed)
+	m, err := shaky.Models.Rename(ctx, name, renamed)
 	require.NoError(t, err)
 	require.Equal(t, renamed, m.Name)
 	require.Equal(t, 1, fault.seen)
-	require.NoError(t, c.DeleteModel(ctx, renamed))
+	require.NoError(t, c.Models.Delete(ctx, renamed))
 }
 
 func TestEvaluationDatasetsKeepTheirRecords(t *testing.T) {
@@ -337,7 +337,7 @@ func TestEvaluationDatasetsKeepTheirRecords(t *testing.T) {
 	other, err := c.CreateExperiment(ctx, s.Name("other"), ExperimentOptions{})
 	require.NoError(t, err)
 	name := s.Name("questions")
-	d, err := c.CreateEvalDataset(ctx, name, EvalDatasetOptions{Experiments: []string{exp}, Tags: map[string]string{"team": "x"}})
+	d, err := c.EvalDatasets.Create(ctx, name, EvalDatasetOptions{Experiments: []string{exp}, Tags: map[string]string{"team": "x"}})
 	require.NoError(t, err)
 	require.Equal(t, name, d.Name)
 	require.Equal(t, "x", d.Tags["team"])
@@ -346,16 +346,16 @@ func TestEvaluationDatasetsKeepTheirRecords(t *testing.T) {
 		{Inputs: map[string]any{"q": "1+1"}, Outputs: map[string]any{"a": "2"}, Expectations: map[string]any{"answer": "2"}, Tags: map[string]string{"t": "u"}, Source: &EvalSource{Type: "HUMAN", Data: map[string]any{"user": "me"}}},
 		{Inputs: map[string]any{"q": "capital"}},
 	}
-	n, err := c.UpsertEvalRecords(ctx, d.ID, records...)
+	n, err := c.EvalDatasets.UpsertRecords(ctx, d.ID, records...)
 	require.NoError(t, err)
 	require.Equal(t, EvalUpsert{Inserted: 2}, n)
-	n, err = c.UpsertEvalRecords(ctx, d.ID, EvalRecord{Inputs: map[string]any{"q": "capital"}, Expectations: map[string]any{"answer": "Paris"}})
+	n, err = c.EvalDatasets.UpsertRecords(ctx, d.ID, EvalRecord{Inputs: map[string]any{"q": "capital"}, Expectations: map[string]any{"answer": "Paris"}})
 	require.NoError(t, err)
 	require.Equal(t, EvalUpsert{Updated: 1}, n, "the same inputs are the same record")
-	_, err = c.UpsertEvalRecords(ctx, d.ID, EvalRecord{Inputs: map[string]any{"f": func() {}}})
+	_, err = c.EvalDatasets.UpsertRecords(ctx, d.ID, EvalRecord{Inputs: map[string]any{"f": func() {}}})
 	is(t, err, mlops.ErrInvalid)
 
-	list, err := mlops.Collect(c.EvalRecords(ctx, d.ID))
+	list, err := mlops.Collect(c.EvalDatasets.Records(ctx, d.ID))
 	require.NoError(t, err)
 	require.Len(t, list, 2)
 	byQuestion := map[any]EvalRecord{}
@@ -370,33 +370,33 @@ func TestEvaluationDatasetsKeepTheirRecords(t *testing.T) {
 	require.False(t, first.Created.IsZero())
 	require.Equal(t, "Paris", byQuestion["capital"].Expectations["answer"])
 
-	gone, err := c.DeleteEvalRecords(ctx, d.ID, first.ID)
+	gone, err := c.EvalDatasets.DeleteRecords(ctx, d.ID, first.ID)
 	require.NoError(t, err)
 	require.Equal(t, 1, gone)
-	got, err := c.EvalDataset(ctx, d.ID)
+	got, err := c.EvalDatasets.Get(ctx, d.ID)
 	require.NoError(t, err)
 	require.NotEqual(t, d.Digest, got.Digest)
-	found, err := mlops.Collect(c.EvalDatasets(ctx, EvalDatasetQuery{Filter: "name = '" + name + "'", OrderBy: []string{"name"}}))
+	found, err := mlops.Collect(c.EvalDatasets.All(ctx, EvalDatasetQuery{Filter: "name = '" + name + "'", OrderBy: []string{"name"}}))
 	require.NoError(t, err)
 	require.Len(t, found, 1)
 
-	require.NoError(t, c.AddEvalDataset(ctx, d.ID, other))
-	ids, err := c.EvalDatasetExperiments(ctx, d.ID)
+	require.NoError(t, c.EvalDatasets.AddTo(ctx, d.ID, other))
+	ids, err := c.EvalDatasets.Experiments(ctx, d.ID)
 	require.NoError(t, err)
 	require.ElementsMatch(t, []string{exp, other}, ids)
-	require.NoError(t, c.RemoveEvalDataset(ctx, d.ID, other))
-	ids, err = c.EvalDatasetExperiments(ctx, d.ID)
+	require.NoError(t, c.EvalDatasets.RemoveFrom(ctx, d.ID, other))
+	ids, err = c.EvalDatasets.Experiments(ctx, d.ID)
 	require.NoError(t, err)
 	require.Equal(t, []string{exp}, ids)
 
-	require.NoError(t, c.SetEvalDatasetTags(ctx, d.ID, map[string]string{"k": "v"}))
-	require.NoError(t, c.DeleteEvalDatasetTag(ctx, d.ID, "team"))
-	got, err = c.EvalDataset(ctx, d.ID)
+	require.NoError(t, c.EvalDatasets.SetTags(ctx, d.ID, map[string]string{"k": "v"}))
+	require.NoError(t, c.EvalDatasets.DeleteTag(ctx, d.ID, "team"))
+	got, err = c.EvalDatasets.Get(ctx, d.ID)
 	require.NoError(t, err)
 	require.Equal(t, "v", got.Tags["k"])
 	require.NotContains(t, got.Tags, "team")
-	require.NoError(t, c.DeleteEvalDataset(ctx, d.ID))
-	_, err = c.EvalDataset(ctx, d.ID)
+	require.NoError(t, c.EvalDatasets.Delete(ctx, d.ID))
+	_, err = c.EvalDatasets.Get(ctx, d.ID)
 	is(t, err, mlops.ErrNotFound)
 }
 
@@ -407,40 +407,40 @@ func TestScorersHaveVersionsAndOnlineSettings(t *testing.T) {
 	exp, err := c.CreateExperiment(ctx, s.Name("exp"), ExperimentOptions{})
 	require.NoError(t, err)
 	judge := json.RawMessage(`{"name":"polite","aggregations":[],"is_session_level_scorer":false,"mlflow_version":"3.17.2","serialization_version":1,"instructions_judge_pydantic_data":{"instructions":"Is {{ outputs }} polite?","model":"openai:/gpt-4o-mini","feedback_value_type":{"type":"boolean"}}}`)
-	one, err := c.RegisterScorer(ctx, exp, "polite", judge)
+	one, err := c.Scorers.Register(ctx, exp, "polite", judge)
 	require.NoError(t, err)
 	require.Equal(t, 1, one.Version)
 	require.Equal(t, exp, one.ExperimentID)
-	two, err := c.RegisterScorer(ctx, exp, "polite", judge)
+	two, err := c.Scorers.Register(ctx, exp, "polite", judge)
 	require.NoError(t, err)
 	require.Equal(t, 2, two.Version)
-	_, err = c.RegisterScorer(ctx, exp, "bad", json.RawMessage("no json"))
+	_, err = c.Scorers.Register(ctx, exp, "bad", json.RawMessage("no json"))
 	is(t, err, mlops.ErrInvalid)
 
-	newest, err := c.Scorer(ctx, exp, "polite", 0)
+	newest, err := c.Scorers.Get(ctx, exp, "polite", 0)
 	require.NoError(t, err)
 	require.Equal(t, 2, newest.Version)
 	require.Equal(t, one.ID, newest.ID)
 	require.JSONEq(t, string(judge), string(newest.Serialized))
-	list, err := mlops.Collect(c.Scorers(ctx, exp))
+	list, err := mlops.Collect(c.Scorers.All(ctx, exp))
 	require.NoError(t, err)
 	require.Len(t, list, 1)
 	require.Equal(t, exp, list[0].ExperimentID)
-	versions, err := mlops.Collect(c.ScorerVersions(ctx, exp, "polite"))
+	versions, err := mlops.Collect(c.Scorers.Versions(ctx, exp, "polite"))
 	require.NoError(t, err)
 	require.Len(t, versions, 2)
 
-	set, err := c.SetOnlineScoring(ctx, exp, "polite", 0, "trace.status = 'OK'")
+	set, err := c.Scorers.SetOnline(ctx, exp, "polite", 0, "trace.status = 'OK'")
 	require.NoError(t, err)
 	require.Equal(t, one.ID, set.ScorerID)
-	settings, err := mlops.Collect(c.OnlineScorings(ctx, one.ID))
+	settings, err := mlops.Collect(c.Scorers.Online(ctx, one.ID))
 	require.NoError(t, err)
 	require.Equal(t, []OnlineScoring{set}, settings)
 
-	require.NoError(t, c.DeleteScorer(ctx, exp, "polite", 1))
-	_, err = c.Scorer(ctx, exp, "polite", 1)
+	require.NoError(t, c.Scorers.Delete(ctx, exp, "polite", 1))
+	_, err = c.Scorers.Get(ctx, exp, "polite", 1)
 	is(t, err, mlops.ErrNotFound)
-	require.NoError(t, c.DeleteScorer(ctx, exp, "polite", 0))
+	require.NoError(t, c.Scorers.Delete(ctx, exp, "polite", 0))
 }
 
 func TestListsThatCannotBeMadeSayWhy(t *testing.T) {
@@ -448,15 +448,15 @@ func TestListsThatCannotBeMadeSayWhy(t *testing.T) {
 	ctx := t.Context()
 	for name, list := range map[string]func() error{
 		"traces": func() error {
-			_, err := mlops.Collect(c.Traces(ctx, TraceQuery{Experiments: []string{"1"}, Filter: "a OR b"}))
+			_, err := mlops.Collect(c.Traces.All(ctx, TraceQuery{Experiments: []string{"1"}, Filter: "a OR b"}))
 			return err
 		},
-		"infos":      func() error { _, err := mlops.Collect(c.TracesV2(ctx, TraceQuery{})); return err },
-		"models":     func() error { _, err := mlops.Collect(c.LoggedModels(ctx, LoggedModelQuery{})); return err },
-		"prompts":    func() error { _, err := mlops.Collect(c.Prompts(ctx, PromptQuery{Filter: "x"})); return err },
-		"versions":   func() error { _, err := mlops.Collect(c.PromptVersions(ctx, "a'b")); return err },
-		"workspaces": func() error { _, err := mlops.Collect(c.Workspaces(ctx)); return err },
-		"metrics":    func() error { _, err := mlops.Collect(c.TraceMetrics(ctx, TraceMetricQuery{})); return err },
+		"infos":      func() error { _, err := mlops.Collect(c.Traces.AllV2(ctx, TraceQuery{})); return err },
+		"models":     func() error { _, err := mlops.Collect(c.LoggedModels.All(ctx, LoggedModelQuery{})); return err },
+		"prompts":    func() error { _, err := mlops.Collect(c.Prompts.All(ctx, PromptQuery{Filter: "x"})); return err },
+		"versions":   func() error { _, err := mlops.Collect(c.Prompts.Versions(ctx, "a'b")); return err },
+		"workspaces": func() error { _, err := mlops.Collect(c.Workspaces.All(ctx)); return err },
+		"metrics":    func() error { _, err := mlops.Collect(c.Traces.Metrics(ctx, TraceMetricQuery{})); return err },
 	} {
 		err := list()
 		require.True(t, errors.Is(err, mlops.ErrInvalid) || errors.Is(err, mlops.ErrUnsupported), "%s: %v", name, err)

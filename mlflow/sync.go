@@ -134,7 +134,7 @@ type SyncOptions struct {
 //
 // The error is for a folder that cannot be read, or the end of ctx.
 func (c *Client) Sync(ctx context.Context, opt SyncOptions) ([]Backlog, error) {
-	dir, err := c.folder()
+	dir, err := c.out.folder()
 	if err != nil || dir == "" {
 		return nil, err
 	}
@@ -148,7 +148,7 @@ func (c *Client) Sync(ctx context.Context, opt SyncOptions) ([]Backlog, error) {
 		if i.Archived {
 			continue
 		}
-		if (opt.Run != "" && !b.Of(opt.Run)) || b.Server != c.server() && b.Server != "" {
+		if (opt.Run != "" && !b.Of(opt.Run)) || b.Server != c.out.server() && b.Server != "" {
 			continue
 		}
 		switch {
@@ -158,11 +158,11 @@ func (c *Client) Sync(ctx context.Context, opt SyncOptions) ([]Backlog, error) {
 		case down != nil:
 			b.Err = down
 		default:
-			b, err = c.adopt(ctx, i, &b)
+			b, err = c.out.adopt(ctx, i, &b)
 			if b.Err = err; errors.Is(err, errTaken) {
 				continue // another program was quicker
 			}
-			if _, fails := failing(err); passing(err) && (!fails || c.alive(ctx) != nil) {
+			if _, fails := failing(err); passing(err) && (!fails || alive(ctx, c) != nil) {
 				down = err
 			}
 		}
@@ -182,12 +182,12 @@ func (c *Client) Sync(ctx context.Context, opt SyncOptions) ([]Backlog, error) {
 var errTaken = errors.New("mlflow: another program sends this journal")
 
 // adopt sends a journal that nobody holds.
-func (c *Client) adopt(ctx context.Context, i spool.Info, b *Backlog) (Backlog, error) {
+func (o *outbox) adopt(ctx context.Context, i spool.Info, b *Backlog) (Backlog, error) {
 	if b == nil {
 		of := backlogOf(i)
 		b = &of
 	}
-	j, err := spool.Open(i.Path, spool.Options{Logger: c.log, Context: ctx})
+	j, err := spool.Open(i.Path, spool.Options{Logger: o.c.log, Context: ctx})
 	if isNotFound(err) || errors.Is(err, mlops.ErrConflict) {
 		return *b, errTaken
 	}
@@ -201,7 +201,7 @@ func (c *Client) adopt(ctx context.Context, i spool.Info, b *Backlog) (Backlog, 
 	if err != nil {
 		return *b, errors.Join(err, j.Close())
 	}
-	s := c.idleSender(ctx, j, h)
+	s := o.idleSender(ctx, j, h)
 	defer s.stop()
 	s.adopts, s.asked, s.again = true, true, true // the program before us may have asked
 	err = s.sendAll(ctx, i.Changed)

@@ -48,16 +48,16 @@ func (r *Run) LogTable(_ context.Context, t Frame, artifactPath string) error {
 // addRows adds the rows of a record to its table on the server. again says
 // that an earlier attempt may have done it: then rows that stand at the end of
 // the table already are not added once more.
-func (c *Client) addRows(ctx context.Context, at whereabouts, r record, again bool) error {
+func (w runWriter) addRows(ctx context.Context, r record, again bool) error {
 	t, err := parseTable(r.key, r.blob)
 	if err != nil {
 		return err
 	}
-	root, err := c.root(ctx, at.root)
+	root, err := w.c.art.root(ctx, w.at.root)
 	if err != nil {
 		return err
 	}
-	old, err := c.table(ctx, root, r.key)
+	old, err := w.c.art.table(ctx, root, r.key)
 	if err != nil && !errors.Is(err, mlops.ErrNotFound) {
 		return err
 	}
@@ -66,11 +66,11 @@ func (c *Client) addRows(ctx context.Context, at whereabouts, r record, again bo
 		if err != nil {
 			return err
 		}
-		if err := c.putBytes(ctx, root, b, r.key); err != nil {
+		if err := w.c.art.putBytes(ctx, root, b, r.key); err != nil {
 			return err
 		}
 	}
-	return c.listTable(ctx, at.id, r.key)
+	return w.listTable(ctx, r.key)
 }
 
 // endsWith reports whether the last n rows of all are those of f already.
@@ -84,8 +84,8 @@ func (f Frame) endsWith(all Frame, n int) bool {
 }
 
 // listTable puts a table on the run's list, which mlflow.load_table looks at.
-func (c *Client) listTable(ctx context.Context, runID, p string) error {
-	info, err := c.RunInfo(ctx, runID)
+func (w runWriter) listTable(ctx context.Context, p string) error {
+	info, err := w.c.RunInfo(ctx, w.at.id)
 	if err != nil {
 		return err
 	}
@@ -109,7 +109,7 @@ func (c *Client) listTable(ctx context.Context, runID, p string) error {
 	if err != nil {
 		return err
 	}
-	return c.logBatch(ctx, runID, []record{{kind: tagRecord, key: tableTag, text: string(all)}})
+	return w.logBatch(ctx, []record{{kind: tagRecord, key: tableTag, text: string(all)}})
 }
 
 // Table reads a table that LogTable, or Python's log_table, stored. Whole
@@ -117,11 +117,11 @@ func (c *Client) listTable(ctx context.Context, runID, p string) error {
 //
 // MLflow REST: GET /api/2.0/mlflow-artifacts/artifacts/{path}
 func (c *Client) Table(ctx context.Context, of, artifactPath string) (Frame, error) {
-	root, err := c.root(ctx, of)
+	root, err := c.art.root(ctx, of)
 	if err != nil {
 		return Frame{}, err
 	}
-	t, err := c.table(ctx, root, artifactPath)
+	t, err := c.art.table(ctx, root, artifactPath)
 	for _, row := range t.Data {
 		for i, v := range row {
 			n, ok := v.(json.Number)
@@ -142,12 +142,12 @@ func (c *Client) Table(ctx context.Context, of, artifactPath string) (Frame, err
 const maxTable = 256 << 20
 
 // table reads a table with its numbers as they are spelled.
-func (c *Client) table(ctx context.Context, root, p string) (Frame, error) {
-	uri, store, err := c.locate(root, p)
+func (a *artifacts) table(ctx context.Context, root, p string) (Frame, error) {
+	uri, store, err := a.locate(root, p)
 	if err != nil {
 		return Frame{}, err
 	}
-	rd := newReader(ctx, c, store, uri, 0, -1)
+	rd := newReader(ctx, a.c, store, uri, 0, -1)
 	if err := rd.open(); err != nil {
 		return Frame{}, err
 	}

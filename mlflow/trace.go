@@ -96,19 +96,19 @@ type Trace struct {
 	Spans []Span    `json:"spans"`
 }
 
-// StartTrace writes the info of a trace, begun or complete: MLflow has no other
+// Start writes the info of a trace, begun or complete: MLflow has no other
 // call to end one. Called again with the same ID it replaces state, time,
 // duration and previews and adds to tags and metadata, so that a program may
 // write a trace with [TraceInProgress] and once more at its end.
 //
 // Without an ID one is made. Without a Time it is now. Spans go by
-// [Client.LogSpans]; the server makes the info of a trace that only has spans
+// [TracesService.LogSpans]; the server makes the info of a trace that only has spans
 // from its root span.
 //
 // MLflow REST: POST /api/3.0/mlflow/traces
-func (c *Client) StartTrace(ctx context.Context, t TraceInfo) (TraceInfo, error) {
+func (s TracesService) Start(ctx context.Context, t TraceInfo) (TraceInfo, error) {
 	if t.ID == "" {
-		t.ID = "tr-" + c.newUID()
+		t.ID = "tr-" + s.c.newUID()
 	}
 	if t.Time.IsZero() {
 		t.Time = time.Now()
@@ -116,7 +116,7 @@ func (c *Client) StartTrace(ctx context.Context, t TraceInfo) (TraceInfo, error)
 	if t.State == "" {
 		t.State = TraceInProgress
 	}
-	out, err := send3[traceReply](ctx, c, "StartTrace", "POST", "traces", map[string]any{"trace": map[string]any{"trace_info": t}})
+	out, err := send3[traceReply](ctx, s.c, "Traces.Start", "POST", "traces", map[string]any{"trace": map[string]any{"trace_info": t}})
 	return out.Trace.Info, err
 }
 
@@ -124,53 +124,53 @@ type traceReply struct {
 	Trace Trace `json:"trace"`
 }
 
-// TraceInfo returns a trace without its spans.
+// Info returns a trace without its spans.
 //
 // MLflow REST: GET /api/3.0/mlflow/traces/{trace_id}
-func (c *Client) TraceInfo(ctx context.Context, id string) (TraceInfo, error) {
-	out, err := get3[traceReply](ctx, c, "TraceInfo", "traces/"+url.PathEscape(id), nil)
+func (s TracesService) Info(ctx context.Context, id string) (TraceInfo, error) {
+	out, err := get3[traceReply](ctx, s.c, "Traces.Info", "traces/"+url.PathEscape(id), nil)
 	return out.Trace.Info, err
 }
 
-// TraceOptions choose what [Client.Trace] accepts.
+// TraceOptions choose what [TracesService.Get] accepts.
 type TraceOptions struct {
 	Partial bool // also a trace of which not all spans have arrived
 }
 
-// Trace returns a trace with its spans.
+// Get returns a trace with its spans.
 //
 // MLflow REST: GET /api/3.0/mlflow/traces/get
-func (c *Client) Trace(ctx context.Context, id string, opt TraceOptions) (Trace, error) {
-	out, err := get3[traceReply](ctx, c, "Trace", "traces/get", url.Values{"trace_id": {id}, "allow_partial": {strconv.FormatBool(opt.Partial)}})
+func (s TracesService) Get(ctx context.Context, id string, opt TraceOptions) (Trace, error) {
+	out, err := get3[traceReply](ctx, s.c, "Traces.Get", "traces/get", url.Values{"trace_id": {id}, "allow_partial": {strconv.FormatBool(opt.Partial)}})
 	return out.Trace, err
 }
 
 // traceBatch is how many traces are asked for at once.
 const traceBatch = 50
 
-// TracesByID lists traces with their spans. Traces that are not there are left
+// ByID lists traces with their spans. Traces that are not there are left
 // out. One whose spans are not in the server's database, or that has none, is an
-// error: ask for it by [Client.TraceData] or [Client.TraceInfo].
+// error: ask for it by [TracesService.Data] or [TracesService.Info].
 //
 // MLflow REST: GET /api/3.0/mlflow/traces/batchGet
-func (c *Client) TracesByID(ctx context.Context, ids ...string) iter.Seq2[Trace, error] {
+func (s TracesService) ByID(ctx context.Context, ids ...string) iter.Seq2[Trace, error] {
 	return chunks(ids, func(part []string) ([]Trace, error) {
 		out, err := get3[struct {
 			Traces []Trace `json:"traces"`
-		}](ctx, c, "TracesByID", "traces/batchGet", url.Values{"trace_ids": part})
+		}](ctx, s.c, "Traces.ByID", "traces/batchGet", url.Values{"trace_ids": part})
 		return out.Traces, err
 	})
 }
 
-// TraceInfosByID lists traces without their spans. Traces that are not there
+// InfosByID lists traces without their spans. Traces that are not there
 // are left out.
 //
 // MLflow REST: POST /api/3.0/mlflow/traces/batchGetInfos
-func (c *Client) TraceInfosByID(ctx context.Context, ids ...string) iter.Seq2[TraceInfo, error] {
+func (s TracesService) InfosByID(ctx context.Context, ids ...string) iter.Seq2[TraceInfo, error] {
 	return chunks(ids, func(part []string) ([]TraceInfo, error) {
 		out, err := send3[struct {
 			Infos []TraceInfo `json:"trace_infos"`
-		}](ctx, c, "TraceInfosByID", "POST", "traces/batchGetInfos", map[string]any{"trace_ids": part})
+		}](ctx, s.c, "Traces.InfosByID", "POST", "traces/batchGetInfos", map[string]any{"trace_ids": part})
 		return out.Infos, err
 	})
 }
@@ -201,10 +201,10 @@ type TraceQuery struct {
 	OrderBy     []string // "timestamp_ms DESC", which is the default
 }
 
-// Traces lists the traces that q selects, without their spans.
+// All lists the traces that q selects, without their spans.
 //
 // MLflow REST: POST /api/3.0/mlflow/traces/search
-func (c *Client) Traces(ctx context.Context, q TraceQuery) iter.Seq2[TraceInfo, error] {
+func (s TracesService) All(ctx context.Context, q TraceQuery) iter.Seq2[TraceInfo, error] {
 	body := struct {
 		Locations  []traceLocation `json:"locations"`
 		Filter     string          `json:"filter,omitempty"`
@@ -221,60 +221,60 @@ func (c *Client) Traces(ctx context.Context, q TraceQuery) iter.Seq2[TraceInfo, 
 		out, err := send3[struct {
 			Traces []TraceInfo `json:"traces"`
 			Next   string      `json:"next_page_token"`
-		}](ctx, c, "Traces", "POST", "traces/search", body)
+		}](ctx, s.c, "Traces.All", "POST", "traces/search", body)
 		return out.Traces, out.Next, err
 	})
 }
 
-// DeleteTraces deletes traces of an experiment by their IDs, for good, and
+// Delete deletes traces of an experiment by their IDs, for good, and
 // returns how many there were.
 //
 // MLflow REST: POST /api/3.0/mlflow/traces/delete-traces
-func (c *Client) DeleteTraces(ctx context.Context, experiment string, ids ...string) (int, error) {
-	return c.deleteTraces(ctx, map[string]any{"experiment_id": experiment, "request_ids": ids})
+func (s TracesService) Delete(ctx context.Context, experiment string, ids ...string) (int, error) {
+	return s.delete(ctx, map[string]any{"experiment_id": experiment, "request_ids": ids})
 }
 
-// DeleteTracesBefore deletes the traces of an experiment that began at or before
+// DeleteBefore deletes the traces of an experiment that began at or before
 // a time, the oldest first and most of them at once, for good, and returns how
 // many these were. Ask again until it returns 0.
 //
 // MLflow REST: POST /api/3.0/mlflow/traces/delete-traces
-func (c *Client) DeleteTracesBefore(ctx context.Context, experiment string, before time.Time, most int) (int, error) {
-	return c.deleteTraces(ctx, map[string]any{"experiment_id": experiment, "max_timestamp_millis": before.UnixMilli(), "max_traces": most})
+func (s TracesService) DeleteBefore(ctx context.Context, experiment string, before time.Time, most int) (int, error) {
+	return s.delete(ctx, map[string]any{"experiment_id": experiment, "max_timestamp_millis": before.UnixMilli(), "max_traces": most})
 }
 
-func (c *Client) deleteTraces(ctx context.Context, body map[string]any) (int, error) {
+func (s TracesService) delete(ctx context.Context, body map[string]any) (int, error) {
 	out, err := send3[struct {
 		Deleted int `json:"traces_deleted"`
-	}](ctx, c, "DeleteTraces", "POST", "traces/delete-traces", body)
+	}](ctx, s.c, "Traces.Delete", "POST", "traces/delete-traces", body)
 	return out.Deleted, err
 }
 
-// SetTraceTag sets one tag of a trace.
+// SetTag sets one tag of a trace.
 //
 // MLflow REST: PATCH /api/3.0/mlflow/traces/{trace_id}/tags
-func (c *Client) SetTraceTag(ctx context.Context, id, key, value string) error {
-	if err := checkValue("SetTraceTag", "tag", key, value, maxTagValue); err != nil {
+func (s TracesService) SetTag(ctx context.Context, id, key, value string) error {
+	if err := checkValue("Traces.SetTag", "tag", key, value, maxTagValue); err != nil {
 		return err
 	}
-	_, err := send3[transport.None](ctx, c, "SetTraceTag", "PATCH", "traces/"+url.PathEscape(id)+"/tags", map[string]string{"key": key, "value": value})
+	_, err := send3[transport.None](ctx, s.c, "Traces.SetTag", "PATCH", "traces/"+url.PathEscape(id)+"/tags", map[string]string{"key": key, "value": value})
 	return err
 }
 
-// DeleteTraceTag removes one tag of a trace. The error matches
+// DeleteTag removes one tag of a trace. The error matches
 // [mlops.ErrNotFound] if the trace has no such tag.
 //
 // MLflow REST: DELETE /api/3.0/mlflow/traces/{trace_id}/tags
-func (c *Client) DeleteTraceTag(ctx context.Context, id, key string) error {
-	return c.remove3(ctx, "DeleteTraceTag", "traces/"+url.PathEscape(id)+"/tags", map[string]string{"key": key})
+func (s TracesService) DeleteTag(ctx context.Context, id, key string) error {
+	return remove3(ctx, s.c, "Traces.DeleteTag", "traces/"+url.PathEscape(id)+"/tags", map[string]string{"key": key})
 }
 
-// LinkTraces shows traces with a run. The server takes 100 at once.
+// LinkRun shows traces with a run. The server takes 100 at once.
 //
 // MLflow REST: POST /api/2.0/mlflow/traces/link-to-run
-func (c *Client) LinkTraces(ctx context.Context, runID string, traceIDs ...string) error {
+func (s TracesService) LinkRun(ctx context.Context, runID string, traceIDs ...string) error {
 	for part := range slices.Chunk(traceIDs, 100) {
-		if _, err := send[transport.None](ctx, c, "LinkTraces", "POST", "traces/link-to-run", map[string]any{"run_id": runID, "trace_ids": part}); err != nil {
+		if _, err := send[transport.None](ctx, s.c, "Traces.LinkRun", "POST", "traces/link-to-run", map[string]any{"run_id": runID, "trace_ids": part}); err != nil {
 			return err
 		}
 	}
@@ -291,8 +291,8 @@ type PromptRef struct {
 // 'greeting/3'" then finds it.
 //
 // MLflow REST: POST /api/2.0/mlflow/traces/link-prompts
-func (c *Client) LinkPrompts(ctx context.Context, traceID string, prompts ...PromptRef) error {
-	_, err := send[transport.None](ctx, c, "LinkPrompts", "POST", "traces/link-prompts", map[string]any{"trace_id": traceID, "prompt_versions": prompts})
+func (s TracesService) LinkPrompts(ctx context.Context, traceID string, prompts ...PromptRef) error {
+	_, err := send[transport.None](ctx, s.c, "Traces.LinkPrompts", "POST", "traces/link-prompts", map[string]any{"trace_id": traceID, "prompt_versions": prompts})
 	return err
 }
 
@@ -323,14 +323,14 @@ func (r *TraceCorrelation) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// TraceCorrelation counts how two filters go together among the traces that q
+// Correlation counts how two filters go together among the traces that q
 // selects. Its OrderBy has no say.
 //
 // MLflow REST: POST /api/3.0/mlflow/traces/calculate-filter-correlation
-func (c *Client) TraceCorrelation(ctx context.Context, q TraceQuery, first, second string) (TraceCorrelation, error) {
+func (s TracesService) Correlation(ctx context.Context, q TraceQuery, first, second string) (TraceCorrelation, error) {
 	body := map[string]any{"experiment_ids": q.Experiments, "filter_string1": first, "filter_string2": second}
 	if q.Filter != "" {
 		body["base_filter"] = q.Filter
 	}
-	return send3[TraceCorrelation](ctx, c, "TraceCorrelation", "POST", "traces/calculate-filter-correlation", body)
+	return send3[TraceCorrelation](ctx, s.c, "Traces.Correlation", "POST", "traces/calculate-filter-correlation", body)
 }

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// What [Client.TraceMetrics] counts.
+// What [TracesService.Metrics] counts.
 const (
 	OverTraces      = "TRACES"
 	OverSpans       = "SPANS"
@@ -38,10 +38,10 @@ type TraceMetric struct {
 	Values     map[string]float64 `json:"values"`     // by aggregation: "COUNT", "P99.0"
 }
 
-// TraceMetrics lists a metric by groups.
+// Metrics lists a metric by groups.
 //
 // MLflow REST: POST /api/3.0/mlflow/traces/metrics
-func (c *Client) TraceMetrics(ctx context.Context, q TraceMetricQuery) iter.Seq2[TraceMetric, error] {
+func (s TracesService) Metrics(ctx context.Context, q TraceMetricQuery) iter.Seq2[TraceMetric, error] {
 	type aggregation struct {
 		Type       string   `json:"aggregation_type"`
 		Percentile *float64 `json:"percentile_value,omitempty"` // 0 is a percentile too
@@ -77,7 +77,7 @@ func (c *Client) TraceMetrics(ctx context.Context, q TraceMetricQuery) iter.Seq2
 		out, err := send3[struct {
 			Points []TraceMetric `json:"data_points"`
 			Next   string        `json:"next_page_token"`
-		}](ctx, c, "TraceMetrics", "POST", "traces/metrics", body)
+		}](ctx, s.c, "Traces.Metrics", "POST", "traces/metrics", body)
 		return out.Points, out.Next, err
 	})
 }

@@ -37,50 +37,50 @@ type traceV2Reply struct {
 // traceTag is where the client-made ID of a trace is kept whose ID the server chose.
 const traceTag = "mlops.trace_uid"
 
-// StartTraceV2 begins a trace; the server chooses its ID. Of t it takes
+// StartV2 begins a trace; the server chooses its ID. Of t it takes
 // ExperimentID, Time, Metadata and Tags. An answer that got lost does not lead to
 // a second trace: each carries a client-made ID as a tag.
 //
 // MLflow REST: POST /api/2.0/mlflow/traces
-func (c *Client) StartTraceV2(ctx context.Context, t TraceInfo) (TraceInfo, error) {
+func (s TracesService) StartV2(ctx context.Context, t TraceInfo) (TraceInfo, error) {
 	if t.Time.IsZero() {
 		t.Time = time.Now()
 	}
 	uid := newUID()
 	tags := Tags{traceTag: uid}
 	maps.Copy(tags, t.Tags)
-	return once(ctx, c, func() (TraceInfo, error) {
-		out, err := sendOnce[traceV2Reply](ctx, c, "StartTraceV2", "POST", "traces", map[string]any{
+	return once(ctx, s.c, func() (TraceInfo, error) {
+		out, err := sendOnce[traceV2Reply](ctx, s.c, "Traces.StartV2", "POST", "traces", map[string]any{
 			"experiment_id": t.ExperimentID, "timestamp_ms": t.Time.UnixMilli(), "request_metadata": Tags(t.Metadata), "tags": tags})
 		return out.Info.info(), err
 	}, func() (TraceInfo, bool, error) {
 		q := TraceQuery{Experiments: []string{t.ExperimentID}, Filter: "tags.`" + traceTag + "` = '" + uid + "'"}
-		return firstOf(c.TracesV2(ctx, q), func(i TraceInfo) bool { return i.Tags[traceTag] == uid })
+		return firstOf(s.AllV2(ctx, q), func(i TraceInfo) bool { return i.Tags[traceTag] == uid })
 	})
 }
 
-// EndTraceV2 ends a trace at t.Time plus t.Duration, with t.State, and adds
+// EndV2 ends a trace at t.Time plus t.Duration, with t.State, and adds
 // t.Metadata and t.Tags.
 //
 // MLflow REST: PATCH /api/2.0/mlflow/traces/{request_id}
-func (c *Client) EndTraceV2(ctx context.Context, t TraceInfo) (TraceInfo, error) {
-	out, err := send[traceV2Reply](ctx, c, "EndTraceV2", "PATCH", "traces/"+url.PathEscape(t.ID), map[string]any{
+func (s TracesService) EndV2(ctx context.Context, t TraceInfo) (TraceInfo, error) {
+	out, err := send[traceV2Reply](ctx, s.c, "Traces.EndV2", "PATCH", "traces/"+url.PathEscape(t.ID), map[string]any{
 		"request_id": t.ID, "timestamp_ms": t.Time.Add(t.Duration).UnixMilli(), "status": t.State, "request_metadata": Tags(t.Metadata), "tags": Tags(t.Tags)})
 	return out.Info.info(), err
 }
 
-// TraceInfoV2 returns a trace without its spans.
+// InfoV2 returns a trace without its spans.
 //
 // MLflow REST: GET /api/2.0/mlflow/traces/{request_id}/info
-func (c *Client) TraceInfoV2(ctx context.Context, id string) (TraceInfo, error) {
-	out, err := get[traceV2Reply](ctx, c, "TraceInfoV2", "traces/"+url.PathEscape(id)+"/info", nil)
+func (s TracesService) InfoV2(ctx context.Context, id string) (TraceInfo, error) {
+	out, err := get[traceV2Reply](ctx, s.c, "Traces.InfoV2", "traces/"+url.PathEscape(id)+"/info", nil)
 	return out.Info.info(), err
 }
 
-// TracesV2 lists the traces that q selects, without their spans.
+// AllV2 lists the traces that q selects, without their spans.
 //
 // MLflow REST: GET /api/2.0/mlflow/traces
-func (c *Client) TracesV2(ctx context.Context, q TraceQuery) iter.Seq2[TraceInfo, error] {
+func (s TracesService) AllV2(ctx context.Context, q TraceQuery) iter.Seq2[TraceInfo, error] {
 	return pages(func(token string) ([]TraceInfo, string, error) {
 		v := url.Values{"experiment_ids": q.Experiments, "max_results": {"500"}}
 		if q.Filter != "" {
@@ -92,7 +92,7 @@ func (c *Client) TracesV2(ctx context.Context, q TraceQuery) iter.Seq2[TraceInfo
 		out, err := get[struct {
 			Traces []traceV2 `json:"traces"`
 			Next   string    `json:"next_page_token"`
-		}](ctx, c, "TracesV2", "traces", page(v, token))
+		}](ctx, s.c, "Traces.AllV2", "traces", page(v, token))
 		infos := make([]TraceInfo, 0, len(out.Traces))
 		for _, w := range out.Traces {
 			infos = append(infos, w.info())
@@ -101,11 +101,11 @@ func (c *Client) TracesV2(ctx context.Context, q TraceQuery) iter.Seq2[TraceInfo
 	})
 }
 
-// TraceData returns the spans of a trace as the server's web pages load them,
+// Data returns the spans of a trace as the server's web pages load them,
 // also of a trace whose spans lie among the artifacts, as those of MLflow 2 do.
 //
 // MLflow REST: GET /ajax-api/2.0/mlflow/get-trace-artifact
-func (c *Client) TraceData(ctx context.Context, id string) (json.RawMessage, error) {
-	return transport.Do[json.RawMessage](ctx, c.t, transport.Call{Op: "TraceData", Method: "GET", Path: "/ajax-api/2.0/mlflow/get-trace-artifact",
+func (s TracesService) Data(ctx context.Context, id string) (json.RawMessage, error) {
+	return transport.Do[json.RawMessage](ctx, s.c.t, transport.Call{Op: "Traces.Data", Method: "GET", Path: "/ajax-api/2.0/mlflow/get-trace-artifact",
 		Query: url.Values{"request_id": {id}}, Idempotent: true})
 }

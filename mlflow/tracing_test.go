@@ -29,7 +29,7 @@ func traced(t *testing.T) (c *Client, exp string, spans []Span, python func(scri
 		{TraceID: id, ID: "00000000000000a2", ParentID: "00000000000000a1", Name: "look up", Type: "TOOL", Start: at.Add(time.Millisecond), End: at.Add(2 * time.Millisecond),
 			Status: TraceError, Message: "boom", Attributes: map[string]any{}},
 	}
-	require.NoError(t, c.LogSpans(t.Context(), exp, spans, SpanOptions{}))
+	require.NoError(t, c.Traces.LogSpans(t.Context(), exp, spans, SpanOptions{}))
 	return c, exp, spans, func(script string, args ...string) string {
 		if !s.Live {
 			return ""
@@ -42,15 +42,15 @@ func TestSpansArriveAsTheyWereAndTwiceIsOnce(t *testing.T) {
 	c, exp, spans, python := traced(t)
 	ctx := t.Context()
 	id := spans[0].TraceID
-	require.NoError(t, c.LogSpans(ctx, exp, spans, SpanOptions{}), "again")
-	trace, err := c.Trace(ctx, id, TraceOptions{Partial: true})
+	require.NoError(t, c.Traces.LogSpans(ctx, exp, spans, SpanOptions{}), "again")
+	trace, err := c.Traces.Get(ctx, id, TraceOptions{Partial: true})
 	require.NoError(t, err)
 	require.Equal(t, spans, trace.Spans)
 	require.Equal(t, TraceOK, trace.Info.State)
 	require.Equal(t, 1500*time.Millisecond, trace.Info.Duration)
 	require.Equal(t, exp, trace.Info.ExperimentID)
 	require.JSONEq(t, `{"question":"why"}`, trace.Info.Request)
-	whole, err := mlops.Collect(c.TracesByID(ctx, id, "tr-none"))
+	whole, err := mlops.Collect(c.Traces.ByID(ctx, id, "tr-none"))
 	require.NoError(t, err)
 	require.Equal(t, []Trace{trace}, whole)
 	if out := python(`
@@ -60,7 +60,7 @@ r, = [s for s in t.data.spans if s.parent_id is None]
 print(len(t.data.spans), r.name, r.span_type, r.inputs, r.outputs, r.attributes["big"], r.attributes["half"], r.attributes["yes"], r.attributes["text"], r.events[0].name, t.info.state)`, id); out != "" {
 		require.Equal(t, "2 answer CHAIN {'question': 'why'} ['because', 42] 9007199254740993 0.5 True plain tick OK", out)
 	}
-	raw, err := c.TraceData(ctx, id)
+	raw, err := c.Traces.Data(ctx, id)
 	require.NoError(t, err)
 	require.True(t, json.Valid(raw))
 	require.Contains(t, string(raw), "look up")
@@ -73,10 +73,10 @@ print(len(t.data.spans), r.name, r.span_type, r.inputs, r.outputs, r.attributes[
 		"values": {TraceID: id, ID: spans[0].ID, Inputs: func() {}},
 		"events": {TraceID: id, ID: spans[0].ID, Events: []SpanEvent{{Attributes: map[string]any{"f": func() {}}}}},
 	} {
-		is(t, c.LogSpans(ctx, exp, []Span{bad}, SpanOptions{}), mlops.ErrInvalid)
+		is(t, c.Traces.LogSpans(ctx, exp, []Span{bad}, SpanOptions{}), mlops.ErrInvalid)
 		require.NotEmpty(t, name)
 	}
-	require.NoError(t, c.LogSpans(ctx, exp, nil, SpanOptions{}))
+	require.NoError(t, c.Traces.LogSpans(ctx, exp, nil, SpanOptions{}))
 }
 
 func TestTracesAreBegunEndedTaggedSearchedAndDeleted(t *testing.T) {
@@ -86,15 +86,15 @@ func TestTracesAreBegunEndedTaggedSearchedAndDeleted(t *testing.T) {
 	run, exp := startRun(t, s, c)
 	runID, _ := run.ID(ctx)
 	at := time.UnixMilli(1_700_000_000_123).UTC()
-	begun, err := c.StartTrace(ctx, TraceInfo{ExperimentID: exp, Time: at, Request: "why", Metadata: map[string]string{"mlflow.trace.session": "s1"}, Tags: map[string]string{"env": "test"}})
+	begun, err := c.Traces.Start(ctx, TraceInfo{ExperimentID: exp, Time: at, Request: "why", Metadata: map[string]string{"mlflow.trace.session": "s1"}, Tags: map[string]string{"env": "test"}})
 	require.NoError(t, err)
 	require.Equal(t, TraceInProgress, begun.State)
 	begun.State, begun.Duration, begun.Response = TraceOK, 250*time.Millisecond, "because"
 	for range 2 { // an answer that got lost
-		_, err = c.StartTrace(ctx, begun)
+		_, err = c.Traces.Start(ctx, begun)
 		require.NoError(t, err)
 	}
-	got, err := c.TraceInfo(ctx, begun.ID)
+	got, err := c.Traces.Info(ctx, begun.ID)
 	require.NoError(t, err)
 	require.Equal(t, TraceOK, got.State)
 	require.Equal(t, 250*time.Millisecond, got.Duration)
@@ -103,55 +103,55 @@ func TestTracesAreBegunEndedTaggedSearchedAndDeleted(t *testing.T) {
 	require.Equal(t, "because", got.Response)
 	require.Equal(t, "s1", got.Metadata["mlflow.trace.session"])
 	require.Equal(t, "test", got.Tags["env"])
-	second, err := c.StartTrace(ctx, TraceInfo{ExperimentID: exp, Time: at, State: TraceError})
+	second, err := c.Traces.Start(ctx, TraceInfo{ExperimentID: exp, Time: at, State: TraceError})
 	require.NoError(t, err)
 
-	require.NoError(t, c.SetTraceTag(ctx, begun.ID, "k", "v"))
-	require.NoError(t, c.DeleteTraceTag(ctx, begun.ID, "env"))
-	is(t, c.DeleteTraceTag(ctx, begun.ID, "env"), mlops.ErrNotFound)
-	is(t, c.SetTraceTag(ctx, begun.ID, "", "v"), mlops.ErrInvalid)
-	list, err := mlops.Collect(c.Traces(ctx, TraceQuery{Experiments: []string{exp}, Filter: "tag.k = 'v'", OrderBy: []string{"timestamp_ms DESC"}}))
+	require.NoError(t, c.Traces.SetTag(ctx, begun.ID, "k", "v"))
+	require.NoError(t, c.Traces.DeleteTag(ctx, begun.ID, "env"))
+	is(t, c.Traces.DeleteTag(ctx, begun.ID, "env"), mlops.ErrNotFound)
+	is(t, c.Traces.SetTag(ctx, begun.ID, "", "v"), mlops.ErrInvalid)
+	list, err := mlops.Collect(c.Traces.All(ctx, TraceQuery{Experiments: []string{exp}, Filter: "tag.k = 'v'", OrderBy: []string{"timestamp_ms DESC"}}))
 	require.NoError(t, err)
 	require.Len(t, list, 1)
 	require.Equal(t, begun.ID, list[0].ID)
 	require.NotContains(t, list[0].Tags, "env")
-	infos, err := mlops.Collect(c.TraceInfosByID(ctx, begun.ID, second.ID, "tr-none"))
+	infos, err := mlops.Collect(c.Traces.InfosByID(ctx, begun.ID, second.ID, "tr-none"))
 	require.NoError(t, err)
 	require.Len(t, infos, 2)
 
-	require.NoError(t, c.LinkTraces(ctx, runID, begun.ID))
-	linked, err := mlops.Collect(c.Traces(ctx, TraceQuery{Experiments: []string{exp}, Filter: "trace.run_id = '" + runID + "'"}))
+	require.NoError(t, c.Traces.LinkRun(ctx, runID, begun.ID))
+	linked, err := mlops.Collect(c.Traces.All(ctx, TraceQuery{Experiments: []string{exp}, Filter: "trace.run_id = '" + runID + "'"}))
 	require.NoError(t, err)
 	require.Len(t, linked, 1)
-	both, err := c.TraceCorrelation(ctx, TraceQuery{Experiments: []string{exp}, Filter: "timestamp_ms > 0"}, "status = 'OK'", "tag.k = 'v'")
+	both, err := c.Traces.Correlation(ctx, TraceQuery{Experiments: []string{exp}, Filter: "timestamp_ms > 0"}, "status = 'OK'", "tag.k = 'v'")
 	require.NoError(t, err)
 	require.Equal(t, 2, both.Total)
 	require.Equal(t, 1, both.Both)
-	none, err := c.TraceCorrelation(ctx, TraceQuery{Experiments: []string{exp}}, "status = 'OK'", "tag.k = 'never'")
+	none, err := c.Traces.Correlation(ctx, TraceQuery{Experiments: []string{exp}}, "status = 'OK'", "tag.k = 'never'")
 	require.NoError(t, err)
 	require.True(t, math.IsNaN(none.NPMI) || none.NPMI == 0 || none.NPMI == -1, none.NPMI)
 
-	groups, err := mlops.Collect(c.TraceMetrics(ctx, TraceMetricQuery{Experiments: []string{exp}, Over: OverTraces, Metric: "trace_count", Aggregations: []Aggregation{{Type: "COUNT"}}, Dimensions: []string{"trace_status"}}))
+	groups, err := mlops.Collect(c.Traces.Metrics(ctx, TraceMetricQuery{Experiments: []string{exp}, Over: OverTraces, Metric: "trace_count", Aggregations: []Aggregation{{Type: "COUNT"}}, Dimensions: []string{"trace_status"}}))
 	require.NoError(t, err)
 	counts := map[string]float64{}
 	for _, g := range groups {
 		counts[g.Dimensions["trace_status"]] = g.Values["COUNT"]
 	}
 	require.Equal(t, map[string]float64{"OK": 1, "ERROR": 1}, counts)
-	groups, err = mlops.Collect(c.TraceMetrics(ctx, TraceMetricQuery{Experiments: []string{exp}, Over: OverTraces, Metric: "latency",
+	groups, err = mlops.Collect(c.Traces.Metrics(ctx, TraceMetricQuery{Experiments: []string{exp}, Over: OverTraces, Metric: "latency",
 		Aggregations: []Aggregation{{Type: "AVG"}, {Type: "PERCENTILE", Percentile: 50}}, Filters: []string{"trace.status = 'OK'"}, Every: time.Hour, From: at.Add(-time.Hour), To: at.Add(time.Hour)}))
 	require.NoError(t, err)
 	require.Len(t, groups, 1)
 	require.Equal(t, 250.0, groups[0].Values["AVG"])
 	require.NotEmpty(t, groups[0].Dimensions["time_bucket"])
 
-	n, err := c.DeleteTraces(ctx, exp, second.ID)
+	n, err := c.Traces.Delete(ctx, exp, second.ID)
 	require.NoError(t, err)
 	require.Equal(t, 1, n)
-	n, err = c.DeleteTracesBefore(ctx, exp, at.Add(time.Second), 10)
+	n, err = c.Traces.DeleteBefore(ctx, exp, at.Add(time.Second), 10)
 	require.NoError(t, err)
 	require.Equal(t, 1, n)
-	_, err = c.TraceInfo(ctx, begun.ID)
+	_, err = c.Traces.Info(ctx, begun.ID)
 	is(t, err, mlops.ErrNotFound)
 }
 
@@ -161,20 +161,20 @@ func TestTracesOfMLflow2AreStillWritten(t *testing.T) {
 	exp, err := c.CreateExperiment(ctx, s.Name("exp"), ExperimentOptions{})
 	require.NoError(t, err)
 	at := time.UnixMilli(1_700_000_000_123).UTC()
-	begun, err := c.StartTraceV2(ctx, TraceInfo{ExperimentID: exp, Time: at, Metadata: map[string]string{"a": "b"}, Tags: map[string]string{"t": "u"}})
+	begun, err := c.Traces.StartV2(ctx, TraceInfo{ExperimentID: exp, Time: at, Metadata: map[string]string{"a": "b"}, Tags: map[string]string{"t": "u"}})
 	require.NoError(t, err)
 	require.Equal(t, TraceInProgress, begun.State)
 	begun.State, begun.Duration = TraceOK, 2*time.Second
-	ended, err := c.EndTraceV2(ctx, begun)
+	ended, err := c.Traces.EndV2(ctx, begun)
 	require.NoError(t, err)
 	require.Equal(t, TraceOK, ended.State)
-	got, err := c.TraceInfoV2(ctx, begun.ID)
+	got, err := c.Traces.InfoV2(ctx, begun.ID)
 	require.NoError(t, err)
 	require.Equal(t, 2*time.Second, got.Duration)
 	require.Equal(t, at, got.Time)
 	require.Equal(t, "b", got.Metadata["a"])
 	require.Equal(t, "u", got.Tags["t"])
-	list, err := mlops.Collect(c.TracesV2(ctx, TraceQuery{Experiments: []string{exp}, Filter: "status = 'OK'", OrderBy: []string{"timestamp_ms ASC"}}))
+	list, err := mlops.Collect(c.Traces.AllV2(ctx, TraceQuery{Experiments: []string{exp}, Filter: "status = 'OK'", OrderBy: []string{"timestamp_ms ASC"}}))
 	require.NoError(t, err)
 	require.Len(t, list, 1)
 	for _, method := range []string{"PATCH", "DELETE"} {
@@ -191,18 +191,18 @@ func TestTracesAreJudged(t *testing.T) {
 	c, _, spans, python := traced(t)
 	ctx := t.Context()
 	id := spans[0].TraceID
-	a, err := c.CreateAssessment(ctx, id, Assessment{Name: "polite", SpanID: spans[1].ID, SourceType: FromHuman, SourceID: "me", Feedback: &Feedback{Value: 0.5}, Rationale: "so so", Metadata: map[string]string{"x": "y"}})
+	a, err := c.Traces.CreateAssessment(ctx, id, Assessment{Name: "polite", SpanID: spans[1].ID, SourceType: FromHuman, SourceID: "me", Feedback: &Feedback{Value: 0.5}, Rationale: "so so", Metadata: map[string]string{"x": "y"}})
 	require.NoError(t, err)
 	require.Equal(t, 0.5, a.Feedback.Value)
 	require.Equal(t, spans[1].ID, a.SpanID)
 	want := map[string]any{"answer": "because", "tries": []any{float64(9007199254740991)}}
-	e, err := c.CreateAssessment(ctx, id, Assessment{Name: "expected", SourceType: FromCode, SourceID: "test", Expectation: &Expectation{Value: want}})
+	e, err := c.Traces.CreateAssessment(ctx, id, Assessment{Name: "expected", SourceType: FromCode, SourceID: "test", Expectation: &Expectation{Value: want}})
 	require.NoError(t, err)
 	require.Equal(t, want, e.Expectation.Value)
-	text, err := c.CreateAssessment(ctx, id, Assessment{Name: "text", SourceType: FromHuman, Expectation: &Expectation{Value: "because"}})
+	text, err := c.Traces.CreateAssessment(ctx, id, Assessment{Name: "text", SourceType: FromHuman, Expectation: &Expectation{Value: "because"}})
 	require.NoError(t, err)
 	require.Equal(t, "because", text.Expectation.Value)
-	failed, err := c.CreateAssessment(ctx, id, Assessment{Name: "judge", SourceType: FromLLM, SourceID: "m", Feedback: &Feedback{Error: &AssessmentError{Code: "TIMEOUT", Message: "too slow"}}})
+	failed, err := c.Traces.CreateAssessment(ctx, id, Assessment{Name: "judge", SourceType: FromLLM, SourceID: "m", Feedback: &Feedback{Error: &AssessmentError{Code: "TIMEOUT", Message: "too slow"}}})
 	require.NoError(t, err)
 	require.Equal(t, "TIMEOUT", failed.Feedback.Error.Code)
 	if out := python(`
@@ -213,7 +213,7 @@ print(a["polite"].feedback.value, a["polite"].source.source_type, a["expected"].
 		require.Equal(t, "0.5 HUMAN {'answer': 'because', 'tries': [9007199254740991]} because", out)
 	}
 
-	a, err = c.UpdateAssessment(ctx, id, a.ID, AssessmentUpdate{Name: "politeness", Feedback: &Feedback{Value: true}, Rationale: "on reflection", Metadata: map[string]string{"z": "w"}})
+	a, err = c.Traces.UpdateAssessment(ctx, id, a.ID, AssessmentUpdate{Name: "politeness", Feedback: &Feedback{Value: true}, Rationale: "on reflection", Metadata: map[string]string{"z": "w"}})
 	require.NoError(t, err)
 	require.Equal(t, "politeness", a.Name)
 	require.Equal(t, true, a.Feedback.Value)
@@ -221,27 +221,27 @@ print(a["polite"].feedback.value, a["polite"].source.source_type, a["expected"].
 	require.Len(t, a.Metadata["mlops.assessment_uid"], 32, "by which a repeat finds it")
 	delete(a.Metadata, "mlops.assessment_uid")
 	require.Equal(t, map[string]string{"x": "y", "z": "w"}, a.Metadata)
-	e, err = c.UpdateAssessment(ctx, id, e.ID, AssessmentUpdate{Expectation: &Expectation{Value: []any{"x"}}})
+	e, err = c.Traces.UpdateAssessment(ctx, id, e.ID, AssessmentUpdate{Expectation: &Expectation{Value: []any{"x"}}})
 	require.NoError(t, err)
 	require.Equal(t, []any{"x"}, e.Expectation.Value)
 
-	better, err := c.CreateAssessment(ctx, id, Assessment{Name: "politeness", SourceType: FromHuman, SourceID: "you", Feedback: &Feedback{Value: "yes"}, Overrides: a.ID})
+	better, err := c.Traces.CreateAssessment(ctx, id, Assessment{Name: "politeness", SourceType: FromHuman, SourceID: "you", Feedback: &Feedback{Value: "yes"}, Overrides: a.ID})
 	require.NoError(t, err)
-	old, err := c.Assessment(ctx, id, a.ID)
+	old, err := c.Traces.Assessment(ctx, id, a.ID)
 	require.NoError(t, err)
 	require.True(t, old.Invalid, "it was replaced")
-	info, err := c.TraceInfo(ctx, id)
+	info, err := c.Traces.Info(ctx, id)
 	require.NoError(t, err)
 	require.Len(t, info.Assessments, 5)
-	require.NoError(t, c.DeleteAssessment(ctx, id, better.ID))
-	old, err = c.Assessment(ctx, id, a.ID)
+	require.NoError(t, c.Traces.DeleteAssessment(ctx, id, better.ID))
+	old, err = c.Traces.Assessment(ctx, id, a.ID)
 	require.NoError(t, err)
 	require.False(t, old.Invalid, "it counts again")
-	_, err = c.Assessment(ctx, id, better.ID)
+	_, err = c.Traces.Assessment(ctx, id, better.ID)
 	is(t, err, mlops.ErrNotFound)
-	_, err = c.CreateAssessment(ctx, id, Assessment{Name: "neither"})
+	_, err = c.Traces.CreateAssessment(ctx, id, Assessment{Name: "neither"})
 	is(t, err, mlops.ErrInvalid)
-	_, err = c.CreateAssessment(ctx, id, Assessment{Name: "bad", Expectation: &Expectation{Value: func() {}}})
+	_, err = c.Traces.CreateAssessment(ctx, id, Assessment{Name: "bad", Expectation: &Expectation{Value: func() {}}})
 	is(t, err, mlops.ErrInvalid)
 }
 

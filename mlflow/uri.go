@@ -96,12 +96,12 @@ func cleanPath(p string) (string, error) {
 
 // root finds the address of what of names, following runs, versions and logged
 // models to their artifact URI.
-func (c *Client) root(ctx context.Context, of string) (string, error) {
+func (a *artifacts) root(ctx context.Context, of string) (string, error) {
 	host := ""
-	if u, err := url.Parse(c.URL()); err == nil {
+	if u, err := url.Parse(a.c.URL()); err == nil {
 		host = u.Host
 	}
-	stores := slices.Collect(maps.Keys(c.art.opt.Stores))
+	stores := slices.Collect(maps.Keys(a.opt.Stores))
 	inner := ""
 	for range 5 { // an alias leads to a version, to a logged model, to its URI
 		p, err := parsePlace(of, host, stores...)
@@ -116,16 +116,16 @@ func (c *Client) root(ctx context.Context, of string) (string, error) {
 		case "proxy":
 			return proxied + ":/" + inner, nil
 		case "run":
-			r, rerr := c.RunInfo(ctx, p.id)
+			r, rerr := a.c.RunInfo(ctx, p.id)
 			of, err = r.ArtifactURI, rerr
 		case "model":
-			m, merr := c.LoggedModel(ctx, p.id)
+			m, merr := a.c.LoggedModels.Get(ctx, p.id)
 			of, err = m.ArtifactURI, merr
 		case "version":
-			v, verr := c.ModelVersion(ctx, p.id, p.version)
+			v, verr := a.c.Models.Version(ctx, p.id, p.version)
 			of, err = v.Source, verr
 		case "alias":
-			v, verr := c.ModelByAlias(ctx, p.id, p.version)
+			v, verr := a.c.Models.VersionByAlias(ctx, p.id, p.version)
 			of, err = v.Source, verr
 		}
 		if err != nil {

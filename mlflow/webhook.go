@@ -102,14 +102,14 @@ type wireWebhook struct {
 	Status      string         `json:"status,omitempty"`
 }
 
-// CreateWebhook has the server tell address of events. MLflow wants https and an
+// Create has the server tell address of events. MLflow wants https and an
 // address that is not private, unless its operator allowed others by
 // MLFLOW_WEBHOOK_ALLOWED_SCHEMES and MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS. After an
 // answer that got lost, a webhook of this name for this address and these events
 // is taken for the one that was made.
 //
 // MLflow REST: POST /api/2.0/mlflow/webhooks
-func (c *Client) CreateWebhook(ctx context.Context, name, address string, events []WebhookEvent, opt WebhookOptions) (Webhook, error) {
+func (s WebhooksService) Create(ctx context.Context, name, address string, events []WebhookEvent, opt WebhookOptions) (Webhook, error) {
 	body := wireWebhook{Name: name, URL: address, Events: events, Secret: string(opt.Secret), Status: WebhookActive}
 	if opt.Description != "" {
 		body.Description = &opt.Description
@@ -117,33 +117,33 @@ func (c *Client) CreateWebhook(ctx context.Context, name, address string, events
 	if opt.Disabled {
 		body.Status = WebhookDisabled
 	}
-	return once(ctx, c, func() (Webhook, error) {
-		out, err := sendOnce[webhookReply](ctx, c, "CreateWebhook", "POST", "webhooks", body)
+	return once(ctx, s.c, func() (Webhook, error) {
+		out, err := sendOnce[webhookReply](ctx, s.c, "Webhooks.Create", "POST", "webhooks", body)
 		return out.Webhook, err
 	}, func() (Webhook, bool, error) {
-		return firstOf(c.Webhooks(ctx), func(w Webhook) bool {
+		return firstOf(s.All(ctx), func(w Webhook) bool {
 			return w.Name == name && w.URL == address && w.Status == body.Status && slices.Equal(w.Events, events)
 		})
 	})
 }
 
-// Webhook returns a webhook. Its secret stays with the server.
+// Get returns a webhook. Its secret stays with the server.
 //
 // MLflow REST: GET /api/2.0/mlflow/webhooks/{webhook_id}
-func (c *Client) Webhook(ctx context.Context, id string) (Webhook, error) {
-	out, err := get[webhookReply](ctx, c, "Webhook", "webhooks/"+url.PathEscape(id), nil)
+func (s WebhooksService) Get(ctx context.Context, id string) (Webhook, error) {
+	out, err := get[webhookReply](ctx, s.c, "Webhooks.Get", "webhooks/"+url.PathEscape(id), nil)
 	return out.Webhook, err
 }
 
-// Webhooks lists all webhooks.
+// All lists all webhooks.
 //
 // MLflow REST: GET /api/2.0/mlflow/webhooks
-func (c *Client) Webhooks(ctx context.Context) iter.Seq2[Webhook, error] {
+func (s WebhooksService) All(ctx context.Context) iter.Seq2[Webhook, error] {
 	return pages(func(token string) ([]Webhook, string, error) {
 		out, err := get[struct {
 			Webhooks []Webhook `json:"webhooks"`
 			Next     string    `json:"next_page_token"`
-		}](ctx, c, "Webhooks", "webhooks", page(url.Values{"max_results": {"100"}}, token))
+		}](ctx, s.c, "Webhooks.All", "webhooks", page(url.Values{"max_results": {"100"}}, token))
 		return out.Webhooks, out.Next, err
 	})
 }
@@ -158,21 +158,21 @@ type WebhookUpdate struct {
 	Status      string // WebhookActive, WebhookDisabled
 }
 
-// UpdateWebhook changes a webhook.
+// Update changes a webhook.
 //
 // MLflow REST: PATCH /api/2.0/mlflow/webhooks/{webhook_id}
-func (c *Client) UpdateWebhook(ctx context.Context, id string, u WebhookUpdate) (Webhook, error) {
-	out, err := send[webhookReply](ctx, c, "UpdateWebhook", "PATCH", "webhooks/"+url.PathEscape(id),
+func (s WebhooksService) Update(ctx context.Context, id string, u WebhookUpdate) (Webhook, error) {
+	out, err := send[webhookReply](ctx, s.c, "Webhooks.Update", "PATCH", "webhooks/"+url.PathEscape(id),
 		wireWebhook{u.Name, u.Description, u.URL, u.Events, string(u.Secret), u.Status})
 	return out.Webhook, err
 }
 
-// DeleteWebhook deletes a webhook.
+// Delete deletes a webhook.
 //
 // MLflow REST: DELETE /api/2.0/mlflow/webhooks/{webhook_id}
-func (c *Client) DeleteWebhook(ctx context.Context, id string) error {
-	return c.remove(ctx, func() error {
-		_, err := sendOnce[struct{}](ctx, c, "DeleteWebhook", "DELETE", "webhooks/"+url.PathEscape(id), nil)
+func (s WebhooksService) Delete(ctx context.Context, id string) error {
+	return remove(ctx, s.c, func() error {
+		_, err := sendOnce[struct{}](ctx, s.c, "Webhooks.Delete", "DELETE", "webhooks/"+url.PathEscape(id), nil)
 		return err
 	})
 }
@@ -185,17 +185,17 @@ type WebhookTest struct {
 	Error  string `json:"error_message"`
 }
 
-// TestWebhook has the server deliver an example of an event, of the webhook's
+// Test has the server deliver an example of an event, of the webhook's
 // first one if event is empty, and tells how the address answered. That the
 // address answered badly is no error.
 //
 // MLflow REST: POST /api/2.0/mlflow/webhooks/{webhook_id}/test
-func (c *Client) TestWebhook(ctx context.Context, id string, event WebhookEvent) (WebhookTest, error) {
+func (s WebhooksService) Test(ctx context.Context, id string, event WebhookEvent) (WebhookTest, error) {
 	body := map[string]any{}
 	if event != "" {
 		body["event"] = event
 	}
-	out, err := sendOnce[struct{ Result WebhookTest }](ctx, c, "TestWebhook", "POST", "webhooks/"+url.PathEscape(id)+"/test", body)
+	out, err := sendOnce[struct{ Result WebhookTest }](ctx, s.c, "Webhooks.Test", "POST", "webhooks/"+url.PathEscape(id)+"/test", body)
 	return out.Result, err
 }
 

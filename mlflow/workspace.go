@@ -29,34 +29,34 @@ type workspaceReply struct {
 	Workspace Workspace `json:"workspace"`
 }
 
-// CreateWorkspace makes a workspace. Names are lower case; "default" is there
+// Create makes a workspace. Names are lower case; "default" is there
 // already. The error matches [mlops.ErrAlreadyExists] if the name is taken, and
 // [mlops.ErrUnsupported] if the server has no workspaces.
 //
 // MLflow REST: POST /api/3.0/mlflow/workspaces
-func (c *Client) CreateWorkspace(ctx context.Context, w Workspace) (Workspace, error) {
-	return once(ctx, c, func() (Workspace, error) {
-		out, err := sendOnce3[workspaceReply](ctx, c, "CreateWorkspace", "POST", "workspaces", w)
+func (s WorkspacesService) Create(ctx context.Context, w Workspace) (Workspace, error) {
+	return once(ctx, s.c, func() (Workspace, error) {
+		out, err := sendOnce3[workspaceReply](ctx, s.c, "Workspaces.Create", "POST", "workspaces", w)
 		return out.Workspace, err
-	}, func() (Workspace, bool, error) { return found(c.Workspace(ctx, w.Name)) })
+	}, func() (Workspace, bool, error) { return found(s.Get(ctx, w.Name)) })
 }
 
-// Workspace returns a workspace.
+// Get returns a workspace.
 //
 // MLflow REST: GET /api/3.0/mlflow/workspaces/{workspace_name}
-func (c *Client) Workspace(ctx context.Context, name string) (Workspace, error) {
-	out, err := get3[workspaceReply](ctx, c, "Workspace", "workspaces/"+url.PathEscape(name), nil)
+func (s WorkspacesService) Get(ctx context.Context, name string) (Workspace, error) {
+	out, err := get3[workspaceReply](ctx, s.c, "Workspaces.Get", "workspaces/"+url.PathEscape(name), nil)
 	return out.Workspace, err
 }
 
-// Workspaces lists the workspaces that the caller may see.
+// All lists the workspaces that the caller may see.
 //
 // MLflow REST: GET /api/3.0/mlflow/workspaces
-func (c *Client) Workspaces(ctx context.Context) iter.Seq2[Workspace, error] {
+func (s WorkspacesService) All(ctx context.Context) iter.Seq2[Workspace, error] {
 	return pages(func(string) ([]Workspace, string, error) {
 		out, err := get3[struct {
 			Workspaces []Workspace `json:"workspaces"`
-		}](ctx, c, "Workspaces", "workspaces", nil)
+		}](ctx, s.c, "Workspaces.All", "workspaces", nil)
 		return out.Workspaces, "", err
 	})
 }
@@ -70,10 +70,10 @@ type WorkspaceUpdate struct {
 	Retention    *string // how long they stay, "30d"
 }
 
-// UpdateWorkspace changes a workspace.
+// Update changes a workspace.
 //
 // MLflow REST: PATCH /api/3.0/mlflow/workspaces/{workspace_name}
-func (c *Client) UpdateWorkspace(ctx context.Context, name string, u WorkspaceUpdate) (Workspace, error) {
+func (s WorkspacesService) Update(ctx context.Context, name string, u WorkspaceUpdate) (Workspace, error) {
 	body, archive := map[string]any{}, map[string]any{}
 	for _, f := range []struct {
 		key   string
@@ -87,7 +87,7 @@ func (c *Client) UpdateWorkspace(ctx context.Context, name string, u WorkspaceUp
 	if len(archive) > 0 {
 		body["trace_archival_config"] = archive
 	}
-	out, err := send3[workspaceReply](ctx, c, "UpdateWorkspace", "PATCH", "workspaces/"+url.PathEscape(name), body)
+	out, err := send3[workspaceReply](ctx, s.c, "Workspaces.Update", "PATCH", "workspaces/"+url.PathEscape(name), body)
 	return out.Workspace, err
 }
 
@@ -98,17 +98,17 @@ const (
 	WorkspaceCascade    = "CASCADE"     // they are deleted too
 )
 
-// DeleteWorkspace deletes a workspace; mode says what becomes of the things in
+// Delete deletes a workspace; mode says what becomes of the things in
 // it, and is WorkspaceRestrict if empty.
 //
 // MLflow REST: DELETE /api/3.0/mlflow/workspaces/{workspace_name}
-func (c *Client) DeleteWorkspace(ctx context.Context, name, mode string) error {
+func (s WorkspacesService) Delete(ctx context.Context, name, mode string) error {
 	q := url.Values{}
 	if mode != "" {
 		q.Set("mode", mode)
 	}
-	return c.remove(ctx, func() error {
-		_, err := transport.Do[transport.None](ctx, c.t, transport.Call{Op: "DeleteWorkspace", Method: "DELETE", Path: api3 + "workspaces/" + url.PathEscape(name), Query: q})
+	return remove(ctx, s.c, func() error {
+		_, err := transport.Do[transport.None](ctx, s.c.t, transport.Call{Op: "Workspaces.Delete", Method: "DELETE", Path: api3 + "workspaces/" + url.PathEscape(name), Query: q})
 		return err
 	})
 }

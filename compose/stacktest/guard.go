@@ -10,17 +10,20 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
-
-	"golang.org/x/sys/unix"
+	"time"
 
 	"github.com/mlops-integration/mlops"
 	"github.com/mlops-integration/mlops/compose"
+	"github.com/mlops-integration/mlops/internal/lockfile"
 )
 
 // A test binary's stack lies in a folder of its own, and beside it a file whose
 // lock the test binary holds as long as it lives: the system takes it back,
 // however the process ends. Guards wait for that lock.
 const lockSuffix = ".lock"
+
+// poll is the time between two looks at a lock.
+const poll = 50 * time.Millisecond
 
 // The test binary runs as its own guard, because that is the only program whose
 // path is known here: as the supervisor of processes, or beside the engine that
@@ -95,7 +98,7 @@ func guard(ctx context.Context, home string) error {
 		defer over()
 		f, err := os.Open(home + lockSuffix)
 		if err == nil {
-			err = errors.Join(lock(f, unix.LOCK_EX), destroy(context.WithoutCancel(ctx), s, home), f.Close())
+			err = errors.Join(lockfile.Wait(context.WithoutCancel(ctx), f, poll, nil), destroy(context.WithoutCancel(ctx), s, home), f.Close())
 		}
 		deleted <- err
 	}()
@@ -128,12 +131,12 @@ func claim(ctx context.Context, original *compose.Stack, below string, say func(
 	if err := os.MkdirAll(below, 0o700); err != nil {
 		return "", nil, err
 	}
-	claims, err := os.OpenFile(filepath.Join(below, "claims"), os.O_CREATE|os.O_RDWR, 0o600) // one at a time
+	claims, err := lockfile.Open(filepath.Join(below, "claims"), 0o600) // one at a time
 	if err != nil {
 		return "", nil, err
 	}
 	defer claims.Close()
-	if err := lock(claims, unix.LOCK_EX); err != nil {
+	if err := lockfile.Wait(ctx, claims, poll, nil); err != nil {
 		return "", nil, err
 	}
 	if err := sweep(ctx, below, say); err != nil {
@@ -144,7 +147,7 @@ func claim(ctx context.Context, original *compose.Stack, below string, say func(
 	if err != nil {
 		return "", nil, err
 	}
-	if err := lock(held, unix.LOCK_EX); err != nil {
+	if err := lockfile.Try(held); err != nil {
 		return "", nil, errors.Join(err, held.Close())
 	}
 	if _, err := original.Twin(home); err != nil {
@@ -166,7 +169,7 @@ func sweep(ctx context.Context, below string, say func(format string, args ...an
 		if err != nil {
 			continue // its guard was faster
 		}
-		if err = lock(f, unix.LOCK_EX|unix.LOCK_NB); err == nil {
+		if err = lockfile.Try(f); err == nil {
 			home := strings.TrimSuffix(path, lockSuffix)
 			var s *compose.Stack
 			if s, err = compose.New(compose.Options{Home: home, Command: mlopsctl(home)}); err == nil {
@@ -176,19 +179,10 @@ func sweep(ctx context.Context, below string, say func(format string, args ...an
 		switch {
 		case errors.Is(err, mlops.ErrUnavailable), errors.Is(err, mlops.ErrUnsupported):
 			say("stacktest: what is left of %s stays: %v", strings.TrimSuffix(path, lockSuffix), err)
-		case !errors.Is(err, unix.EWOULDBLOCK):
+		case !errors.Is(err, lockfile.ErrHeld):
 			errs = append(errs, err)
 		}
 		f.Close()
 	}
 	return errors.Join(errs...)
-}
-
-// lock locks a file, and waits for it if how says so.
-func lock(f *os.File, how int) error {
-	for {
-		if err := unix.Flock(int(f.Fd()), how); !errors.Is(err, unix.EINTR) {
-			return err
-		}
-	}
 }

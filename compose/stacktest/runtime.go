@@ -64,7 +64,7 @@ func choose(ctx context.Context) (runtime, error) {
 		return runtime{name: compose.ProcessRuntime, why: "docker does not serve: " + err.Error()}, nil
 	}
 	for _, f := range found {
-		if (f.Check == "engine" || f.Check == "compose plugin") && f.State == compose.Fail {
+		if (f.Check == "engine" || f.Check == "compose plugin") && f.Severity == compose.SeverityFail {
 			return runtime{name: compose.ProcessRuntime, why: f.Message}, nil
 		}
 	}

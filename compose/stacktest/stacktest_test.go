@@ -15,6 +15,7 @@ import (
 
 	"github.com/mlops-integration/mlops/compose"
 	"github.com/mlops-integration/mlops/internal/cassette"
+	"github.com/mlops-integration/mlops/internal/lockfile"
 	"github.com/mlops-integration/mlops/internal/stackfile"
 )
 
@@ -142,6 +143,7 @@ func claimed(t *testing.T, below string) (home string, held *os.File) {
 	require.NoError(t, err)
 	home, held, err = claim(t.Context(), original, below, t.Logf)
 	require.NoError(t, err)
+	t.Cleanup(func() { held.Close() }) // and until then it is not closed as garbage
 	return home, held
 }
 
@@ -214,10 +216,10 @@ func TestAGuardThatComesTooLateHasNothingToDo(t *testing.T) {
 	late, err := os.Open(home + lockSuffix)
 	require.NoError(t, err)
 	defer late.Close()
-	require.ErrorIs(t, lock(late, unix.LOCK_EX|unix.LOCK_NB), unix.EWOULDBLOCK)
+	require.ErrorIs(t, lockfile.Try(late), lockfile.ErrHeld)
 	require.NoError(t, held.Close())
 	require.NoError(t, destroy(context.Background(), s, home))
-	require.NoError(t, lock(late, unix.LOCK_EX))
+	require.NoError(t, lockfile.Wait(t.Context(), late, poll, nil))
 	require.NoError(t, destroy(context.Background(), s, home))
 	require.NoDirExists(t, home)
 }

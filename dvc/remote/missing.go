@@ -11,16 +11,21 @@ import (
 	"github.com/mlops-integration/mlops"
 )
 
+// Search says how [Missing] looks for keys.
+type Search struct {
+	Few   int // up to that many keys are asked for one by one
+	Alone int // of more, each folder is listed that holds more than that many of them
+	Jobs  int // requests at once
+}
+
 // Missing does what [Store.Missing] does for a store that can tell about one
-// object and list a folder: up to few keys are asked for one by one; of more,
-// each folder is listed that holds more than alone of them. At most jobs
-// requests are on their way at once.
-func Missing(ctx context.Context, keys []string, few, alone, jobs int, s interface {
+// object and list a folder.
+func Missing(ctx context.Context, keys []string, s interface {
 	Stater
 	Lister
-}) ([]string, error) {
-	if len(keys) <= few {
-		alone = few
+}, how Search) ([]string, error) {
+	if len(keys) <= how.Few {
+		how.Alone = how.Few
 	}
 	byDir := map[string][]string{}
 	for _, key := range keys {
@@ -38,9 +43,9 @@ func Missing(ctx context.Context, keys []string, few, alone, jobs int, s interfa
 		out = append(out, key)
 	}
 	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(jobs)
+	g.SetLimit(how.Jobs)
 	for dir, keys := range byDir {
-		if dir == "" || len(keys) <= alone {
+		if dir == "" || len(keys) <= how.Alone {
 			for _, key := range keys {
 				g.Go(func() error {
 					_, err := s.Stat(gctx, key)

@@ -8,22 +8,6 @@ import (
 	"time"
 )
 
-type movedKey struct{}
-
-// WithMoved returns a context by which a driver's Put tells, with [Moved], how
-// many bytes of a large object have arrived.
-func WithMoved(ctx context.Context, moved func(int64)) context.Context {
-	return context.WithValue(ctx, movedKey{}, moved)
-}
-
-// Moved tells that n more bytes have arrived. Drivers need not call it for
-// what is sent in one request.
-func Moved(ctx context.Context, n int64) {
-	if f, ok := ctx.Value(movedKey{}).(func(int64)); ok {
-		f(n)
-	}
-}
-
 // Limit keeps what passes at a number of bytes per second. A nil Limit does
 // not limit. It is safe for concurrent use.
 type Limit struct {

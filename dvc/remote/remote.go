@@ -34,12 +34,28 @@ type Store interface {
 	// none. The caller closes the reader and checks what came.
 	Get(ctx context.Context, key string) (io.ReadCloser, error)
 
-	// Put stores body under key, whole or not at all. The bytes must have the
-	// given md5 (32 hex digits); if they do not, nothing is stored and the
-	// error matches [mlops.ErrInvalid]. An existing object is replaced. The
-	// body is read from its start whatever was read of it before, more than
-	// once if it has to be.
-	Put(ctx context.Context, key string, body *io.SectionReader, md5 string) error
+	// Put stores a blob under key, whole or not at all. If its bytes have
+	// another md5, nothing is stored and the error matches [mlops.ErrInvalid].
+	// An existing object is replaced.
+	Put(ctx context.Context, key string, b Blob) error
+}
+
+// Blob is what [Store.Put] stores.
+type Blob struct {
+	Body *io.SectionReader // read from its start whatever was read of it before, more than once if it has to be
+	MD5  string            // of the bytes, 32 hex digits
+
+	// Moved is called as parts of a large object arrive, with how many bytes
+	// have arrived since; nil to not be told. A driver need not call it for what
+	// is sent in one request.
+	Moved func(n int64)
+}
+
+// Report calls Moved, if there is one.
+func (b Blob) Report(n int64) {
+	if b.Moved != nil {
+		b.Moved(n)
+	}
 }
 
 // Object is what a remote holds under a key.

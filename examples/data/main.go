@@ -40,16 +40,16 @@ func version(ctx context.Context, path string) error {
 	if err != nil {
 		return err
 	}
-	outs, err := repo.Add(ctx, path)
+	outs, err := repo.Add(ctx, []string{path}, dvc.AddOptions{})
 	if err != nil {
 		return err
 	}
 	for _, o := range outs {
 		fmt.Println(o.Path, o.Hash, o.Files, "files")
 	}
-	sent, err := repo.Push(ctx, dvc.PushOptions{Progress: func(p dvc.Progress) {
+	sent, err := repo.Push(ctx, dvc.PushOptions{Transfers: dvc.Transfers{Progress: func(p dvc.Progress) {
 		fmt.Fprintf(os.Stderr, "\r%d of %d", p.Done, p.Total)
-	}})
+	}}})
 	if err != nil {
 		return err
 	}

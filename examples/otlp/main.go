@@ -75,7 +75,7 @@ func run(ctx context.Context, address string) (err error) {
 	}
 
 	id := "tr-" + root.SpanContext().TraceID().String()
-	trace, err := c.Trace(ctx, id, mlflow.TraceOptions{})
+	trace, err := c.Traces.Get(ctx, id, mlflow.TraceOptions{})
 	if err != nil {
 		return err
 	}

@@ -89,9 +89,10 @@ const limit = 1 << 20
 func Path(home string) string { return filepath.Join(home, "stack.json") }
 
 // Read returns the running stack of a home. The error matches
-// [mlops.ErrNotFound] if there is none, and [mlops.ErrForbidden] if another user
-// can change the home or the file, or if the file names a secret outside of the
-// home: it decides where credentials go.
+// [mlops.ErrNotFound] if there is none, [mlops.ErrConflict] if the file is of
+// another home, of which this one is a copy, and [mlops.ErrForbidden] if another
+// user can change the home or the file, or if the file names a secret outside of
+// the home: it decides where credentials go.
 func Read(home string) (Stack, error) {
 	err := trust.Check(home)
 	var b []byte
@@ -111,6 +112,9 @@ func Read(home string) (Stack, error) {
 	if s.Version != Version {
 		return Stack{}, &mlops.Error{Kind: mlops.ErrUnsupported, Message: fmt.Sprintf("%s has form %d, this program reads %d; run: mlopsctl restart", Path(home), s.Version, Version)}
 	}
+	if copied(s.Home, home) {
+		return Stack{}, &mlops.Error{Kind: mlops.ErrConflict, Message: fmt.Sprintf("%s is of the stack of %s, of which %s is a copy: nothing is sent to its servers; for servers of this home, run: mlopsctl start", Path(home), s.Home, home)}
+	}
 	files := []string{s.DVCOptions["credentialpath"]}
 	for _, e := range s.Endpoints {
 		files = append(files, e.SecretFile)
@@ -119,6 +123,14 @@ func Read(home string) (Stack, error) {
 		return Stack{}, &mlops.Error{Kind: mlops.ErrForbidden, Message: fmt.Sprintf("%s names the secret %s, which is not in this home: nothing is sent to the servers that it names; if the home was moved, run: mlopsctl restart", Path(home), files[i])}
 	}
 	return s, nil
+}
+
+// copied reports whether a stack file of the home of is in another folder
+// although that home is still there.
+func copied(of, home string) bool {
+	there, err := os.Stat(of)
+	here, err2 := os.Stat(home)
+	return err == nil && err2 == nil && !os.SameFile(there, here)
 }
 
 // inside reports whether a file is in a folder, whatever links lead to either.

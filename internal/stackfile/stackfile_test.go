@@ -97,6 +97,21 @@ func TestAHomeThatOthersCanChangeIsNotRead(t *testing.T) {
 	require.NotContains(t, err.Error(), "canary")
 }
 
+func TestACopiedHomePointsNobodyAtTheOriginalsServers(t *testing.T) {
+	home := filepath.Join(t.TempDir(), "home")
+	require.NoError(t, stackfile.Write(stackfile.Stack{Home: home, Endpoints: map[string]stackfile.Endpoint{stackfile.Serve: {URL: "http://127.0.0.1:8001"}}}))
+	copied := home + "-copy"
+	require.NoError(t, os.CopyFS(copied, os.DirFS(home)))
+	require.NoError(t, os.Chmod(copied, 0o700))
+	_, err := stackfile.Read(copied)
+	require.ErrorIs(t, err, mlops.ErrConflict)
+	require.EqualError(t, err, stackfile.Path(copied)+" is of the stack of "+home+", of which "+copied+" is a copy: nothing is sent to its servers; for servers of this home, run: mlopsctl start")
+
+	require.NoError(t, os.RemoveAll(home))
+	_, err = stackfile.Read(copied)
+	require.NoError(t, err, "a home that was moved still has its servers")
+}
+
 func TestASecretOutsideOfTheHomeIsNotRead(t *testing.T) {
 	root := t.TempDir()
 	outside := filepath.Join(root, "token")

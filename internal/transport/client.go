@@ -4,7 +4,7 @@
 // A tool's package keeps a Client and describes each operation as a Call:
 //
 //	out, err := transport.Do[reply](ctx, &c.t, transport.Call{
-//		Op: "ModelByAlias", Method: "GET", Path: "/api/2.0/…", Idempotent: true,
+//		Op: "Models.VersionByAlias", Method: "GET", Path: "/api/2.0/…", Idempotent: true,
 //	})
 //
 // What it does that net/http and go-retryablehttp left alone do not: it repeats
@@ -152,7 +152,7 @@ func (c *Client) URL() string {
 
 // Call is one request.
 type Call struct {
-	Op     string // the method the user called: "ModelByAlias"
+	Op     string // the method the user called: "Models.VersionByAlias"
 	Method string
 	Path   string // begins with "/", already escaped; ".." is refused
 	Query  url.Values

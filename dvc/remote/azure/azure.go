@@ -192,7 +192,7 @@ func (s *Store) blob(key string) (*blockblob.Client, error) {
 // Missing asks for a few keys one by one; for many it lists the 256 folders of
 // hashes they lie in.
 func (s *Store) Missing(ctx context.Context, keys []string) ([]string, error) {
-	return remote.Missing(ctx, keys, few, 1, s.jobs, s)
+	return remote.Missing(ctx, keys, s, remote.Search{Few: few, Alone: 1, Jobs: s.jobs})
 }
 
 // Stat asks for an object.
@@ -249,7 +249,8 @@ func (r *reader) Read(p []byte) (int, error) {
 
 // Put sends an object: in one request if it is small, else in blocks that
 // become an object when all are there and the whole has the right md5.
-func (s *Store) Put(ctx context.Context, key string, body *io.SectionReader, sum string) error {
+func (s *Store) Put(ctx context.Context, key string, data remote.Blob) error {
+	body, sum := data.Body, data.MD5
 	b, err := s.blob(key)
 	if err != nil {
 		return err
@@ -290,7 +291,7 @@ func (s *Store) Put(ctx context.Context, key string, body *io.SectionReader, sum
 			part := md5.Sum(buf)
 			_, err := b.StageBlock(gctx, ids[i], streaming.NopCloser(bytes.NewReader(buf)), &blockblob.StageBlockOptions{TransactionalValidation: blob.TransferValidationTypeMD5(part[:])})
 			if err == nil {
-				remote.Moved(ctx, int64(len(buf)))
+				data.Report(int64(len(buf)))
 			}
 			return err
 		})

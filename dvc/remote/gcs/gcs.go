@@ -146,7 +146,7 @@ func (s *Store) object(key string) (*storage.ObjectHandle, error) {
 // Missing asks for a few keys one by one; for many it lists the 256 folders of
 // hashes they lie in.
 func (s *Store) Missing(ctx context.Context, keys []string) ([]string, error) {
-	return remote.Missing(ctx, keys, few, 1, s.jobs, s)
+	return remote.Missing(ctx, keys, s, remote.Search{Few: few, Alone: 1, Jobs: s.jobs})
 }
 
 // Stat asks for an object.
@@ -198,7 +198,8 @@ func (r *reader) Read(p []byte) (int, error) {
 }
 
 // Put sends an object with its md5.
-func (s *Store) Put(ctx context.Context, key string, body *io.SectionReader, sum string) error {
+func (s *Store) Put(ctx context.Context, key string, data remote.Blob) error {
+	body, sum := data.Body, data.MD5
 	o, err := s.object(key)
 	if err != nil {
 		return err
@@ -227,7 +228,7 @@ func (s *Store) Put(ctx context.Context, key string, body *io.SectionReader, sum
 		w.ChunkSize = chunk
 		var told int64
 		w.ProgressFunc = func(n int64) {
-			remote.Moved(ctx, n-told)
+			data.Report(n - told)
 			told = n
 		}
 	} else if body.Size() > 0 {

@@ -315,7 +315,8 @@ func (b *body) Close() error {
 
 // Put sends an object whose bytes were hashed before. That the server keeps it
 // whole or not at all is up to the server.
-func (s *Store) Put(ctx context.Context, key string, data *io.SectionReader, sum string) error {
+func (s *Store) Put(ctx context.Context, key string, b remote.Blob) error {
+	data, sum := b.Body, b.MD5
 	h := md5.New()
 	if err := ctx.Err(); err != nil {
 		return err

@@ -71,7 +71,7 @@ func TestFaultsOfAnHTTPServerEndInSuccessOrAClearError(t *testing.T) {
 	direct, s := open(t, url), open(t, p.URL, "read_timeout", "0.5")
 	body, sum := remotetest.Body(1, 3<<20)
 	key := remotetest.Key(sum)
-	require.NoError(t, direct.Put(t.Context(), key, body, sum))
+	require.NoError(t, direct.Put(t.Context(), key, remote.Blob{Body: body, MD5: sum}))
 	get := func() (int, error) {
 		r, err := s.Get(t.Context(), key)
 		if err != nil {
@@ -124,11 +124,11 @@ func TestCredentialsGoToTheRemoteAlone(t *testing.T) {
 	}
 	body, sum := remotetest.Body(1, 100)
 	basic := serve(t, guard("me:pass"))
-	require.NoError(t, open(t, basic, "auth", "basic", "user", "me", "password", "pass").Put(t.Context(), remotetest.Key(sum), body, sum))
-	require.NoError(t, open(t, strings.Replace(basic, "http://", "http://me:pass@", 1)).Put(t.Context(), remotetest.Key(sum), body, sum))
-	require.ErrorIs(t, open(t, basic).Put(t.Context(), remotetest.Key(sum), body, sum), mlops.ErrUnauthenticated)
+	require.NoError(t, open(t, basic, "auth", "basic", "user", "me", "password", "pass").Put(t.Context(), remotetest.Key(sum), remote.Blob{Body: body, MD5: sum}))
+	require.NoError(t, open(t, strings.Replace(basic, "http://", "http://me:pass@", 1)).Put(t.Context(), remotetest.Key(sum), remote.Blob{Body: body, MD5: sum}))
+	require.ErrorIs(t, open(t, basic).Put(t.Context(), remotetest.Key(sum), remote.Blob{Body: body, MD5: sum}), mlops.ErrUnauthenticated)
 	custom := open(t, serve(t, guard(":key")), "auth", "custom", "custom_auth_header", "X-Key", "password", "key")
-	require.NoError(t, custom.Put(t.Context(), remotetest.Key(sum), body, sum))
+	require.NoError(t, custom.Put(t.Context(), remotetest.Key(sum), remote.Blob{Body: body, MD5: sum}))
 	_, err := custom.Get(t.Context(), "files/md5/aa/x")
 	require.Error(t, err)
 	require.NotContains(t, err.Error(), "key ")
@@ -146,7 +146,7 @@ func TestAServerWithoutHEADIsAskedWithGET(t *testing.T) {
 		})
 	}))
 	body, sum := remotetest.Body(1, 100)
-	require.NoError(t, s.Put(t.Context(), remotetest.Key(sum), body, sum))
+	require.NoError(t, s.Put(t.Context(), remotetest.Key(sum), remote.Blob{Body: body, MD5: sum}))
 	missing, err := s.Missing(t.Context(), []string{remotetest.Key(sum), "files/md5/00/00"})
 	require.NoError(t, err)
 	require.Equal(t, []string{"files/md5/00/00"}, missing)

@@ -122,7 +122,8 @@ var buffers = sync.Pool{New: func() any { b := make([]byte, 1<<16); return &b }}
 
 // Put copies body to a temporary file beside the object, checks its md5 and
 // renames it.
-func (s *Store) Put(ctx context.Context, key string, body *io.SectionReader, sum string) (err error) {
+func (s *Store) Put(ctx context.Context, key string, data remote.Blob) (err error) {
+	body, sum := data.Body, data.MD5
 	p, err := s.path(key)
 	if err != nil {
 		return err

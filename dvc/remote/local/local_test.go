@@ -20,7 +20,7 @@ func TestADirectoryConformsAsRemote(t *testing.T) {
 func TestObjectsAreReadOnlyBeforeTheyHaveTheirName(t *testing.T) {
 	dir := t.TempDir()
 	body, sum := remotetest.Body(1, 10)
-	require.NoError(t, local.New(dir).Put(t.Context(), "files/md5/ab/cdef", body, sum))
+	require.NoError(t, local.New(dir).Put(t.Context(), "files/md5/ab/cdef", remote.Blob{Body: body, MD5: sum}))
 	info, err := os.Stat(filepath.Join(dir, "files/md5/ab/cdef"))
 	require.NoError(t, err)
 	require.Equal(t, os.FileMode(0o444), info.Mode(), "DVC trusts objects of this mode only")
@@ -30,7 +30,7 @@ func TestWhatAKilledProgramLeftIsFoundAndDiscarded(t *testing.T) {
 	dir := t.TempDir()
 	s := local.New(dir)
 	body, sum := remotetest.Body(1, 10)
-	require.NoError(t, s.Put(t.Context(), "files/md5/ab/cdef", body, sum))
+	require.NoError(t, s.Put(t.Context(), "files/md5/ab/cdef", remote.Blob{Body: body, MD5: sum}))
 	left := filepath.Join(dir, "files/md5/ab/.0123456789abcdefghijkl.tmp")
 	require.NoError(t, os.WriteFile(left, []byte("half"), 0o600))
 	for o, err := range s.List(t.Context(), "") {
@@ -64,7 +64,7 @@ func TestTheDriverOpensFolders(t *testing.T) {
 	s, err := remote.Open(t.Context(), remote.Config{Name: "r", URL: dir})
 	require.NoError(t, err)
 	body, sum := remotetest.Body(1, 1)
-	require.NoError(t, s.Put(t.Context(), "k", body, sum))
+	require.NoError(t, s.Put(t.Context(), "k", remote.Blob{Body: body, MD5: sum}))
 	require.FileExists(t, filepath.Join(dir, "k"))
 	_, err = remote.Open(t.Context(), remote.Config{Name: "r", URL: "relative"})
 	require.ErrorIs(t, err, mlops.ErrInvalid)

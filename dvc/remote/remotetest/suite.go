@@ -57,7 +57,7 @@ func Conformance(t *testing.T, open func(*testing.T) remote.Store) {
 			_, err = s.Get(t.Context(), key)
 			require.ErrorIs(t, err, mlops.ErrNotFound)
 			for range 2 { // the second replaces the first
-				require.NoError(t, s.Put(t.Context(), key, body, sum), "%d bytes", n)
+				require.NoError(t, s.Put(t.Context(), key, remote.Blob{Body: body, MD5: sum}), "%d bytes", n)
 			}
 			got := md5.Sum(read(t, s, key))
 			require.Equal(t, sum, hex.EncodeToString(got[:]), "%d bytes", n)
@@ -71,7 +71,7 @@ func Conformance(t *testing.T, open func(*testing.T) remote.Store) {
 		for i, n := range []int{5, 20<<20 + 3} {
 			body, _ := Body(uint64(i), n)
 			_, other := Body(99, 5)
-			require.ErrorIs(t, s.Put(t.Context(), Key(other), body, other), mlops.ErrInvalid, "%d bytes", n)
+			require.ErrorIs(t, s.Put(t.Context(), Key(other), remote.Blob{Body: body, MD5: other}), mlops.ErrInvalid, "%d bytes", n)
 			_, err := s.Get(t.Context(), Key(other))
 			require.ErrorIs(t, err, mlops.ErrNotFound, "%d bytes", n)
 		}
@@ -89,7 +89,7 @@ func Conformance(t *testing.T, open func(*testing.T) remote.Store) {
 			case i%8 == 2:
 				key += ".dir"
 			}
-			require.NoError(t, s.Put(t.Context(), key, body, sum))
+			require.NoError(t, s.Put(t.Context(), key, remote.Blob{Body: body, MD5: sum}))
 			there = append(there, key)
 		}
 		rnd := rand.New(rand.NewPCG(1, 2))
@@ -127,7 +127,7 @@ func Conformance(t *testing.T, open func(*testing.T) remote.Store) {
 		var tags []string
 		for _, n := range []int{5, 6} {
 			body, sum := Body(uint64(n), n)
-			require.NoError(t, s.Put(t.Context(), "dir/a", body, sum))
+			require.NoError(t, s.Put(t.Context(), "dir/a", remote.Blob{Body: body, MD5: sum}))
 			o, err := st.Stat(t.Context(), "dir/a")
 			require.NoError(t, err)
 			require.Equal(t, int64(n), o.SizeBytes)
@@ -152,7 +152,7 @@ func Conformance(t *testing.T, open func(*testing.T) remote.Store) {
 		for i := range 64 {
 			g.Go(func() error {
 				body, sum := Body(uint64(i), 3000+i)
-				if err := s.Put(ctx, Key(sum), body, sum); err != nil {
+				if err := s.Put(ctx, Key(sum), remote.Blob{Body: body, MD5: sum}); err != nil {
 					return err
 				}
 				r, err := s.Get(ctx, Key(sum))
@@ -176,7 +176,7 @@ func Conformance(t *testing.T, open func(*testing.T) remote.Store) {
 		s := open(t)
 		for _, key := range []string{"../x", "/etc/hostname", "a/../../x", "", "a//b", `a\b`, "a\x00b", "."} {
 			body, sum := Body(1, 1)
-			require.ErrorIs(t, s.Put(t.Context(), key, body, sum), mlops.ErrInvalid, "%q", key)
+			require.ErrorIs(t, s.Put(t.Context(), key, remote.Blob{Body: body, MD5: sum}), mlops.ErrInvalid, "%q", key)
 			_, err := s.Get(t.Context(), key)
 			require.ErrorIs(t, err, mlops.ErrInvalid, "%q", key)
 			_, err = s.Missing(t.Context(), []string{key})
@@ -189,12 +189,12 @@ func Conformance(t *testing.T, open func(*testing.T) remote.Store) {
 	t.Run("a call ends with its context", func(t *testing.T) {
 		s := open(t)
 		body, sum := Body(1, 10)
-		require.NoError(t, s.Put(t.Context(), Key(sum), body, sum))
+		require.NoError(t, s.Put(t.Context(), Key(sum), remote.Blob{Body: body, MD5: sum}))
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		for _, n := range []int{10, 20 << 20} {
 			body, sum := Body(2, n)
-			require.ErrorIs(t, s.Put(ctx, Key(sum), body, sum), context.Canceled)
+			require.ErrorIs(t, s.Put(ctx, Key(sum), remote.Blob{Body: body, MD5: sum}), context.Canceled)
 			_, err := s.Get(t.Context(), Key(sum))
 			require.ErrorIs(t, err, mlops.ErrNotFound)
 		}
@@ -207,7 +207,7 @@ func Conformance(t *testing.T, open func(*testing.T) remote.Store) {
 	t.Run("a reader may be closed early", func(t *testing.T) {
 		s := open(t)
 		body, sum := Body(5, 24<<20)
-		require.NoError(t, s.Put(t.Context(), Key(sum), body, sum))
+		require.NoError(t, s.Put(t.Context(), Key(sum), remote.Blob{Body: body, MD5: sum}))
 		for range 3 {
 			r, err := s.Get(t.Context(), Key(sum))
 			require.NoError(t, err)
@@ -226,7 +226,7 @@ func Conformance(t *testing.T, open func(*testing.T) remote.Store) {
 		want := map[string]int64{}
 		for i, key := range []string{"files/md5/00/aa", "files/md5/00/ab.dir", "files/md5/ff/x", "files/md5x/00/a", "runs/ab/cd/ef", "00/legacy"} {
 			body, sum := Body(uint64(i), i)
-			require.NoError(t, s.Put(t.Context(), key, body, sum))
+			require.NoError(t, s.Put(t.Context(), key, remote.Blob{Body: body, MD5: sum}))
 			want[key] = int64(i)
 		}
 		listed := func(prefix string) map[string]int64 {

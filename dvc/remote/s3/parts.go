@@ -29,8 +29,8 @@ const (
 
 // putParts stores a large object. The whole is hashed while its parts travel,
 // and is completed only if the hash is right.
-func (s *Store) putParts(ctx context.Context, name string, body *io.SectionReader, sum string) error {
-	size := body.Size()
+func (s *Store) putParts(ctx context.Context, name string, data remote.Blob) error {
+	body, size := data.Body, data.Body.Size()
 	step := max(partSize, (size+mostParts-1)/mostParts)
 	id, have, err := s.resume(ctx, name, size)
 	if err != nil {
@@ -49,7 +49,7 @@ func (s *Store) putParts(ctx context.Context, name string, body *io.SectionReade
 		if _, err := io.Copy(h, reading{gctx, io.NewSectionReader(body, 0, size)}); err != nil {
 			return err
 		}
-		return same(h.Sum(nil), sum)
+		return same(h.Sum(nil), data.MD5)
 	})
 	for i := range parts {
 		g.Go(func() (err error) {
@@ -62,7 +62,7 @@ func (s *Store) putParts(ctx context.Context, name string, body *io.SectionReade
 			from := int64(i) * step
 			n := min(step, size-from)
 			if parts[i], err = s.putPart(gctx, name, id, int32(i+1), io.NewSectionReader(body, from, n), have[int32(i+1)]); err == nil {
-				remote.Moved(ctx, n)
+				data.Report(n)
 			}
 			return err
 		})

@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/remote"
 )
 
 const small = 1 << 20 // what is read once, into memory
@@ -24,7 +25,8 @@ var buffers = sync.Pool{New: func() any { b := make([]byte, small); return &b }}
 //
 // S3 REST: PutObject; for objects above 16 MiB CreateMultipartUpload,
 // UploadPart, CompleteMultipartUpload, AbortMultipartUpload
-func (s *Store) Put(ctx context.Context, key string, body *io.SectionReader, sum string) error {
+func (s *Store) Put(ctx context.Context, key string, data remote.Blob) error {
+	body, sum := data.Body, data.MD5
 	name, err := s.name(key)
 	if err != nil {
 		return err
@@ -35,7 +37,7 @@ func (s *Store) Put(ctx context.Context, key string, body *io.SectionReader, sum
 	}
 	size := body.Size()
 	if size > partSize {
-		return s.putParts(ctx, *name, body, sum)
+		return s.putParts(ctx, *name, data)
 	}
 	var send io.ReadSeeker
 	h := md5.New()

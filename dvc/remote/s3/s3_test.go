@@ -113,7 +113,7 @@ func TestTheNextPushUsesThePartsOfAKilledOne(t *testing.T) {
 		}
 		return remotetest.Fault{}
 	})
-	require.ErrorIs(t, broken.Put(t.Context(), key, body, sum), mlops.ErrForbidden)
+	require.ErrorIs(t, broken.Put(t.Context(), key, remote.Blob{Body: body, MD5: sum}), mlops.ErrForbidden)
 	left := unfinished(t, s)
 	require.Len(t, left, 1)
 	require.Equal(t, key, left[0].Key)
@@ -124,7 +124,7 @@ func TestTheNextPushUsesThePartsOfAKilledOne(t *testing.T) {
 
 	g.Requests(t)
 	var moved atomic.Int64
-	require.NoError(t, s.Put(remote.WithMoved(t.Context(), func(n int64) { moved.Add(n) }), key, body, sum))
+	require.NoError(t, s.Put(t.Context(), key, remote.Blob{Body: body, MD5: sum, Moved: func(n int64) { moved.Add(n) }}))
 	require.Equal(t, int64(100<<20), moved.Load())
 	n := g.Requests(t)
 	require.Equal(t, 4, n["UploadPart"], "of seven parts three were there: %v", n)
@@ -139,7 +139,7 @@ func TestTheNextPushUsesThePartsOfAKilledOne(t *testing.T) {
 	// Parts that nobody goes on with are found and taken back.
 	body, sum = remotetest.Body(2, 80<<20)
 	sent.Store(0)
-	require.ErrorIs(t, broken.Put(t.Context(), remotetest.Key(sum), body, sum), mlops.ErrForbidden)
+	require.ErrorIs(t, broken.Put(t.Context(), remotetest.Key(sum), remote.Blob{Body: body, MD5: sum}), mlops.ErrForbidden)
 	left = unfinished(t, s)
 	require.Len(t, left, 1)
 	require.NoError(t, s.Discard(t.Context(), left[0]))
@@ -207,7 +207,7 @@ func TestFaultsEndInSuccessOrAClearError(t *testing.T) {
 			body, sum := remotetest.Body(uint64(100+i), tt.size)
 			key := remotetest.Key(sum)
 			p.Do(tt.do)
-			err := s.Put(t.Context(), key, body, sum)
+			err := s.Put(t.Context(), key, remote.Blob{Body: body, MD5: sum})
 			p.Do(nil)
 			missing, merr := direct.Missing(t.Context(), []string{key})
 			require.NoError(t, merr)
@@ -220,7 +220,7 @@ func TestFaultsEndInSuccessOrAClearError(t *testing.T) {
 			}
 			require.Empty(t, unfinished(t, direct), "its parts were taken back")
 
-			require.NoError(t, direct.Put(t.Context(), key, body, sum))
+			require.NoError(t, direct.Put(t.Context(), key, remote.Blob{Body: body, MD5: sum}))
 			p.Do(tt.do)
 			r, err := s.Get(t.Context(), key)
 			var got []byte

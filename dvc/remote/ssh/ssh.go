@@ -122,7 +122,7 @@ func (s *Store) path(ctx context.Context, key string) (string, error) {
 
 // Missing looks for a few objects one by one, for many in their folders.
 func (s *Store) Missing(ctx context.Context, keys []string) ([]string, error) {
-	return remote.Missing(ctx, keys, 0, 4, s.jobs, s)
+	return remote.Missing(ctx, keys, s, remote.Search{Alone: 4, Jobs: s.jobs})
 }
 
 // Stat asks for a file.
@@ -181,7 +181,8 @@ func (o *object) Close() error {
 func isTemp(name string) bool { return strings.HasPrefix(name, ".") && strings.HasSuffix(name, ".tmp") }
 
 // Put writes a temporary file beside the object, checks its md5 and renames it.
-func (s *Store) Put(ctx context.Context, key string, body *io.SectionReader, sum string) (err error) {
+func (s *Store) Put(ctx context.Context, key string, data remote.Blob) (err error) {
+	body, sum := data.Body, data.MD5
 	p, err := s.path(ctx, key)
 	if err != nil {
 		return err
@@ -207,7 +208,7 @@ func (s *Store) Put(ctx context.Context, key string, body *io.SectionReader, sum
 		}
 	}()
 	h := md5.New()
-	if _, err := f.ReadFromWithConcurrency(&sending{ctx: ctx, r: io.TeeReader(io.NewSectionReader(body, 0, body.Size()), h)}, 16); err != nil {
+	if _, err := f.ReadFromWithConcurrency(&sender{ctx: ctx, report: data.Report, r: io.TeeReader(io.NewSectionReader(body, 0, body.Size()), h)}, 16); err != nil {
 		return wrap(ctx, key, err)
 	}
 	if got := hex.EncodeToString(h.Sum(nil)); got != sum {
@@ -222,20 +223,21 @@ func (s *Store) Put(ctx context.Context, key string, body *io.SectionReader, sum
 	return nil
 }
 
-// sending ends with its context and tells how far it is.
-type sending struct {
-	ctx context.Context
-	r   io.Reader
-	n   int64
+// sender reads until its context ends, and reports each mebibyte.
+type sender struct {
+	ctx    context.Context
+	report func(int64)
+	r      io.Reader
+	n      int64
 }
 
-func (s *sending) Read(p []byte) (int, error) {
+func (s *sender) Read(p []byte) (int, error) {
 	if err := s.ctx.Err(); err != nil {
 		return 0, err
 	}
 	n, err := s.r.Read(p)
 	if s.n += int64(n); s.n >= 1<<20 {
-		remote.Moved(s.ctx, s.n)
+		s.report(s.n)
 		s.n = 0
 	}
 	return n, err

@@ -1,21 +1,26 @@
-package dvc
+// Package ignore evaluates the ignore files of git and of DVC.
+package ignore
 
 import (
+	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
-	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/internal/gitcmd"
 )
 
-// pattern is one line of a .gitignore, or of a .dvcignore (see [parseDVCPattern]).
-type pattern struct {
+// Pattern is one line of a .gitignore, or of a .dvcignore (see [parseDVCPattern]).
+type Pattern struct {
 	glob     string
 	dir      string // of the file it stands in, "" for the root
 	negate   bool
@@ -28,7 +33,7 @@ type pattern struct {
 
 // parsePattern reads a line as git does. ok is false for blank lines and
 // comments.
-func parsePattern(line, dir string) (p pattern, ok bool) {
+func parsePattern(line, dir string) (p Pattern, ok bool) {
 	line, _, _ = strings.Cut(strings.TrimSuffix(line, "\r"), "\x00") // git reads C strings
 	if line == "" || line[0] == '#' {
 		return p, false
@@ -42,7 +47,7 @@ func parsePattern(line, dir string) (p pattern, ok bool) {
 		}
 		line = rest
 	}
-	p = pattern{dir: dir}
+	p = Pattern{dir: dir}
 	if strings.HasPrefix(line, "!") {
 		p.negate, line = true, line[1:]
 	}
@@ -57,8 +62,8 @@ func parsePattern(line, dir string) (p pattern, ok bool) {
 	return p, true
 }
 
-// match tells whether the pattern matches rel, a slash path from the root.
-func (p pattern) match(rel string, isDir bool) bool {
+// match reports whether the pattern matches rel, a slash path from the root.
+func (p Pattern) match(rel string, isDir bool) bool {
 	if p.dirOnly && !isDir {
 		return false
 	}
@@ -77,11 +82,11 @@ func (p pattern) match(rel string, isDir bool) bool {
 	return wildmatch(p.glob, rel, true)
 }
 
-// patterns is a list in rising priority: the last match decides.
-type patterns []pattern
+// Patterns is a list in rising priority: the last match decides.
+type Patterns []Pattern
 
-// decide returns what the last matching pattern says.
-func (ps patterns) decide(rel string, isDir bool) (ignored, matched bool) {
+// Decide returns what the last matching pattern says.
+func (ps Patterns) Decide(rel string, isDir bool) (ignored, matched bool) {
 	for _, p := range slices.Backward(ps) {
 		if p.match(rel, isDir) {
 			return !p.negate, true
@@ -247,26 +252,51 @@ func class(name string, b byte) (in, known bool) {
 	return false, false
 }
 
-// ignoreFiles evaluates the ignore files of a tree: those of a directory and
-// of all above it, from root downward.
-type ignoreFiles struct {
+// ReadFile reads a whole file, as os.ReadFile does.
+type ReadFile func(name string) ([]byte, error)
+
+// Files evaluates the ignore files of a tree: those of a directory and of all
+// above it, from root downward. Each is read once. It is safe for concurrent use.
+type Files struct {
 	root  string // absolute
 	name  string // ".gitignore" or ".dvcignore"
-	parse func(text []byte, dir string) (patterns, error)
-	base  patterns
-	read  map[string]patterns // by slash directory
-	texts map[string][]byte   // of a revision, by directory: they take the place of files
-	err   error               // the first file that could not be read
+	parse func(text []byte, dir string) (Patterns, error)
+	base  func() (Patterns, error) // of the lowest priority; nil is none
+	read  map[string]Patterns      // by slash directory
+	texts map[string][]byte        // of a revision, by directory: they take the place of files
+	open  ReadFile
+
+	mu  sync.Mutex
+	err error // the first file that could not be read
 }
 
-// in returns the patterns that hold in a directory, lowest priority first.
-func (f *ignoreFiles) in(dir string) patterns {
+// In returns the patterns that hold in a directory, lowest priority first.
+func (f *Files) In(dir string) Patterns {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.in(dir)
+}
+
+// Err returns the error of the first file that could not be read.
+func (f *Files) Err() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.err
+}
+
+// in is In with f.mu held.
+func (f *Files) in(dir string) Patterns {
 	if ps, ok := f.read[dir]; ok {
 		return ps
 	}
-	ps := f.base
+	var ps Patterns
 	if dir != "" {
-		ps = f.in(parent(dir))
+		ps = f.in(Parent(dir))
+	} else if f.base != nil {
+		var err error
+		if ps, err = f.base(); err != nil && f.err == nil {
+			f.err = err
+		}
 	}
 	own, err := f.own(dir, ps)
 	if err != nil && f.err == nil {
@@ -275,7 +305,7 @@ func (f *ignoreFiles) in(dir string) patterns {
 	if len(own) > 0 {
 		ps = append(slices.Clip(ps), own...)
 		if f.name == ".dvcignore" && ps.shut(dir) {
-			ps = patterns{everything}
+			ps = Patterns{everything}
 		}
 	}
 	f.read[dir] = ps
@@ -284,43 +314,45 @@ func (f *ignoreFiles) in(dir string) patterns {
 
 // own reads the ignore file of a directory. dvc does not read one that the
 // files above ignore.
-func (f *ignoreFiles) own(dir string, above patterns) (patterns, error) {
+func (f *Files) own(dir string, above Patterns) (Patterns, error) {
 	if f.texts != nil {
 		return f.parse(f.texts[dir], dir)
 	}
 	if f.name == ".dvcignore" {
-		if ignored, _ := above.decide(path.Join(dir, f.name), false); ignored {
+		if ignored, _ := above.Decide(path.Join(dir, f.name), false); ignored {
 			return nil, nil
 		}
 	}
-	return readPatterns(filepath.Join(f.root, filepath.FromSlash(dir), f.name), dir, f.parse)
+	return f.open.patterns(filepath.Join(f.root, filepath.FromSlash(dir), f.name), dir, f.parse)
 }
 
-func parent(dir string) string {
+func Parent(dir string) string {
 	if d := path.Dir(dir); d != "." {
 		return d
 	}
 	return ""
 }
 
-// entry tells whether an entry of a directory that is itself not ignored is.
-func (f *ignoreFiles) entry(rel string, isDir bool) bool {
-	ign, _ := f.in(parent(rel)).decide(rel, isDir)
+// Entry reports whether an entry of a directory is ignored, where the directory
+// itself is not.
+func (f *Files) Entry(rel string, isDir bool) bool {
+	ign, _ := f.In(Parent(rel)).Decide(rel, isDir)
 	return ign
 }
 
-// ignored tells whether rel or a directory above it is ignored.
-func (f *ignoreFiles) ignored(rel string, isDir bool) bool {
+// Ignored reports whether rel or a directory above it is ignored.
+func (f *Files) Ignored(rel string, isDir bool) bool {
 	for i := range len(rel) {
-		if rel[i] == '/' && f.entry(rel[:i], true) {
+		if rel[i] == '/' && f.Entry(rel[:i], true) {
 			return true
 		}
 	}
-	return f.entry(rel, isDir)
+	return f.Entry(rel, isDir)
 }
 
-func readPatterns(file, dir string, parse func([]byte, string) (patterns, error)) (patterns, error) {
-	data, err := os.ReadFile(file)
+// patterns reads the ignore file of a directory; none where there is no file.
+func (read ReadFile) patterns(file, dir string, parse func([]byte, string) (Patterns, error)) (Patterns, error) {
+	data, err := read(file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -334,8 +366,8 @@ func readPatterns(file, dir string, parse func([]byte, string) (patterns, error)
 }
 
 // parsePatterns reads a .gitignore.
-func parsePatterns(text []byte, dir string) (patterns, error) {
-	var ps patterns
+func parsePatterns(text []byte, dir string) (Patterns, error) {
+	var ps Patterns
 	for line := range strings.Lines(strings.TrimPrefix(string(text), "\ufeff")) {
 		if p, ok := parsePattern(strings.TrimSuffix(line, "\n"), dir); ok {
 			ps = append(ps, p)
@@ -344,43 +376,66 @@ func parsePatterns(text []byte, dir string) (patterns, error) {
 	return ps, nil
 }
 
-// gitIgnore evaluates .gitignore files, info/exclude and the user's own file.
-type gitIgnore struct {
-	files  *ignoreFiles
+// Git evaluates .gitignore files, info/exclude and the user's own file.
+// A nil one ignores nothing.
+type Git struct {
+	files  *Files
 	prefix string // from git's root to the repository's
 }
 
-// newGitIgnore reads what git ignores. Without git nothing is ignored.
-func newGitIgnore(r *Repo) (*gitIgnore, error) {
-	if r.gitRoot == "" {
-		return nil, nil
-	}
-	rel, err := filepath.Rel(r.gitRoot, r.root)
+// NewGit returns what git ignores in the repository of DVC at root, which
+// lies in the work tree gitRoot. git is asked for its configuration in the
+// background, so that its start does not delay the caller.
+func NewGit(ctx context.Context, gitRoot, root string, read ReadFile) (*Git, error) {
+	rel, err := filepath.Rel(gitRoot, root)
 	if err != nil {
 		return nil, err
 	}
-	g := &gitIgnore{prefix: strings.TrimPrefix(filepath.ToSlash(rel)+"/", "./")}
-	g.files = &ignoreFiles{root: r.gitRoot, name: ".gitignore", parse: parsePatterns, read: map[string]patterns{}}
-	for _, file := range []string{userExcludes(), filepath.Join(gitDir(r.gitRoot), "info", "exclude")} {
-		if file == "" {
-			continue
-		}
-		ps, err := readPatterns(file, "", parsePatterns)
-		if err != nil {
-			return nil, err
-		}
-		g.files.base = append(g.files.base, ps...)
-	}
+	g := &Git{prefix: strings.TrimPrefix(filepath.ToSlash(rel)+"/", "./")}
+	g.files = &Files{root: gitRoot, name: ".gitignore", parse: parsePatterns, read: map[string]Patterns{}, open: read}
+	base := sync.OnceValues(func() (Patterns, error) { return read.gitBase(ctx, gitRoot) })
+	go func() { _, _ = base() }()
+	g.files.base = base
 	return g, nil
 }
 
-// ignored tells whether git ignores a path of the repository.
-func (g *gitIgnore) ignored(rel string, isDir bool) bool {
-	return g != nil && g.files.ignored(g.prefix+rel, isDir)
+// gitBase returns the patterns that git's configuration names, and those of
+// info/exclude.
+func (read ReadFile) gitBase(ctx context.Context, gitRoot string) (Patterns, error) {
+	user, err := userExcludes(ctx, gitRoot)
+	if err != nil {
+		return nil, err
+	}
+	var ps Patterns
+	for _, file := range []string{user, filepath.Join(gitDir(gitRoot), "info", "exclude")} {
+		if file == "" {
+			continue
+		}
+		own, err := read.patterns(file, "", parsePatterns)
+		if err != nil {
+			return nil, err
+		}
+		ps = append(ps, own...)
+	}
+	return ps, nil
 }
 
-func (g *gitIgnore) entry(rel string, isDir bool) bool {
-	return g != nil && g.files.entry(g.prefix+rel, isDir)
+// Ignored reports whether git ignores a path of the repository.
+func (g *Git) Ignored(rel string, isDir bool) bool {
+	return g != nil && g.files.Ignored(g.prefix+rel, isDir)
+}
+
+// Err returns the error of the first file that could not be read.
+func (g *Git) Err() error {
+	if g == nil {
+		return nil
+	}
+	return g.files.Err()
+}
+
+// Entry is ignored for an entry of a directory that is not ignored itself.
+func (g *Git) Entry(rel string, isDir bool) bool {
+	return g != nil && g.files.Entry(g.prefix+rel, isDir)
 }
 
 // gitDir returns .git, or the common directory that a linked work tree names.
@@ -407,73 +462,32 @@ func gitDir(root string) string {
 	return p
 }
 
-// userExcludes returns the file that core.excludesFile names in the user's git
-// configuration, or git's default.
-func userExcludes() string {
-	home, _ := os.UserHomeDir()
-	xdg := orDefault(os.Getenv("XDG_CONFIG_HOME"), filepath.Join(home, ".config"))
-	file := filepath.Join(xdg, "git", "ignore")
-	configs := []string{filepath.Join(xdg, "git", "config"), filepath.Join(home, ".gitconfig")}
-	if g := os.Getenv("GIT_CONFIG_GLOBAL"); g != "" {
-		configs = []string{g}
-	}
-	for _, c := range configs {
-		data, err := os.ReadFile(c)
-		if err != nil {
-			continue
+// userExcludes returns the file that core.excludesFile names, wherever git's
+// configuration sets it, or git's default. Source: gitignore(5).
+func userExcludes(ctx context.Context, gitRoot string) (string, error) {
+	cmd := gitcmd.Command(ctx, gitRoot, "config", "--type=path", "--get", "core.excludesFile")
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	switch e, exited := errors.AsType[*exec.ExitError](err); {
+	case err == nil:
+		file := strings.TrimSuffix(string(out), "\n")
+		if file != "" && !filepath.IsAbs(file) {
+			file = filepath.Join(gitRoot, file)
 		}
-		section := ""
-		for line := range strings.Lines(string(data)) {
-			line = strings.TrimSpace(line)
-			if strings.HasPrefix(line, "[") {
-				section = strings.ToLower(line)
-				continue
-			}
-			k, v, ok := strings.Cut(line, "=")
-			if ok && section == "[core]" && strings.EqualFold(strings.TrimSpace(k), "excludesfile") {
-				file = strings.Trim(strings.TrimSpace(v), `"`)
-				if rest, ok := strings.CutPrefix(file, "~/"); ok {
-					file = filepath.Join(home, rest)
-				}
-			}
-		}
+		return file, nil
+	case ctx.Err() != nil:
+		return "", ctx.Err()
+	case exited && e.ExitCode() == 1, errors.Is(err, exec.ErrNotFound): // it is not set
+	default:
+		return "", fmt.Errorf("dvc: git config: %s: %w", strings.Join(strings.Fields(stderr.String()), " "), err)
 	}
-	return file
-}
-
-// addGitIgnore writes the entry for rel into the .gitignore beside it, as DVC
-// does, unless git ignores rel already.
-func (r *Repo) addGitIgnore(root *os.Root, rel string, isDir bool) error {
-	ig, err := newGitIgnore(r)
-	if err != nil || ig == nil || ig.ignored(rel, isDir) {
-		return err
+	if xdg := os.Getenv("XDG_CONFIG_HOME"); xdg != "" {
+		return filepath.Join(xdg, "git", "ignore"), nil
 	}
-	file := path.Join(path.Dir(rel), ".gitignore")
-	data, err := root.ReadFile(file)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("dvc: %s: %w: %w", file, mlops.ErrInvalid, err)
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "", nil
 	}
-	entry := escapeEntry("/" + path.Base(rel))
-	if len(data) > 0 && data[len(data)-1] != '\n' {
-		data = append(data, '\n')
-	}
-	for line := range strings.Lines(string(data)) {
-		if line == entry+"\n" {
-			return nil
-		}
-	}
-	return r.writeFile(root, file, append(data, entry+"\n"...))
-}
-
-// escapeEntry escapes what is special in a pattern. dvc leaves a space at the
-// end as it is, and so git does not ignore such a file; the bytes are dvc's.
-func escapeEntry(s string) string {
-	var b strings.Builder
-	for i := range len(s) {
-		if strings.IndexByte(`[]!*#?\`, s[i]) >= 0 {
-			b.WriteByte('\\')
-		}
-		b.WriteByte(s[i])
-	}
-	return b.String()
+	return filepath.Join(home, ".config", "git", "ignore"), nil
 }

@@ -1,38 +1,43 @@
-package dvc
+// Package ini reads and edits DVC's configuration files.
+//
+// They are ConfigObj files: sections in brackets, quoted where their name has
+// quotes, "key = value" with quotes of three kinds, commas for lists, and comments
+// after #. An edit touches the lines of its key alone.
+package ini
 
 import (
 	"bytes"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/fault"
 )
 
-// DVC's configuration is a ConfigObj file: sections in brackets, quoted where
-// their name has quotes, "key = value" with quotes of three kinds, commas for
-// lists, and comments after #.
-
-type iniSection struct {
-	name       string
+// Section is a section of a configuration file.
+type Section struct {
+	Name       string
 	head, last int // lines: the header, and the last one that is not blank or comment
-	keys       []iniKey
+	Keys       []Key
 }
 
-type iniKey struct {
-	name        string
-	items       []string
+// Key is an option with its value: one item, or a list.
+type Key struct {
+	Name        string
+	Items       []string
 	first, last int // lines
 }
 
-// parseINI reads a configuration file. The error matches [mlops.ErrInvalid].
-func parseINI(data []byte) ([]iniSection, error) {
-	if conflict.Match(data) {
+// Parse reads a configuration file. The error matches [mlops.ErrInvalid].
+func Parse(data []byte) ([]Section, error) {
+	if fault.Unmerged(data) {
 		return nil, fmt.Errorf("the file holds conflict markers of a merge; resolve it with git: %w", mlops.ErrInvalid)
 	}
 	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))
 	lines := strings.Split(string(data), "\n")
-	var out []iniSection
+	var out []Section
 	bad := func(n int, what string) error {
 		return fmt.Errorf("line %d: %s: %w", n+1, what, mlops.ErrInvalid)
 	}
@@ -46,10 +51,10 @@ func parseINI(data []byte) ([]iniSection, error) {
 			if !ok {
 				return nil, bad(n, "section header")
 			}
-			if slices.ContainsFunc(out, func(s iniSection) bool { return s.name == name }) {
+			if slices.ContainsFunc(out, func(s Section) bool { return s.Name == name }) {
 				return nil, bad(n, "section given twice")
 			}
-			out = append(out, iniSection{name: name, head: n, last: n})
+			out = append(out, Section{Name: name, head: n, last: n})
 			continue
 		}
 		if len(out) == 0 {
@@ -60,10 +65,10 @@ func parseINI(data []byte) ([]iniSection, error) {
 		if !ok {
 			return nil, bad(n, "neither section nor key")
 		}
-		if slices.ContainsFunc(s.keys, func(k iniKey) bool { return k.name == key }) {
+		if slices.ContainsFunc(s.Keys, func(k Key) bool { return k.Name == key }) {
 			return nil, bad(n, "key given twice")
 		}
-		k := iniKey{name: key, first: n}
+		k := Key{Name: key, first: n}
 		if q := tripleQuote(rest); q != "" {
 			body := rest[3:]
 			for !strings.Contains(body, q) {
@@ -76,12 +81,12 @@ func parseINI(data []byte) ([]iniSection, error) {
 			if tail = strings.TrimSpace(tail); tail != "" && tail[0] != '#' {
 				return nil, bad(n, "text after quotes")
 			}
-			k.items = []string{text}
-		} else if k.items, ok = parseValue(rest); !ok {
+			k.Items = []string{text}
+		} else if k.Items, ok = parseValue(rest); !ok {
 			return nil, bad(n, "value")
 		}
 		k.last, s.last = n, n
-		s.keys = append(s.keys, k)
+		s.Keys = append(s.Keys, k)
 	}
 	return out, nil
 }
@@ -95,7 +100,7 @@ func tripleQuote(s string) string {
 	return ""
 }
 
-// parseHeader reads "[name]", "['name']" or "["name"]", with a comment or not.
+// parseHeader reads "[Name]", "['name']" or "["name"]", with a comment or not.
 func parseHeader(line string) (string, bool) {
 	rest := strings.TrimSpace(line[1:])
 	var name string
@@ -186,45 +191,54 @@ func parseValue(s string) ([]string, bool) {
 	return items, true
 }
 
-// setINI sets a key and leaves every other line as it is. A new section goes
+// Named matches the name of a section that has a name of its own, as that of a
+// remote does: its kind and the name.
+var Named = regexp.MustCompile(`^\s*(remote|machine|db)\s*"(.*)"\s*$`)
+
+// SectionName folds a section's name as DVC does: to lower case, and
+// `remote "x"` with one space.
+func SectionName(s string) string {
+	s = strings.ToLower(s)
+	if m := Named.FindStringSubmatch(s); m != nil {
+		return m[1] + ` "` + m[2] + `"`
+	}
+	return s
+}
+
+// Set sets a key and leaves every other line as it is. A new section goes
 // where DVC puts it: plain sections before those of remotes, remotes before
 // machines.
-func setINI(data []byte, ini []iniSection, section, key, val string) []byte {
-	lines := strings.SplitAfter(string(data), "\n")
-	if lines[len(lines)-1] == "" {
-		lines = lines[:len(lines)-1]
-	} else {
-		lines[len(lines)-1] += "\n"
-	}
-	entry := "    " + key + " = " + quoteINI(val, true) + "\n"
+func Set(data []byte, ini []Section, section, key, val string) []byte {
+	lines := split(data)
+	entry := "    " + key + " = " + quote(val, true) + "\n"
 	for _, s := range ini {
-		if sectionName(s.name) != section {
+		if SectionName(s.Name) != section {
 			continue
 		}
-		for _, k := range s.keys {
-			if strings.EqualFold(k.name, key) {
+		for _, k := range s.Keys {
+			if strings.EqualFold(k.Name, key) {
 				return []byte(strings.Join(slices.Replace(lines, k.first, k.last+1, entry), ""))
 			}
 		}
 		return []byte(strings.Join(slices.Insert(lines, s.last+1, entry), ""))
 	}
 	at := len(lines)
-	for i := len(ini) - 1; i >= 0 && rank(ini[i].name) > rank(section); i-- {
+	for i := len(ini) - 1; i >= 0 && rank(ini[i].Name) > rank(section); i-- {
 		at = ini[i].head
 	}
-	return []byte(strings.Join(slices.Insert(lines, at, "["+quoteINI(section, false)+"]\n", entry), ""))
+	return []byte(strings.Join(slices.Insert(lines, at, "["+quote(section, false)+"]\n", entry), ""))
 }
 
 func rank(section string) int {
-	m := namedSection.FindStringSubmatch(sectionName(section))
+	m := Named.FindStringSubmatch(SectionName(section))
 	if m == nil {
 		return 0
 	}
 	return map[string]int{"remote": 1, "machine": 2, "db": 3}[m[1]]
 }
 
-// quoteINI quotes a value as ConfigObj does.
-func quoteINI(s string, multiline bool) string {
+// quote quotes a value as ConfigObj does.
+func quote(s string, multiline bool) string {
 	const blank = " \r\n\v\t'\""
 	switch {
 	case s == "":

@@ -1,4 +1,4 @@
-package dvc
+package ignore
 
 import (
 	"errors"
@@ -49,9 +49,9 @@ func TestIgnoreRulesAreGits(t *testing.T) {
 			for _, n := range strings.Split(got, "\x00") {
 				want[n] = true
 			}
-			f := &ignoreFiles{root: repo, name: ".gitignore", parse: parsePatterns, read: map[string]patterns{}}
+			f := &Files{root: repo, name: ".gitignore", parse: parsePatterns, read: map[string]Patterns{}, open: os.ReadFile}
 			for _, n := range names {
-				if have := f.ignored(n, false); have != want[n] {
+				if have := f.Ignored(n, false); have != want[n] {
 					t.Errorf("pattern %q, path %q: ignored is %v, git says %v", text, n, have, want[n])
 				}
 			}
@@ -81,15 +81,56 @@ func TestNestedIgnoreFilesAreGits(t *testing.T) {
 	cmd.Dir, cmd.Stdin = repo, strings.NewReader(strings.Join(names, "\n"))
 	out, err := cmd.Output()
 	require.NoError(t, err)
-	g, err := newGitIgnore(&Repo{root: repo, gitRoot: repo})
+	g, err := NewGit(t.Context(), repo, repo, os.ReadFile)
 	require.NoError(t, err)
 	var have []string
 	for _, n := range names {
-		if g.ignored(n, false) {
+		if g.Ignored(n, false) {
 			have = append(have, n)
 		}
 	}
 	require.Equal(t, strings.Fields(string(out)), have)
+}
+
+// git reads its configuration in more places than the user's own files.
+func TestTheFileOfExcludesIsTheOneThatGitReads(t *testing.T) {
+	for _, tt := range []struct{ name, file, text string }{
+		{"the user's", "cfg", "[core]\n\texcludesFile = ~/mine # a comment\n"},
+		{"the repository's", "repo/.git/config", "[core]\n\trepositoryformatversion = 0\n\texcludesfile = \"~/mine\"\n"},
+		{"an included file's", "cfg", "[include]\n\tpath = more\n"},
+		{"relative to the work tree", "cfg", "[core]\n\texcludesFile = ../mine\n"},
+		{"none", "cfg", "[core]\n\texcludesFile =\n"},
+		{"git's default", "cfg", ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := t.TempDir()
+			t.Setenv("HOME", dir)
+			t.Setenv("XDG_CONFIG_HOME", filepath.Join(dir, "xdg"))
+			t.Setenv("GIT_CONFIG_GLOBAL", filepath.Join(dir, "cfg"))
+			t.Setenv("GIT_CONFIG_NOSYSTEM", "1")
+			repo := filepath.Join(dir, "repo")
+			require.NoError(t, exec.Command("git", "init", "-q", repo).Run())
+			for name, text := range map[string]string{
+				"mine": "*.mine\n", "more": "[core]\n\texcludesFile = ~/mine\n", "xdg/git/ignore": "*.default\n", tt.file: tt.text,
+			} {
+				require.NoError(t, os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755))
+				require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644))
+			}
+			cmd := exec.Command("git", "check-ignore", "--no-index", "a.mine", "a.default", "a")
+			cmd.Dir = repo
+			out, _ := cmd.Output()
+			g, err := NewGit(t.Context(), repo, repo, os.ReadFile)
+			require.NoError(t, err)
+			have := []string{}
+			for _, n := range []string{"a.mine", "a.default", "a"} {
+				if g.Ignored(n, false) {
+					have = append(have, n)
+				}
+			}
+			require.NoError(t, g.Err())
+			require.Equal(t, strings.Fields(string(out)), have)
+		})
+	}
 }
 
 // gitJudge returns a function that asks git which file of a repository a
@@ -126,8 +167,8 @@ func FuzzIgnorePattern(f *testing.F) {
 			return
 		}
 		if ps, err := parseDVCPatterns([]byte(line), ""); err == nil {
-			if file, _ := ps.decide(name, false); file {
-				if dir, matched := ps.decide(name, true); !dir && !matched {
+			if file, _ := ps.Decide(name, false); file {
+				if dir, matched := ps.Decide(name, true); !dir && !matched {
 					t.Errorf("%q ignores the file %q and says nothing of the directory", line, name)
 				}
 			}
@@ -136,9 +177,9 @@ func FuzzIgnorePattern(f *testing.F) {
 			}
 		}
 		if fs.ValidPath(name) && name != "." && !strings.ContainsAny(name, "\x00") && !strings.Contains(strings.ToLower(name), "git") {
-			ours := &ignoreFiles{root: t.TempDir(), name: ".gitignore", parse: parsePatterns, read: map[string]patterns{}}
+			ours := &Files{root: t.TempDir(), name: ".gitignore", parse: parsePatterns, read: map[string]Patterns{}, open: os.ReadFile}
 			require.NoError(t, os.WriteFile(filepath.Join(ours.root, ".gitignore"), []byte(line), 0o644))
-			if got, want := ours.ignored(name, false), judge(t, line, name); got != want {
+			if got, want := ours.Ignored(name, false), judge(t, line, name); got != want {
 				t.Errorf("a .gitignore of %q, path %q: ignored is %v, git says %v", line, name, got, want)
 			}
 		}

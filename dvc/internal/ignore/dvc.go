@@ -1,4 +1,4 @@
-package dvc
+package ignore
 
 import (
 	"fmt"
@@ -9,27 +9,36 @@ import (
 	"unicode"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/fault"
 )
 
-// newDVCIgnore evaluates .dvcignore files from the root of the repository.
-func newDVCIgnore(r *Repo) *ignoreFiles {
-	return &ignoreFiles{root: r.root, name: ".dvcignore", parse: parseDVCPatterns, base: alwaysIgnored(), read: map[string]patterns{}}
+// NewDVC evaluates .dvcignore files from the root of the repository.
+func NewDVC(root string, read ReadFile) *Files {
+	always := func() (Patterns, error) { return alwaysIgnored(), nil }
+	return &Files{root: root, name: ".dvcignore", parse: parseDVCPatterns, base: always, read: map[string]Patterns{}, open: read}
+}
+
+// NewDVCAt is newDVCIgnore for a git revision, by the texts of its files.
+func NewDVCAt(texts map[string][]byte) *Files {
+	f := NewDVC("", nil)
+	f.texts = texts
+	return f
 }
 
 // alwaysIgnored is what dvc ignores everywhere.
-var alwaysIgnored = sync.OnceValue(func() patterns {
+var alwaysIgnored = sync.OnceValue(func() Patterns {
 	ps, _ := parseDVCPatterns([]byte(".hg/\n.git/\n.git\n.dvc/"), "")
 	return ps
 })
 
 // everything ignores all there is.
-var everything = pattern{re: regexp.MustCompile("")}
+var everything = Pattern{re: regexp.MustCompile("")}
 
-// shut tells whether a directory is ignored, or one above it. In dvc a
+// shut reports whether a directory is ignored, or one above it. In dvc a
 // directory's own .dvcignore can do that.
-func (ps patterns) shut(dir string) bool {
-	for d := dir; d != ""; d = parent(d) {
-		if ignored, _ := ps.decide(d, true); ignored {
+func (ps Patterns) shut(dir string) bool {
+	for d := dir; d != ""; d = Parent(d) {
+		if ignored, _ := ps.Decide(d, true); ignored {
 			return true
 		}
 	}
@@ -39,8 +48,8 @@ func (ps patterns) shut(dir string) bool {
 // parseDVCPatterns reads a .dvcignore: its lines end as Python's do, and have
 // no spaces around them. A pattern that stops dvc is an error that matches
 // [mlops.ErrInvalid].
-func parseDVCPatterns(text []byte, dir string) (patterns, error) {
-	var ps patterns
+func parseDVCPatterns(text []byte, dir string) (Patterns, error) {
+	var ps Patterns
 	lines := strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(string(text))
 	for line := range strings.SplitSeq(lines, "\n") {
 		line = strings.TrimFunc(line, pythonSpace)
@@ -53,7 +62,7 @@ func parseDVCPatterns(text []byte, dir string) (patterns, error) {
 			p, ok, err = parseDVCPattern(line)
 		}
 		if err != nil {
-			return nil, fail(mlops.ErrInvalid, "%s: the pattern %q %v", path.Join(dir, ".dvcignore"), line, err)
+			return nil, fault.New(mlops.ErrInvalid, "%s: the pattern %q %v", path.Join(dir, ".dvcignore"), line, err)
 		}
 		if ok {
 			ps = append(ps, p)
@@ -87,13 +96,13 @@ func rebase(line, dir string) string {
 // git does: what matches a directory also matches all below it, with ! as well;
 // a/** matches a itself; ? and brackets match characters, not bytes, and
 // brackets match a slash. ok is false for lines without effect.
-func parseDVCPattern(line string) (p pattern, ok bool, err error) {
+func parseDVCPattern(line string) (p Pattern, ok bool, err error) {
 	if line == "" || line[0] == '#' || line == "/" {
 		return p, false, nil
 	}
 	glob, negate := strings.CutPrefix(line, "!")
 	segs := strings.Split(glob, "/")
-	p = pattern{negate: negate, dirOnly: strings.HasSuffix(glob, "/")}
+	p = Pattern{negate: negate, dirOnly: strings.HasSuffix(glob, "/")}
 	switch {
 	case segs[0] == "":
 		segs = segs[1:]

@@ -1,8 +1,7 @@
-package dvc
+package object
 
 import (
 	"bytes"
-	"context"
 	"crypto/md5"
 	"encoding/hex"
 	"encoding/json"
@@ -10,37 +9,37 @@ import (
 	"fmt"
 	"io"
 	"path"
-	"path/filepath"
 	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/fault"
 )
 
-// treeEntry is a file in the listing of a directory.
-type treeEntry struct {
-	path string // relative to the directory
-	oid  oid
+// Entry is a file in the listing of a directory.
+type Entry struct {
+	Path string // relative to the directory
+	ID   ID
 }
 
-// tree is a directory's listing, sorted by path in code point order.
-type tree []treeEntry
+// Listing is a directory's listing, sorted by path in code point order.
+type Listing []Entry
 
-const maxTree = 256 << 20 // bytes of a listing; about two million files
+const maxListing = 256 << 20 // bytes of a listing; about two million files
 
 // encode writes the listing as Python's json.dumps does: the directory's hash
 // is the md5 of these bytes.
-func (t tree) encode() []byte {
+func (t Listing) encode() []byte {
 	var b bytes.Buffer
 	b.Grow(2 + 96*len(t))
-	_ = t.write(&b, func() error { return nil })
+	_ = t.Write(&b, func() error { return nil })
 	return b.Bytes()
 }
 
-// write writes the listing to b and calls flush after each entry.
-func (t tree) write(b *bytes.Buffer, flush func() error) error {
+// Write writes the listing to b and calls flush after each entry.
+func (t Listing) Write(b *bytes.Buffer, flush func() error) error {
 	b.WriteByte('[')
 	for i, e := range t {
 		if err := flush(); err != nil {
@@ -50,59 +49,17 @@ func (t tree) write(b *bytes.Buffer, flush func() error) error {
 			b.WriteString(", ")
 		}
 		b.WriteString(`{"md5": "`)
-		b.WriteString(e.oid.String())
+		b.WriteString(e.ID.String())
 		b.WriteString(`", "relpath": `)
-		pyQuote(b, e.path)
+		PyQuote(b, e.Path)
 		b.WriteByte('}')
 	}
 	b.WriteByte(']')
 	return nil
 }
 
-// putTree stores a listing, without holding all of its text.
-func (c *cache) putTree(ctx context.Context, t tree) (oid, error) {
-	dir := filepath.Join(c.dir, "files", "md5")
-	if err := c.mkdirAll(dir); err != nil {
-		return "", err
-	}
-	f, err := c.temp(dir)
-	if err != nil {
-		return "", err
-	}
-	h, size := md5.New(), int64(0)
-	var b bytes.Buffer
-	drain := func() error {
-		size += int64(b.Len())
-		_, err := b.WriteTo(io.MultiWriter(f, h))
-		return err
-	}
-	err = t.write(&b, func() error {
-		if b.Len() < 1<<16 {
-			return nil
-		}
-		return drain()
-	})
-	if err == nil {
-		err = drain()
-	}
-	id := oid(sumHex(h) + ".dir")
-	have := false
-	if err == nil {
-		have, err = c.has(ctx, id, size)
-	}
-	if err == nil && !have {
-		if _, err = c.mkdir(id); err == nil {
-			err = c.commit(f, id, true)
-		}
-	}
-	if err != nil || have {
-		discard(f)
-	}
-	return id, err
-}
-
-// pyQuote writes a JSON text in ASCII only, as Python does.
-func pyQuote(b *bytes.Buffer, s string) {
+// PyQuote writes a JSON text in ASCII only, as Python does.
+func PyQuote(b *bytes.Buffer, s string) {
 	const hexDigits = "0123456789abcdef"
 	u := func(c rune) {
 		b.WriteString(`\u`)
@@ -138,27 +95,28 @@ func pyQuote(b *bytes.Buffer, s string) {
 	b.WriteByte('"')
 }
 
-func (t tree) sort() {
-	slices.SortFunc(t, func(a, b treeEntry) int { return strings.Compare(a.path, b.path) })
+// Sort puts the entries into code point order of their paths.
+func (t Listing) Sort() {
+	slices.SortFunc(t, func(a, b Entry) int { return strings.Compare(a.Path, b.Path) })
 }
 
-// hash returns the listing's bytes and the directory's name as an object of
+// Hash returns the listing's bytes and the directory's name as an object of
 // dvc 3.x.
-func (t tree) hash() ([]byte, oid) {
+func (t Listing) Hash() ([]byte, ID) {
 	data := t.encode()
 	sum := md5.Sum(data)
-	return data, oid(hex.EncodeToString(sum[:]) + ".dir")
+	return data, ID(hex.EncodeToString(sum[:]) + ".dir")
 }
 
-// decodeTree reads a listing and refuses one that could write outside of its
+// Decode reads a listing and refuses one that could write outside of its
 // directory, or that no directory could have. The error matches
 // [mlops.ErrInvalid].
-func decodeTree(text string) (tree, error) {
-	bad := func(format string, args ...any) (tree, error) {
+func Decode(text string) (Listing, error) {
+	bad := func(format string, args ...any) (Listing, error) {
 		return nil, fmt.Errorf("dvc: directory listing: "+format+": %w", append(args, mlops.ErrInvalid)...)
 	}
-	if len(text) > maxTree {
-		return bad("%d bytes are more than %d", len(text), maxTree)
+	if len(text) > maxListing {
+		return bad("%d bytes are more than %d", len(text), maxListing)
 	}
 	if !utf8.ValidString(text) {
 		return bad("not UTF-8")
@@ -166,47 +124,47 @@ func decodeTree(text string) (tree, error) {
 	t, ok := parseListing(text)
 	if !ok {
 		var err error
-		if t, err = parseJSONListing(text); err != nil {
+		if t, err = parseJSON(text); err != nil {
 			return bad("%w", err)
 		}
 	}
 	for _, e := range t {
-		if why := unsafePath(e.path); why != "" {
-			return bad("path %q %s", e.path, why)
+		if why := UnsafePath(e.Path); why != "" {
+			return bad("path %q %s", e.Path, why)
 		}
-		if o, err := parseOID(string(e.oid)); err != nil || o.isDir() {
-			return bad("path %q has hash %q", e.path, string(e.oid))
+		if o, err := Parse(string(e.ID)); err != nil || o.IsDir() {
+			return bad("path %q has hash %q", e.Path, string(e.ID))
 		}
 	}
-	t.sort()
+	t.Sort()
 	last := "" // the directory that was looked for before: neighbours share it
 	for i, e := range t {
-		if i > 0 && e.path == t[i-1].path {
-			return bad("path %q is given twice", e.path)
+		if i > 0 && e.Path == t[i-1].Path {
+			return bad("path %q is given twice", e.Path)
 		}
-		for dir := path.Dir(e.path); dir != "." && !within(last, dir); dir = path.Dir(dir) {
-			if _, is := slices.BinarySearchFunc(t, dir, func(e treeEntry, p string) int { return strings.Compare(e.path, p) }); is {
+		for dir := path.Dir(e.Path); dir != "." && !Within(last, dir); dir = path.Dir(dir) {
+			if _, is := slices.BinarySearchFunc(t, dir, func(e Entry, p string) int { return strings.Compare(e.Path, p) }); is {
 				return bad("path %q is a file and a directory", dir)
 			}
 		}
-		last = path.Dir(e.path)
+		last = path.Dir(e.Path)
 	}
 	return t, nil
 }
 
 // parseListing reads a listing as dvc and encode write it, without a copy: the
 // entries are parts of text. ok is false for any other way of writing it.
-func parseListing(text string) (t tree, ok bool) {
+func parseListing(text string) (t Listing, ok bool) {
 	rest, ok := strings.CutPrefix(text, "[")
 	if !ok || rest == "]" {
 		return nil, ok
 	}
-	t = make(tree, 0, strings.Count(text, `{"md5": "`))
+	t = make(Listing, 0, strings.Count(text, `{"md5": "`))
 	for {
 		if rest, ok = strings.CutPrefix(rest, `{"md5": "`); !ok || len(rest) < 32 {
 			return nil, false
 		}
-		e := treeEntry{oid: oid(rest[:32])}
+		e := Entry{ID: ID(rest[:32])}
 		if rest, ok = strings.CutPrefix(rest[32:], `", "relpath": "`); !ok {
 			return nil, false
 		}
@@ -214,17 +172,17 @@ func parseListing(text string) (t tree, ok bool) {
 		if end < 0 {
 			return nil, false
 		}
-		if e.path = rest[:end]; rest[end] == '\\' {
+		if e.Path = rest[:end]; rest[end] == '\\' {
 			for end < len(rest) && rest[end] != '"' {
 				if rest[end] == '\\' {
 					end++
 				}
 				end++
 			}
-			if end >= len(rest) || json.Unmarshal([]byte(`"`+rest[:end]+`"`), &e.path) != nil {
+			if end >= len(rest) || json.Unmarshal([]byte(`"`+rest[:end]+`"`), &e.Path) != nil {
 				return nil, false
 			}
-		} else if strings.ContainsFunc(e.path, unicode.IsControl) {
+		} else if strings.ContainsFunc(e.Path, unicode.IsControl) {
 			return nil, false
 		}
 		t, rest = append(t, e), rest[end+1:]
@@ -237,13 +195,13 @@ func parseListing(text string) (t tree, ok bool) {
 	}
 }
 
-// parseJSONListing reads any JSON list of objects that have md5 and relpath.
-func parseJSONListing(text string) (tree, error) {
+// parseJSON reads any JSON list of objects that have md5 and relpath.
+func parseJSON(text string) (Listing, error) {
 	dec := json.NewDecoder(strings.NewReader(text))
 	if tok, err := dec.Token(); err != nil || tok != json.Delim('[') {
 		return nil, errors.New("not a JSON list")
 	}
-	var t tree
+	var t Listing
 	for dec.More() {
 		var e struct {
 			MD5     *string `json:"md5"`
@@ -255,7 +213,7 @@ func parseJSONListing(text string) (tree, error) {
 		if e.MD5 == nil || e.Relpath == nil {
 			return nil, fmt.Errorf("entry %d lacks md5 or relpath", len(t)+1)
 		}
-		t = append(t, treeEntry{*e.Relpath, oid(*e.MD5)})
+		t = append(t, Entry{*e.Relpath, ID(*e.MD5)})
 	}
 	if tok, err := dec.Token(); err != nil || tok != json.Delim(']') {
 		return nil, errors.New("does not end")
@@ -266,34 +224,34 @@ func parseJSONListing(text string) (tree, error) {
 	return t, nil
 }
 
-// readTree reads the listing o, of about size bytes, if it is what its name says.
-func readTree(r io.Reader, size int64, o oid) (tree, error) {
+// Read reads the listing o, of about size bytes, if it is what its name says.
+func Read(r io.Reader, size int64, o ID) (Listing, error) {
 	var text strings.Builder
-	text.Grow(int(min(max(size, 0), maxTree)))
-	h := o.newHash()
-	if _, err := io.Copy(io.MultiWriter(&text, h), io.LimitReader(r, maxTree+1)); err != nil {
+	text.Grow(int(min(max(size, 0), maxListing)))
+	h := o.NewHash()
+	if _, err := io.Copy(io.MultiWriter(&text, h), io.LimitReader(r, maxListing+1)); err != nil {
 		return nil, err
 	}
-	if got := sumHex(h); got != o.md5() {
-		return nil, fail(mlops.ErrInvalid, "directory listing %s is damaged: its md5 is %s", o, got)
+	if got := Sum(h); got != o.MD5() {
+		return nil, fault.New(mlops.ErrInvalid, "directory listing %s is damaged: its md5 is %s", o, got)
 	}
-	t, err := decodeTree(text.String())
-	if o.legacy() {
+	t, err := Decode(text.String())
+	if o.Legacy() {
 		for i := range t {
-			t[i].oid = t[i].oid.as(true)
+			t[i].ID = t[i].ID.As(true)
 		}
 	}
 	return t, err
 }
 
-// below returns the entries of one file or directory in the listing; "" is all.
-func (t tree) below(part string) tree {
+// Below returns the entries of one file or directory in the listing; "" is all.
+func (t Listing) Below(part string) Listing {
 	if part == "" {
 		return t
 	}
-	var out tree
+	var out Listing
 	for _, e := range t {
-		if within(e.path, part) {
+		if Within(e.Path, part) {
 			out = append(out, e)
 		}
 	}
@@ -302,9 +260,9 @@ func (t tree) below(part string) tree {
 
 const maxPath = 4096 // bytes: no system opens a longer one
 
-// unsafePath says why a path from a listing or a .dvc file must not be
+// UnsafePath says why a path from a listing or a .dvc file must not be
 // written, or "".
-func unsafePath(p string) string {
+func UnsafePath(p string) string {
 	switch {
 	case p == "":
 		return "is empty"

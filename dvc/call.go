@@ -1,0 +1,114 @@
+package dvc
+
+import (
+	"context"
+	"os"
+	"sync"
+
+	"github.com/mlops-integration/mlops/dvc/internal/ignore"
+)
+
+// call is one call of a method of [Repo]: the repository with what the call has
+// opened and read, each of it once. It is not shared between calls.
+type call struct {
+	*Repo
+	cfg   *config
+	cache *cache
+
+	// What [call.read] reads.
+	ix        *index      // what the workspace tracks
+	gitIgnore *ignore.Git // nil without git
+	dvcIgnore *ignore.Files
+
+	// Of a call that holds the lock; nil in one that does not, but for the
+	// doctor's root.
+	held  *os.File
+	root  *os.Root
+	state *state
+
+	swept   sync.Once // [call.sweepOwn]
+	written []string  // the files of git's that the call has written, for core.autostage
+}
+
+// look opens a call that takes no lock: it changes nothing in the repository.
+func (r *Repo) look() (*call, error) {
+	cfg, err := r.config()
+	if err != nil {
+		return nil, err
+	}
+	return r.with(cfg)
+}
+
+// with returns a call with a configuration that was read before.
+func (r *Repo) with(cfg *config) (*call, error) {
+	c := &call{Repo: r, cfg: cfg}
+	var err error
+	if c.cache, err = cfg.cache(r.dir); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// begin opens a call that holds the repository's lock until its end.
+func (r *Repo) begin(ctx context.Context) (*call, error) {
+	held, cfg, err := r.lock(ctx)
+	if err != nil {
+		return nil, err
+	}
+	c, err := r.with(cfg)
+	if err == nil {
+		c.root, err = os.OpenRoot(r.dir)
+	}
+	if err != nil {
+		_ = held.Close()
+		return nil, err
+	}
+	c.held, c.cache.temps = held, &temps{}
+	c.state = newState(c)
+	return c, nil
+}
+
+// end saves what the call learned and releases the lock.
+func (c *call) end() {
+	c.cache.temps.end()
+	c.state.save()
+	_ = c.root.Close()
+	_ = c.held.Close()
+}
+
+// change is begin for a call that changes what is tracked.
+func (r *Repo) change(ctx context.Context) (*call, error) {
+	c, err := r.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err = c.read(ctx); err == nil {
+		err = c.ix.twice
+	}
+	if err != nil {
+		c.end()
+		return nil, err
+	}
+	return c, nil
+}
+
+// read reads the ignore files and what the workspace tracks.
+func (c *call) read(ctx context.Context) (err error) {
+	c.dvcIgnore = ignore.NewDVC(c.dir, c.readFile)
+	if c.gitRoot != "" {
+		if c.gitIgnore, err = ignore.NewGit(ctx, c.gitRoot, c.dir, c.readFile); err != nil {
+			return err
+		}
+	}
+	c.ix, err = c.index()
+	return err
+}
+
+// claim is [call.claims] for writing. When it waited, it reads what is tracked
+// again, and again is true: what the caller found in it does not hold any more.
+func (c *call) claim(ctx context.Context, rels []string) (again bool, err error) {
+	if again, err = c.claims(ctx, true, rels); again && err == nil {
+		err = c.read(ctx)
+	}
+	return again, err
+}
