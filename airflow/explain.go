@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// CauseCode is a kind of reason for which a run or a task does not go on.
+// CauseCode is a kind of reason why a run or a task makes no progress.
 type CauseCode string
 
 // The causes that [Client.Explain] finds, the most general first: one that is
@@ -40,7 +40,7 @@ const (
 	CauseDAGProcessorGone CauseCode = "dag_processor_gone" // changes of DAGs are not seen
 )
 
-// Cause is a reason for which a run or a task does not go on.
+// Cause is a reason why a run or a task makes no progress.
 type Cause struct {
 	Code    CauseCode
 	Task    *TaskInstance // nil: the whole run
@@ -51,7 +51,7 @@ type Cause struct {
 // taken is how long a worker takes at most to begin what is queued.
 const taken = 30 * time.Second
 
-// Explain returns why a run does not go on or has failed: the cause that most
+// Explain returns why a run makes no progress or has failed: the cause that most
 // likely holds everything first. It returns none for a run that simply runs, or
 // that has succeeded. With a task it looks at that task alone.
 //

@@ -71,7 +71,7 @@ func (s PoolsService) Create(ctx context.Context, p Pool) error {
 }
 
 // Ensure makes the pool if there is none of that name. One that exists is
-// left as it is: its slots may be somebody's way to slow down.
+// left as it is: its slots may have been lowered on purpose.
 //
 // Airflow REST: GET /api/v2/pools/{pool_name}, POST /api/v2/pools
 func (s PoolsService) Ensure(ctx context.Context, p Pool) error {
@@ -80,13 +80,13 @@ func (s PoolsService) Ensure(ctx context.Context, p Pool) error {
 		return err
 	}
 	if err = s.c.Pools.Create(ctx, p); errors.Is(err, mlops.ErrAlreadyExists) {
-		return nil // somebody was quicker
+		return nil // another program was quicker
 	}
 	return err
 }
 
 // SetSlots changes how many slots a pool has, and nothing else of it. Running
-// tasks go on; a task that was queued already may still start.
+// tasks continue; a task that was queued already may still start.
 //
 // Airflow REST: GET and PATCH /api/v2/pools/{pool_name}
 func (s PoolsService) SetSlots(ctx context.Context, name string, slots int) error {

@@ -50,7 +50,7 @@ func dagExplain(e *env) *cli.Command {
 func dagPause(e *env, pause bool) *cli.Command {
 	name, usage := "resume", "Let a paused DAG start runs and tasks again"
 	if pause {
-		name, usage = "pause", "Keep a DAG from starting runs and tasks; what runs goes on"
+		name, usage = "pause", "Keep a DAG from starting runs and tasks; running tasks continue"
 	}
 	return &cli.Command{
 		Name:        name,
