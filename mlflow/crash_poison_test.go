@@ -183,11 +183,11 @@ func (one *team) verify(t testing.TB, c *mlflow.Client) (good, poisons int) {
 	_, ending := one.word("ending")
 	switch {
 	case ended:
-		e.status = []string{mlflow.Finished}
+		e.status = []string{mlflow.RunFinished}
 	case ending:
-		e.status = []string{mlflow.Finished, mlflow.Killed}
+		e.status = []string{mlflow.RunFinished, mlflow.RunKilled}
 	default:
-		e.status = []string{mlflow.Killed}
+		e.status = []string{mlflow.RunKilled}
 	}
 	if !one.killed {
 		require.True(t, ended, "%s", one.stderr.String())
