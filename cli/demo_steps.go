@@ -132,7 +132,7 @@ func (d *demo) train(ctx context.Context) (demoResult, error) {
 // taskLog is the end of the log of each task that failed.
 func (d *demo) taskLog(ctx context.Context, r airflow.DAGRun) string {
 	var b strings.Builder
-	for ti, err := range d.project.Airflow.TaskInstances(ctx, r.DAGID, r.ID) {
+	for ti, err := range d.project.Airflow.Tasks.All(ctx, r.DAGID, r.ID) {
 		if err != nil || ti.State != airflow.StateFailed {
 			continue
 		}

@@ -136,7 +136,7 @@ func TestAProjectUsesAllFiveTools(t *testing.T) {
 		dags, err := mlops.Collect(p.DAGs(ctx))
 		require.NoError(t, err)
 		require.Len(t, dags, 1)
-		require.NoError(t, airflow.RemoveDAG(p.Config.DAGs, p.DAGID("say")))
+		require.NoError(t, p.RemoveDAG(ctx, "say"))
 	})
 
 	t.Run("serving", func(t *testing.T) {
@@ -191,5 +191,5 @@ func TestAProjectUsesAllFiveTools(t *testing.T) {
 		require.Equal(t, w, found, "the record is in MLflow")
 	})
 	require.NoError(t, p.MLflow.DeleteExperiment(ctx, p.Workspace().MLflowExperimentID))
-	require.NoError(t, p.Airflow.DeletePool(ctx, p.Workspace().AirflowPool))
+	require.NoError(t, p.Airflow.Pools.Delete(ctx, p.Workspace().AirflowPool))
 }
