@@ -39,7 +39,7 @@ var may = map[string][]string{
 	"internal/cassette":     {".", "internal/stackfile"}, // imported by tests only
 	"mlflow":                {".", "internal/transport", "internal/spool"},
 	"mlflow/s3store":        {".", "mlflow"},
-	"dvc":                   {".", "internal/rawfile", "internal/gitcmd", "dvc/remote", "dvc/internal/fault", "dvc/internal/ini", "dvc/internal/object", "dvc/internal/ignore"},
+	"dvc":                   {".", "internal/rawfile", "internal/gitcmd", "dvc/remote", "dvc/internal/fault", "dvc/internal/ini", "dvc/internal/object", "dvc/internal/ignore", "dvc/internal/known"},
 	"dvc/internal/fault":    {"."},
 	"dvc/internal/ini":      {".", "dvc/internal/fault"},
 	"dvc/internal/object":   {".", "dvc/internal/fault"},
@@ -57,6 +57,7 @@ var may = map[string][]string{
 	"cli":                   {".", "client", "compose", "agent", "internal/stackfile", "internal/gitcmd", "mlflow", "dvc", "dvc/remote/azure", "dvc/remote/http", "dvc/remote/ssh", "airflow", "rayserve", "evidently", "applesilicon"},
 	"cmd/mlopsctl":          {"cli"},
 	"compose/internal/proc": {},
+	"dvc/internal/known":    {"internal/rawfile", "dvc/internal/object"},
 }
 
 // only lists modules that one place alone may link, so that a program which
@@ -73,7 +74,7 @@ var only = map[string][]string{
 	"github.com/pkg/sftp":                   {"dvc/remote/ssh"},
 	"golang.org/x/crypto":                   {"dvc/remote/ssh"},
 	"github.com/testcontainers":             {"compose/stacktest"},
-	"modernc.org/sqlite":                    {"dvc"},
+	"modernc.org/sqlite":                    {"dvc/internal/known"},
 }
 
 type imported struct{ pkg, file, path string }
