@@ -63,6 +63,7 @@ func (n *nothingThere) ofServers(t *testing.T) {
 	t.Setenv("MLOPS_HOME", t.TempDir())
 	t.Setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
 	t.Setenv("MLOPS_EVIDENTLY_PYTHON", "/nowhere/python")
+	t.Setenv("MLOPS_DAGS_FOLDER", t.TempDir())
 	t.Setenv("MLFLOW_RUN_ID", "")
 	t.Setenv("MLOPS_PROJECT", "")
 	t.Chdir(t.TempDir())
@@ -121,6 +122,7 @@ var mistakes = map[string]struct{ usage, missing string }{
 	"dag wait":           {"dag wait x", "dag wait x y -p typo"},
 	"dag logs":           {"dag logs x y", "dag logs x y z -p typo"},
 	"dag trigger":        {"dag trigger x -p demo --conf x", "dag trigger x -p typo"},
+	"dag rm":             {"dag rm", "dag rm x -p typo"},
 	"dag errors":         {"dag errors -p Bad_Name", "dag errors -p typo"},
 	"deploy":             {"deploy", "deploy nothing@champion -p demo"},
 	"predict":            {"predict", "predict nothing -p demo nothing.json"},
@@ -203,7 +205,7 @@ func TestReadingCommandsMakeNothing(t *testing.T) {
 	n.ofServers(t)
 	for _, line := range []string{
 		"run list -p typo", "run compare -p typo", "run show " + noRun, "run compare " + noRun, "experiment list -p typo", "experiment list", "model list -p typo", "model list",
-		"artifact list " + noRun, "artifact get " + noRun, "dag list -p typo", "dag errors -p typo", "dag errors", "dag wait x y -p typo", "dag logs x y z -p typo",
+		"artifact list " + noRun, "artifact get " + noRun, "dag list -p typo", "dag errors -p typo", "dag errors", "dag rm x -p typo", "dag wait x y -p typo", "dag logs x y z -p typo",
 		"list-deployments -p typo", "list-deployments --all", "drift list -p typo", "projects", "sync --status -p typo",
 	} {
 		code, _, talk := call(t, line)

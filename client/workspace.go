@@ -162,17 +162,8 @@ func publicURL(s string) string {
 	return u.String()
 }
 
-// ensurePool makes the project's Airflow pool. An existing one keeps its slots.
+// ensurePool makes the project's Airflow pool, also when it was made before and
+// deleted since. An existing one keeps its slots.
 func (p *Project) ensurePool(ctx context.Context) error {
-	_, err := p.pool.get(func() (struct{}, error) {
-		_, err := p.Airflow.Pool(ctx, p.Workspace().AirflowPool)
-		if errors.Is(err, mlops.ErrNotFound) {
-			err = p.Airflow.CreatePool(ctx, airflow.Pool{Name: p.Workspace().AirflowPool, Slots: poolSlots, Description: "project " + p.Name, IncludeDeferred: true})
-			if exists(err) {
-				err = nil
-			}
-		}
-		return struct{}{}, err
-	})
-	return err
+	return p.Airflow.Pools.Ensure(ctx, airflow.Pool{Name: p.Workspace().AirflowPool, Slots: poolSlots, Description: "project " + p.Name, IncludeDeferred: true})
 }
