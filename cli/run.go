@@ -272,7 +272,7 @@ func runList(e *env) *cli.Command {
 	}
 }
 
-// onRun goes on with the run that --run names, does f, and sends all of it. A
+// onRun resumes the run that --run names, does f, and sends all of it. A
 // server that is away keeps nothing from being done: it is sent later.
 func (e *env) onRun(c *cli.Context, f func(context.Context, *mlflow.Run) error) error {
 	c.Context = e.patient(c)
