@@ -34,6 +34,20 @@ type Options struct {
 
 // Client talks to one Airflow server. It is safe for concurrent use.
 type Client struct {
+	DAGs        DAGsService
+	Runs        RunsService
+	Tasks       TasksService
+	XComs       XComsService
+	Decisions   DecisionsService
+	TaskState   TaskStateService
+	AssetState  AssetStateService
+	Assets      AssetsService
+	Backfills   BackfillsService
+	Connections ConnectionsService
+	Variables   VariablesService
+	Pools       PoolsService
+	Server      ServerService
+
 	t    *transport.Client
 	poll time.Duration
 }
@@ -66,7 +80,9 @@ func New(opt Options) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Client{t: t, poll: cmp.Or(opt.PollEvery, time.Second)}, nil
+	c := &Client{t: t, poll: cmp.Or(opt.PollEvery, time.Second)}
+	c.bind()
+	return c, nil
 }
 
 // URL returns the server's address, without credentials.

@@ -49,7 +49,7 @@ func TestADamagedTokenIsReplacedOnce(t *testing.T) {
 				return send(req)
 			}
 			c := client(t, s, break1, s.Auth)
-			_, err := c.Pool(ctx, "default_pool")
+			_, err := c.Pools.Get(ctx, "default_pool")
 			if tt.want == nil {
 				require.NoError(t, err)
 			} else {
@@ -65,12 +65,12 @@ func TestWrongCredentialsAreToldAsSuch(t *testing.T) {
 	s, _, ctx := open(t)
 	pass := &tap{next: s.HTTP.Transport}
 	c := client(t, s, pass, mlops.Auth{Username: s.Auth.Username, Password: "wrong"})
-	_, err := c.Pool(ctx, "default_pool")
+	_, err := c.Pools.Get(ctx, "default_pool")
 	require.ErrorIs(t, err, mlops.ErrUnauthenticated)
 	require.ErrorContains(t, err, "Invalid credentials")
 	require.NotContains(t, err.Error(), "wrong")
 
-	_, err = client(t, s, s.HTTP.Transport, mlops.Auth{Token: "a.b.c"}).Pool(ctx, "default_pool")
+	_, err = client(t, s, s.HTTP.Transport, mlops.Auth{Token: "a.b.c"}).Pools.Get(ctx, "default_pool")
 	require.ErrorIs(t, err, mlops.ErrUnauthenticated, "a given token cannot be renewed")
 }
 
@@ -88,12 +88,12 @@ func TestAMissingRoleIsAskedForOnce(t *testing.T) {
 	}
 	pass := &tap{next: s.HTTP.Transport}
 	c := client(t, s, pass, s.Auth)
-	err := c.CreatePool(t.Context(), airflow.Pool{Name: "mlops.none", Slots: 1})
+	err := c.Pools.Create(t.Context(), airflow.Pool{Name: "mlops.none", Slots: 1})
 	require.ErrorIs(t, err, mlops.ErrForbidden)
 	require.NotErrorIs(t, err, mlops.ErrUnauthenticated)
 	require.Equal(t, 1, pass.count("POST /api/v2/pools"), "a new login does not give a role")
 	require.Equal(t, 1, pass.count("POST /auth/token"))
-	_, err = c.Pool(t.Context(), "default_pool")
+	_, err = c.Pools.Get(t.Context(), "default_pool")
 	require.NoError(t, err, "a viewer may read")
 }
 
@@ -114,7 +114,7 @@ func TestABrokenDAGIsAnErrorThatNamesItsFile(t *testing.T) {
 	require.Contains(t, err.Error(), "Timetable", "what Python said is not told")
 
 	listed := false
-	for e, err := range c.ImportErrors(ctx) {
+	for e, err := range c.DAGs.ImportErrors(ctx) {
 		require.NoError(t, err)
 		listed = listed || e.File == ie.File
 	}
@@ -129,19 +129,19 @@ func TestABrokenDAGIsAnErrorThatNamesItsFile(t *testing.T) {
 
 func TestErrorsHaveTheirKinds(t *testing.T) {
 	_, c, ctx := open(t)
-	_, err := c.DAG(ctx, "no-such-dag")
-	require.EqualError(t, err, "airflow: DAG: The Dag with ID: `no-such-dag` was not found")
+	_, err := c.DAGs.Get(ctx, "no-such-dag")
+	require.EqualError(t, err, "airflow: DAGs.Get: The Dag with ID: `no-such-dag` was not found")
 	require.ErrorIs(t, err, mlops.ErrNotFound)
 	_, err = c.Trigger(ctx, "no-such-dag", airflow.TriggerOptions{RunID: "r"})
 	require.ErrorIs(t, err, mlops.ErrNotFound)
 	_, err = c.Trigger(ctx, "x", airflow.TriggerOptions{RunID: "has space"})
 	require.ErrorIs(t, err, mlops.ErrInvalid)
-	_, err = c.DAG(ctx, "")
+	_, err = c.DAGs.Get(ctx, "")
 	require.ErrorIs(t, err, mlops.ErrInvalid, "an empty ID would ask for the list")
-	for _, err := range c.DAGRuns(ctx, "~", airflow.DAGRunQuery{States: []airflow.State{"nonsense"}}) {
+	for _, err := range c.Runs.All(ctx, "~", airflow.DAGRunQuery{States: []airflow.State{"nonsense"}}) {
 		require.ErrorIs(t, err, mlops.ErrInvalid)
 	}
-	err = c.DeletePool(ctx, "default_pool")
+	err = c.Pools.Delete(ctx, "default_pool")
 	require.ErrorIs(t, err, mlops.ErrInvalid)
 	_, err = airflow.New(airflow.Options{URL: "localhost:8080"})
 	require.ErrorIs(t, err, mlops.ErrInvalid)

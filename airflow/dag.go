@@ -7,6 +7,7 @@ import (
 	"iter"
 	"net/url"
 	"path"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -27,6 +28,7 @@ type DAG struct {
 	Owners          []string  `json:"owners"`
 	MaxActiveRuns   int       `json:"max_active_runs"`
 	File            string    `json:"fileloc"`
+	FileToken       string    `json:"file_token"` // names the file in a request to read it again
 	Bundle          string    `json:"bundle_name"`
 	LastParsed      time.Time `json:"last_parsed_time"`
 	NextRun         time.Time `json:"next_dagrun_run_after"` // zero: none is due
@@ -64,12 +66,29 @@ func (d DAG) Hash() string {
 	return ""
 }
 
-// DAG returns the DAG of an ID. The error matches [mlops.ErrNotFound] if the
+// Project returns what the tag mlops-project:<project> says: who declared the
+// DAG. It is empty for a DAG that was declared without one or by hand. A name
+// that is too long for a tag is shortened and ends in a part of its hash.
+func (d DAG) Project() string {
+	for _, t := range d.Tags {
+		if p, ok := strings.CutPrefix(t, projectTag); ok {
+			return p
+		}
+	}
+	return ""
+}
+
+// OfProject reports whether project declared the DAG.
+func (d DAG) OfProject(project string) bool {
+	return project != "" && d.Project() == projectShown(project)
+}
+
+// Get returns the DAG of an ID. The error matches [mlops.ErrNotFound] if the
 // server has not met it (yet).
 //
 // Airflow REST: GET /api/v2/dags/{dag_id}
-func (c *Client) DAG(ctx context.Context, id string) (DAG, error) {
-	return do[DAG](ctx, c, request{op: "DAG", method: "GET", path: "/dags/%s", ids: []string{id}, again: true})
+func (s DAGsService) Get(ctx context.Context, id string) (DAG, error) {
+	return do[DAG](ctx, s.c, request{op: "DAGs.Get", method: "GET", path: "/dags/%s", ids: []string{id}, again: true})
 }
 
 // DAGQuery selects DAGs; its zero value selects all whose file exists.
@@ -80,10 +99,20 @@ type DAGQuery struct {
 	IncludeStale bool     // those whose file is gone as well
 }
 
-// DAGs lists DAGs by ID.
+// All lists DAGs by ID.
 //
 // Airflow REST: GET /api/v2/dags
-func (c *Client) DAGs(ctx context.Context, q DAGQuery) iter.Seq2[DAG, error] {
+func (s DAGsService) All(ctx context.Context, q DAGQuery) iter.Seq2[DAG, error] {
+	return pages(ctx, q.values(), false, func(ctx context.Context, v url.Values) (page[DAG], error) {
+		out, err := do[struct {
+			DAGs  []DAG `json:"dags"`
+			Total int   `json:"total_entries"`
+		}](ctx, s.c, request{op: "DAGs.All", method: "GET", path: "/dags", query: v, again: true})
+		return page[DAG]{items: out.DAGs, total: out.Total}, err
+	})
+}
+
+func (q DAGQuery) values() url.Values {
 	v := url.Values{"order_by": {"dag_id"}}
 	if q.Prefix != "" {
 		v.Set("dag_id_prefix_pattern", q.Prefix)
@@ -96,42 +125,37 @@ func (c *Client) DAGs(ctx context.Context, q DAGQuery) iter.Seq2[DAG, error] {
 		v.Set("paused", strconv.FormatBool(*q.Paused))
 	}
 	v.Set("exclude_stale", strconv.FormatBool(!q.IncludeStale))
-	return pages(ctx, v, false, func(ctx context.Context, v url.Values) (page[DAG], error) {
-		out, err := do[struct {
-			DAGs  []DAG `json:"dags"`
-			Total int   `json:"total_entries"`
-		}](ctx, c, request{op: "DAGs", method: "GET", path: "/dags", query: v, again: true})
-		return page[DAG]{items: out.DAGs, total: out.Total}, err
-	})
+	return v
 }
 
 // Pause stops a DAG from starting runs and tasks; tasks that run go on.
 //
 // Airflow REST: PATCH /api/v2/dags/{dag_id}
-func (c *Client) Pause(ctx context.Context, id string) error {
-	return c.setPaused(ctx, "Pause", id, true)
+func (s DAGsService) Pause(ctx context.Context, id string) error {
+	return s.setPaused(ctx, "DAGs.Pause", id, true)
 }
 
 // Unpause lets a DAG run again.
 //
 // Airflow REST: PATCH /api/v2/dags/{dag_id}
-func (c *Client) Unpause(ctx context.Context, id string) error {
-	return c.setPaused(ctx, "Unpause", id, false)
+func (s DAGsService) Unpause(ctx context.Context, id string) error {
+	return s.setPaused(ctx, "DAGs.Unpause", id, false)
 }
 
-func (c *Client) setPaused(ctx context.Context, op, id string, paused bool) error {
-	_, err := do[DAG](ctx, c, request{op: op, method: "PATCH", path: "/dags/%s", ids: []string{id}, body: map[string]bool{"is_paused": paused}, again: true})
+func (s DAGsService) setPaused(ctx context.Context, op, id string, paused bool) error {
+	_, err := do[DAG](ctx, s.c, request{op: op, method: "PATCH", path: "/dags/%s", ids: []string{id}, body: map[string]bool{"is_paused": paused}, again: true})
 	return err
 }
 
-// DeleteDAG removes a DAG, its runs and their task instances from the server.
-// While its file is there the server learns it anew: use [RemoveDAG] first.
+// Delete removes a DAG, its runs and their task instances from the server.
+// While its file is there the server reads it again: [Client.Remove] takes both
+// away, in order.
 // The error matches [mlops.ErrConflict] while a task of it runs.
 //
 // Airflow REST: DELETE /api/v2/dags/{dag_id} (204)
-func (c *Client) DeleteDAG(ctx context.Context, id string) error {
-	return transport.Gone(ctx, c.t, func() error {
-		_, err := do[none](ctx, c, request{op: "DeleteDAG", method: "DELETE", path: "/dags/%s", ids: []string{id}})
+func (s DAGsService) Delete(ctx context.Context, id string) error {
+	return transport.Gone(ctx, s.c.t, func() error {
+		_, err := do[none](ctx, s.c, request{op: "DAGs.Delete", method: "DELETE", path: "/dags/%s", ids: []string{id}})
 		return err
 	})
 }
@@ -148,14 +172,20 @@ type ImportError struct {
 
 // Error names the file and Python's last line.
 func (e *ImportError) Error() string {
-	last := e.StackTrace
-	for line := range strings.Lines(e.StackTrace) {
-		if strings.TrimSpace(line) != "" {
-			last = strings.TrimSpace(line)
-		}
-	}
-	return fmt.Sprintf("%s cannot be imported: %s", e.File, last)
+	return fmt.Sprintf("%s cannot be imported: %s", e.File, lastLine(e.StackTrace))
 }
+
+// Project returns which project declared the DAG of the file, if the error tells.
+func (e *ImportError) Project() (project string, ok bool) {
+	m := projectOfError.FindStringSubmatch(e.StackTrace)
+	if m == nil {
+		return "", false
+	}
+	return m[1], true
+}
+
+// projectOfError finds what the helper says of a declaration that fails.
+var projectOfError = regexp.MustCompile(`ValueError: ` + hashTag + `[0-9a-f]{12} ` + projectTag + `(\S*): `)
 
 // Unwrap says that the file is at fault: [mlops.ErrInvalid].
 func (e *ImportError) Unwrap() error { return mlops.ErrInvalid }
@@ -163,8 +193,8 @@ func (e *ImportError) Unwrap() error { return mlops.ErrInvalid }
 // ImportErrors lists the files that the server could not read.
 //
 // Airflow REST: GET /api/v2/importErrors
-func (c *Client) ImportErrors(ctx context.Context) iter.Seq2[ImportError, error] {
-	return c.importErrors(ctx, "ImportErrors", nil)
+func (s DAGsService) ImportErrors(ctx context.Context) iter.Seq2[ImportError, error] {
+	return s.c.importErrors(ctx, "DAGs.ImportErrors", nil)
 }
 
 func (c *Client) importErrors(ctx context.Context, op string, q url.Values) iter.Seq2[ImportError, error] {
@@ -186,11 +216,16 @@ func (c *Client) importErrors(ctx context.Context, op string, q url.Values) iter
 //
 // Airflow REST: GET /api/v2/dags/{dag_id}, GET /api/v2/importErrors
 func (c *Client) WaitDAG(ctx context.Context, d DAGSpec) (DAG, error) {
+	return c.waitDAG(ctx, d, func() error { return nil })
+}
+
+// waitDAG is WaitDAG as long as still returns nil.
+func (c *Client) waitDAG(ctx context.Context, d DAGSpec, still func() error) (DAG, error) {
 	const op = "WaitDAG"
 	want, file := d.Hash(), fileName(d.ID)
 	var before time.Time // of an import error that was there when we came
 	for first := true; ; first = false {
-		dag, err := c.DAG(ctx, d.ID)
+		dag, err := c.DAGs.Get(ctx, d.ID)
 		known := "the server does not know the DAG"
 		switch {
 		case err == nil && dag.Hash() == want && !dag.Stale && !dag.HasImportErrors:
@@ -218,6 +253,9 @@ func (c *Client) WaitDAG(ctx context.Context, d DAGSpec) (DAG, error) {
 			if ours || !others && ie.Time.After(before) {
 				return DAG{}, &mlops.Error{Kind: mlops.ErrInvalid, Service: service, Op: op, Cause: &ie}
 			}
+		}
+		if err := still(); err != nil {
+			return DAG{}, err
 		}
 		if err := c.wait(ctx); err != nil {
 			return DAG{}, &mlops.Error{Service: service, Op: op, Cause: err,

@@ -11,11 +11,14 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf16"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/internal/atomicfile"
 )
 
 // helper is the Python module that makes a DAG of a declaration.
@@ -27,9 +30,9 @@ var helper []byte
 // two versions of this package can live in one folder.
 var helperName = "mlops_dag_" + digest(helper)[:8]
 
-// dagFile is the Python file of a DAG: its ID and version, twice the helper's
-// name, the declaration, the version.
-const dagFile = `# DAG %s mlops-sha:%s
+// dagFile is the Python file of a DAG: its ID, version and project, twice the
+// helper's name, the declaration, the version.
+const dagFile = `# DAG %s mlops-sha:%s project:%s
 # Written by mlops from a declaration in Go. The next write replaces it.
 import json
 
@@ -51,6 +54,7 @@ func fileName(id string) string { return id + ".py" }
 // specWire is the declaration as the file holds it, defaults filled in.
 type specWire struct {
 	ID            string     `json:"id"`
+	Project       string     `json:"project,omitempty"`
 	Description   string     `json:"description,omitempty"`
 	Schedule      string     `json:"schedule,omitempty"`
 	Start         string     `json:"start,omitempty"`
@@ -75,7 +79,10 @@ type taskWire struct {
 }
 
 func (d DAGSpec) wire() specWire {
-	w := specWire{ID: d.ID, Description: d.Description, Schedule: d.Schedule, Tags: d.Tags, MaxActiveRuns: d.MaxActiveRuns, Paused: d.Paused, Owner: d.DefaultArgs.Owner}
+	w := specWire{ID: d.ID, Project: d.Project, Description: d.Description, Schedule: d.Schedule, Tags: slices.Clone(d.Tags), MaxActiveRuns: d.MaxActiveRuns, Paused: d.Paused, Owner: d.DefaultArgs.Owner}
+	if d.Project != "" {
+		w.Tags = append(w.Tags, projectTag+projectShown(d.Project))
+	}
 	if !d.Start.IsZero() {
 		w.Start = d.Start.UTC().Format("2006-01-02T15:04:05-07:00")
 	}
@@ -143,49 +150,85 @@ func (d DAGSpec) Python() ([]byte, error) {
 		return nil, invalid("Python", "the declaration of %s would end its string early", d.ID)
 	}
 	hash := d.Hash()
-	return fmt.Appendf(nil, dagFile, d.ID, hash, helperName, spec, helperName, hash), nil
+	return fmt.Appendf(nil, dagFile, d.ID, hash, d.Project, helperName, spec, helperName, hash), nil
 }
 
 // WriteDAG writes the DAG's file, <ID>.py, and the module it needs into the
 // DAGs folder and returns the file's path. Both are written whole or not at
-// all. It removes nothing; a file of that name that this package did not write
-// for this DAG is an error that matches [mlops.ErrAlreadyExists].
+// all. It removes nothing and asks no server: [Client.Declare] judges the
+// declaration first.
 //
-// The server meets the file after a while: see [Client.WaitDAG].
+// The error matches [mlops.ErrAlreadyExists] if there is a file of that name
+// that this package did not write for this DAG and project.
 func WriteDAG(dir string, d DAGSpec) (string, error) {
 	src, err := d.Python()
 	if err != nil {
 		return "", err
 	}
 	file := filepath.Join(dir, fileName(d.ID))
-	if err := ownedBy(file, d.ID); err != nil && !isNotFound(err) {
+	err = ownedBy(file, d.ID, d.Project)
+	isNew := isNotFound(err)
+	if err != nil && !isNew {
 		return "", err
 	}
 	if err := replace(filepath.Join(dir, helperName+".py"), helper); err != nil {
 		return "", fmt.Errorf("DAG %s: %w", d.ID, err)
 	}
-	if err := replace(file, src); err != nil {
+	put := replace
+	if isNew {
+		put = create
+	}
+	if err := put(file, src); errors.Is(err, fs.ErrExist) {
+		return WriteDAG(dir, d) // another was quicker: see whose it is
+	} else if err != nil {
 		return "", fmt.Errorf("DAG %s: %w", d.ID, err)
 	}
 	return file, nil
 }
 
-// RemoveDAG removes the file that [WriteDAG] wrote for a DAG. The error matches
-// [mlops.ErrNotFound] if there is none. The server forgets the DAG after a
-// while, and keeps its runs: see [Client.DeleteDAG].
-func RemoveDAG(dir, id string) error {
+// RemoveDAG removes the file that [WriteDAG] wrote for a DAG of a project, which
+// is empty if the declaration named none. The error matches
+// [mlops.ErrNotFound] if there is no such file, and [mlops.ErrAlreadyExists] if
+// it is another's. The server forgets the DAG after a while, and keeps its runs:
+// see [Client.Remove].
+func RemoveDAG(dir, id, project string) error {
 	if !isKey(id) {
 		return invalid("RemoveDAG", "%q is no DAG ID", id)
 	}
 	file := filepath.Join(dir, fileName(id))
-	if err := ownedBy(file, id); err != nil {
+	if err := ownedBy(file, id, project); err != nil {
 		return err
 	}
 	return os.Remove(file)
 }
 
-// ownedBy checks that file was written by WriteDAG for the DAG.
-func ownedBy(file, id string) error {
+// FileProject returns which project a DAG file was written for, by the file's
+// first line, and whether [WriteDAG] wrote it at all.
+func FileProject(file string) (project string, ok bool) {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return "", false
+	}
+	h, ok := headerOf(b)
+	return h.project, ok
+}
+
+// header is what the first line of a DAG file says.
+type header struct{ id, hash, project string }
+
+var headerRule = regexp.MustCompile(`^# DAG (\S+) ` + hashTag + `([0-9a-f]{12})(?: project:(\S*))?\n`)
+
+func headerOf(src []byte) (header, bool) {
+	m := headerRule.FindSubmatch(src)
+	if m == nil {
+		return header{}, false
+	}
+	return header{string(m[1]), string(m[2]), string(m[3])}, true
+}
+
+// ownedBy checks that WriteDAG wrote file for this DAG of this project. A file
+// without a project, as earlier versions wrote it, is anyone's.
+func ownedBy(file, id, project string) error {
 	b, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return &mlops.Error{Kind: mlops.ErrNotFound, Service: service, Message: file + " does not exist"}
@@ -193,26 +236,43 @@ func ownedBy(file, id string) error {
 	if err != nil {
 		return err
 	}
-	if !bytes.HasPrefix(b, []byte("# DAG "+id+" "+hashTag)) {
+	h, ok := headerOf(b)
+	if !ok || h.id != id {
 		return &mlops.Error{Kind: mlops.ErrAlreadyExists, Service: service, Message: fmt.Sprintf("%s was not written by mlops for DAG %s: left as it is", file, id)}
+	}
+	if h.project != "" && h.project != project {
+		return &mlops.Error{Kind: mlops.ErrAlreadyExists, Service: service, Message: fmt.Sprintf("DAG %s belongs to project %s: left as it is; choose another ID", id, h.project)}
 	}
 	return nil
 }
 
-// replace gives file this content by a rename; it does nothing if it has it.
-// Airflow may run as another user: everybody may read.
+// projectShown is a project's name as it fits into a tag, which has up to 100
+// characters.
+func projectShown(project string) string {
+	const longest = 100 - len(projectTag)
+	if len(project) <= longest {
+		return project
+	}
+	return project[:longest-9] + "~" + digest([]byte(project))[:8]
+}
+
+// public is the mode of files that Airflow reads, which may run as another user.
+const public = 0o644
+
+// replace gives file this content; it does nothing if it has it.
 func replace(file string, content []byte) error {
 	if b, err := os.ReadFile(file); err == nil && bytes.Equal(b, content) {
 		return nil
 	}
-	tmp, err := os.CreateTemp(filepath.Dir(file), ".mlops-*")
-	if err != nil {
+	return atomicfile.Write(file, content, public)
+}
+
+// create makes file with this content; the error matches [fs.ErrExist] if it is
+// there. File systems without links get a rename.
+func create(file string, content []byte) error {
+	err := atomicfile.Create(file, content, public)
+	if err == nil || errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	defer os.Remove(tmp.Name())
-	_, err = tmp.Write(content)
-	if err := errors.Join(err, tmp.Chmod(0o644), tmp.Sync(), tmp.Close()); err != nil {
-		return err
-	}
-	return os.Rename(tmp.Name(), file)
+	return atomicfile.Write(file, content, public)
 }

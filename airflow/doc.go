@@ -7,20 +7,20 @@
 //	})
 //	dag := airflow.DAGSpec{ID: "retrain", Tasks: []airflow.TaskSpec{
 //		{ID: "pull", Bash: "mlopsctl dvc-pull"},
-//		{ID: "train", Bash: `python train.py --conf "$MLOPS_CONF_JSON"`, After: []string{"pull"}},
+//		{ID: "train", Bash: `python train.py --conf "$MLOPS_CONF_FILE"`, After: []string{"pull"}},
 //	}}
-//	if _, err := airflow.WriteDAG("/opt/airflow/dags", dag); err != nil { … }
-//	if _, err := c.WaitDAG(ctx, dag); err != nil { … } // a broken file is an error here
+//	// A declaration that Airflow cannot read is an error here and changes nothing.
+//	if _, err := c.Declare(ctx, "/opt/airflow/dags", dag, airflow.DeclareOptions{}); err != nil { … }
 //	run, err := c.Trigger(ctx, "retrain", airflow.TriggerOptions{Conf: map[string]any{"rank": 16}})
 //	run, err = c.Wait(ctx, "retrain", run.ID, airflow.WaitOptions{})
 //	for line, err := range c.Logs(ctx, "retrain", run.ID, "train", airflow.LogOptions{}) { … }
 //
 // A DAG becomes one generated Python file that holds its declaration as JSON;
-// there is no upload over REST, so WriteDAG writes into the folder that Airflow
+// there is no upload over REST, so Declare writes into the folder that Airflow
 // reads. Its tasks run in bash, with the environment of Airflow's worker and
 // these variables:
 //
-//	MLOPS_DAG_ID MLOPS_RUN_ID MLOPS_TASK_ID MLOPS_TRY MLOPS_CONF_JSON
+//	MLOPS_DAG_ID MLOPS_RUN_ID MLOPS_TASK_ID MLOPS_TRY MLOPS_CONF_JSON MLOPS_CONF_FILE
 //
 // The package speaks the REST API v2 of Airflow 3. What differs between the
 // versions of the API lies in wire.go.

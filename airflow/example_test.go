@@ -62,16 +62,16 @@ func Example() {
 }
 
 // A pool is how much of the machine a project gets.
-func ExampleClient_SetSlots() {
+func ExamplePoolsService_SetSlots() {
 	ctx := context.Background()
 	c, err := airflow.New(airflow.Options{URL: "http://127.0.0.1:8080"})
 	if err != nil {
 		log.Fatal(err)
 	}
-	if err := c.EnsurePool(ctx, airflow.Pool{Name: "mlops.lora", Slots: 2}); err != nil {
+	if err := c.Pools.Ensure(ctx, airflow.Pool{Name: "mlops.lora", Slots: 2}); err != nil {
 		log.Fatal(err)
 	}
-	if err := c.SetSlots(ctx, "mlops.lora", 1); err != nil {
+	if err := c.Pools.SetSlots(ctx, "mlops.lora", 1); err != nil {
 		log.Fatal(err)
 	}
 }

@@ -25,7 +25,7 @@ func TestLiveALostAnswerDoesNothingTwice(t *testing.T) {
 	direct, err := airflow.New(airflow.Options{URL: s.URL, Auth: s.Auth})
 	require.NoError(t, err)
 	ctx := t.Context()
-	_, err = mlops.Collect(c.Pools(ctx)) // logged in
+	_, err = mlops.Collect(c.Pools.All(ctx)) // logged in
 	require.NoError(t, err)
 	lose := func(method string) {
 		done := false
@@ -38,47 +38,48 @@ func TestLiveALostAnswerDoesNothingTwice(t *testing.T) {
 
 	pool := airflow.Pool{Name: s.Name("lost"), Slots: 3, Description: "of a test"}
 	lose("POST")
-	require.NoError(t, c.CreatePool(ctx, pool))
+	require.NoError(t, c.Pools.Create(ctx, pool))
 	require.Equal(t, 1, l.Lost())
 	l.Lose(nil)
-	require.ErrorIs(t, c.CreatePool(ctx, pool), mlops.ErrAlreadyExists, "without a lost answer it is another's")
-	got, err := direct.Pool(ctx, pool.Name)
+	require.ErrorIs(t, c.Pools.Create(ctx, pool), mlops.ErrAlreadyExists, "without a lost answer it is another's")
+	got, err := direct.Pools.Get(ctx, pool.Name)
 	require.NoError(t, err)
 	require.Equal(t, 3, got.Slots)
 
 	ensured := airflow.Pool{Name: s.Name("ensured"), Slots: 2}
 	lose("POST")
-	require.NoError(t, c.EnsurePool(ctx, ensured))
+	require.NoError(t, c.Pools.Ensure(ctx, ensured))
 	require.Equal(t, 1, l.Lost())
 
 	other := pool
 	other.Slots = 9
 	lose("POST")
-	require.ErrorIs(t, c.CreatePool(ctx, other), mlops.ErrAlreadyExists, "what exists is not what was asked for")
+	require.ErrorIs(t, c.Pools.Create(ctx, other), mlops.ErrAlreadyExists, "what exists is not what was asked for")
 
 	for _, change := range []func() error{
-		func() error { return c.SetSlots(ctx, pool.Name, 5) },
+		func() error { return c.Pools.SetSlots(ctx, pool.Name, 5) },
 		func() error {
-			return c.SetPools(ctx, []airflow.Pool{{Name: pool.Name, Slots: 5, Description: "of a test"}, {Name: ensured.Name, Slots: 5}})
+			_, err := c.Pools.SetAll(ctx, []airflow.Pool{{Name: pool.Name, Slots: 5, Description: "of a test"}, {Name: ensured.Name, Slots: 5}})
+			return err
 		},
 	} {
 		lose("PATCH")
 		require.NoError(t, change())
 		require.Equal(t, 1, l.Lost())
-		got, err = direct.Pool(ctx, pool.Name)
+		got, err = direct.Pools.Get(ctx, pool.Name)
 		require.NoError(t, err)
 		require.Equal(t, 5, got.Slots)
 	}
 
 	for _, name := range []string{pool.Name, ensured.Name} {
 		lose("DELETE")
-		require.NoError(t, c.DeletePool(ctx, name))
+		require.NoError(t, c.Pools.Delete(ctx, name))
 		require.Equal(t, 1, l.Lost())
-		_, err = direct.Pool(ctx, name)
+		_, err = direct.Pools.Get(ctx, name)
 		require.ErrorIs(t, err, mlops.ErrNotFound)
 	}
 	l.Lose(nil)
-	require.ErrorIs(t, c.DeletePool(ctx, pool.Name), mlops.ErrNotFound)
+	require.ErrorIs(t, c.Pools.Delete(ctx, pool.Name), mlops.ErrNotFound)
 }
 
 func TestLiveALostAnswerStartsOneRun(t *testing.T) {
@@ -93,7 +94,7 @@ func TestLiveALostAnswerStartsOneRun(t *testing.T) {
 	dir := dags(t, s)
 	deploy(t, ctx, direct, dir, d)
 
-	_, err = mlops.Collect(c.Pools(ctx)) // logged in
+	_, err = mlops.Collect(c.Pools.All(ctx)) // logged in
 	require.NoError(t, err)
 	l.LoseFirst("POST")
 	run, err := c.Trigger(ctx, d.ID, airflow.TriggerOptions{Conf: map[string]any{"a": "b"}})
@@ -101,13 +102,13 @@ func TestLiveALostAnswerStartsOneRun(t *testing.T) {
 	require.Equal(t, 1, l.Lost())
 	_, err = direct.Wait(ctx, d.ID, run.ID, airflow.WaitOptions{})
 	require.NoError(t, err)
-	all, err := mlops.Collect(direct.DAGRuns(ctx, d.ID, airflow.DAGRunQuery{}))
+	all, err := mlops.Collect(direct.Runs.All(ctx, d.ID, airflow.DAGRunQuery{}))
 	require.NoError(t, err)
 	require.Len(t, all, 1)
 	require.Equal(t, run.ID, all[0].ID)
 
-	require.NoError(t, airflow.RemoveDAG(dir, d.ID))
+	require.NoError(t, airflow.RemoveDAG(dir, d.ID, ""))
 	l.LoseFirst("DELETE")
-	require.NoError(t, c.DeleteDAG(ctx, d.ID))
+	require.NoError(t, c.DAGs.Delete(ctx, d.ID))
 	require.Equal(t, 1, l.Lost())
 }

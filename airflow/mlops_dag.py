@@ -4,6 +4,8 @@ file names the very version of this module that it was written for.
 What it needs is handed in, so that the server, which looks into every file for
 certain words, does not take this one for a DAG file.
 """
+import json
+import tempfile
 from datetime import datetime, timedelta
 
 CONTEXT = {
@@ -11,7 +13,7 @@ CONTEXT = {
     "MLOPS_RUN_ID": "{{ run_id }}",
     "MLOPS_TASK_ID": "{{ ti.task_id }}",
     "MLOPS_TRY": "{{ ti.try_number }}",
-    "MLOPS_CONF_JSON": "{{ (dag_run.conf or {}) | tojson }}",
+    "MLOPS_CONF_JSON": "{% set conf = (dag_run.conf or {}) | tojson %}{{ conf if conf | length <= 65536 else '' }}",
 }
 
 
@@ -19,15 +21,31 @@ def build(spec, sha, DAG, BashOperator, literal):
     """Returns the DAG. An error names the version of the declaration."""
     try:
         dag = DAG(**dag_args(spec, sha))
+        Task = with_conf_file(BashOperator)
         tasks = {}
         for task in spec["tasks"]:
-            tasks[task["id"]] = BashOperator(dag=dag, **task_args(task, literal))
+            tasks[task["id"]] = Task(dag=dag, **task_args(task, literal))
         for task in spec["tasks"]:
             for before in task.get("after", ()):
                 tasks[task["id"]].set_upstream(tasks[before])
         return dag
     except Exception as exc:
-        raise ValueError(f"mlops-sha:{sha}: {type(exc).__name__}: {exc}") from exc
+        raise ValueError(f"mlops-sha:{sha} mlops-project:{spec.get('project', '')}: {type(exc).__name__}: {exc}") from exc
+
+
+def with_conf_file(operator):
+    """Returns the operator with MLOPS_CONF_FILE in its tasks' environment."""
+
+    class Task(operator):
+        def execute(self, context):
+            with tempfile.NamedTemporaryFile("w", encoding="utf-8", prefix="mlops-conf-", suffix=".json") as file:
+                json.dump(context["dag_run"].conf or {}, file)
+                file.flush()
+                self.env = {**self.env, "MLOPS_CONF_FILE": file.name}
+                return super().execute(context)
+
+    Task.__name__ = Task.__qualname__ = operator.__name__  # as Airflow shows it
+    return Task
 
 
 def dag_args(spec, sha):

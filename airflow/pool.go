@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"iter"
 	"net/url"
-	"strings"
 
 	"github.com/mlops-integration/mlops"
 	"github.com/mlops-integration/mlops/internal/transport"
@@ -29,40 +28,40 @@ type Pool struct {
 	Open      int `json:"open_slots"`
 }
 
-// Pools lists the pools by name.
+// All lists the pools by name.
 //
 // Airflow REST: GET /api/v2/pools
-func (c *Client) Pools(ctx context.Context) iter.Seq2[Pool, error] {
+func (s PoolsService) All(ctx context.Context) iter.Seq2[Pool, error] {
 	return pages(ctx, url.Values{"order_by": {"name"}}, false, func(ctx context.Context, v url.Values) (page[Pool], error) {
 		out, err := do[struct {
 			Pools []Pool `json:"pools"`
 			Total int    `json:"total_entries"`
-		}](ctx, c, request{op: "Pools", method: "GET", path: "/pools", query: v, again: true})
+		}](ctx, s.c, request{op: "Pools.All", method: "GET", path: "/pools", query: v, again: true})
 		return page[Pool]{items: out.Pools, total: out.Total}, err
 	})
 }
 
-// Pool returns a pool. The error matches [mlops.ErrNotFound] if there is none.
+// Get returns a pool. The error matches [mlops.ErrNotFound] if there is none.
 //
 // Airflow REST: GET /api/v2/pools/{pool_name}
-func (c *Client) Pool(ctx context.Context, name string) (Pool, error) {
-	return do[Pool](ctx, c, request{op: "Pool", method: "GET", path: "/pools/%s", ids: []string{name}, again: true})
+func (s PoolsService) Get(ctx context.Context, name string) (Pool, error) {
+	return do[Pool](ctx, s.c, request{op: "Pools.Get", method: "GET", path: "/pools/%s", ids: []string{name}, again: true})
 }
 
-// CreatePool makes a pool. The error matches [mlops.ErrAlreadyExists] if the
+// Create makes a pool. The error matches [mlops.ErrAlreadyExists] if the
 // name is taken. When an answer is lost, a pool that is as p wants it counts as
 // made by this call.
 //
 // Airflow REST: POST /api/v2/pools (201)
-func (c *Client) CreatePool(ctx context.Context, p Pool) error {
-	const op = "CreatePool"
+func (s PoolsService) Create(ctx context.Context, p Pool) error {
+	const op = "Pools.Create"
 	if err := checkSlots(op, p.Name, p.Slots); err != nil {
 		return err
 	}
-	_, err := transport.Once(ctx, c.t, func() (Pool, error) {
-		return do[Pool](ctx, c, request{op: op, method: "POST", path: "/pools", body: p.wire()})
+	_, err := transport.Once(ctx, s.c.t, func() (Pool, error) {
+		return do[Pool](ctx, s.c, request{op: op, method: "POST", path: "/pools", body: p.wire()})
 	}, func() (Pool, error) {
-		there, err := c.Pool(ctx, p.Name)
+		there, err := s.c.Pools.Get(ctx, p.Name)
 		if err == nil && there.wire() != p.wire() {
 			return there, &mlops.Error{Kind: mlops.ErrAlreadyExists, Service: service, Op: op, Message: fmt.Sprintf("pool %s exists with other slots or another description", p.Name)}
 		}
@@ -71,16 +70,16 @@ func (c *Client) CreatePool(ctx context.Context, p Pool) error {
 	return err
 }
 
-// EnsurePool makes the pool if there is none of that name. One that exists is
+// Ensure makes the pool if there is none of that name. One that exists is
 // left as it is: its slots may be somebody's way to slow down.
 //
 // Airflow REST: GET /api/v2/pools/{pool_name}, POST /api/v2/pools
-func (c *Client) EnsurePool(ctx context.Context, p Pool) error {
-	_, err := c.Pool(ctx, p.Name)
+func (s PoolsService) Ensure(ctx context.Context, p Pool) error {
+	_, err := s.c.Pools.Get(ctx, p.Name)
 	if !isNotFound(err) {
 		return err
 	}
-	if err = c.CreatePool(ctx, p); errors.Is(err, mlops.ErrAlreadyExists) {
+	if err = s.c.Pools.Create(ctx, p); errors.Is(err, mlops.ErrAlreadyExists) {
 		return nil // somebody was quicker
 	}
 	return err
@@ -90,53 +89,47 @@ func (c *Client) EnsurePool(ctx context.Context, p Pool) error {
 // tasks go on; a task that was queued already may still start.
 //
 // Airflow REST: GET and PATCH /api/v2/pools/{pool_name}
-func (c *Client) SetSlots(ctx context.Context, name string, slots int) error {
-	const op = "SetSlots"
+func (s PoolsService) SetSlots(ctx context.Context, name string, slots int) error {
+	const op = "Pools.SetSlots"
 	if err := checkSlots(op, name, slots); err != nil {
 		return err
 	}
-	p, err := c.Pool(ctx, name)
+	p, err := s.c.Pools.Get(ctx, name)
 	if err != nil {
 		return err
 	}
 	p.Slots = slots
 	// The whole object passes the server's check, the mask lets only the slots
 	// through: a description that was changed meanwhile stays.
-	_, err = do[Pool](ctx, c, request{op: op, method: "PATCH", path: "/pools/%s", ids: []string{name}, query: url.Values{"update_mask": {"slots"}}, body: p.wire(), again: true})
+	_, err = do[Pool](ctx, s.c, request{op: op, method: "PATCH", path: "/pools/%s", ids: []string{name}, query: url.Values{"update_mask": {"slots"}}, body: p.wire(), again: true})
 	return err
 }
 
-// SetPools writes pools in one request, new ones and existing ones. The error
-// tells the first that the server refused; then none of them is changed.
+// SetAll writes pools in one request, new ones and existing ones: all of them
+// or, if the server refuses one, none. The error holds a [*BulkError].
 //
 // Airflow REST: PATCH /api/v2/pools (200 even if it fails)
-func (c *Client) SetPools(ctx context.Context, pools []Pool) error {
-	const op = "SetPools"
+func (s PoolsService) SetAll(ctx context.Context, pools []Pool) (BulkResult, error) {
+	const op = "Pools.SetAll"
 	if len(pools) == 0 {
-		return nil
+		return BulkResult{}, nil
 	}
 	var entities []poolWire
 	for _, p := range pools {
 		if err := checkSlots(op, p.Name, p.Slots); err != nil {
-			return err
+			return BulkResult{}, err
 		}
 		entities = append(entities, p.wire())
 	}
-	out, err := do[bulkWire](ctx, c, request{op: op, method: "PATCH", path: "/pools", again: true, body: map[string]any{
-		"actions": []any{map[string]any{"action": "create", "action_on_existence": "overwrite", "entities": entities}},
-	}})
-	if err != nil {
-		return err
-	}
-	return out.err(op)
+	return s.c.bulk(ctx, op, "/pools", nil, true, bulkAction{Action: BulkActionCreate, Existing: "overwrite", Entities: entities})
 }
 
-// DeletePool removes a pool. Tasks that name it do not start any more.
+// Delete removes a pool. Tasks that name it do not start any more.
 //
 // Airflow REST: DELETE /api/v2/pools/{pool_name} (204)
-func (c *Client) DeletePool(ctx context.Context, name string) error {
-	return transport.Gone(ctx, c.t, func() error {
-		_, err := do[none](ctx, c, request{op: "DeletePool", method: "DELETE", path: "/pools/%s", ids: []string{name}})
+func (s PoolsService) Delete(ctx context.Context, name string) error {
+	return transport.Gone(ctx, s.c.t, func() error {
+		_, err := do[none](ctx, s.c, request{op: "Pools.Delete", method: "DELETE", path: "/pools/%s", ids: []string{name}})
 		return err
 	})
 }
@@ -151,29 +144,4 @@ func checkSlots(op, name string, slots int) error {
 		return invalid(op, "pool %s: %d slots; for no limit use a large number", name, slots)
 	}
 	return nil
-}
-
-// err is what a bulk answer with status 200 says went wrong.
-func (w bulkWire) err(op string) error {
-	var msgs []string
-	e := &mlops.Error{Service: service, Op: op}
-	for _, part := range []*bulkPart{w.Create, w.Update, w.Delete} {
-		if part == nil {
-			continue
-		}
-		for _, x := range part.Errors {
-			if e.Status == 0 {
-				e.Status, e.Kind = x.StatusCode, kindOfText(x.StatusCode, x.Error)
-			}
-			msgs = append(msgs, x.Error)
-		}
-	}
-	if len(msgs) == 0 {
-		return nil
-	}
-	if e.Kind == nil {
-		e.Kind = mlops.KindOfStatus(e.Status)
-	}
-	e.Message = strings.Join(msgs, "; ")
-	return e
 }

@@ -40,7 +40,7 @@ type DAGRun struct {
 // TriggerOptions say how a run is started.
 type TriggerOptions struct {
 	RunID       string         // [A-Za-z0-9_.~:+-]; empty: one is made
-	Conf        map[string]any // tasks see it as MLOPS_CONF_JSON; up to 128 KiB
+	Conf        map[string]any // tasks see it in MLOPS_CONF_FILE, and up to 64 KiB as MLOPS_CONF_JSON
 	LogicalDate time.Time      // zero: none; taken at most once per DAG
 	Note        string         // shown with the run
 }
@@ -62,10 +62,7 @@ func (c *Client) Trigger(ctx context.Context, dagID string, opt TriggerOptions) 
 	if !runIDRule.MatchString(opt.RunID) {
 		return DAGRun{}, invalid(op, "run ID %q: want up to 250 of A-Z a-z 0-9 _ . ~ : + -", opt.RunID)
 	}
-	body := triggerWire{RunID: opt.RunID, Conf: opt.Conf, Note: opt.Note}
-	if !opt.LogicalDate.IsZero() {
-		body.LogicalDate = new(opt.LogicalDate.UTC())
-	}
+	body := opt.wire()
 	for try := 1; ; try++ {
 		run, err := do[DAGRun](ctx, c, request{op: op, method: "POST", path: "/dags/%s/dagRuns", ids: []string{dagID}, body: body})
 		lost := errors.Is(err, mlops.ErrUnavailable)
@@ -73,7 +70,7 @@ func (c *Client) Trigger(ctx context.Context, dagID string, opt TriggerOptions) 
 		if !lost && !taken || ctx.Err() != nil {
 			return run, err
 		}
-		found, ferr := c.DAGRun(ctx, dagID, opt.RunID)
+		found, ferr := c.Runs.Get(ctx, dagID, opt.RunID)
 		switch {
 		case ferr == nil && found.matches(opt):
 			return found, nil
@@ -87,6 +84,14 @@ func (c *Client) Trigger(ctx context.Context, dagID string, opt TriggerOptions) 
 			return DAGRun{}, err
 		}
 	}
+}
+
+func (o TriggerOptions) wire() triggerWire {
+	w := triggerWire{RunID: o.RunID, Conf: o.Conf, Note: o.Note}
+	if !o.LogicalDate.IsZero() {
+		w.LogicalDate = new(o.LogicalDate.UTC())
+	}
+	return w
 }
 
 // newRunID makes an ID that sorts by time and that nobody else makes.
@@ -107,11 +112,11 @@ func (r DAGRun) matches(opt TriggerOptions) bool {
 	return sameConf && r.Note == opt.Note && r.LogicalDate.Equal(opt.LogicalDate)
 }
 
-// DAGRun returns a run. The error matches [mlops.ErrNotFound] if there is none.
+// Get returns a run. The error matches [mlops.ErrNotFound] if there is none.
 //
 // Airflow REST: GET /api/v2/dags/{dag_id}/dagRuns/{dag_run_id}
-func (c *Client) DAGRun(ctx context.Context, dagID, runID string) (DAGRun, error) {
-	return do[DAGRun](ctx, c, request{op: "DAGRun", method: "GET", path: "/dags/%s/dagRuns/%s", ids: []string{dagID, runID}, again: true})
+func (s RunsService) Get(ctx context.Context, dagID, runID string) (DAGRun, error) {
+	return do[DAGRun](ctx, s.c, request{op: "Runs.Get", method: "GET", path: "/dags/%s/dagRuns/%s", ids: []string{dagID, runID}, again: true})
 }
 
 // DAGRunQuery selects runs; its zero value selects all.
@@ -123,10 +128,10 @@ type DAGRunQuery struct {
 	Newest bool      // the latest first; else the oldest
 }
 
-// DAGRuns lists the runs of a DAG, or of all DAGs if dagID is "~".
+// All lists the runs of a DAG, or of all DAGs if dagID is "~".
 //
 // Airflow REST: GET /api/v2/dags/{dag_id}/dagRuns
-func (c *Client) DAGRuns(ctx context.Context, dagID string, q DAGRunQuery) iter.Seq2[DAGRun, error] {
+func (s RunsService) All(ctx context.Context, dagID string, q DAGRunQuery) iter.Seq2[DAGRun, error] {
 	v := url.Values{"order_by": {"run_after"}}
 	if q.Newest {
 		v.Set("order_by", "-run_after")
@@ -137,18 +142,14 @@ func (c *Client) DAGRuns(ctx context.Context, dagID string, q DAGRunQuery) iter.
 	if q.Type != "" {
 		v.Set("run_type", q.Type)
 	}
-	if !q.After.IsZero() {
-		v.Set("run_after_gte", q.After.UTC().Format(time.RFC3339Nano))
-	}
-	if !q.Before.IsZero() {
-		v.Set("run_after_lt", q.Before.UTC().Format(time.RFC3339Nano))
-	}
+	setTime(v, "run_after_gte", q.After)
+	setTime(v, "run_after_lt", q.Before)
 	return pages(ctx, v, true, func(ctx context.Context, v url.Values) (page[DAGRun], error) {
 		out, err := do[struct {
 			Runs  []DAGRun `json:"dag_runs"`
 			Total int      `json:"total_entries"`
 			Next  string   `json:"next_cursor"`
-		}](ctx, c, request{op: "DAGRuns", method: "GET", path: "/dags/%s/dagRuns", ids: []string{dagID}, query: v, again: true})
+		}](ctx, s.c, request{op: "Runs.All", method: "GET", path: "/dags/%s/dagRuns", ids: []string{dagID}, query: v, again: true})
 		return page[DAGRun]{out.Runs, out.Total, out.Next}, err
 	})
 }
@@ -166,7 +167,7 @@ func (c *Client) Wait(ctx context.Context, dagID, runID string, opt WaitOptions)
 	const op = "Wait"
 	var last DAGRun
 	for first := true; ; first = false {
-		run, err := c.DAGRun(ctx, dagID, runID)
+		run, err := c.Runs.Get(ctx, dagID, runID)
 		if err != nil {
 			return last, err
 		}
@@ -179,7 +180,7 @@ func (c *Client) Wait(ctx context.Context, dagID, runID string, opt WaitOptions)
 		}
 		if run.State.Done() {
 			failed := &RunError{Run: run}
-			for ti, err := range c.TaskInstances(ctx, dagID, runID) {
+			for ti, err := range c.Tasks.All(ctx, dagID, runID) {
 				if err != nil {
 					return run, &mlops.Error{Service: service, Op: op, Cause: errors.Join(failed, err)}
 				}
@@ -195,11 +196,11 @@ func (c *Client) Wait(ctx context.Context, dagID, runID string, opt WaitOptions)
 	}
 }
 
-// CancelRun ends a run as failed; its running tasks are killed within seconds.
+// Cancel ends a run as failed; its running tasks are killed within seconds.
 //
 // Airflow REST: PATCH /api/v2/dags/{dag_id}/dagRuns/{dag_run_id}
-func (c *Client) CancelRun(ctx context.Context, dagID, runID string) error {
-	_, err := do[DAGRun](ctx, c, request{op: "CancelRun", method: "PATCH", path: "/dags/%s/dagRuns/%s", ids: []string{dagID, runID}, body: map[string]State{"state": StateFailed}, again: true})
+func (s RunsService) Cancel(ctx context.Context, dagID, runID string) error {
+	_, err := do[DAGRun](ctx, s.c, request{op: "Runs.Cancel", method: "PATCH", path: "/dags/%s/dagRuns/%s", ids: []string{dagID, runID}, body: map[string]State{"state": StateFailed}, again: true})
 	return err
 }
 
@@ -208,11 +209,11 @@ type ClearOptions struct {
 	OnlyFailed bool // those that failed, and those after them; else all
 }
 
-// ClearRun makes a run queued again and its tasks run again.
+// Clear makes a run queued again and its tasks run again.
 //
 // Airflow REST: POST /api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/clear
-func (c *Client) ClearRun(ctx context.Context, dagID, runID string, opt ClearOptions) error {
-	_, err := do[none](ctx, c, request{op: "ClearRun", method: "POST", path: "/dags/%s/dagRuns/%s/clear", ids: []string{dagID, runID},
+func (s RunsService) Clear(ctx context.Context, dagID, runID string, opt ClearOptions) error {
+	_, err := do[none](ctx, s.c, request{op: "Runs.Clear", method: "POST", path: "/dags/%s/dagRuns/%s/clear", ids: []string{dagID, runID},
 		body: map[string]bool{"dry_run": false, "only_failed": opt.OnlyFailed}})
 	return err
 }

@@ -56,7 +56,7 @@ func TestADeclaredDAGRunsAsItWasWritten(t *testing.T) {
 	require.Equal(t, conf, run.Conf)
 	require.Equal(t, airflow.StateSuccess, states[len(states)-1], "the last state is not told")
 
-	tasks, err := mlops.Collect(c.TaskInstances(ctx, d.ID, runID))
+	tasks, err := mlops.Collect(c.Tasks.All(ctx, d.ID, runID))
 	require.NoError(t, err)
 	require.Len(t, tasks, 3)
 	for _, ti := range tasks {
@@ -108,27 +108,27 @@ func TestADeclaredDAGRunsAsItWasWritten(t *testing.T) {
 		require.NoError(t, err)
 	})
 	t.Run("lists", func(t *testing.T) {
-		runs, err := mlops.Collect(c.DAGRuns(ctx, d.ID, airflow.DAGRunQuery{Newest: true, States: []airflow.State{airflow.StateSuccess}, Type: "manual"}))
+		runs, err := mlops.Collect(c.Runs.All(ctx, d.ID, airflow.DAGRunQuery{Newest: true, States: []airflow.State{airflow.StateSuccess}, Type: "manual"}))
 		require.NoError(t, err)
 		require.Len(t, runs, 2)
 		require.Equal(t, runID, runs[1].ID, "the newest comes first")
 		paused := false
-		found, err := mlops.Collect(c.DAGs(ctx, airflow.DAGQuery{Prefix: "declared", Tags: d.Tags, Paused: &paused}))
+		found, err := mlops.Collect(c.DAGs.All(ctx, airflow.DAGQuery{Prefix: "declared", Tags: d.Tags, Paused: &paused}))
 		require.NoError(t, err)
 		require.Len(t, found, 1)
 		require.Equal(t, d.ID, found[0].ID)
-		for run, err := range c.DAGRuns(ctx, "~", airflow.DAGRunQuery{After: run.RunAfter}) {
+		for run, err := range c.Runs.All(ctx, "~", airflow.DAGRunQuery{After: run.RunAfter}) {
 			require.NoError(t, err)
 			require.NotEmpty(t, run.DAGID)
 			break
 		}
 	})
 	t.Run("pause", func(t *testing.T) {
-		require.NoError(t, c.Pause(ctx, d.ID))
-		dag, err := c.DAG(ctx, d.ID)
+		require.NoError(t, c.DAGs.Pause(ctx, d.ID))
+		dag, err := c.DAGs.Get(ctx, d.ID)
 		require.NoError(t, err)
 		require.True(t, dag.Paused)
-		require.NoError(t, c.Unpause(ctx, d.ID))
+		require.NoError(t, c.DAGs.Unpause(ctx, d.ID))
 	})
 	t.Run("new declaration", func(t *testing.T) {
 		old := d.Hash()
@@ -189,7 +189,7 @@ func TestAFailedRunNamesItsTasks(t *testing.T) {
 		require.Contains(t, lines[len(lines)-1].Event, "upstream")
 	})
 	t.Run("cleared", func(t *testing.T) {
-		require.NoError(t, c.ClearRun(ctx, d.ID, runID, airflow.ClearOptions{OnlyFailed: true}))
+		require.NoError(t, c.Runs.Clear(ctx, d.ID, runID, airflow.ClearOptions{OnlyFailed: true}))
 		_, err := c.Wait(ctx, d.ID, runID, airflow.WaitOptions{})
 		require.ErrorContains(t, err, "task bad (try 4) failed", "the run was not begun again")
 	})
@@ -208,7 +208,7 @@ func TestACancelledRunEnds(t *testing.T) {
 			break
 		}
 	}
-	require.NoError(t, c.CancelRun(ctx, d.ID, runID))
+	require.NoError(t, c.Runs.Cancel(ctx, d.ID, runID))
 	run, err := c.Wait(ctx, d.ID, runID, airflow.WaitOptions{})
 	require.ErrorContains(t, err, "ended failed")
 	require.Equal(t, airflow.StateFailed, run.State)
@@ -258,7 +258,7 @@ func TestALostAnswerStartsNoSecondRun(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, made, run.ID)
 			require.Equal(t, 1, cut.count(post), "the run was started again although its ID was known")
-			runs, err := mlops.Collect(c.DAGRuns(ctx, d.ID, airflow.DAGRunQuery{}))
+			runs, err := mlops.Collect(c.Runs.All(ctx, d.ID, airflow.DAGRunQuery{}))
 			require.NoError(t, err)
 			require.Len(t, runs, 1)
 
@@ -306,7 +306,7 @@ func TestManyTriggersAtOnceMakeAsManyRuns(t *testing.T) {
 	require.Equal(t, workers*each, pass.count("POST /api/v2/dags/"+d.ID+"/dagRuns"), "an answer of 5xx was repeated")
 	require.Equal(t, 1, pass.count("POST /auth/token"), "each caller logged in by itself")
 	seen := 0
-	for run, err := range c.DAGRuns(ctx, d.ID, airflow.DAGRunQuery{}) {
+	for run, err := range c.Runs.All(ctx, d.ID, airflow.DAGRunQuery{}) {
 		require.NoError(t, err)
 		require.True(t, ids[run.ID], "a run that nobody was told of: %s", run.ID)
 		seen++

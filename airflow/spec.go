@@ -12,6 +12,7 @@ import (
 // DAGSpec declares a DAG. [WriteDAG] makes it a file that Airflow reads.
 type DAGSpec struct {
 	ID            string // letters, digits, dashes, dots and underscores
+	Project       string // whose DAG it is: no other project can replace or remove it; may be empty
 	Description   string
 	Schedule      string    // cron, or "@daily" and its kin, in UTC; empty: triggered only
 	Start         time.Time // the first time that Schedule counts from; required with it
@@ -39,8 +40,10 @@ type TaskSpec struct {
 
 	// Bash is run by "bash -c", exactly as it is written: Airflow's templates
 	// ({{ … }}) are not expanded in it. It sees the environment of Airflow's
-	// worker, Env, and MLOPS_DAG_ID, MLOPS_RUN_ID, MLOPS_TASK_ID, MLOPS_TRY
-	// and MLOPS_CONF_JSON, the conf of the run. Begin it with "set -e" if each
+	// worker, Env, and MLOPS_DAG_ID, MLOPS_RUN_ID, MLOPS_TASK_ID, MLOPS_TRY,
+	// MLOPS_CONF_FILE, a file that holds the conf of the run as JSON and is
+	// removed after the task, and MLOPS_CONF_JSON, the same as text, which is
+	// empty for a conf above 64 KiB: Linux takes none above 128. Begin it with "set -e" if each
 	// line must succeed. Exit status 99 marks the task as skipped, any other
 	// but 0 as failed. Its last line on stdout becomes the task's XCom.
 	Bash string
@@ -59,7 +62,8 @@ type TaskSpec struct {
 }
 
 const (
-	hashTag = "mlops-sha:" // begins the tag that tells the version
+	hashTag    = "mlops-sha:"     // begins the tag that tells the version
+	projectTag = "mlops-project:" // begins the tag that tells the project
 
 	// most is the longest text that Linux takes as one argument or variable.
 	most = 128<<10 - 2
@@ -67,11 +71,13 @@ const (
 
 // reserved are the variables that every task gets, and the templates that
 // fill them.
-var reserved = []string{"MLOPS_DAG_ID", "MLOPS_RUN_ID", "MLOPS_TASK_ID", "MLOPS_TRY", "MLOPS_CONF_JSON"}
+var reserved = []string{"MLOPS_DAG_ID", "MLOPS_RUN_ID", "MLOPS_TASK_ID", "MLOPS_TRY", "MLOPS_CONF_JSON", "MLOPS_CONF_FILE"}
 
 var (
 	// keyRule is Airflow's rule for IDs (validate_key), in ASCII.
-	keyRule = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,250}$`)
+	keyRule     = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,250}$`)
+	projectRule = regexp.MustCompile(`^[A-Za-z0-9_./-]{0,250}$`)
+
 	envRule = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 )
 
@@ -85,6 +91,9 @@ func (d DAGSpec) Validate() error {
 	if !isKey(d.ID) {
 		say("DAG ID %q: want up to 250 letters, digits, dashes, dots and underscores, no dot first, no two together", d.ID)
 	}
+	if !projectRule.MatchString(d.Project) {
+		say("project %q: want up to 250 letters, digits, dashes, dots, slashes and underscores", d.Project)
+	}
 	if d.Schedule != "" && d.Start.IsZero() {
 		say("schedule %q needs a Start", d.Schedule)
 	}
@@ -95,8 +104,8 @@ func (d DAGSpec) Validate() error {
 		say("MaxActiveRuns %d is negative", d.MaxActiveRuns)
 	}
 	for i, t := range d.Tags {
-		if t == "" || utf8.RuneCountInString(t) > 100 || strings.HasPrefix(t, hashTag) || slices.Contains(d.Tags[:i], t) {
-			say("tag %q: want each once, 1 to 100 characters, not %s", t, hashTag)
+		if t == "" || utf8.RuneCountInString(t) > 100 || strings.HasPrefix(t, hashTag) || strings.HasPrefix(t, projectTag) || slices.Contains(d.Tags[:i], t) {
+			say("tag %q: want each once, 1 to 100 characters, neither %s nor %s", t, hashTag, projectTag)
 		}
 	}
 	for what, s := range map[string]string{"description": d.Description, "schedule": d.Schedule, "pool": d.Pool, "owner": d.DefaultArgs.Owner, "tags": strings.Join(d.Tags, "")} {

@@ -207,13 +207,13 @@ func TestWritingADAGTouchesNothingElse(t *testing.T) {
 	require.NoError(t, os.WriteFile(mine, []byte("print('by hand')\n"), 0o600))
 	_, err = airflow.WriteDAG(dir, other)
 	require.ErrorIs(t, err, mlops.ErrAlreadyExists, "a file written by hand was replaced")
-	require.ErrorIs(t, airflow.RemoveDAG(dir, "mine"), mlops.ErrAlreadyExists)
+	require.ErrorIs(t, airflow.RemoveDAG(dir, "mine", ""), mlops.ErrAlreadyExists)
 	require.FileExists(t, mine)
 
-	require.NoError(t, airflow.RemoveDAG(dir, d.ID))
+	require.NoError(t, airflow.RemoveDAG(dir, d.ID, ""))
 	require.NoFileExists(t, path)
-	require.ErrorIs(t, airflow.RemoveDAG(dir, d.ID), mlops.ErrNotFound)
-	require.ErrorIs(t, airflow.RemoveDAG(dir, "../x"), mlops.ErrInvalid)
+	require.ErrorIs(t, airflow.RemoveDAG(dir, d.ID, ""), mlops.ErrNotFound)
+	require.ErrorIs(t, airflow.RemoveDAG(dir, "../x", ""), mlops.ErrInvalid)
 	_, err = airflow.WriteDAG(filepath.Join(dir, "absent"), d)
 	require.ErrorIs(t, err, os.ErrNotExist)
 }
@@ -224,4 +224,68 @@ func TestTheHashFollowsTheDeclaration(t *testing.T) {
 	require.Regexp(t, `^[0-9a-f]{12}$`, a.Hash())
 	b.Tasks[1].Env = map[string]string{"B": "''"}
 	require.NotEqual(t, a.Hash(), b.Hash())
+}
+
+func TestADAGOfAnotherProjectIsLeftAlone(t *testing.T) {
+	dir := t.TempDir()
+	first := airflow.DAGSpec{ID: "a.b.train", Project: "a/b", Tasks: []airflow.TaskSpec{{ID: "one", Bash: "true"}}}
+	file, err := airflow.WriteDAG(dir, first)
+	require.NoError(t, err)
+	was, err := os.ReadFile(file)
+	require.NoError(t, err)
+	owner, ok := airflow.FileProject(file)
+	require.True(t, ok)
+	require.Equal(t, "a/b", owner)
+
+	second := first
+	second.Project = "a"
+	for _, err := range []error{
+		func() error { _, err := airflow.WriteDAG(dir, second); return err }(),
+		airflow.RemoveDAG(dir, first.ID, "a"), airflow.RemoveDAG(dir, first.ID, ""),
+	} {
+		require.ErrorIs(t, err, mlops.ErrAlreadyExists)
+		require.ErrorContains(t, err, "DAG a.b.train belongs to project a/b")
+	}
+	now, err := os.ReadFile(file)
+	require.NoError(t, err)
+	require.Equal(t, string(was), string(now))
+	require.Contains(t, string(was), `"mlops-project:a/b"`)
+	require.NoError(t, airflow.RemoveDAG(dir, first.ID, "a/b"))
+
+	t.Run("at once", func(t *testing.T) {
+		errs := make(chan error)
+		for i := range 20 {
+			d := first
+			d.Project = []string{"a", "a/b"}[i%2]
+			go func() { _, err := airflow.WriteDAG(dir, d); errs <- err }()
+		}
+		refused := 0
+		for range 20 {
+			if err := <-errs; err != nil {
+				require.ErrorIs(t, err, mlops.ErrAlreadyExists)
+				refused++
+			}
+		}
+		require.Equal(t, 10, refused, "the first decides whose it is")
+	})
+	t.Run("a file without a project is taken over", func(t *testing.T) {
+		d := first
+		d.ID, d.Project = "old", ""
+		_, err := airflow.WriteDAG(dir, d)
+		require.NoError(t, err)
+		d.Project = "a"
+		_, err = airflow.WriteDAG(dir, d)
+		require.NoError(t, err)
+	})
+	t.Run("a long name is cut for the tag", func(t *testing.T) {
+		d := first
+		d.ID, d.Project = "long", strings.Repeat("n", 63)+"/"+strings.Repeat("p", 63)
+		src, err := d.Python()
+		require.NoError(t, err)
+		tag := regexp.MustCompile(`"mlops-project:([^"]*)"`).FindSubmatch(src)
+		require.NotNil(t, tag)
+		require.Len(t, string(tag[1]), 86)
+		require.True(t, airflow.DAG{Tags: []string{"mlops-project:" + string(tag[1])}}.OfProject(d.Project))
+		require.False(t, airflow.DAG{Tags: []string{"mlops-project:" + string(tag[1])}}.OfProject(d.Project+"q"))
+	})
 }

@@ -68,8 +68,8 @@ func deploy(t *testing.T, ctx context.Context, c *airflow.Client, dir string, d 
 func remove(ctx context.Context, c *airflow.Client, dir, id string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 20*time.Second)
 	defer cancel()
-	_ = airflow.RemoveDAG(dir, id)
-	_ = c.DeleteDAG(ctx, id)
+	_ = airflow.RemoveDAG(dir, id, "")
+	_ = c.DAGs.Delete(ctx, id)
 }
 
 // tap stands between a client and its server: it counts what passes, and may

@@ -4,7 +4,6 @@ import (
 	"context"
 	"iter"
 	"net/url"
-	"strconv"
 	"time"
 )
 
@@ -58,26 +57,22 @@ type TaskInstance struct {
 	Note      string    `json:"note"`
 }
 
-// TaskInstances lists the tasks of a run, mapped ones one by one.
+// All lists the tasks of a run, mapped ones one by one.
 //
 // Airflow REST: GET /api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances
-func (c *Client) TaskInstances(ctx context.Context, dagID, runID string) iter.Seq2[TaskInstance, error] {
+func (s TasksService) All(ctx context.Context, dagID, runID string) iter.Seq2[TaskInstance, error] {
 	return pages(ctx, nil, true, func(ctx context.Context, v url.Values) (page[TaskInstance], error) {
 		out, err := do[struct {
 			Tasks []TaskInstance `json:"task_instances"`
 			Total int            `json:"total_entries"`
 			Next  string         `json:"next_cursor"`
-		}](ctx, c, request{op: "TaskInstances", method: "GET", path: "/dags/%s/dagRuns/%s/taskInstances", ids: []string{dagID, runID}, query: v, again: true})
+		}](ctx, s.c, request{op: "Tasks.All", method: "GET", path: "/dags/%s/dagRuns/%s/taskInstances", ids: []string{dagID, runID}, query: v, again: true})
 		return page[TaskInstance]{out.Tasks, out.Total, out.Next}, err
 	})
 }
 
 // taskInstance returns one task of a run; mapIndex is -1 if it is not mapped.
 func (c *Client) taskInstance(ctx context.Context, op, dagID, runID, taskID string, mapIndex int) (TaskInstance, error) {
-	r := request{op: op, method: "GET", path: "/dags/%s/dagRuns/%s/taskInstances/%s", ids: []string{dagID, runID, taskID}, again: true}
-	if mapIndex >= 0 {
-		r.path += "/%s"
-		r.ids = append(r.ids, strconv.Itoa(mapIndex))
-	}
-	return do[TaskInstance](ctx, c, r)
+	ref := TaskInstance{DAGID: dagID, RunID: runID, TaskID: taskID, MapIndex: mapIndex}.Ref()
+	return do[TaskInstance](ctx, c, reading(ref.at(op, "GET", "")))
 }

@@ -2,6 +2,7 @@ package airflow
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 	"testing"
 	"time"
@@ -64,12 +65,23 @@ func FuzzDecodeError(f *testing.F) {
 func TestABulkAnswerIsReadForErrors(t *testing.T) {
 	var w bulkWire
 	require.NoError(t, json.Unmarshal([]byte(`{"create":null,"update":{"success":[],"errors":[{"error":"The pools with these pool names: {'zzz'} were not found.","status_code":404}]},"delete":null}`), &w))
-	err := w.err("SetPools")
+	_, err := w.result("Pools.SetAll")
 	require.ErrorIs(t, err, mlops.ErrNotFound)
-	require.EqualError(t, err, "airflow: SetPools: The pools with these pool names: {'zzz'} were not found.")
+	require.EqualError(t, err, "airflow: Pools.SetAll: update: The pools with these pool names: {'zzz'} were not found.")
 	require.NoError(t, json.Unmarshal([]byte(`{"create":{"success":["a"],"errors":[]},"update":null,"delete":null}`), &w))
 	w.Update = nil
-	require.NoError(t, w.err("SetPools"))
+	done, err := w.result("Pools.SetAll")
+	require.NoError(t, err)
+	require.Equal(t, BulkResult{Created: []string{"a"}}, done)
+
+	require.NoError(t, json.Unmarshal([]byte(`{"create":{"success":["a"],"errors":[{"error":"The Variable with key: `+"`b`"+` already exists","status_code":409}]},"delete":{"success":[],"errors":[{"error":"c is missing","status_code":404}]}}`), &w))
+	done, err = w.result("Variables.SetAll")
+	require.Equal(t, []string{"a"}, done.Created, "what was done is told beside what was not")
+	require.ErrorIs(t, err, mlops.ErrAlreadyExists)
+	require.ErrorIs(t, err, mlops.ErrNotFound, "each part has its kind")
+	failed, ok := errors.AsType[*BulkError](err)
+	require.True(t, ok)
+	require.Len(t, failed.Failed, 2)
 }
 
 func TestWhatIsSentIsExactlyWhatTheServerTakes(t *testing.T) {

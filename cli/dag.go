@@ -3,6 +3,7 @@ package cli
 import (
 	"encoding/json"
 	"fmt"
+	"iter"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -14,8 +15,8 @@ import (
 func dagCommand(e *env) *cli.Command {
 	return &cli.Command{
 		Name:        "dag",
-		Usage:       "Trigger and watch the project's DAGs",
-		Subcommands: []*cli.Command{dagList(e), dagTrigger(e), dagWait(e), dagLogs(e), dagErrors(e)},
+		Usage:       "Trigger, watch and remove the project's DAGs",
+		Subcommands: []*cli.Command{dagList(e), dagTrigger(e), dagWait(e), dagLogs(e), dagErrors(e), dagRemove(e)},
 	}
 }
 
@@ -43,26 +44,39 @@ func dagList(e *env) *cli.Command {
 	return &cli.Command{
 		Name:  "list",
 		Usage: "List the project's DAGs",
-		Flags: []cli.Flag{e.projectFlag(), e.dirFlag()},
-		Action: e.inProject(func(c *cli.Context, p *client.Project) error {
-			type row struct {
-				ID     string   `json:"dag_id"`
-				Paused bool     `json:"is_paused"`
-				Tags   []string `json:"tags"`
+		Flags: []cli.Flag{e.projectFlag(), e.dirFlag(), allFlag("DAGs")},
+		Action: func(c *cli.Context) error {
+			if c.Bool("all") {
+				return e.inAnyProject(func(c *cli.Context, p *client.Client) error {
+					return e.dagTable(p.Airflow.DAGs.All(c.Context, airflow.DAGQuery{}))
+				})(c)
 			}
-			t := newTable("DAG", "PAUSED", "TAGS")
-			t.empty = "no DAGs yet"
-			var docs []row
-			for d, err := range p.DAGs(c.Context) {
-				if err != nil {
-					return err
-				}
-				t.row(d.ID, d.Paused, joined(d.Tags))
-				docs = append(docs, row{d.ID, d.Paused, d.Tags})
-			}
-			return e.table(t, docs)
-		}),
+			return e.inProject(func(c *cli.Context, p *client.Project) error { return e.dagTable(p.DAGs(c.Context)) })(c)
+		},
 	}
+}
+
+func (e *env) dagTable(dags iter.Seq2[airflow.DAG, error]) error {
+	type row struct {
+		ID     string   `json:"dag_id"`
+		Paused bool     `json:"is_paused"`
+		Tags   []string `json:"tags"`
+	}
+	t := newTable("DAG", "PAUSED", "TAGS")
+	t.empty = "no DAGs yet"
+	var docs []row
+	for d, err := range dags {
+		if err != nil {
+			return err
+		}
+		t.row(d.ID, d.Paused, joined(d.Tags))
+		docs = append(docs, row{d.ID, d.Paused, d.Tags})
+	}
+	return e.table(t, docs)
+}
+
+func allFlag(what string) cli.Flag {
+	return &cli.BoolFlag{Name: "all", Aliases: []string{"a"}, Usage: what + " of all projects"}
 }
 
 func dagTrigger(e *env) *cli.Command {
@@ -162,14 +176,15 @@ func dagLogs(e *env) *cli.Command {
 
 func dagErrors(e *env) *cli.Command {
 	return &cli.Command{
-		Name:  "errors",
-		Usage: "List the project's DAG files that Airflow cannot read; without a project, all",
-		Flags: []cli.Flag{e.projectFlag(), e.dirFlag()},
+		Name:        "errors",
+		Usage:       "List the project's DAG files that Airflow cannot read; without a project, all",
+		Description: "   mlopsctl dag errors -p lora-finetuning\n   mlopsctl dag errors --all",
+		Flags:       []cli.Flag{e.projectFlag(), e.dirFlag(), allFlag("DAG files")},
 		Action: e.inAnyProject(func(c *cli.Context, p *client.Client) error {
-			broken := p.Airflow.ImportErrors(c.Context)
+			broken := p.Airflow.DAGs.ImportErrors(c.Context)
 			if own, err := named(c, p); err != nil {
 				return err
-			} else if own != nil {
+			} else if own != nil && !c.Bool("all") {
 				broken = own.DAGErrors(c.Context)
 			}
 			t := newTable("FILE", "WHEN", "ERROR")
@@ -186,6 +201,26 @@ func dagErrors(e *env) *cli.Command {
 				return err
 			}
 			return withCode(exitFailed, fmt.Errorf("%d DAG files cannot be read", len(docs)))
+		}),
+	}
+}
+
+func dagRemove(e *env) *cli.Command {
+	return &cli.Command{
+		Name:      "rm",
+		Usage:     "Remove a declared DAG with its runs",
+		ArgsUsage: "<dag>",
+		Description: `   mlopsctl dag rm retrain -p lora-finetuning
+
+   It waits until Airflow has forgotten the DAG. Runs that have not ended are
+   ended as failed. DAGs of other projects, and files written by hand, stay.`,
+		Flags: []cli.Flag{e.projectFlag(), e.dirFlag()},
+		Action: e.inProject(func(c *cli.Context, p *client.Project) error {
+			id := p.DAGID(c.Args().First())
+			if err := p.RemoveDAG(c.Context, id); err != nil {
+				return err
+			}
+			return e.print(id, map[string]string{"dag_id": id})
 		}),
 	}
 }

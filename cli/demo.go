@@ -155,7 +155,7 @@ func (d *demo) cleanUp(ctx context.Context, stop bool) error {
 	defer cancel()
 	var err error
 	if d.project != nil && d.dagRun != "" && d.runID == "" {
-		err = d.project.Airflow.CancelRun(ctx, d.project.DAGID("train"), d.dagRun)
+		err = d.project.Airflow.Runs.Cancel(ctx, d.project.DAGID("train"), d.dagRun)
 	}
 	err = errors.Join(err, d.removeScratch())
 	if stop {

@@ -132,7 +132,7 @@ func (d *demo) train(ctx context.Context) (demoResult, error) {
 // taskLog is the end of the log of each task that failed.
 func (d *demo) taskLog(ctx context.Context, r airflow.DAGRun) string {
 	var b strings.Builder
-	for ti, err := range d.project.Airflow.TaskInstances(ctx, r.DAGID, r.ID) {
+	for ti, err := range d.project.Airflow.Tasks.All(ctx, r.DAGID, r.ID) {
 		if err != nil || ti.State != airflow.StateFailed {
 			continue
 		}
@@ -162,7 +162,7 @@ func (d *demo) promote(ctx context.Context) (demoResult, error) {
 func (d *demo) deploy(ctx context.Context) (demoResult, error) {
 	a, err := d.project.Deploy(ctx, demoModel+"@champion", client.DeployOptions{
 		Name:    demoDeployment,
-		OnState: func(a rayserve.Application) { d.progress.set("%s: %s %s", a.Name, a.Status, a.Message) },
+		OnState: func(a rayserve.App) { d.progress.set("%s: %s %s", a.Name, a.Status, a.Message) },
 	})
 	return demoResult{string(a.Status) + " " + a.ModelURI, a.URL}, err
 }

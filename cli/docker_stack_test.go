@@ -104,7 +104,7 @@ func (s *wholeSuite) fortyTasks(t *testing.T) {
 	victim := s.containers(t, "airflow-worker")[0]
 	host := strings.TrimSpace(s.engine(t, "inspect", "--format", "{{.Config.Hostname}}", victim))
 	until(t, 5*time.Minute, "the worker runs a task", func() bool {
-		for ti, err := range s.client.Airflow.TaskInstances(t.Context(), dag.ID, r.ID) {
+		for ti, err := range s.client.Airflow.Tasks.All(t.Context(), dag.ID, r.ID) {
 			require.NoError(t, err)
 			if ti.State == airflow.StateRunning && ti.Host == host {
 				return true
@@ -117,7 +117,7 @@ func (s *wholeSuite) fortyTasks(t *testing.T) {
 	r, err = s.client.Airflow.Wait(t.Context(), dag.ID, r.ID, airflow.WaitOptions{})
 	require.NoError(t, err)
 	hosts, again := map[string]int{}, 0
-	for ti, err := range s.client.Airflow.TaskInstances(t.Context(), dag.ID, r.ID) {
+	for ti, err := range s.client.Airflow.Tasks.All(t.Context(), dag.ID, r.ID) {
 		require.NoError(t, err)
 		require.Equal(t, airflow.StateSuccess, ti.State, ti.TaskID)
 		hosts[ti.Host]++
@@ -135,10 +135,10 @@ func (s *wholeSuite) fortyTasks(t *testing.T) {
 // tasks is where and when each task of the DAG run ran, as Airflow remembers it.
 func (s *wholeSuite) tasks(t *testing.T) string {
 	t.Helper()
-	r, err := s.client.Airflow.DAGRun(t.Context(), s.dag.DAGID, s.dag.ID)
+	r, err := s.client.Airflow.Runs.Get(t.Context(), s.dag.DAGID, s.dag.ID)
 	require.NoError(t, err)
 	require.Equal(t, airflow.StateSuccess, r.State)
-	all, err := mlops.Collect(s.client.Airflow.TaskInstances(t.Context(), s.dag.DAGID, s.dag.ID))
+	all, err := mlops.Collect(s.client.Airflow.Tasks.All(t.Context(), s.dag.DAGID, s.dag.ID))
 	require.NoError(t, err)
 	require.Len(t, all, 40)
 	b, err := json.Marshal(all)
@@ -178,7 +178,7 @@ with mlflow.start_run():
 	t.Logf("%d of %d requests failed within %.0f s of the loss", failed, asked, time.Since(began).Seconds())
 	until(t, 5*time.Minute, "the node is back, and with it the second replica", func() bool {
 		for a, err := range s.client.Deployments(t.Context()) {
-			if err == nil && a.Status == rayserve.Running && s.service(t, "ray-worker").State == compose.StateReady {
+			if err == nil && a.Status == rayserve.StateRunning && s.service(t, "ray-worker").State == compose.StateReady {
 				return true
 			}
 		}

@@ -14,6 +14,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"github.com/urfave/cli/v2"
+
+	"github.com/mlops-integration/mlops"
 )
 
 // nothingThere answers as MLflow, Airflow, Ray and Evidently do that have
@@ -61,6 +63,7 @@ func (n *nothingThere) ofServers(t *testing.T) {
 	t.Setenv("MLOPS_HOME", t.TempDir())
 	t.Setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
 	t.Setenv("MLOPS_EVIDENTLY_PYTHON", "/nowhere/python")
+	t.Setenv("MLOPS_DAGS_FOLDER", t.TempDir())
 	t.Setenv("MLFLOW_RUN_ID", "")
 	t.Setenv("MLOPS_PROJECT", "")
 	t.Chdir(t.TempDir())
@@ -103,6 +106,7 @@ var mistakes = map[string]struct{ usage, missing string }{
 	"experiment tag":     {"experiment tag mine a", "experiment tag nothing a=b"},
 	"experiment delete":  {"experiment delete", "experiment delete nothing"},
 	"experiment restore": {"experiment restore", "experiment restore nothing"},
+	"gc":                 {"gc --older-than soon", "gc -p typo"},
 	"import":             {"import", "import nothing"},
 	"sync":               {"sync --discard", "sync --discard " + noRun},
 	"agent":              {"agent --listen localhost", "-"},
@@ -118,6 +122,7 @@ var mistakes = map[string]struct{ usage, missing string }{
 	"dag wait":           {"dag wait x", "dag wait x y -p typo"},
 	"dag logs":           {"dag logs x y", "dag logs x y z -p typo"},
 	"dag trigger":        {"dag trigger x -p demo --conf x", "dag trigger x -p typo"},
+	"dag rm":             {"dag rm", "dag rm x -p typo"},
 	"dag errors":         {"dag errors -p Bad_Name", "dag errors -p typo"},
 	"deploy":             {"deploy", "deploy nothing@champion -p demo"},
 	"predict":            {"predict", "predict nothing -p demo nothing.json"},
@@ -179,12 +184,28 @@ func TestTheSameMistakeHasTheSameCodeInEveryCommand(t *testing.T) {
 	})
 }
 
+func TestEachKindOfErrorHasACode(t *testing.T) {
+	for _, kind := range mlops.Kinds() {
+		_, ok := exitOf[kind]
+		require.Equal(t, kind != mlops.ErrInvalid, ok, "%v", kind)
+	}
+}
+
+func TestATriggerOfNothingMakesNothing(t *testing.T) {
+	var n nothingThere
+	n.ofServers(t)
+	code, _, talk := call(t, "dag trigger x -p typo")
+	require.Equal(t, exitNotFound, code, talk)
+	require.Contains(t, talk, `there is no project "typo"`)
+	require.Empty(t, n.made)
+}
+
 func TestReadingCommandsMakeNothing(t *testing.T) {
 	var n nothingThere
 	n.ofServers(t)
 	for _, line := range []string{
 		"run list -p typo", "run compare -p typo", "run show " + noRun, "run compare " + noRun, "experiment list -p typo", "experiment list", "model list -p typo", "model list",
-		"artifact list " + noRun, "artifact get " + noRun, "dag list -p typo", "dag errors -p typo", "dag errors", "dag wait x y -p typo", "dag logs x y z -p typo",
+		"artifact list " + noRun, "artifact get " + noRun, "dag list -p typo", "dag errors -p typo", "dag errors", "dag rm x -p typo", "dag wait x y -p typo", "dag logs x y z -p typo",
 		"list-deployments -p typo", "list-deployments --all", "drift list -p typo", "projects", "sync --status -p typo",
 	} {
 		code, _, talk := call(t, line)

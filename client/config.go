@@ -43,6 +43,11 @@ type Config struct {
 	// computed there. MLOPS_EVIDENTLY_PYTHON, evidently.python of the user's file.
 	EvidentlyPython string
 
+	// AirflowPython is an interpreter that can import the server's Airflow; DAGs
+	// are judged there before they are declared. MLOPS_AIRFLOW_PYTHON,
+	// airflow.python of the user's file; empty: the server judges them.
+	AirflowPython string
+
 	// Credentials come from code, from the environment or from the stack's 0600
 	// files, never from a configuration file. The stack's are used for the
 	// stack's own addresses only, the others for an address that the user gave.
@@ -79,6 +84,7 @@ var keys = []key{
 	{"ray.serve_url", []string{"MLOPS_SERVE_URL"}, "http://127.0.0.1:8001", func(c *Config) *string { return &c.ServeURL }, ""},
 	{"evidently.url", []string{"MLOPS_EVIDENTLY_URL"}, "http://127.0.0.1:8000", func(c *Config) *string { return &c.EvidentlyURL }, ""},
 	{"evidently.python", []string{"MLOPS_EVIDENTLY_PYTHON"}, "", func(c *Config) *string { return &c.EvidentlyPython }, "which program runs"},
+	{"airflow.python", []string{"MLOPS_AIRFLOW_PYTHON"}, "", func(c *Config) *string { return &c.AirflowPython }, "which program runs"},
 	{"airflow.dags_folder", []string{"MLOPS_DAGS_FOLDER"}, "", func(c *Config) *string { return &c.DAGs }, "where files are written"},
 	{"namespace", []string{"MLOPS_NAMESPACE"}, "", func(c *Config) *string { return &c.Namespace }, ""},
 }
@@ -244,6 +250,8 @@ func ofStack(s stackfile.Stack, name string) string {
 		return s.Endpoints[stackfile.Evidently].URL
 	case "evidently.python":
 		return s.Pythons["evidently"]
+	case "airflow.python":
+		return s.Pythons["airflow"]
 	case "dvc.remote":
 		return s.DVCRemote
 	case "airflow.dags_folder":

@@ -2,13 +2,15 @@ package client
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"iter"
 	"maps"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 
+	"github.com/mlops-integration/mlops"
 	"github.com/mlops-integration/mlops/airflow"
 )
 
@@ -22,20 +24,23 @@ func (p *Project) DAGID(name string) string {
 	return prefix + name
 }
 
-// DeclareDAG writes the DAG under the project's prefix and in its pool, and
-// waits until Airflow shows it as declared. Tasks find MLOPS_PROJECT in their
-// environment, and the stack's addresses and credentials through it.
+// DeclareDAG declares the DAG under the project's prefix and in its pool, and
+// waits until Airflow runs it. A declaration that Airflow cannot read changes
+// nothing. Tasks find MLOPS_PROJECT in their environment, and the stack's
+// addresses and credentials through it.
 //
-// It needs to write into Airflow's DAG folder ([Config].DAGs); the error
-// matches [mlops.ErrInvalid] if Airflow cannot read the file.
+// It needs to write into Airflow's DAG folder ([Config].DAGs). The error matches
+// [mlops.ErrInvalid] if Airflow cannot read the file or a pool is too small, and
+// [mlops.ErrAlreadyExists] if the ID is another project's: see [airflow.Client.Declare].
 func (p *Project) DeclareDAG(ctx context.Context, d airflow.DAGSpec) (airflow.DAG, error) {
-	if p.Config.DAGs == "" {
-		return airflow.DAG{}, invalid("Airflow's DAG folder is not known: set MLOPS_DAGS_FOLDER, or airflow.dags_folder in %s", UserFile())
+	dir, err := p.dags()
+	if err != nil {
+		return airflow.DAG{}, err
 	}
 	if err := p.ensurePool(ctx); err != nil {
 		return airflow.DAG{}, err
 	}
-	d.ID = p.DAGID(d.ID)
+	d.ID, d.Project = p.DAGID(d.ID), p.join("/")
 	if d.Pool == "" {
 		d.Pool = p.Workspace().AirflowPool
 	}
@@ -51,64 +56,100 @@ func (p *Project) DeclareDAG(ctx context.Context, d airflow.DAGSpec) (airflow.DA
 		t.Env = env
 		d.Tasks = append(d.Tasks, t)
 	}
-	if _, err := airflow.WriteDAG(p.Config.DAGs, d); err != nil {
-		return airflow.DAG{}, fmt.Errorf("declare %s: %w", d.ID, err)
+	return p.Airflow.Declare(ctx, dir, d, airflow.DeclareOptions{Python: p.Config.AirflowPython})
+}
+
+// RemoveDAG takes one of the project's declared DAGs away, with its runs, and
+// waits until Airflow has forgotten it. The error matches [mlops.ErrNotFound] if
+// the project has not declared it.
+func (p *Project) RemoveDAG(ctx context.Context, name string) error {
+	dir, err := p.dags()
+	if err != nil {
+		return err
 	}
-	return p.Airflow.WaitDAG(ctx, d)
+	return p.Airflow.Remove(ctx, dir, p.DAGID(name), p.join("/"))
+}
+
+// dags is the folder that Airflow reads DAGs from.
+func (p *Project) dags() (string, error) {
+	if p.Config.DAGs == "" {
+		return "", invalid("Airflow's DAG folder is not known: set MLOPS_DAGS_FOLDER, or airflow.dags_folder in %s", UserFile())
+	}
+	return p.Config.DAGs, nil
 }
 
 // Trigger starts a run of one of the project's DAGs. Without o.RunID it makes
-// one, so that a trigger whose answer was lost is not repeated.
+// one, so that a trigger whose answer was lost is not repeated. The error matches
+// [mlops.ErrNotFound], and nothing is made, if there is no such DAG or project;
+// a pool that was deleted is made again.
 func (p *Project) Trigger(ctx context.Context, dag string, o airflow.TriggerOptions) (airflow.DAGRun, error) {
+	if _, err := p.Airflow.DAGs.Get(ctx, p.DAGID(dag)); err != nil {
+		if errors.Is(err, mlops.ErrNotFound) {
+			if _, perr := p.find(ctx); errors.Is(perr, mlops.ErrNotFound) {
+				err = perr
+			}
+		}
+		return airflow.DAGRun{}, err
+	}
 	if err := p.ensurePool(ctx); err != nil {
 		return airflow.DAGRun{}, err
 	}
 	return p.Airflow.Trigger(ctx, p.DAGID(dag), o)
 }
 
-// DAGs lists the project's DAGs. The error matches [mlops.ErrNotFound] if there
-// is no such project.
+// DAGs lists the project's DAGs: those that it declared, and those of other
+// origin whose IDs begin as its own do. The error matches [mlops.ErrNotFound] if
+// there is no such project.
 func (p *Project) DAGs(ctx context.Context) iter.Seq2[airflow.DAG, error] {
 	prefix := p.Workspace().AirflowDAGPrefix
-	return func(yield func(airflow.DAG, error) bool) {
-		none := true
-		for d, err := range p.Airflow.DAGs(ctx, airflow.DAGQuery{Prefix: prefix}) {
-			if err == nil && !strings.HasPrefix(d.ID, prefix) {
-				continue
-			}
-			none = false
-			if !yield(d, err) {
-				return
-			}
-		}
-		if none {
-			if _, err := p.find(ctx); err != nil {
-				yield(airflow.DAG{}, err)
-			}
-		}
-	}
+	all := p.Airflow.DAGs.All(ctx, airflow.DAGQuery{Prefix: prefix})
+	return ofProject(ctx, p, all, func(d airflow.DAG) bool {
+		return strings.HasPrefix(d.ID, prefix) && (d.Project() == "" || d.OfProject(p.join("/")))
+	})
 }
 
-// DAGErrors lists the project's DAG files that Airflow cannot read: those whose
-// names begin as the project's DAGs do, or which lie in a folder that has the
-// project's name.
+// DAGErrors lists the project's DAG files that Airflow cannot read: those that
+// it declared, and of files of other origin those whose names begin as the
+// project's DAGs do, or which lie in a folder that has the project's name.
 func (p *Project) DAGErrors(ctx context.Context) iter.Seq2[airflow.ImportError, error] {
 	prefix := p.Workspace().AirflowDAGPrefix
-	return func(yield func(airflow.ImportError, error) bool) {
+	return ofProject(ctx, p, p.Airflow.DAGs.ImportErrors(ctx), func(e airflow.ImportError) bool {
+		if project, ok := p.declaredBy(e); ok && project != "" {
+			return project == p.join("/")
+		}
+		folders := strings.Split(path.Dir(e.File), "/")
+		return strings.HasPrefix(path.Base(e.File), prefix) || slices.Contains(folders, p.Name) || slices.Contains(folders, strings.TrimSuffix(prefix, "."))
+	})
+}
+
+// declaredBy returns whose declaration a file is, by the file or by what
+// Airflow says of it, and whether either tells.
+func (p *Project) declaredBy(e airflow.ImportError) (string, bool) {
+	if p.Config.DAGs != "" {
+		if project, ok := airflow.FileProject(filepath.Join(p.Config.DAGs, filepath.FromSlash(e.File))); ok {
+			return project, true
+		}
+	}
+	return e.Project()
+}
+
+// ofProject yields what is the project's. If nothing is, it looks whether there is
+// such a project.
+func ofProject[T any](ctx context.Context, p *Project, all iter.Seq2[T, error], mine func(T) bool) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
 		none := true
-		for e, err := range p.Airflow.ImportErrors(ctx) {
-			folders := strings.Split(path.Dir(e.File), "/")
-			if err == nil && !strings.HasPrefix(path.Base(e.File), prefix) && !slices.Contains(folders, p.Name) && !slices.Contains(folders, strings.TrimSuffix(prefix, ".")) {
+		for v, err := range all {
+			if err == nil && !mine(v) {
 				continue
 			}
 			none = false
-			if !yield(e, err) {
+			if !yield(v, err) {
 				return
 			}
 		}
 		if none {
 			if _, err := p.find(ctx); err != nil {
-				yield(airflow.ImportError{}, err)
+				yield(*new(T), err)
 			}
 		}
 	}

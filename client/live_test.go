@@ -87,7 +87,7 @@ func TestAProjectUsesAllFiveTools(t *testing.T) {
 		require.NoError(t, p.LogData(ctx, run, "data", "data/a.csv"))
 		write("model/model.py", echoModel)
 		home := os.Getenv("MLOPS_HOME")
-		model, err = run.LogModel(ctx, filepath.Join(dir, "model"), mlflow.Model{Name: name, Flavors: []mlflow.Flavor{mlflow.PyFunc{Code: "model.py"}}, Venv: filepath.Join(home, "venvs", "ray"), Aliases: []string{"champion"}})
+		model, err = run.LogModel(ctx, filepath.Join(dir, "model"), mlflow.ModelSpec{Name: name, Flavors: []mlflow.Flavor{mlflow.PyFunc{Code: "model.py"}}, Venv: filepath.Join(home, "venvs", "ray"), Aliases: []string{"champion"}})
 		require.NoError(t, err)
 		require.NoError(t, run.End(ctx, nil))
 		id, err := run.ID(ctx)
@@ -116,7 +116,7 @@ func TestAProjectUsesAllFiveTools(t *testing.T) {
 		require.NoError(t, again.Close())
 		info, err := p.MLflow.RunInfo(ctx, id)
 		require.NoError(t, err)
-		require.Equal(t, mlflow.Finished, info.Status)
+		require.Equal(t, mlflow.RunFinished, info.Status)
 	})
 
 	t.Run("pipelines", func(t *testing.T) {
@@ -136,7 +136,7 @@ func TestAProjectUsesAllFiveTools(t *testing.T) {
 		dags, err := mlops.Collect(p.DAGs(ctx))
 		require.NoError(t, err)
 		require.Len(t, dags, 1)
-		require.NoError(t, airflow.RemoveDAG(p.Config.DAGs, p.DAGID("say")))
+		require.NoError(t, p.RemoveDAG(ctx, "say"))
 	})
 
 	t.Run("serving", func(t *testing.T) {
@@ -191,5 +191,5 @@ func TestAProjectUsesAllFiveTools(t *testing.T) {
 		require.Equal(t, w, found, "the record is in MLflow")
 	})
 	require.NoError(t, p.MLflow.DeleteExperiment(ctx, p.Workspace().MLflowExperimentID))
-	require.NoError(t, p.Airflow.DeletePool(ctx, p.Workspace().AirflowPool))
+	require.NoError(t, p.Airflow.Pools.Delete(ctx, p.Workspace().AirflowPool))
 }

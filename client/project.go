@@ -32,7 +32,6 @@ type Project struct {
 
 	owner      bool // of the client: Close closes it
 	experiment once[string]
-	pool       once[struct{}]
 	drift      once[evidently.Project]
 
 	mu      sync.Mutex

@@ -278,6 +278,7 @@ func TestTheUsersFileMustBeTheirs(t *testing.T) {
 func TestAProjectsFileNamesNoProgramAndNoFolderToWriteTo(t *testing.T) {
 	for text, want := range map[string]string{
 		"evidently: {python: ./evil}":                 "evidently.python may not be in a project's file",
+		"airflow: {python: ./evil}":                   "airflow.python may not be in a project's file",
 		"airflow:\n  dags_folder: /etc/cron.d\n":      "airflow.dags_folder may not be in a project's file",
 		"EVIDENTLY:\n  Python: ./evil\n":              "MLOPS_EVIDENTLY_PYTHON",
 		"evidently.python: ./evil":                    "MLOPS_EVIDENTLY_PYTHON",

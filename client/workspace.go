@@ -147,6 +147,11 @@ func (p *Project) find(ctx context.Context) (string, error) {
 	return e.ID, err
 }
 
+// ExperimentID returns the ID of the project's experiment, which may be deleted.
+// Nothing is made on the server: the error matches [mlops.ErrNotFound] if the
+// project is not there.
+func (p *Project) ExperimentID(ctx context.Context) (string, error) { return p.find(ctx) }
+
 // publicURL takes user information out of an address that others will read.
 func publicURL(s string) string {
 	u, err := url.Parse(s)
@@ -157,17 +162,8 @@ func publicURL(s string) string {
 	return u.String()
 }
 
-// ensurePool makes the project's Airflow pool. An existing one keeps its slots.
+// ensurePool makes the project's Airflow pool, also when it was made before and
+// deleted since. An existing one keeps its slots.
 func (p *Project) ensurePool(ctx context.Context) error {
-	_, err := p.pool.get(func() (struct{}, error) {
-		_, err := p.Airflow.Pool(ctx, p.Workspace().AirflowPool)
-		if errors.Is(err, mlops.ErrNotFound) {
-			err = p.Airflow.CreatePool(ctx, airflow.Pool{Name: p.Workspace().AirflowPool, Slots: poolSlots, Description: "project " + p.Name, IncludeDeferred: true})
-			if exists(err) {
-				err = nil
-			}
-		}
-		return struct{}{}, err
-	})
-	return err
+	return p.Airflow.Pools.Ensure(ctx, airflow.Pool{Name: p.Workspace().AirflowPool, Slots: poolSlots, Description: "project " + p.Name, IncludeDeferred: true})
 }

@@ -1,11 +1,11 @@
-# DAG lora.retrain-1 mlops-sha:f1859722b705
+# DAG lora.retrain-1 mlops-sha:d75e8e6debd0 project:
 # Written by mlops from a declaration in Go. The next write replaces it.
 import json
 
 from airflow.providers.standard.operators.bash import BashOperator
 from airflow.sdk import DAG, literal
 
-import mlops_dag_ef2c022d
+import mlops_dag_0a7c68e1
 
 SPEC = json.loads(r'''
 {
@@ -55,4 +55,4 @@ SPEC = json.loads(r'''
 }
 ''')
 
-dag = mlops_dag_ef2c022d.build(SPEC, "f1859722b705", DAG, BashOperator, literal)
+dag = mlops_dag_0a7c68e1.build(SPEC, "d75e8e6debd0", DAG, BashOperator, literal)

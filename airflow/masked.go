@@ -1,0 +1,115 @@
+package airflow
+
+import (
+	"encoding/json"
+
+	"github.com/mlops-integration/mlops"
+)
+
+// mask is what the server shows instead of a value that it hides.
+const mask = "***"
+
+// Masked is a value that the server may hide: passwords, and whatever has a name
+// that sounds secret. The zero value is an empty one.
+type Masked struct {
+	Value  mlops.Secret // empty if Hidden
+	Hidden bool         // there is a value, which the server does not show
+}
+
+// String never tells the value.
+func (m Masked) String() string {
+	if m.Hidden {
+		return mask
+	}
+	return m.Value.String()
+}
+
+// UnmarshalJSON reads a text or null.
+func (m *Masked) UnmarshalJSON(b []byte) error {
+	var s *string
+	if err := json.Unmarshal(b, &s); err != nil {
+		return err
+	}
+	*m = Masked{}
+	switch {
+	case s == nil:
+	case *s == mask || *s == "< hidden >":
+		m.Hidden = true
+	default:
+		m.Value = mlops.Secret(*s)
+	}
+	return nil
+}
+
+// MarshalJSON refuses to write a hidden value, so that what was read cannot be
+// written back as asterisks.
+func (m Masked) MarshalJSON() ([]byte, error) {
+	if m.Hidden {
+		return nil, &mlops.Error{Kind: mlops.ErrInvalid, Service: service, Message: "the server hides this value: set it before it is written"}
+	}
+	return json.Marshal(string(m.Value))
+}
+
+// unmasked reports as an error that v holds asterisks that the server showed
+// instead of a value: written, they would replace it.
+func unmasked(op, what string, v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return invalid(op, "%s: %v", what, err)
+	}
+	var plain any
+	if err := json.Unmarshal(b, &plain); err != nil {
+		return invalid(op, "%s: %v", what, err)
+	}
+	if hasMask(plain) {
+		return invalid(op, "%s holds %s, which the server shows for a value that it hides: set the value", what, mask)
+	}
+	return nil
+}
+
+func hasMask(v any) bool {
+	switch v := v.(type) {
+	case string:
+		if v == mask {
+			return true
+		}
+		var inner any // a text that holds JSON, as extra does
+		if err := json.Unmarshal([]byte(v), &inner); err == nil {
+			if _, text := inner.(string); !text {
+				return hasMask(inner)
+			}
+		}
+	case map[string]any:
+		for _, x := range v {
+			if hasMask(x) {
+				return true
+			}
+		}
+	case []any:
+		for _, x := range v {
+			if hasMask(x) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// masking replaces what the server hides within v by [Masked] values.
+func masking(v any) any {
+	switch x := v.(type) {
+	case string:
+		if x == mask {
+			return Masked{Hidden: true}
+		}
+	case map[string]any:
+		for k := range x {
+			x[k] = masking(x[k])
+		}
+	case []any:
+		for i := range x {
+			x[i] = masking(x[i])
+		}
+	}
+	return v
+}
