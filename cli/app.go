@@ -49,6 +49,7 @@ type env struct {
 	homeDir string
 	runtime string // of the stack: --runtime, where a command has it
 	ballast []byte // what makes the first collection of garbage come later
+	silence string // the note that MLflow did not answer (silence.go); empty: none is kept
 
 	log *slog.Logger // pass it to the library: requests and retries, with --debug
 

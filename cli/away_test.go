@@ -85,7 +85,7 @@ func TestWhatWasLoggedWithoutAServerIsThereAfterSync(t *testing.T) {
 		Artifacts []struct{ Path string }
 	}
 	r := documents[shown](t, "run", "show", uid)
-	require.Equal(t, []string{uid, "by hand", "FINISHED", "0.1", "v"}, []string{r.UID, r.Name, r.Status, r.Params["lr"], r.Tags["k"]})
+	require.Equal(t, []string{uid, "by hand", "FINISHED", "0.1", "v"}, []string{r.UID, r.Name, string(r.Status), r.Params["lr"], r.Tags["k"]})
 	require.Len(t, r.Metrics, 1)
 	require.Equal(t, 0.5, r.Metrics[0].Value)
 	require.EqualValues(t, 3, r.Metrics[0].Step)

@@ -19,10 +19,10 @@ type compareJSON struct {
 }
 
 type comparedRunJSON struct {
-	ID      string    `json:"id"`
-	Name    string    `json:"name"`
-	Status  string    `json:"status"`
-	Started time.Time `json:"started"`
+	ID      string           `json:"id"`
+	Name    string           `json:"name"`
+	Status  mlflow.RunStatus `json:"status"`
+	Started time.Time        `json:"started"`
 }
 
 type compareRowJSON struct {
@@ -161,11 +161,11 @@ func shortNumber(v float64) string { return strconv.FormatFloat(v, 'g', 6, 64) }
 func shortID(id string) string { return id[:min(len(id), 8)] }
 
 // statusCell is a run's status, marked.
-func statusCell(status string) cell {
+func statusCell(status mlflow.RunStatus) cell {
 	switch status {
-	case mlflow.Finished:
+	case mlflow.RunFinished:
 		return good(status)
-	case mlflow.Running, mlflow.Scheduled:
+	case mlflow.RunRunning, mlflow.RunScheduled:
 		return warn(status)
 	}
 	return bad(status)

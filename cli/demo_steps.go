@@ -162,7 +162,7 @@ func (d *demo) promote(ctx context.Context) (demoResult, error) {
 func (d *demo) deploy(ctx context.Context) (demoResult, error) {
 	a, err := d.project.Deploy(ctx, demoModel+"@champion", client.DeployOptions{
 		Name:    demoDeployment,
-		OnState: func(a rayserve.Application) { d.progress.set("%s: %s %s", a.Name, a.Status, a.Message) },
+		OnState: func(a rayserve.App) { d.progress.set("%s: %s %s", a.Name, a.Status, a.Message) },
 	})
 	return demoResult{string(a.Status) + " " + a.ModelURI, a.URL}, err
 }

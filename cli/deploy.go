@@ -21,7 +21,7 @@ type deploymentJSON struct {
 	Metadata map[string]string `json:"metadata,omitempty"`
 }
 
-func deploymentOf(a rayserve.Application) deploymentJSON {
+func deploymentOf(a rayserve.App) deploymentJSON {
 	return deploymentJSON{a.Name, string(a.Status), a.ModelURI, a.URL, a.Cause(), a.Metadata}
 }
 
@@ -63,7 +63,7 @@ func deployCommand(e *env) *cli.Command {
 			bar := e.progress()
 			a, err := p.Deploy(c.Context, model, client.DeployOptions{
 				Name: c.String("name"), Replicas: c.Int("replicas"), NoWait: c.Bool("no-wait"), Timeout: c.Duration("timeout"),
-				OnState: func(a rayserve.Application) { bar.set("%s: %s %s", a.Name, a.Status, a.Cause()) },
+				OnState: func(a rayserve.App) { bar.set("%s: %s %s", a.Name, a.Status, a.Cause()) },
 			})
 			bar.done()
 			if errors.Is(err, mlops.ErrConflict) && c.String("name") == "" {
@@ -110,7 +110,7 @@ func listDeploymentsCommand(e *env) *cli.Command {
 	}
 }
 
-func (e *env) listDeployments(apps iter.Seq2[rayserve.Application, error]) error {
+func (e *env) listDeployments(apps iter.Seq2[rayserve.App, error]) error {
 	t := newTable("NAME", "STATUS", "MODEL", "URL", "MESSAGE")
 	t.empty = "nothing is deployed"
 	var docs []deploymentJSON
@@ -122,9 +122,9 @@ func (e *env) listDeployments(apps iter.Seq2[rayserve.Application, error]) error
 		}
 		status := warn(a.Status)
 		switch a.Status {
-		case rayserve.Running:
+		case rayserve.StateRunning:
 			status = good(a.Status)
-		case rayserve.DeployFailed, rayserve.Unhealthy:
+		case rayserve.StateDeployFailed, rayserve.StateUnhealthy:
 			status = bad(a.Status)
 		}
 		t.row(a.Name, status, a.ModelURI, a.URL, a.Cause())

@@ -178,7 +178,7 @@ with mlflow.start_run():
 	t.Logf("%d of %d requests failed within %.0f s of the loss", failed, asked, time.Since(began).Seconds())
 	until(t, 5*time.Minute, "the node is back, and with it the second replica", func() bool {
 		for a, err := range s.client.Deployments(t.Context()) {
-			if err == nil && a.Status == rayserve.Running && s.service(t, "ray-worker").State == compose.StateReady {
+			if err == nil && a.Status == rayserve.StateRunning && s.service(t, "ray-worker").State == compose.StateReady {
 				return true
 			}
 		}

@@ -90,7 +90,7 @@ func runExec(e *env) *cli.Command {
 			cmd.Env = runEnviron(p, run.UID, id, sent)
 			lent, err := run.Lend()
 			if err != nil {
-				return errors.Join(err, run.EndAs(end, mlflow.Failed))
+				return errors.Join(err, run.EndAs(end, mlflow.RunFailed))
 			}
 			status, err := relay.run(cmd, lent)
 			err = endedAs(argv[0], err, run.EndAs(end, status))
@@ -128,11 +128,11 @@ func lookProgram(name string) (string, error) {
 }
 
 // statusBefore is the status of a run whose command did not begin.
-func statusBefore(ctx context.Context) string {
+func statusBefore(ctx context.Context) mlflow.RunStatus {
 	if ctx.Err() != nil {
-		return mlflow.Killed
+		return mlflow.RunKilled
 	}
-	return mlflow.Failed
+	return mlflow.RunFailed
 }
 
 // runEnviron is the environment in which the command finds its server and its

@@ -23,21 +23,21 @@ import (
 func TestTheEndOfACommandIsTheEndOfItsRun(t *testing.T) {
 	signalsAreNotIgnored()
 	for script, want := range map[string]struct {
-		status string
+		status mlflow.RunStatus
 		code   int
 	}{
-		"exit 0":                              {mlflow.Finished, 0},
-		"exit 7":                              {mlflow.Failed, 7},
-		"kill -TERM $$":                       {mlflow.Killed, 143},
-		"kill -INT $$":                        {mlflow.Killed, 130},
-		"kill -HUP $$":                        {mlflow.Killed, 129},
-		"kill -QUIT $$":                       {mlflow.Killed, 131},
-		"kill -KILL $$":                       {mlflow.Killed, 137},
-		"kill -SEGV $$":                       {mlflow.Failed, 139},
-		"kill -USR1 $$":                       {mlflow.Failed, 138},
-		"exit 143":                            {mlflow.Killed, 143},
-		"exit 255":                            {mlflow.Failed, 255},
-		"trap '' TERM\nkill -TERM $$\nexit 0": {mlflow.Finished, 0},
+		"exit 0":                              {mlflow.RunFinished, 0},
+		"exit 7":                              {mlflow.RunFailed, 7},
+		"kill -TERM $$":                       {mlflow.RunKilled, 143},
+		"kill -INT $$":                        {mlflow.RunKilled, 130},
+		"kill -HUP $$":                        {mlflow.RunKilled, 129},
+		"kill -QUIT $$":                       {mlflow.RunKilled, 131},
+		"kill -KILL $$":                       {mlflow.RunKilled, 137},
+		"kill -SEGV $$":                       {mlflow.RunFailed, 139},
+		"kill -USR1 $$":                       {mlflow.RunFailed, 138},
+		"exit 143":                            {mlflow.RunKilled, 143},
+		"exit 255":                            {mlflow.RunFailed, 255},
+		"trap '' TERM\nkill -TERM $$\nexit 0": {mlflow.RunFinished, 0},
 	} {
 		r := newRelay(t.Context(), 0)
 		status, err := r.run(exec.Command("sh", "-c", script), nil)
@@ -137,12 +137,12 @@ func (s *started) end(t *testing.T) (int, string) {
 // ending is what the journal says of the run's end.
 func (s *started) ending(t *testing.T) string {
 	t.Helper()
-	for _, status := range []string{mlflow.Finished, mlflow.Failed, mlflow.Killed} {
+	for _, status := range []mlflow.RunStatus{mlflow.RunFinished, mlflow.RunFailed, mlflow.RunKilled} {
 		files, err := filepath.Glob(filepath.Join(s.home, "spool", "mlflow", "*", "*"))
 		require.NoError(t, err)
 		for _, f := range files {
 			if b, _ := os.ReadFile(f); bytes.Contains(b, []byte(status)) {
-				return status
+				return string(status)
 			}
 		}
 	}
@@ -166,7 +166,7 @@ func TestACommandGetsTheSignalThatWeGot(t *testing.T) {
 			code, rest := s.end(t)
 			require.Equal(t, 3, code)
 			require.Equal(t, "got "+name+"\n", rest, "once, and as it came")
-			require.Equal(t, mlflow.Failed, s.ending(t), "it ended in its own way, with an error")
+			require.Equal(t, mlflow.RunFailed, s.ending(t), "it ended in its own way, with an error")
 		})
 	}
 }
@@ -184,7 +184,7 @@ func TestASignalThatEndsACommandEndsItsRunAsKilled(t *testing.T) {
 			got, rest := s.end(t)
 			require.Equal(t, code, got)
 			require.Empty(t, rest)
-			require.Equal(t, mlflow.Killed, s.ending(t))
+			require.Equal(t, mlflow.RunKilled, s.ending(t))
 		})
 	}
 }
@@ -196,7 +196,7 @@ func TestACommandThatSavesItsWorkAtSIGTERMFinishes(t *testing.T) {
 	code, rest := s.end(t)
 	require.Equal(t, 0, code)
 	require.Equal(t, "saved\n", rest)
-	require.Equal(t, mlflow.Finished, s.ending(t))
+	require.Equal(t, mlflow.RunFinished, s.ending(t))
 }
 
 func TestGraceKillsACommandThatStays(t *testing.T) {
@@ -205,7 +205,7 @@ func TestGraceKillsACommandThatStays(t *testing.T) {
 	require.NoError(t, s.cmd.Process.Signal(syscall.SIGTERM))
 	code, _ := s.end(t)
 	require.Equal(t, 137, code)
-	require.Equal(t, mlflow.Killed, s.ending(t))
+	require.Equal(t, mlflow.RunKilled, s.ending(t))
 }
 
 func TestARunIsNotKilledWhileItsCommandLivesOn(t *testing.T) {
@@ -242,7 +242,7 @@ func TestASignalBeforeTheCommandRunsKeepsItFromRunning(t *testing.T) {
 	code, rest := s.end(t)
 	require.Equal(t, 129, code)
 	require.Empty(t, rest)
-	require.Equal(t, mlflow.Killed, s.ending(t))
+	require.Equal(t, mlflow.RunKilled, s.ending(t))
 }
 
 func TestWithoutMLflowTheCommandKnowsTheRunByOurNameOnly(t *testing.T) {

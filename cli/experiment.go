@@ -47,7 +47,7 @@ func experimentList(e *env) *cli.Command {
 				only = own.Workspace().MLflowExperiment
 			}
 			if c.Bool("deleted") {
-				q.View = mlflow.Deleted
+				q.View = mlflow.ViewDeleted
 			}
 			t := newTable("ID", "NAME", "CREATED", "STATE")
 			t.empty = "no experiments"

@@ -11,15 +11,15 @@ import (
 )
 
 type importedJSON struct {
-	Experiment string `json:"experiment"`
-	OldID      string `json:"old_id"`
-	ID         string `json:"id,omitempty"`
-	Name       string `json:"name"`
-	Outcome    string `json:"outcome"`
-	Points     int    `json:"points"`
-	Params     int    `json:"params"`
-	Artifacts  int    `json:"artifacts"`
-	Error      string `json:"error,omitempty"`
+	Experiment string               `json:"experiment"`
+	OldID      string               `json:"old_id"`
+	ID         string               `json:"id,omitempty"`
+	Name       string               `json:"name"`
+	Outcome    mlflow.ImportOutcome `json:"outcome"`
+	Points     int                  `json:"points"`
+	Params     int                  `json:"params"`
+	Artifacts  int                  `json:"artifacts"`
+	Error      string               `json:"error,omitempty"`
 }
 
 func importCommand(e *env) *cli.Command {

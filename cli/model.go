@@ -26,12 +26,12 @@ func modelCommand(e *env) *cli.Command {
 }
 
 type modelJSON struct {
-	Name    string   `json:"name"`
-	Version string   `json:"version"`
-	ModelID string   `json:"model_id,omitempty"`
-	RunID   string   `json:"run_id"`
-	Status  string   `json:"status"`
-	Aliases []string `json:"aliases,omitempty"`
+	Name    string               `json:"name"`
+	Version string               `json:"version"`
+	ModelID string               `json:"model_id,omitempty"`
+	RunID   string               `json:"run_id"`
+	Status  mlflow.VersionStatus `json:"status"`
+	Aliases []string             `json:"aliases,omitempty"`
 }
 
 func modelOf(v mlflow.ModelVersion) modelJSON {
@@ -146,7 +146,7 @@ func modelLog(e *env) *cli.Command {
 			if err := checkModelFlags(c); err != nil {
 				return err
 			}
-			m := mlflow.Model{Name: c.String("name"), Aliases: c.StringSlice("alias"), Venv: c.String("venv")}
+			m := mlflow.ModelSpec{Name: c.String("name"), Aliases: c.StringSlice("alias"), Venv: c.String("venv")}
 			if f := c.String("sklearn"); f != "" {
 				m.Flavors = append(m.Flavors, mlflow.SKLearn(f, c.StringSlice("trust")...))
 			}
@@ -223,7 +223,7 @@ func csvColumns(file, without string) ([]string, error) {
 }
 
 // logModel packages dir as m and registers it.
-func (e *env) logModel(c *cli.Context, dir string, m mlflow.Model) error {
+func (e *env) logModel(c *cli.Context, dir string, m mlflow.ModelSpec) error {
 	var v mlflow.ModelVersion
 	err := e.onRun(c, func(ctx context.Context, run *mlflow.Run) (err error) {
 		v, err = run.LogModel(ctx, dir, m)

@@ -62,7 +62,7 @@ func (r *relay) close() {
 
 // run runs cmd to its end, which becomes the run's status; err has the exit
 // code. lent stays open in the command.
-func (r *relay) run(cmd *exec.Cmd, lent *os.File) (status string, err error) {
+func (r *relay) run(cmd *exec.Cmd, lent *os.File) (status mlflow.RunStatus, err error) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: r.apart}
 	if lent != nil {
 		cmd.ExtraFiles = []*os.File{lent}
@@ -73,9 +73,9 @@ func (r *relay) run(cmd *exec.Cmd, lent *os.File) (status string, err error) {
 	}
 	switch {
 	case err != nil && r.ctx.Err() != nil:
-		return mlflow.Killed, err
+		return mlflow.RunKilled, err
 	case err != nil:
-		return mlflow.Failed, withCode(exitNoExec, err)
+		return mlflow.RunFailed, withCode(exitNoExec, err)
 	}
 	return outcome(cmd.Wait())
 }
@@ -97,13 +97,13 @@ func (r *relay) start(cmd *exec.Cmd) error {
 
 // outcome is what a command's end makes of its run, and the exit code that a
 // shell would have.
-func outcome(err error) (status string, _ error) {
+func outcome(err error) (status mlflow.RunStatus, _ error) {
 	x, ok := errors.AsType[*exec.ExitError](err)
 	if !ok {
 		if err != nil {
-			return mlflow.Failed, err
+			return mlflow.RunFailed, err
 		}
-		return mlflow.Finished, nil
+		return mlflow.RunFinished, nil
 	}
 	by, code := syscall.Signal(0), x.ExitCode()
 	if ws, ok := x.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
@@ -112,9 +112,9 @@ func outcome(err error) (status string, _ error) {
 	} else if code > exitSignal {
 		by = syscall.Signal(code - exitSignal) // so does a shell tell how its last command ended
 	}
-	status = mlflow.Failed
+	status = mlflow.RunFailed
 	if by == syscall.SIGKILL || slices.Contains(endings, by) {
-		status = mlflow.Killed
+		status = mlflow.RunKilled
 	}
 	return status, withCode(code, err)
 }

@@ -95,6 +95,7 @@ func (e *env) startRun(c *cli.Context, change func(*mlflow.RunOptions)) (*client
 	if err != nil {
 		return nil, nil, err
 	}
+	e.minds(c, p)
 	for _, path := range c.StringSlice("data") { // no run begins on data that is not there
 		if _, err := p.Data.Version(c.Context, path); err != nil {
 			return nil, nil, errors.Join(fmt.Errorf("--data %s: %w", path, err), p.Close())
@@ -109,10 +110,6 @@ func (e *env) startRun(c *cli.Context, change func(*mlflow.RunOptions)) (*client
 	}
 	return p, run, nil
 }
-
-// answerTimeout is how long a command waits for MLflow before it continues
-// without.
-const answerTimeout = 5 * time.Second
 
 // runID is the server's ID of a run, or its UID while the server is away,
 // which is waited for as long as wait says. silence is why it is not sent.
@@ -150,15 +147,7 @@ func (e *env) patient(c *cli.Context) context.Context {
 	return e.base
 }
 
-// answerWithin is how long a command that logs waits for an answer.
-func (e *env) answerWithin() time.Duration {
-	if e.timeout > 0 {
-		return min(e.timeout, answerTimeout)
-	}
-	return answerTimeout
-}
-
-// flush sends what waits: for [answerTimeout], and for as long as more and more
+// flush sends what waits: for as long as answerWithin says, and for as long as more and more
 // of it is sent.
 func (e *env) flush(ctx context.Context, run *mlflow.Run) error {
 	for {
@@ -169,6 +158,7 @@ func (e *env) flush(ctx context.Context, run *mlflow.Run) error {
 		cancel()
 		left := run.Pending()
 		if err == nil || ctx.Err() != nil || !slow || left >= before {
+			e.heard(err, slow)
 			return err
 		}
 		e.note("%d records are still on their way to MLflow", left)
@@ -233,9 +223,9 @@ func runEnd(e *env) *cli.Command {
 		Description: "   mlopsctl run end --run \"$run\"\n   mlopsctl run end --run \"$run\" --failed",
 		Flags:       []cli.Flag{e.projectFlag(), e.dirFlag(), runFlag(), &cli.BoolFlag{Name: "failed", Usage: "it did not succeed"}, requireSentFlag()},
 		Action: func(c *cli.Context) error {
-			status := mlflow.Finished
+			status := mlflow.RunFinished
 			if c.Bool("failed") {
-				status = mlflow.Failed
+				status = mlflow.RunFailed
 			}
 			return e.onRun(c, func(ctx context.Context, run *mlflow.Run) error { return run.EndAs(ctx, status) })
 		},
@@ -256,7 +246,7 @@ func runList(e *env) *cli.Command {
 			type row struct {
 				ID      string            `json:"id"`
 				Name    string            `json:"name"`
-				Status  string            `json:"status"`
+				Status  mlflow.RunStatus  `json:"status"`
 				Started time.Time         `json:"started"`
 				Metrics map[string]number `json:"metrics,omitempty"`
 				Params  map[string]string `json:"params,omitempty"`
@@ -294,9 +284,14 @@ func (e *env) onRun(c *cli.Context, f func(context.Context, *mlflow.Run) error) 
 		return err
 	}
 	defer p.Close()
-	run, err := p.ResumeRun(c.Context, c.String("run"), mlflow.RunOptions{KeepStatus: true})
+	e.minds(c, p)
+	patience, begin := e.answerWithin(), time.Now()
+	run, err := p.ResumeRun(c.Context, c.String("run"), mlflow.RunOptions{KeepStatus: true, AnswerTimeout: patience, EndTimeout: patience})
 	if err != nil {
 		return err
+	}
+	if time.Since(begin) >= patience {
+		e.heard(nil, true)
 	}
 	if err := f(c.Context, run); err != nil {
 		return err

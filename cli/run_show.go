@@ -15,7 +15,7 @@ type runShowJSON struct {
 	UID          string            `json:"uid,omitempty"`
 	Name         string            `json:"name"`
 	ExperimentID string            `json:"experiment_id"`
-	Status       string            `json:"status"`
+	Status       mlflow.RunStatus  `json:"status"`
 	Deleted      bool              `json:"deleted"`
 	User         string            `json:"user"`
 	Started      time.Time         `json:"started"`

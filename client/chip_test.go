@@ -93,7 +93,7 @@ func TestAGatedRunOnMLflow(t *testing.T) {
 	require.NoError(t, err)
 	info, err := p.MLflow.RunInfo(ctx, id)
 	require.NoError(t, err)
-	require.Equal(t, mlflow.Finished, info.Status)
+	require.Equal(t, mlflow.RunFinished, info.Status)
 	require.Equal(t, "none:gated by the system", info.Tags["apple.power_source"])
 
 	history, err := mlops.Collect(p.MLflow.MetricHistory(ctx, id, "mps_util"))

@@ -23,7 +23,7 @@ type DeployOptions struct {
 	NumCPUs  float64 // per replica; 0: a tenth
 	NoWait   bool
 	Timeout  time.Duration // 0: 10 min
-	OnState  func(rayserve.Application)
+	OnState  func(rayserve.App)
 }
 
 // The lineage that a deployment carries in its Serve configuration.
@@ -69,13 +69,13 @@ func parseModel(ref string) (name, alias, version string, err error) {
 // The deployment is called like the model; no two models share a name. Only
 // DeployOptions.Name replaces a deployment of another model: without it the
 // error matches [mlops.ErrConflict].
-func (p *Project) Deploy(ctx context.Context, model string, o DeployOptions) (rayserve.Application, error) {
+func (p *Project) Deploy(ctx context.Context, model string, o DeployOptions) (rayserve.App, error) {
 	if err := p.opened(); err != nil {
-		return rayserve.Application{}, err
+		return rayserve.App{}, err
 	}
 	mv, err := p.ModelVersion(ctx, model)
 	if err != nil {
-		return rayserve.Application{}, err
+		return rayserve.App{}, err
 	}
 	only := mv.Name
 	if o.Name != "" {
@@ -83,10 +83,10 @@ func (p *Project) Deploy(ctx context.Context, model string, o DeployOptions) (ra
 	}
 	name, err := p.deployed(ctx, cmp.Or(o.Name, mv.Name), only)
 	if err != nil {
-		return rayserve.Application{}, err
+		return rayserve.App{}, err
 	}
 	_, alias, _, _ := parseModel(model)
-	app := rayserve.App{
+	app := rayserve.AppSpec{
 		Name: name, RoutePrefix: p.route() + "/" + strings.TrimPrefix(name, p.appPrefix()),
 		ModelURI: "models:/" + mv.Name + "/" + mv.Version, TrackingURI: p.Config.MLflowURI,
 		Replicas: o.Replicas, NumCPUs: o.NumCPUs,
@@ -95,13 +95,13 @@ func (p *Project) Deploy(ctx context.Context, model string, o DeployOptions) (ra
 	maps.DeleteFunc(app.Metadata, func(_, v string) bool { return v == "" })
 	return p.Serve.Deploy(ctx, app, rayserve.DeployOptions{
 		NoWait: o.NoWait, Timeout: o.Timeout, OnState: o.OnState,
-		Admit: func(now rayserve.Application) error { return p.admit(now, only) },
+		Admit: func(now rayserve.App) error { return p.admit(now, only) },
 	})
 }
 
 // admit refuses to replace what another project or, if only names a model,
 // another model serves.
-func (p *Project) admit(now rayserve.Application, only string) error {
+func (p *Project) admit(now rayserve.App, only string) error {
 	project, model := now.Metadata[metaProject], now.Metadata[metaModel]
 	switch {
 	case project != "" && project != p.join("/"):
@@ -127,10 +127,10 @@ func (p *Project) Undeploy(ctx context.Context, name string) error {
 
 // Deployments lists what the project serves, as [rayserve.Client.Applications]
 // does.
-func (p *Project) Deployments(ctx context.Context) iter.Seq2[rayserve.Application, error] {
-	return func(yield func(rayserve.Application, error) bool) {
+func (p *Project) Deployments(ctx context.Context) iter.Seq2[rayserve.App, error] {
+	return func(yield func(rayserve.App, error) bool) {
 		if err := p.opened(); err != nil {
-			yield(rayserve.Application{}, err)
+			yield(rayserve.App{}, err)
 			return
 		}
 		for a, err := range p.Serve.Applications(ctx) {

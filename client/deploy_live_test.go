@@ -40,7 +40,7 @@ func TestEachModelHasADeploymentOfItsOwn(t *testing.T) {
 		require.NoError(t, os.Mkdir(folder, 0o755))
 		code := fmt.Sprintf("import mlflow\n\n\nclass M(mlflow.pyfunc.PythonModel):\n    def predict(self, context, model_input, params=None):\n        return [%d] * len(model_input)\n\n\nmlflow.models.set_model(M())\n", i)
 		require.NoError(t, os.WriteFile(filepath.Join(folder, "model.py"), []byte(code), 0o600))
-		_, err := run.LogModel(ctx, folder, mlflow.Model{Name: name, Flavors: []mlflow.Flavor{mlflow.PyFunc{Code: "model.py"}}, Venv: filepath.Join(os.Getenv("MLOPS_HOME"), "venvs", "ray")})
+		_, err := run.LogModel(ctx, folder, mlflow.ModelSpec{Name: name, Flavors: []mlflow.Flavor{mlflow.PyFunc{Code: "model.py"}}, Venv: filepath.Join(os.Getenv("MLOPS_HOME"), "venvs", "ray")})
 		require.NoError(t, err)
 	}
 	require.NoError(t, run.End(ctx, nil))
@@ -116,7 +116,7 @@ func TestADeploymentThatStandsKeepsItsName(t *testing.T) {
 	require.NoError(t, err)
 	defer p.Close()
 	model := fmt.Sprintf("Old-%08x", rand.Uint32())
-	old := rayserve.App{
+	old := rayserve.AppSpec{
 		Name: project + ".old" + model[3:], RoutePrefix: "/" + project + "/old" + model[3:], ModelURI: "models:/" + model + "/1",
 		Metadata: map[string]string{"mlops.project": project, "mlops.model": model, "mlops.model_version": "1"},
 	}
@@ -126,7 +126,7 @@ func TestADeploymentThatStandsKeepsItsName(t *testing.T) {
 	run, err := p.StartRun(ctx, mlflow.RunOptions{})
 	require.NoError(t, err)
 	for range 2 {
-		_, err = run.LogModel(ctx, folder, mlflow.Model{Name: model, Flavors: []mlflow.Flavor{mlflow.PyFunc{Code: "model.py"}}, Venv: filepath.Join(os.Getenv("MLOPS_HOME"), "venvs", "ray")})
+		_, err = run.LogModel(ctx, folder, mlflow.ModelSpec{Name: model, Flavors: []mlflow.Flavor{mlflow.PyFunc{Code: "model.py"}}, Venv: filepath.Join(os.Getenv("MLOPS_HOME"), "venvs", "ray")})
 		require.NoError(t, err)
 	}
 	require.NoError(t, run.End(ctx, nil))

@@ -33,7 +33,7 @@ func Example() {
 				return err
 			}
 		}
-		_, err = run.LogModel(ctx, "out/model", mlflow.Model{
+		_, err = run.LogModel(ctx, "out/model", mlflow.ModelSpec{
 			Name: "sentiment", Flavors: []mlflow.Flavor{mlflow.SKLearn("model.skops")}, Venv: ".venv",
 		})
 		return err

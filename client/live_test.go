@@ -87,7 +87,7 @@ func TestAProjectUsesAllFiveTools(t *testing.T) {
 		require.NoError(t, p.LogData(ctx, run, "data", "data/a.csv"))
 		write("model/model.py", echoModel)
 		home := os.Getenv("MLOPS_HOME")
-		model, err = run.LogModel(ctx, filepath.Join(dir, "model"), mlflow.Model{Name: name, Flavors: []mlflow.Flavor{mlflow.PyFunc{Code: "model.py"}}, Venv: filepath.Join(home, "venvs", "ray"), Aliases: []string{"champion"}})
+		model, err = run.LogModel(ctx, filepath.Join(dir, "model"), mlflow.ModelSpec{Name: name, Flavors: []mlflow.Flavor{mlflow.PyFunc{Code: "model.py"}}, Venv: filepath.Join(home, "venvs", "ray"), Aliases: []string{"champion"}})
 		require.NoError(t, err)
 		require.NoError(t, run.End(ctx, nil))
 		id, err := run.ID(ctx)
@@ -116,7 +116,7 @@ func TestAProjectUsesAllFiveTools(t *testing.T) {
 		require.NoError(t, again.Close())
 		info, err := p.MLflow.RunInfo(ctx, id)
 		require.NoError(t, err)
-		require.Equal(t, mlflow.Finished, info.Status)
+		require.Equal(t, mlflow.RunFinished, info.Status)
 	})
 
 	t.Run("pipelines", func(t *testing.T) {

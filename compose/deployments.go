@@ -51,12 +51,12 @@ func withDeployment(st Status, d DeploymentStatus) Status {
 	return st
 }
 
-func deploymentOf(a rayserve.Application) DeploymentStatus {
+func deploymentOf(a rayserve.App) DeploymentStatus {
 	d := DeploymentStatus{Name: a.Name, State: StateStarting, Message: a.Cause()}
 	switch a.Status {
-	case rayserve.Running:
+	case rayserve.StateRunning:
 		d.State = StateReady
-	case rayserve.DeployFailed, rayserve.Unhealthy:
+	case rayserve.StateDeployFailed, rayserve.StateUnhealthy:
 		d.State = StateFailed
 	}
 	return d

@@ -67,7 +67,7 @@ func (r *DriftReport) missing(a driftAnswer, most float64) {
 			return false
 		}
 		r.Columns = append(r.Columns, ColumnDrift{
-			Column: s.Column, Method: MethodMissing, MethodName: "share of missing values", Kind: Distance,
+			Column: s.Column, Method: MethodMissing, MethodName: "share of missing values", Kind: KindDistance,
 			Value: math.Abs(m.Reference - m.Current), Threshold: most, Drifted: true, Missing: m,
 		})
 		return true

@@ -209,10 +209,10 @@ func TestEachMethodPointsTheWayTheTableSays(t *testing.T) {
 	for _, c := range moved.Columns {
 		require.Equal(t, c.Column, c.Method)
 		require.True(t, c.Drifted, "%+v", c)
-		if c.Kind == PValue {
+		if c.Kind == KindPValue {
 			require.LessOrEqual(t, c.Value, c.Threshold, c.Column)
 		} else {
-			require.Equal(t, Distance, c.Kind)
+			require.Equal(t, KindDistance, c.Kind)
 			require.GreaterOrEqual(t, c.Value, c.Threshold, c.Column)
 		}
 	}
@@ -229,7 +229,7 @@ func TestTextIsComparedByContent(t *testing.T) {
 	rep, err := r.Drift(t.Context(), file("wine", "grape", "cellar", "barrel"), file("engine", "wheel", "brake", "clutch"), DriftOptions{Method: "Absolute text content drift"})
 	require.NoError(t, err)
 	require.Equal(t, "abs_text_content_drift", rep.Columns[0].Method)
-	require.Equal(t, Distance, rep.Columns[0].Kind)
+	require.Equal(t, KindDistance, rep.Columns[0].Kind)
 	require.True(t, rep.Columns[0].Drifted)
 }
 
@@ -254,7 +254,7 @@ func TestABadColumnDoesNotLoseTheOthers(t *testing.T) {
 		judged = append(judged, c.Column)
 		if c.Column == "mixed" { // no cell of the current file is a number
 			require.Equal(t, ColumnDrift{
-				Column: "mixed", Method: MethodMissing, MethodName: "share of missing values", Kind: Distance,
+				Column: "mixed", Method: MethodMissing, MethodName: "share of missing values", Kind: KindDistance,
 				Value: 1, Threshold: 0.1, Drifted: true, Missing: Missing{Current: 1, Unparsed: [2]int{0, 100}, Drifted: true},
 			}, c)
 		}

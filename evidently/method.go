@@ -6,9 +6,9 @@ type Kind string
 
 // The kinds of drift scores.
 const (
-	PValue   Kind = "p-value"  // small means drift
-	Distance Kind = "distance" // large means drift
-	Unknown  Kind = "unknown"  // a method that this package does not know
+	KindPValue   Kind = "p-value"  // small means drift
+	KindDistance Kind = "distance" // large means drift
+	KindUnknown  Kind = "unknown"  // a method that this package does not know
 )
 
 // method is one of Evidently's drift methods. A report shows the display name
@@ -25,26 +25,26 @@ type method struct {
 // permutation test. The text methods give the area under the ROC curve of a
 // classifier that tells the two texts apart.
 var methods = []method{
-	{"anderson", "Anderson-Darling", PValue},
-	{"chisquare", "chi-square p_value", PValue},
-	{"cramer_von_mises", "Cramer-von Mises", PValue},
-	{"ed", "Energy-distance", Distance},
-	{"empirical_mmd", "empirical_mmd", PValue},
-	{"es", "Epps-Singleton", PValue},
-	{"fisher_exact", "Fisher's Exact test", PValue},
-	{"g_test", "g_test", PValue},
-	{"hellinger", "Hellinger distance", Distance},
-	{"jensenshannon", "Jensen-Shannon distance", Distance},
-	{"kl_div", "Kullback-Leibler divergence", Distance},
-	{"ks", "K-S p_value", PValue},
-	{"mannw", "Mann-Whitney U-rank test", PValue},
-	{"perc_text_content_drift", "Percentile text content drift", Distance},
-	{"abs_text_content_drift", "Absolute text content drift", Distance},
-	{"psi", "PSI", Distance},
-	{"t_test", "t_test", PValue},
-	{"TVD", "Total-Variation-Distance", PValue},
-	{"wasserstein", "Wasserstein distance (normed)", Distance},
-	{"z", "Z-test p_value", PValue},
+	{"anderson", "Anderson-Darling", KindPValue},
+	{"chisquare", "chi-square p_value", KindPValue},
+	{"cramer_von_mises", "Cramer-von Mises", KindPValue},
+	{"ed", "Energy-distance", KindDistance},
+	{"empirical_mmd", "empirical_mmd", KindPValue},
+	{"es", "Epps-Singleton", KindPValue},
+	{"fisher_exact", "Fisher's Exact test", KindPValue},
+	{"g_test", "g_test", KindPValue},
+	{"hellinger", "Hellinger distance", KindDistance},
+	{"jensenshannon", "Jensen-Shannon distance", KindDistance},
+	{"kl_div", "Kullback-Leibler divergence", KindDistance},
+	{"ks", "K-S p_value", KindPValue},
+	{"mannw", "Mann-Whitney U-rank test", KindPValue},
+	{"perc_text_content_drift", "Percentile text content drift", KindDistance},
+	{"abs_text_content_drift", "Absolute text content drift", KindDistance},
+	{"psi", "PSI", KindDistance},
+	{"t_test", "t_test", KindPValue},
+	{"TVD", "Total-Variation-Distance", KindPValue},
+	{"wasserstein", "Wasserstein distance (normed)", KindDistance},
+	{"z", "Z-test p_value", KindPValue},
 }
 
 // methodOf finds a method by its name or display name. One that is not in the
@@ -55,5 +55,5 @@ func methodOf(s string) method {
 			return m
 		}
 	}
-	return method{s, s, Unknown}
+	return method{s, s, KindUnknown}
 }

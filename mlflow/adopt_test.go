@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -82,7 +83,7 @@ func TestWhatAnEarlierProgramLeftIsSentBeforeWhatIsNewer(t *testing.T) {
 	c, err := New(Options{URL: "http://lab.invalid", HTTP: &http.Client{Transport: server}, Journal: Journal{Dir: t.TempDir()}})
 	require.NoError(t, err)
 	uid := strings.Repeat("ab", 16)
-	leave(t, c, head{UID: uid, Run: "r1"}, record{kind: tagRecord, key: "stage", text: "old"}, record{kind: endRecord, text: Failed, millis: 1})
+	leave(t, c, head{UID: uid, Run: "r1"}, record{kind: tagRecord, key: "stage", text: "old"}, record{kind: endRecord, text: string(RunFailed), millis: 1})
 	r, err := c.ResumeRun(t.Context(), uid, RunOptions{KeepStatus: true})
 	require.NoError(t, err)
 	require.NoError(t, r.SetTag(t.Context(), "stage", "new"))
@@ -90,7 +91,7 @@ func TestWhatAnEarlierProgramLeftIsSentBeforeWhatIsNewer(t *testing.T) {
 	require.NoError(t, r.Close())
 	require.Len(t, server.done, 3)
 	require.Contains(t, server.done[0], "old")
-	require.Contains(t, server.done[1], Failed)
+	require.Contains(t, server.done[1], RunFailed)
 	require.Contains(t, server.done[2], "new")
 }
 
@@ -159,4 +160,40 @@ func TestAJournalIsFoundByUIDAndByID(t *testing.T) {
 	}
 	require.Equal(t, map[string]bool{r.UID: true, "u2": true, "r2": true, "r3": false, "": false}, found)
 	require.NoError(t, r.Discard())
+}
+
+func TestWhatLiesAboutIsLookedThroughOnlyBesideARunThatIsThereAndNotAfterClose(t *testing.T) {
+	var looked atomic.Int32
+	away := true
+	dir := t.TempDir()
+	start := func(onLook func(*Client)) {
+		c := faulty(t, Journal{Dir: dir}, func(string, string) (int, error) {
+			if away {
+				return 0, refusedDial
+			}
+			return 200, nil
+		})
+		c.onPass = func(place string) {
+			if place == "look" {
+				looked.Add(1)
+				onLook(c)
+			}
+		}
+		r := startOne(t, c)
+		require.NoError(t, r.LogMetric(t.Context(), 1, "m", 1))
+		err := r.Flush(t.Context())
+		require.Equal(t, away, err != nil)
+		if !away {
+			c.out.adopting.Wait()
+		}
+		_ = c.Close()
+	}
+	for i := range 200 {
+		leave(t, faulty(t, Journal{Dir: dir}, nil), head{UID: fmt.Sprintf("left%d", i), Run: "r1"}, record{kind: metricRecord, key: "m", millis: 1})
+	}
+	start(func(*Client) {})
+	require.Zero(t, looked.Load(), "the server is away: there is nothing to be done with what others left")
+	away = false
+	start(func(c *Client) { c.out.stopAdopting() }) // as Close does
+	require.EqualValues(t, 1, looked.Load(), "Close waits while journals are looked through")
 }

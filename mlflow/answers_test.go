@@ -214,5 +214,5 @@ func TestEachRefusalHasItsKindAndIsAskedForOnce(t *testing.T) {
 	info, err := c.RunInfo(ctx, id)
 	require.NoError(t, err)
 	require.Equal(t, "yes", info.Tags["late"])
-	require.Equal(t, Finished, info.Status, "an unknown status changes nothing")
+	require.Equal(t, RunFinished, info.Status, "an unknown status changes nothing")
 }

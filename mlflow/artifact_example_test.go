@@ -95,7 +95,7 @@ func ExampleRun_LogImageAt() {
 }
 
 func ExampleONNX() {
-	_, err := run.LogModel(ctx, "out", mlflow.Model{
+	_, err := run.LogModel(ctx, "out", mlflow.ModelSpec{
 		Name:    "classifier",
 		Flavors: []mlflow.Flavor{mlflow.ONNX{File: "model.onnx"}},
 		Venv:    ".venv",
@@ -106,7 +106,7 @@ func ExampleONNX() {
 }
 
 func ExampleFiles() {
-	_, err := run.LogModel(ctx, "out/adapter", mlflow.Model{
+	_, err := run.LogModel(ctx, "out/adapter", mlflow.ModelSpec{
 		Name:    "sentiment",
 		Flavors: []mlflow.Flavor{mlflow.Files{Name: "gguf", Config: map[string]any{"context": 4096}}},
 	})

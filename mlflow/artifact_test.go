@@ -146,7 +146,7 @@ def _load_pyfunc(path):
     return Model(open(path).read())
 `)
 	sig := &Signature{Inputs: Tensor("int64", -1), Outputs: []Field{{Name: "out", Type: "string", Optional: true}}}
-	v, err := run.LogModel(ctx, dir, Model{Name: name, Aliases: []string{"best"}, Signature: sig, InputExample: []int{1, 2}, Requirements: []string{"numpy==2.4.6"}, Python: "3.11.7",
+	v, err := run.LogModel(ctx, dir, ModelSpec{Name: name, Aliases: []string{"best"}, Signature: sig, InputExample: []int{1, 2}, Requirements: []string{"numpy==2.4.6"}, Python: "3.11.7",
 		Metadata: map[string]any{"rank": 16}, Flavors: []Flavor{Loader{Module: "my_loader", Code: "code", Data: "weights/adapter.bin"}, Files{Name: "swift", Config: map[string]any{"layers": 4}}}})
 	require.NoError(t, err)
 	id, err := run.ID(ctx)
@@ -191,7 +191,7 @@ func TestFlavorsAreDescribedAsPythonDoes(t *testing.T) {
 	write(t, dir, "model.onnx", "x")
 	write(t, dir, "deep/model.onnx", "x")
 	reqs := []string{"onnx==1.20.0", "onnxruntime==1.24.0"}
-	p, err := newPackage(dir, Model{Flavors: []Flavor{ONNX{File: "model.onnx", Session: map[string]any{"intra_op_num_threads": 1}}}, Requirements: reqs}, "3.17.2")
+	p, err := newPackage(dir, ModelSpec{Flavors: []Flavor{ONNX{File: "model.onnx", Session: map[string]any{"intra_op_num_threads": 1}}}, Requirements: reqs}, "3.17.2")
 	require.NoError(t, err)
 	require.Equal(t, map[string]any{"onnx_version": "1.20.0", "data": "model.onnx", "providers": []string{"CUDAExecutionProvider", "CPUExecutionProvider"},
 		"onnx_session_options": map[string]any{"intra_op_num_threads": 1}, "code": nil}, p.flavors["onnx"])
@@ -200,10 +200,10 @@ func TestFlavorsAreDescribedAsPythonDoes(t *testing.T) {
 		"no data": Loader{Module: "a", Data: "none"}, "a taken name": Files{Name: "python_function"}, "no such file": Files{Files: []string{"none"}},
 		"a taken key": Files{Config: map[string]any{"files": 1}},
 	} {
-		_, err := newPackage(dir, Model{Flavors: []Flavor{f}, Requirements: reqs}, "3.17.2")
+		_, err := newPackage(dir, ModelSpec{Flavors: []Flavor{f}, Requirements: reqs}, "3.17.2")
 		require.ErrorIs(t, err, mlops.ErrInvalid, name)
 	}
-	_, err = newPackage(dir, Model{Flavors: []Flavor{ONNX{File: "model.onnx"}}, Requirements: []string{}}, "3.17.2")
+	_, err = newPackage(dir, ModelSpec{Flavors: []Flavor{ONNX{File: "model.onnx"}}, Requirements: []string{}}, "3.17.2")
 	require.ErrorIs(t, err, mlops.ErrInvalid, "no version")
 }
 

@@ -9,11 +9,14 @@ import (
 	"time"
 )
 
-// Who an assessment comes from.
+// SourceType is the kind of judge that an assessment comes from.
+type SourceType string
+
+// The kinds of judges.
 const (
-	FromHuman = "HUMAN"
-	FromLLM   = "LLM_JUDGE"
-	FromCode  = "CODE"
+	SourceHuman SourceType = "HUMAN"
+	SourceLLM   SourceType = "LLM_JUDGE"
+	SourceCode  SourceType = "CODE"
 )
 
 // Assessment is a judgement on a trace or a span of it: exactly one of Feedback,
@@ -23,7 +26,7 @@ type Assessment struct {
 	Name       string // "correctness"
 	TraceID    string
 	SpanID     string // empty: the trace as a whole
-	SourceType string // FromHuman, FromLLM, FromCode
+	SourceType SourceType
 	SourceID   string // the person, the model, the function
 	Created    time.Time
 	Updated    time.Time
@@ -74,8 +77,8 @@ type wireAssessment struct {
 }
 
 type wireSource struct {
-	Type string `json:"source_type"`
-	ID   string `json:"source_id"`
+	Type SourceType `json:"source_type"`
+	ID   string     `json:"source_id"`
 }
 
 type wireFeedback struct {

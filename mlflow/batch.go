@@ -66,6 +66,7 @@ type hunt struct {
 	reject func(record, error)
 	taken  bool // something was accepted
 	lost   int  // records refused so far
+	found  int  // requests that the server refused or failed on
 	gaveUp error
 
 	suspect func(record, error) // gets records on which the server fails alone; nil: its failure ends the search
@@ -91,6 +92,7 @@ func (w runWriter) split(ctx context.Context, rs []record, known error, h *hunt)
 			return nil
 		}
 	}
+	h.found++
 	_, fails := failing(err)
 	if !hopeless(err) && (!fails || h.suspect == nil) {
 		return err
@@ -112,11 +114,14 @@ func (w runWriter) split(ctx context.Context, rs []record, known error, h *hunt)
 		}
 		return refused(err, rs[0], h.reject)
 	}
-	half := len(rs) / 2
-	if err := w.split(ctx, rs[:half], nil, h); err != nil {
-		return err
+	half, found := len(rs)/2, h.found
+	if perr := w.split(ctx, rs[:half], nil, h); perr != nil {
+		return perr
 	}
-	return w.split(ctx, rs[half:], nil, h)
+	if h.found > found || len(rs)-half == 1 {
+		err = nil // the others may be fine, and one alone is always asked about
+	}
+	return w.split(ctx, rs[half:], err, h)
 }
 
 func (w runWriter) logBatch(ctx context.Context, rs []record) error {

@@ -17,7 +17,7 @@ import (
 //
 // MLflow REST: PUT mlflow-artifacts, POST /api/2.0/mlflow/runs/log-model,
 // POST /api/2.0/mlflow/model-versions/create
-func (r *Run) logClassic(ctx context.Context, at whereabouts, p *pkg, m Model) (ModelVersion, error) {
+func (r *Run) logClassic(ctx context.Context, at whereabouts, p *pkg, m ModelSpec) (ModelVersion, error) {
 	folder := cmp.Or(m.LoggedName, m.Name, "model")
 	uri := at.root + "/" + folder
 	if err := r.upload(ctx, at, p, LoggedModel{ID: r.c.newUID(), ArtifactURI: uri}); err != nil {

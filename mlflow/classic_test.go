@@ -16,7 +16,7 @@ func TestAModelWithoutALoggedModelIsLoadedByPython(t *testing.T) {
 	write(t, dir, "data/factor.json", `{"factor": 3}`)
 	server, err := c.Version(ctx)
 	require.NoError(t, err)
-	m := Model{Name: name, Aliases: []string{"champion"}, Tags: map[string]string{"stage": "test"},
+	m := ModelSpec{Name: name, Aliases: []string{"champion"}, Tags: map[string]string{"stage": "test"},
 		Flavors: []Flavor{PyFunc{Code: "model.py", Artifacts: map[string]string{"factor": "data/factor.json"}}}}
 	p, err := newPackage(dir, m, server)
 	require.NoError(t, err)

@@ -369,9 +369,9 @@ type View string
 
 // The views.
 const (
-	Active  View = "ACTIVE_ONLY"
-	Deleted View = "DELETED_ONLY"
-	All     View = "ALL"
+	ViewActive  View = "ACTIVE_ONLY"
+	ViewDeleted View = "DELETED_ONLY"
+	ViewAll     View = "ALL"
 )
 
-func (v View) wire() View { return cmp.Or(v, Active) }
+func (v View) wire() View { return cmp.Or(v, ViewActive) }

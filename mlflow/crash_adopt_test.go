@@ -40,8 +40,8 @@ func TestSyncSendsWhatWasLeftAndLeavesNothing(t *testing.T) {
 
 // refusing is a server with one run, which refuses the tag "bad".
 type refusing struct {
-	status   string
-	statuses []string
+	status   RunStatus
+	statuses []RunStatus
 }
 
 func (r *refusing) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -60,7 +60,7 @@ func (r *refusing) RoundTrip(req *http.Request) (*http.Response, error) {
 	case strings.HasSuffix(req.URL.Path, "search"):
 		answer = `{"runs":[` + strings.TrimSuffix(strings.TrimPrefix(answer, `{"run":`), "}") + `]}`
 	case strings.HasSuffix(req.URL.Path, "runs/update"):
-		var u struct{ Status string }
+		var u struct{ Status RunStatus }
 		if err := json.Unmarshal([]byte(body), &u); err != nil {
 			return nil, err
 		}
@@ -73,17 +73,17 @@ func TestAJournalThatStaysEndsItsRunOnlyOnce(t *testing.T) {
 	for _, ended := range []bool{true, false} {
 		t.Run(fmt.Sprint(ended), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				server := &refusing{status: Running}
+				server := &refusing{status: RunRunning}
 				dir := t.TempDir()
 				c, err := New(Options{URL: "http://lab.invalid", HTTP: &http.Client{Transport: server}, Journal: Journal{Dir: dir}})
 				require.NoError(t, err)
 				r := startOne(t, c)
 				synctest.Wait() // it looked for what others left
 				require.NoError(t, r.SetTag(t.Context(), "bad", "x"))
-				want := []string{Killed}
+				want := []RunStatus{RunKilled}
 				if ended {
 					require.ErrorContains(t, r.End(t.Context(), nil), "INVALID_PARAMETER_VALUE")
-					want = []string{Finished}
+					want = []RunStatus{RunFinished}
 				} else {
 					require.ErrorContains(t, r.Flush(t.Context()), "INVALID_PARAMETER_VALUE")
 					r.s.stop() // as if the program died
@@ -103,7 +103,7 @@ func TestAJournalThatStaysEndsItsRunOnlyOnce(t *testing.T) {
 						require.Empty(t, list, "nobody has to look after it any more")
 					}
 					require.Equal(t, want, server.statuses)
-					server.status = Running
+					server.status = RunRunning
 				}
 				kept, err := mlops.Collect(Backlogs(dir))
 				require.NoError(t, err)
@@ -116,7 +116,7 @@ func TestAJournalThatStaysEndsItsRunOnlyOnce(t *testing.T) {
 
 func TestOnlyAnotherOwnerKeepsARunAlive(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		server := &refusing{status: Running}
+		server := &refusing{status: RunRunning}
 		c, err := New(Options{URL: "http://lab.invalid", HTTP: &http.Client{Transport: server}, Journal: Journal{Dir: t.TempDir()}})
 		require.NoError(t, err)
 		r := startOne(t, c)
@@ -129,7 +129,7 @@ func TestOnlyAnotherOwnerKeepsARunAlive(t *testing.T) {
 		require.NoError(t, r.s.j.Close())
 		_, err = c.Sync(t.Context(), SyncOptions{})
 		require.NoError(t, err)
-		require.Equal(t, []string{Killed}, server.statuses, "one who logs to a run does not keep it alive")
+		require.Equal(t, []RunStatus{RunKilled}, server.statuses, "one who logs to a run does not keep it alive")
 		require.NoError(t, guest.Close(), "all was sent")
 		_ = c.Close() // the owner died
 	})

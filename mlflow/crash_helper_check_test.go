@@ -45,9 +45,9 @@ func figures(t testing.TB, format string, args ...any) {
 
 // expectation is what must be true of a run.
 type expectation struct {
-	acked  map[int]bool // numbers that must be there
-	maybe  map[int]bool // numbers that may be there
-	status []string     // one of these
+	acked  map[int]bool       // numbers that must be there
+	maybe  map[int]bool       // numbers that may be there
+	status []mlflow.RunStatus // one of these
 }
 
 func expect(p ...*program) expectation {

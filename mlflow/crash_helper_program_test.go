@@ -19,6 +19,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/mlops-integration/mlops/agent"
 	"github.com/mlops-integration/mlops/client"
 	"github.com/mlops-integration/mlops/mlflow"
 )
@@ -26,7 +27,7 @@ import (
 // job is what a program under test does. Programs are this very test binary,
 // started again.
 type job struct {
-	Do         string // "log", "sync", "versions", "project", "project-sync"
+	Do         string // "log", "sync", "versions", "project", "project-sync", "poisoned", "agent"
 	URL        string
 	Journals   string // the folder of journals; the home of a project is in it
 	Experiment string // by ID; the folder of a project
@@ -39,6 +40,8 @@ type job struct {
 	EndTimeout time.Duration
 	Stop       string // a file that ends the logging when it is there
 	Points     bool   // times of their own, so that two programs log the same; of a project: log of all kinds
+	Project    string // of what is poisoned
+	Poison     int    // every so manieth record is a poison
 }
 
 const jobVariable = "MLOPS_SUITE_JOB"
@@ -71,6 +74,11 @@ func (j job) run(ctx context.Context) error {
 	switch j.Do {
 	case "project":
 		return j.project(ctx)
+	case "poisoned":
+		return j.poisoned(ctx)
+	case "agent":
+		say("begin")
+		return agent.New(agent.Options{Every: 200 * time.Millisecond, Client: []client.Option{client.In(j.Experiment)}}).Run(ctx)
 	case "project-sync":
 		c, err := client.Open(ctx, client.In(j.Experiment))
 		if err != nil {

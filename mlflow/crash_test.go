@@ -71,12 +71,12 @@ func TestNoAcknowledgedRecordDiesWithItsProgram(t *testing.T) {
 		_, ending := p.word("ending")
 		switch {
 		case over:
-			e.status = []string{mlflow.Finished}
+			e.status = []mlflow.RunStatus{mlflow.RunFinished}
 			ended++
 		case ending:
-			e.status = []string{mlflow.Finished, mlflow.Killed}
+			e.status = []mlflow.RunStatus{mlflow.RunFinished, mlflow.RunKilled}
 		default:
-			e.status = []string{mlflow.Killed}
+			e.status = []mlflow.RunStatus{mlflow.RunKilled}
 		}
 		t.Logf("kill %d of seed %d: %s after %q, %d acknowledged", i, seed, wait.Round(time.Millisecond), word, len(e.acked))
 		switch d.IntN(3) {
@@ -109,7 +109,7 @@ func TestNoAcknowledgedRecordDiesWithItsProgram(t *testing.T) {
 	uids := map[string]int{}
 	for r, err := range c.Runs(t.Context(), mlflow.RunQuery{Experiments: []string{experiment}}) {
 		require.NoError(t, err)
-		require.NotEqual(t, mlflow.Running, r.Status, "run %s was left behind", r.UID)
+		require.NotEqual(t, mlflow.RunRunning, r.Status, "run %s was left behind", r.UID)
 		uids[r.UID]++
 	}
 	for uid, n := range uids {
@@ -149,7 +149,7 @@ func TestAServerMayDieUnderALivingProgram(t *testing.T) {
 	require.True(t, ok)
 	require.Equal(t, "0", left, "the end waits for the server")
 	e := expect(p)
-	e.status = []string{mlflow.Finished}
+	e.status = []mlflow.RunStatus{mlflow.RunFinished}
 	e.verify(t, c, runOf(t, c, "0", uid))
 	empty(t, dir)
 	figures(t, "server-kills: seed=%d kills=%d acknowledged=%d", seed, kills, len(e.acked))

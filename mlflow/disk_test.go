@@ -155,7 +155,7 @@ func TestAReadOnlyDiskKeepsNothingFromTheServer(t *testing.T) {
 	require.Equal(t, "0", left)
 	e := expect(p)
 	require.Len(t, e.acked, 500)
-	e.status = []string{mlflow.Finished}
+	e.status = []mlflow.RunStatus{mlflow.RunFinished}
 	uid, _ := p.word("uid")
 	c := s.Client()
 	e.verify(t, c, runOf(t, c, "0", uid))

@@ -63,7 +63,7 @@ func ExampleTracesService_LogSpans() {
 	begin := time.Now()
 	span := mlflow.Span{
 		TraceID: "tr-0af7651916cd43dd8448eb211c80319c", ID: "b7ad6b7169203331", Name: "answer", Type: "CHAIN",
-		Start: begin, End: time.Now(), Status: mlflow.TraceOK,
+		Start: begin, End: time.Now(), Status: mlflow.SpanOK,
 		Inputs: map[string]any{"question": "why"}, Outputs: "because",
 	}
 	if err := c.Traces.LogSpans(ctx, "1", []mlflow.Span{span}, mlflow.SpanOptions{RunID: os.Getenv("MLFLOW_RUN_ID")}); err != nil {
@@ -83,7 +83,7 @@ func ExampleTracesService_All() {
 
 func ExampleTracesService_CreateAssessment() {
 	_, err := c.Traces.CreateAssessment(ctx, "tr-0af7651916cd43dd8448eb211c80319c", mlflow.Assessment{
-		Name: "polite", SourceType: mlflow.FromHuman, SourceID: "me", Feedback: &mlflow.Feedback{Value: true}, Rationale: "it says please",
+		Name: "polite", SourceType: mlflow.SourceHuman, SourceID: "me", Feedback: &mlflow.Feedback{Value: true}, Rationale: "it says please",
 	})
 	if err != nil {
 		log.Fatal(err)
@@ -91,7 +91,7 @@ func ExampleTracesService_CreateAssessment() {
 }
 
 func ExampleTracesService_Metrics() {
-	slow := mlflow.TraceMetricQuery{Experiments: []string{"1"}, Over: mlflow.OverTraces, Metric: "latency",
+	slow := mlflow.TraceMetricQuery{Experiments: []string{"1"}, Over: mlflow.TraceViewTraces, Metric: "latency",
 		Aggregations: []mlflow.Aggregation{{Type: "PERCENTILE", Percentile: 99}}, Dimensions: []string{"trace_name"}}
 	for m, err := range c.Traces.Metrics(ctx, slow) {
 		if err != nil {
@@ -180,7 +180,7 @@ func ExampleUsersService_Grant() {
 	if _, err := c.Users.Create(ctx, "ada", mlops.Secret(os.Getenv("ADAS_PASSWORD"))); err != nil {
 		log.Fatal(err)
 	}
-	if err := c.Users.Grant(ctx, "ada", mlflow.Grant{Type: "experiment", ID: "1", Permission: mlflow.CanEdit}); err != nil {
+	if err := c.Users.Grant(ctx, "ada", mlflow.Grant{Type: "experiment", ID: "1", Permission: mlflow.PermissionEdit}); err != nil {
 		log.Fatal(err)
 	}
 }
@@ -190,7 +190,7 @@ func ExampleRolesService_Assign() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	if _, err := c.Roles.AddPermission(ctx, role.ID, mlflow.Grant{Type: "experiment", ID: "*", Permission: mlflow.CanRead}); err != nil {
+	if _, err := c.Roles.AddPermission(ctx, role.ID, mlflow.Grant{Type: "experiment", ID: "*", Permission: mlflow.PermissionRead}); err != nil {
 		log.Fatal(err)
 	}
 	if _, err := c.Roles.Assign(ctx, "ada", role.ID); err != nil {

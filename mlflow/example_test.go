@@ -59,7 +59,7 @@ func ExampleRun_LogModel() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	v, err := run.LogModel(ctx, "out", mlflow.Model{
+	v, err := run.LogModel(ctx, "out", mlflow.ModelSpec{
 		Name:    "wine",
 		Flavors: []mlflow.Flavor{mlflow.SKLearn("model.skops", "sklearn.tree._tree.Tree")},
 		Venv:    ".venv",

@@ -24,20 +24,23 @@ type Imported struct {
 	OldID      string
 	RunID      string // the server's; empty after a dry run of a run that is not there
 	Name       string
-	Outcome    string // Import's word: "imported", "present", "deleted" (there, so left out), "new" (dry run), "failed"
-	Points     int    // of metrics
+	Outcome    ImportOutcome
+	Points     int // of metrics
 	Params     int
 	Artifacts  int   // files
 	Err        error // with "imported": what the server refused of it
 }
 
-// The outcomes of Imported.
+// ImportOutcome is what Import did with a run.
+type ImportOutcome string
+
+// The outcomes of an import.
 const (
-	ImportDone    = "imported"
-	ImportPresent = "present"
-	ImportDeleted = "deleted"
-	ImportNew     = "new"
-	ImportFailed  = "failed"
+	ImportDone    ImportOutcome = "imported"
+	ImportPresent ImportOutcome = "present" // it was there already
+	ImportDeleted ImportOutcome = "deleted" // in the file store, and so left out
+	ImportNew     ImportOutcome = "new"     // it would be imported: after a dry run
+	ImportFailed  ImportOutcome = "failed"
 )
 
 // importedTag is set on a run when all of it is there; it tells from where.
@@ -69,7 +72,7 @@ func (c *Client) Import(ctx context.Context, from FileStore, opt ImportOptions) 
 		if err != nil {
 			return nil, err
 		}
-		deleted := m.Lifecycle == "deleted"
+		deleted := m.Lifecycle == "deleted" // in the file store, and so left out
 		n := 0
 		for r, err := range from.runs(dir) {
 			if err != nil {
@@ -176,7 +179,7 @@ func (in importer) run(ctx context.Context, r storedRun, experiment string, done
 	if err == nil && local != "" {
 		err = in.c.UploadDir(ctx, at.id, local, "")
 	}
-	if err == nil && r.Status != Running {
+	if err == nil && r.Status != RunRunning {
 		err = in.c.UpdateRun(ctx, at.id, RunUpdate{Status: r.Status, End: r.End})
 	}
 	if err == nil {

@@ -75,14 +75,14 @@ func TestAnMlrunsFolderIsImportedOnce(t *testing.T) {
 
 	dry, err := c.Import(ctx, from, ImportOptions{DryRun: true})
 	require.NoError(t, err)
-	require.Equal(t, map[string]int{ImportNew: 3, ImportDeleted: 2}, outcomes(dry))
+	require.Equal(t, map[ImportOutcome]int{ImportNew: 3, ImportDeleted: 2}, outcomes(dry))
 	_, err = c.ExperimentByName(ctx, s.Name("old work"))
 	require.ErrorIs(t, err, mlops.ErrNotFound, "a dry run made something")
 
 	var told []string
 	done, err := c.Import(ctx, from, ImportOptions{Progress: func(d Imported) { told = append(told, d.Name) }})
 	require.NoError(t, err)
-	require.Equal(t, map[string]int{ImportDone: 3, ImportDeleted: 2}, outcomes(done))
+	require.Equal(t, map[ImportOutcome]int{ImportDone: 3, ImportDeleted: 2}, outcomes(done))
 	require.Less(t, slices.Index(told, "first"), slices.Index(told, "child"), "the parent has to be there first")
 	first, child, going := imported(t, done, "first"), imported(t, done, "child"), imported(t, done, "still going")
 	require.Equal(t, Imported{Experiment: s.Name("old work"), OldID: old["first"].ID, RunID: first.RunID, Name: "first", Outcome: ImportDone, Points: 5, Params: 3, Artifacts: 1}, first)
@@ -92,7 +92,7 @@ func TestAnMlrunsFolderIsImportedOnce(t *testing.T) {
 	require.Equal(t, "a", e.Tags["team"])
 	r, err := c.RunInfo(ctx, first.RunID)
 	require.NoError(t, err)
-	require.Equal(t, []string{old["first"].ID, "first", Finished, e.ID, "unknown"}, []string{r.UID, r.Name, r.Status, r.ExperimentID, r.Tags["mlflow.user"]})
+	require.Equal(t, []string{old["first"].ID, "first", string(RunFinished), e.ID, "unknown"}, []string{r.UID, r.Name, string(r.Status), r.ExperimentID, r.Tags["mlflow.user"]})
 	require.Equal(t, []int64{1700000000000, 1700000009000}, []int64{r.Start.UnixMilli(), r.End.UnixMilli()})
 	require.Equal(t, map[string]string{"lr": "0.1", "multi/line": "a\nb", "empty": ""}, r.Params)
 	require.Equal(t, "v two\nlines", r.Tags["k"]+" "+r.Tags["mlflow.note.content"])
@@ -110,18 +110,18 @@ func TestAnMlrunsFolderIsImportedOnce(t *testing.T) {
 	r, err = c.RunInfo(ctx, child.RunID)
 	require.NoError(t, err)
 	require.Equal(t, first.RunID, r.Tags["mlflow.parentRunId"], "the parent has a new ID")
-	require.Equal(t, Failed, r.Status)
+	require.Equal(t, RunFailed, r.Status)
 	require.EqualValues(t, 1700000109000, r.End.UnixMilli())
 	r, err = c.RunInfo(ctx, going.RunID)
 	require.NoError(t, err)
-	require.Equal(t, Running, r.Status)
+	require.Equal(t, RunRunning, r.Status)
 	require.True(t, r.End.IsZero())
 
 	require.NoError(t, c.DeleteRun(ctx, going.RunID))
 	again, err := c.Import(ctx, from, ImportOptions{})
 	require.NoError(t, err)
-	require.Equal(t, map[string]int{ImportPresent: 3, ImportDeleted: 2}, outcomes(again), "runs that are there, or were deleted there")
-	all, err := mlops.Collect(c.Runs(ctx, RunQuery{Experiments: []string{e.ID}, View: All}))
+	require.Equal(t, map[ImportOutcome]int{ImportPresent: 3, ImportDeleted: 2}, outcomes(again), "runs that are there, or were deleted there")
+	all, err := mlops.Collect(c.Runs(ctx, RunQuery{Experiments: []string{e.ID}, View: ViewAll}))
 	require.NoError(t, err)
 	require.Len(t, all, 3)
 	require.Len(t, history(t, c, first.RunID, "loss"), 3)
@@ -159,11 +159,11 @@ func TestAnImportThatWasBrokenOffIsGoneOnWith(t *testing.T) {
 			fault.on = false
 			done, err = c.Import(ctx, from, ImportOptions{})
 			require.NoError(t, err)
-			require.Equal(t, map[string]int{ImportDone: 3, ImportDeleted: 2}, outcomes(done))
+			require.Equal(t, map[ImportOutcome]int{ImportDone: 3, ImportDeleted: 2}, outcomes(done))
 			require.Equal(t, broken.RunID, imported(t, done, "first").RunID, "the run was made a second time")
 			r, err := c.RunInfo(ctx, old["first"].ID)
 			require.NoError(t, err)
-			require.Equal(t, Finished, r.Status)
+			require.Equal(t, RunFinished, r.Status)
 			require.Len(t, history(t, c, r.ID, "loss"), 3)
 			files, err := mlops.Collect(c.Artifacts(ctx, r.ID, "notes"))
 			require.NoError(t, err)
@@ -183,7 +183,7 @@ func TestWhatTheServerRefusesOfAnImportedRunIsTold(t *testing.T) {
 
 	done, err := c.Import(t.Context(), from, ImportOptions{})
 	require.NoError(t, err, "the other runs have nothing to do with it")
-	require.Equal(t, map[string]int{ImportDone: 3, ImportDeleted: 2}, outcomes(done))
+	require.Equal(t, map[ImportOutcome]int{ImportDone: 3, ImportDeleted: 2}, outcomes(done))
 	first := imported(t, done, "first")
 	require.ErrorIs(t, first.Err, mlops.ErrInvalid)
 	require.ErrorContains(t, first.Err, "bad!key")
@@ -192,8 +192,8 @@ func TestWhatTheServerRefusesOfAnImportedRunIsTold(t *testing.T) {
 	require.Len(t, history(t, c, first.RunID, "torn"), 1)
 }
 
-func outcomes(list []Imported) map[string]int {
-	out := map[string]int{}
+func outcomes(list []Imported) map[ImportOutcome]int {
+	out := map[ImportOutcome]int{}
 	for _, d := range list {
 		out[d.Outcome]++
 	}

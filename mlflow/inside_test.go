@@ -30,7 +30,7 @@ func TestNothingOutsideOfAFolderIsTakenAlong(t *testing.T) {
 			require.NoError(t, os.WriteFile(filepath.Join(dir, "model.py"), []byte("x"), 0o600))
 			require.NoError(t, link(dir))
 			for _, err := range []error{r.LogDir(t.Context(), dir, ""), c.UploadDir(t.Context(), "mlflow-artifacts:/0/r1/artifacts", dir, ""),
-				second(newPackage(dir, Model{Flavors: []Flavor{PyFunc{Code: "model.py"}}}, "3.17.2"))} {
+				second(newPackage(dir, ModelSpec{Flavors: []Flavor{PyFunc{Code: "model.py"}}}, "3.17.2"))} {
 				require.ErrorIs(t, err, mlops.ErrInvalid)
 			}
 		})

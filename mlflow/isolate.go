@@ -111,7 +111,11 @@ func (s *sender) isolate(ctx context.Context, at whereabouts, batch []record, kn
 		found = append(found, refusal{r, fmt.Errorf("the server fails on it time after time, and takes others: %w", err)})
 	}
 	if k := batch[0].kind; k == metricRecord || k == paramRecord || k == tagRecord {
-		if err := w.split(ctx, batch, nil, &hunt{reject: reject, suspect: suspect}); err != nil {
+		whole := known
+		if len(batch) == 1 {
+			whole = nil
+		}
+		if err := w.split(ctx, batch, whole, &hunt{reject: reject, suspect: suspect}); err != nil {
 			return err
 		}
 	} else if err := s.eachAlone(ctx, at, batch, reject, suspect); err != nil {
@@ -182,8 +186,11 @@ func (w runWriter) takesFiles(ctx context.Context) error {
 	return nil // a store that deletes nothing keeps an empty file
 }
 
-// alive is nil if the server answers a question that its database has to answer.
+// alive is nil if the server answers a question that its database has to answer,
+// within some seconds.
 func alive(ctx context.Context, c *Client) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
 	for _, err := range c.Experiments(ctx, ExperimentQuery{Filter: "name = 'mlops.probe'"}) {
 		return err
 	}

@@ -17,7 +17,7 @@ type LoggedModel struct {
 	ExperimentID string
 	RunID        string
 	ArtifactURI  string
-	Status       string // ModelPending, ModelReady, ModelFailed
+	Status       LoggedModelStatus
 	Created      time.Time
 	Params       map[string]string
 	Tags         Tags
@@ -29,33 +29,31 @@ type LoggedModel struct {
 	Versions      []ModelVersion // name and version of each registration
 }
 
+// LoggedModelStatus says whether the files of a logged model are there.
+type LoggedModelStatus string
+
 // The statuses of a logged model.
 const (
-	ModelPending = "LOGGED_MODEL_PENDING"
-	ModelReady   = "LOGGED_MODEL_READY"
-	ModelFailed  = "LOGGED_MODEL_UPLOAD_FAILED"
-)
-
-const (
-	modelReady  = ModelReady
-	modelFailed = ModelFailed
+	LoggedModelPending LoggedModelStatus = "LOGGED_MODEL_PENDING"
+	LoggedModelReady   LoggedModelStatus = "LOGGED_MODEL_READY"
+	LoggedModelFailed  LoggedModelStatus = "LOGGED_MODEL_UPLOAD_FAILED"
 )
 
 // UnmarshalJSON reads MLflow's form of a logged model.
 func (m *LoggedModel) UnmarshalJSON(b []byte) error {
 	var w struct {
 		Info struct {
-			ID         string  `json:"model_id"`
-			Name       string  `json:"name"`
-			Experiment string  `json:"experiment_id"`
-			Run        string  `json:"source_run_id"`
-			URI        string  `json:"artifact_uri"`
-			Status     string  `json:"status"`
-			Created    wireInt `json:"creation_timestamp_ms"`
-			Tags       Tags    `json:"tags"`
-			Type       string  `json:"model_type"`
-			Message    string  `json:"status_message"`
-			Updated    wireInt `json:"last_updated_timestamp_ms"`
+			ID         string            `json:"model_id"`
+			Name       string            `json:"name"`
+			Experiment string            `json:"experiment_id"`
+			Run        string            `json:"source_run_id"`
+			URI        string            `json:"artifact_uri"`
+			Status     LoggedModelStatus `json:"status"`
+			Created    wireInt           `json:"creation_timestamp_ms"`
+			Tags       Tags              `json:"tags"`
+			Type       string            `json:"model_type"`
+			Message    string            `json:"status_message"`
+			Updated    wireInt           `json:"last_updated_timestamp_ms"`
 
 			Registrations []struct{ Name, Version string } `json:"registrations"`
 		} `json:"info"`
@@ -148,17 +146,17 @@ func (s LoggedModelsService) create(ctx context.Context, op, experiment string, 
 // finalize says whether all files of a logged model arrived.
 //
 // MLflow REST: PATCH /api/2.0/mlflow/logged-models/{model_id}
-func (s LoggedModelsService) finalize(ctx context.Context, id, status string) error {
-	_, err := send[transport.None](ctx, s.c, "LogModel", "PATCH", "logged-models/"+url.PathEscape(id), map[string]string{"model_id": id, "status": status})
+func (s LoggedModelsService) finalize(ctx context.Context, id string, status LoggedModelStatus) error {
+	_, err := send[transport.None](ctx, s.c, "LogModel", "PATCH", "logged-models/"+url.PathEscape(id), map[string]string{"model_id": id, "status": string(status)})
 	return err
 }
 
 // Finalize says whether all files of a logged model arrived, with
-// ModelReady or ModelFailed. MLflow hands out a pending model all the same.
+// LoggedModelReady or LoggedModelFailed. MLflow hands out a pending model all the same.
 //
 // MLflow REST: PATCH /api/2.0/mlflow/logged-models/{model_id}
-func (s LoggedModelsService) Finalize(ctx context.Context, id, status string) (LoggedModel, error) {
-	out, err := send[loggedReply](ctx, s.c, "LoggedModels.Finalize", "PATCH", "logged-models/"+url.PathEscape(id), map[string]string{"model_id": id, "status": status})
+func (s LoggedModelsService) Finalize(ctx context.Context, id string, status LoggedModelStatus) (LoggedModel, error) {
+	out, err := send[loggedReply](ctx, s.c, "LoggedModels.Finalize", "PATCH", "logged-models/"+url.PathEscape(id), map[string]string{"model_id": id, "status": string(status)})
 	return out.Model, err
 }
 

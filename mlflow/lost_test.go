@@ -110,8 +110,8 @@ func TestEachAnswerThatGetsLostLeavesExactlyOne(t *testing.T) {
 	folder := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(folder, "model.py"), []byte("import mlflow\n"), 0o600))
 	rid := int64(0)
-	isName := func(want string) func(RegisteredModel) bool {
-		return func(m RegisteredModel) bool { return m.Name == want }
+	isName := func(want string) func(Model) bool {
+		return func(m Model) bool { return m.Name == want }
 	}
 	run := func() RunInfo {
 		info, err := c.RunInfo(ctx, id)
@@ -144,7 +144,7 @@ func TestEachAnswerThatGetsLostLeavesExactlyOne(t *testing.T) {
 			require.NoError(t, r.LogMetric(ctx, 1, "m", 1))
 			return r.End(ctx, nil)
 		}, func() int {
-			return count(t, c.Runs(ctx, RunQuery{Experiments: []string{exp}, View: All}), func(i RunInfo) bool { return i.Name == n+"-run" })
+			return count(t, c.Runs(ctx, RunQuery{Experiments: []string{exp}, View: ViewAll}), func(i RunInfo) bool { return i.Name == n+"-run" })
 		}},
 		{"run restored", func() error { require.NoError(t, c.DeleteRun(ctx, id)); return c.RestoreRun(ctx, id) }, func() int { return bool1(!run().Deleted) }},
 		{"metric", func() error { return c.LogRunMetric(ctx, id, Metric{Key: "one", Value: 1}) },
@@ -185,10 +185,10 @@ func TestEachAnswerThatGetsLostLeavesExactlyOne(t *testing.T) {
 			func() int { m, _ := c.LoggedModels.Get(ctx, logged.ID); return len(m.Params) - 1 }},
 		{"logged model's tags", func() error { return c.LoggedModels.SetTags(ctx, logged.ID, map[string]string{"a": "1"}) },
 			func() int { m, _ := c.LoggedModels.Get(ctx, logged.ID); return bool1(m.Tags["a"] == "1") }},
-		{"logged model's status", func() error { return second(c.LoggedModels.Finalize(ctx, logged.ID, ModelReady)) },
-			func() int { m, _ := c.LoggedModels.Get(ctx, logged.ID); return bool1(m.Status == ModelReady) }},
+		{"logged model's status", func() error { return second(c.LoggedModels.Finalize(ctx, logged.ID, LoggedModelReady)) },
+			func() int { m, _ := c.LoggedModels.Get(ctx, logged.ID); return bool1(m.Status == LoggedModelReady) }},
 		{"model log --alias", func() error {
-			return second(r.LogModel(ctx, folder, Model{Name: n + "-logged", LoggedName: "whole", Flavors: []Flavor{PyFunc{Code: "model.py"}}, Aliases: []string{"champion"}}))
+			return second(r.LogModel(ctx, folder, ModelSpec{Name: n + "-logged", LoggedName: "whole", Flavors: []Flavor{PyFunc{Code: "model.py"}}, Aliases: []string{"champion"}}))
 		}, func() int {
 			require.Equal(t, 1, count(t, c.LoggedModels.All(ctx, LoggedModelQuery{Experiments: []string{exp}}), func(m LoggedModel) bool { return m.Name == "whole" }))
 			v, err := c.Models.VersionByAlias(ctx, n+"-logged", "champion")
@@ -237,7 +237,7 @@ func TestEachAnswerThatGetsLostLeavesExactlyOne(t *testing.T) {
 				return count(t, c.Traces.All(ctx, TraceQuery{Experiments: []string{exp}, Filter: "attributes.run_id = '" + id + "'"}), func(i TraceInfo) bool { return i.ID == trace.ID })
 			}},
 		{"assessment", func() error {
-			return second(c.Traces.CreateAssessment(ctx, trace.ID, Assessment{Name: "good", Feedback: &Feedback{Value: true}, SourceType: FromHuman, SourceID: "t"}))
+			return second(c.Traces.CreateAssessment(ctx, trace.ID, Assessment{Name: "good", Feedback: &Feedback{Value: true}, SourceType: SourceHuman, SourceID: "t"}))
 		},
 			func() int { i, _ := c.Traces.Info(ctx, trace.ID); return len(i.Assessments) }},
 		{"evaluation dataset", func() error {
@@ -261,10 +261,10 @@ func TestEachAnswerThatGetsLostLeavesExactlyOne(t *testing.T) {
 		},
 			func() int { return count(t, c.Webhooks.All(ctx), func(w Webhook) bool { return w.Name == n+"-hook" }) }},
 		{"user", func() error { return second(c.Users.Create(ctx, user, "correct horse battery")) }, func() int { return count(t, c.Users.All(ctx), func(u User) bool { return u.Name == user }) }},
-		{"permission", func() error { return c.Users.Grant(ctx, user, Grant{"experiment", exp, CanEdit}) },
+		{"permission", func() error { return c.Users.Grant(ctx, user, Grant{"experiment", exp, PermissionEdit}) },
 			func() int { return count(t, c.Users.Permissions(ctx, user), func(UserPermission) bool { return true }) }},
 		{"role", func() error { made, err := c.Roles.Create(ctx, "default", role, ""); rid = made.ID; return err }, func() int { return count(t, c.Roles.All(ctx, "default"), func(r Role) bool { return r.Name == role }) }},
-		{"grant of a role", func() error { return second(c.Roles.AddPermission(ctx, rid, Grant{"experiment", "*", CanRead})) }, func() int { return count(t, c.Roles.Permissions(ctx, rid), func(RolePermission) bool { return true }) }},
+		{"grant of a role", func() error { return second(c.Roles.AddPermission(ctx, rid, Grant{"experiment", "*", PermissionRead})) }, func() int { return count(t, c.Roles.Permissions(ctx, rid), func(RolePermission) bool { return true }) }},
 		{"role of a user", func() error { return second(c.Roles.Assign(ctx, user, rid)) }, func() int { return count(t, c.Roles.Assignments(ctx, rid), func(Assignment) bool { return true }) }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -198,7 +198,7 @@ func (f FileStore) experiments() iter.Seq2[string, error] {
 	}
 }
 
-var fileStatuses = map[string]string{"1": Running, "2": Scheduled, "3": Finished, "4": Failed, "5": Killed}
+var fileStatuses = map[string]RunStatus{"1": RunRunning, "2": RunScheduled, "3": RunFinished, "4": RunFailed, "5": RunKilled}
 
 // runs lists the runs of an experiment's folder, with tags, params and inputs;
 // the points of metrics come by points.
@@ -233,8 +233,8 @@ func (f FileStore) run(dir string) (storedRun, error) {
 	if err != nil {
 		return storedRun{}, err
 	}
-	status := fmt.Sprint(m.Status)
-	if s, ok := fileStatuses[status]; ok {
+	status := RunStatus(fmt.Sprint(m.Status))
+	if s, ok := fileStatuses[string(status)]; ok {
 		status = s
 	}
 	id := m.RunID

@@ -115,7 +115,7 @@ func TestOldFoldersAreReadToo(t *testing.T) {
 	runs := storedRuns(t, from)
 	require.Len(t, runs, 1)
 	r := runs[0]
-	require.Equal(t, []string{"abc", "by tag", Finished, ""}, []string{r.ID, r.Name, r.Status, from.artifacts(r)})
+	require.Equal(t, []string{"abc", "by tag", string(RunFinished), ""}, []string{r.ID, r.Name, string(r.Status), from.artifacts(r)})
 	require.True(t, r.End.IsZero())
 	require.Empty(t, r.Inputs, "its data set is gone")
 	points, err := mlops.Collect(from.points(r.dir))

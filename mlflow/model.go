@@ -15,9 +15,9 @@ import (
 	"github.com/mlops-integration/mlops/internal/transport"
 )
 
-// Model says what the files of a model are, so that MLflow's Python client,
+// ModelSpec says what the files of a model are, so that MLflow's Python client,
 // its scoring server and whatever is built on them can load it.
-type Model struct {
+type ModelSpec struct {
 	// Name registers the model under this name; empty: it is only logged.
 	Name string
 	// LoggedName is shown for the logged model; empty: Name, else "model".
@@ -55,7 +55,7 @@ type Model struct {
 //
 // MLflow REST: POST /api/2.0/mlflow/logged-models, PUT mlflow-artifacts,
 // PATCH logged-models/{model_id}, POST runs/outputs, POST model-versions/create
-func (r *Run) LogModel(ctx context.Context, dir string, m Model) (ModelVersion, error) {
+func (r *Run) LogModel(ctx context.Context, dir string, m ModelSpec) (ModelVersion, error) {
 	server, err := r.c.Version(ctx)
 	if err != nil {
 		return ModelVersion{}, err
@@ -78,9 +78,9 @@ func (r *Run) LogModel(ctx context.Context, dir string, m Model) (ModelVersion, 
 	if err := r.upload(ctx, at, p, logged); err != nil {
 		failed, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 		defer cancel()
-		return ModelVersion{}, errors.Join(fmt.Errorf("model %s: %w", logged.ID, err), r.c.LoggedModels.finalize(failed, logged.ID, modelFailed))
+		return ModelVersion{}, errors.Join(fmt.Errorf("model %s: %w", logged.ID, err), r.c.LoggedModels.finalize(failed, logged.ID, LoggedModelFailed))
 	}
-	if err := r.c.LoggedModels.finalize(ctx, logged.ID, modelReady); err != nil {
+	if err := r.c.LoggedModels.finalize(ctx, logged.ID, LoggedModelReady); err != nil {
 		return ModelVersion{}, err
 	}
 	if err := (runWriter{r.c, at}).logOutput(ctx, logged.ID, m.Step); err != nil {
@@ -91,7 +91,7 @@ func (r *Run) LogModel(ctx context.Context, dir string, m Model) (ModelVersion, 
 
 // register makes what was logged the next version of the model's name, if it
 // has one, and points the aliases at it.
-func (s ModelsService) register(ctx context.Context, m Model, v ModelVersion) (ModelVersion, error) {
+func (s ModelsService) register(ctx context.Context, m ModelSpec, v ModelVersion) (ModelVersion, error) {
 	if m.Name == "" {
 		return v, nil
 	}

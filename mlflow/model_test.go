@@ -52,7 +52,7 @@ func TestAModelFromCodeIsLoadedByPython(t *testing.T) {
 	ctx, dir, name := t.Context(), t.TempDir(), s.Name("times")
 	write(t, dir, "model.py", echoModel)
 	write(t, dir, "data/factor.json", `{"factor": 3}`)
-	v, err := run.LogModel(ctx, dir, Model{Name: name, Aliases: []string{"champion"}, Metadata: map[string]any{"made_by": "test"},
+	v, err := run.LogModel(ctx, dir, ModelSpec{Name: name, Aliases: []string{"champion"}, Metadata: map[string]any{"made_by": "test"},
 		Flavors: []Flavor{PyFunc{Code: "model.py", Artifacts: map[string]string{"factor": "data/factor.json"}}},
 		Params:  map[string]string{"factor": "3"}, Tags: map[string]string{"stage": "test"}})
 	require.NoError(t, err)
@@ -61,7 +61,7 @@ func TestAModelFromCodeIsLoadedByPython(t *testing.T) {
 
 	logged, err := c.LoggedModels.Get(ctx, v.ModelID)
 	require.NoError(t, err)
-	require.Equal(t, modelReady, logged.Status)
+	require.Equal(t, LoggedModelReady, logged.Status)
 	require.Equal(t, map[string]string{"factor": "3"}, logged.Params)
 	byAlias, err := c.Models.VersionByAlias(ctx, name, "champion")
 	require.NoError(t, err)
@@ -128,7 +128,7 @@ func TestAScikitLearnModelIsLoadedByPython(t *testing.T) {
 	decode(t, python(t, s, trainer, skops, pickled), &columns, &want, &venv)
 	for dir, flavor := range map[string]Flavor{skops: SKLearn("model.skops", "sklearn.tree._tree.Tree"), pickled: SKLearn("model.pkl")} {
 		name := s.Name("wine-" + filepath.Base(dir))
-		_, err := run.LogModel(ctx, dir, Model{Name: name, Aliases: []string{"champion"}, Flavors: []Flavor{flavor}, Venv: venv,
+		_, err := run.LogModel(ctx, dir, ModelSpec{Name: name, Aliases: []string{"champion"}, Flavors: []Flavor{flavor}, Venv: venv,
 			Signature:    &Signature{Inputs: Columns("double", columns...), Outputs: Tensor("int64", -1)},
 			InputExample: Frame{Columns: columns, Data: [][]any{{14.23, 1.71, 2.43, 15.6, 127.0, 2.8, 3.06, 0.28, 2.29, 5.64, 1.04, 3.92, 1065.0}}}})
 		require.NoError(t, err)
@@ -252,7 +252,7 @@ func TestAModelFromGoIsServedByMLflow(t *testing.T) {
 	run, _ := startRun(t, s, c)
 	ctx, dir, name := t.Context(), t.TempDir(), s.Name("served")
 	write(t, dir, "model.py", echoModel)
-	_, err := run.LogModel(ctx, dir, Model{Name: name, Aliases: []string{"champion"}, Flavors: []Flavor{PyFunc{Code: "model.py"}}, Signature: &Signature{Inputs: Tensor("int64", -1)}, InputExample: []int{1, 2}})
+	_, err := run.LogModel(ctx, dir, ModelSpec{Name: name, Aliases: []string{"champion"}, Flavors: []Flavor{PyFunc{Code: "model.py"}}, Signature: &Signature{Inputs: Tensor("int64", -1)}, InputExample: []int{1, 2}})
 	require.NoError(t, err)
 	require.NoError(t, run.End(ctx, nil))
 
@@ -331,7 +331,7 @@ x, y = helper.make_tensor_value_info("x", TensorProto.FLOAT, [None]), helper.mak
 g = helper.make_graph([helper.make_node("Add", ["x", "x"], ["y"])], "twice", [x], [y])
 onnx.save(helper.make_model(g, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), sys.argv[1] + "/model.onnx")
 print(onnx.__version__)`, dir)
-	_, err = run.LogModel(ctx, dir, Model{Name: name, Aliases: []string{"best"}, Flavors: []Flavor{ONNX{File: "model.onnx"}}, Requirements: []string{"onnx==" + version, "onnxruntime"},
+	_, err = run.LogModel(ctx, dir, ModelSpec{Name: name, Aliases: []string{"best"}, Flavors: []Flavor{ONNX{File: "model.onnx"}}, Requirements: []string{"onnx==" + version, "onnxruntime"},
 		Signature: &Signature{Inputs: []Field{{Name: "x", Type: "float32", Shape: []int{-1}}}}})
 	require.NoError(t, err)
 	require.NoError(t, run.End(ctx, nil))

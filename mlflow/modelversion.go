@@ -12,12 +12,12 @@ import (
 // Rename gives a registered model another name; its versions go with it.
 //
 // MLflow REST: POST /api/2.0/mlflow/registered-models/rename
-func (s ModelsService) Rename(ctx context.Context, name, newName string) (RegisteredModel, error) {
-	return once(ctx, s.c, func() (RegisteredModel, error) {
+func (s ModelsService) Rename(ctx context.Context, name, newName string) (Model, error) {
+	return once(ctx, s.c, func() (Model, error) {
 		return model(sendOnce[modelReply](ctx, s.c, "Models.Rename", "POST", "registered-models/rename", map[string]string{"name": name, "new_name": newName}))
-	}, func() (RegisteredModel, bool, error) {
+	}, func() (Model, bool, error) {
 		if _, err := s.Get(ctx, name); !isNotFound(err) {
-			return RegisteredModel{}, false, err // it has its old name still
+			return Model{}, false, err // it has its old name still
 		}
 		return found(s.Get(ctx, newName))
 	})
@@ -26,7 +26,7 @@ func (s ModelsService) Rename(ctx context.Context, name, newName string) (Regist
 // Describe sets the description of a registered model.
 //
 // MLflow REST: PATCH /api/2.0/mlflow/registered-models/update
-func (s ModelsService) Describe(ctx context.Context, name, description string) (RegisteredModel, error) {
+func (s ModelsService) Describe(ctx context.Context, name, description string) (Model, error) {
 	return model(send[modelReply](ctx, s.c, "Models.Describe", "PATCH", "registered-models/update", map[string]string{"name": name, "description": description}))
 }
 
@@ -104,10 +104,10 @@ func (s ModelsService) CopyVersion(ctx context.Context, name, v, toName string) 
 // which version is meant, see [ModelsService.VersionByAlias].
 //
 // MLflow REST: POST /api/2.0/mlflow/registered-models/get-latest-versions
-func (s ModelsService) LatestVersions(ctx context.Context, name string, stages ...string) ([]ModelVersion, error) {
+func (s ModelsService) LatestVersions(ctx context.Context, name string, stages ...Stage) ([]ModelVersion, error) {
 	body := struct {
-		Name   string   `json:"name"`
-		Stages []string `json:"stages,omitempty"`
+		Name   string  `json:"name"`
+		Stages []Stage `json:"stages,omitempty"`
 	}{name, stages}
 	out, err := send[struct {
 		Versions []ModelVersion `json:"model_versions"`
@@ -115,16 +115,16 @@ func (s ModelsService) LatestVersions(ctx context.Context, name string, stages .
 	return out.Versions, err
 }
 
-// TransitionStage moves a version to "Staging", "Production", "Archived" or
-// "None"; archive moves those that are there to "Archived". MLflow advises
+// TransitionStage moves a version to a stage; archive moves those that are there to
+// StageArchived. MLflow advises
 // against stages since 2.9: use [ModelsService.SetAlias].
 //
 // MLflow REST: POST /api/2.0/mlflow/model-versions/transition-stage
-func (s ModelsService) TransitionStage(ctx context.Context, name, v, stage string, archive bool) (ModelVersion, error) {
+func (s ModelsService) TransitionStage(ctx context.Context, name, v string, stage Stage, archive bool) (ModelVersion, error) {
 	body := struct {
 		Name    string `json:"name"`
 		Version string `json:"version"`
-		Stage   string `json:"stage"`
+		Stage   Stage  `json:"stage"`
 		Archive bool   `json:"archive_existing_versions"`
 	}{name, v, stage, archive}
 	return version(send[versionReply](ctx, s.c, "Models.TransitionStage", "POST", "model-versions/transition-stage", body))

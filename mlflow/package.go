@@ -29,7 +29,7 @@ const (
 // pkg is a model on its way into MLflow's form.
 type pkg struct {
 	dir     string
-	model   Model
+	model   ModelSpec
 	server  string // version of MLflow
 	files   []string
 	bytes   int64             // of files
@@ -41,7 +41,7 @@ type pkg struct {
 }
 
 // newPackage looks at dir and prepares all but what names the logged model.
-func newPackage(dir string, m Model, server string) (*pkg, error) {
+func newPackage(dir string, m ModelSpec, server string) (*pkg, error) {
 	const op = "LogModel"
 	p := &pkg{dir: dir, model: m, server: server, made: map[string][]byte{}, flavors: map[string]any{}}
 	var err error

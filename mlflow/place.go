@@ -145,7 +145,7 @@ func deletedRun(op, id string) error {
 // dropLate deletes a run that an attempt of the program before us made after
 // ours was there: it holds nothing.
 func (s *sender) dropLate(ctx context.Context) error {
-	for r, err := range s.c.runsByUID(ctx, []string{s.at.experiment}, s.head.UID, Active) {
+	for r, err := range s.c.runsByUID(ctx, []string{s.at.experiment}, s.head.UID, ViewActive) {
 		if err == nil && r.ID != s.at.id {
 			err = s.c.DeleteRun(ctx, r.ID)
 		}
@@ -159,7 +159,7 @@ func (s *sender) dropLate(ctx context.Context) error {
 // keepFirst deletes all runs with a UID but the first, and returns that one.
 func (c *Client) keepFirst(ctx context.Context, experimentID, uid string, made RunInfo) (RunInfo, error) {
 	first := RunInfo{}
-	for r, err := range c.runsByUID(ctx, []string{experimentID}, uid, Active) {
+	for r, err := range c.runsByUID(ctx, []string{experimentID}, uid, ViewActive) {
 		switch {
 		case err != nil:
 			return made, err
@@ -268,8 +268,8 @@ func (s *sender) attach(ctx context.Context) (whereabouts, error) {
 		return placeOf(r), nil
 	}
 	update := RunUpdate{Name: u.Name}
-	if u.Running && r.Status != Running {
-		update.Status = Running
+	if u.Running && r.Status != RunRunning {
+		update.Status = RunRunning
 	}
 	if update != (RunUpdate{}) {
 		if err := s.c.UpdateRun(ctx, r.ID, update); err != nil {

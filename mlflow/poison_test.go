@@ -57,7 +57,7 @@ func verifyMixed(t *testing.T, c *Client, id string, n int) {
 	t.Helper()
 	info, err := c.RunInfo(t.Context(), id)
 	require.NoError(t, err)
-	require.Equal(t, Finished, info.Status, "the end was held back")
+	require.Equal(t, RunFinished, info.Status, "the end was held back")
 	require.Len(t, info.Params, n)
 	require.NotContains(t, info.Tags, probeTag)
 	history, err := mlops.Collect(c.MetricHistory(t.Context(), id, "good"))
@@ -85,6 +85,36 @@ func live(t *testing.T) *cassette.Session {
 	return s
 }
 
+// LiveSession is live for the suites that see the package from outside.
+func LiveSession(t *testing.T) *cassette.Session { return live(t) }
+
+// LogPoison logs a record on which MLflow fails every time, below the methods
+// that refuse such records. Its name, in errors too, ends in PoisonName(n).
+func LogPoison(r *Run, n int) error { return r.s.add("test", poison(n)) }
+
+// PoisonName is what no two poisons of a run share.
+func PoisonName(n int) string { return fmt.Sprintf("poison-%d.", n) }
+
+// poison is the nth poison of a run that has an artifact base.txt.
+func poison(n int) record {
+	name := PoisonName(n)
+	switch n % 7 {
+	case 0:
+		return record{kind: paramRecord, key: name, text: "a\x00b"}
+	case 1:
+		return record{kind: blobRecord, key: "base.txt/" + name, blob: []byte("x")}
+	case 2:
+		return record{kind: tagRecord, key: name, text: "a\x00b"}
+	case 3:
+		return record{kind: inputRecord, text: fmt.Sprintf(`{"dataset":{"name":"%s\u0000","digest":"d","source_type":"local","source":"{}"}}`, name)}
+	case 4:
+		return record{kind: metricRecord, key: name, value: 1, millis: 1, model: "m-\x00"}
+	case 5:
+		return record{kind: blobRecord, key: strings.Repeat("n", 304) + name, blob: []byte("x")}
+	}
+	return record{kind: blobRecord, key: "a\nb" + name, blob: []byte("x")}
+}
+
 func TestPoisonedJournalsHoldBackNothingElse(t *testing.T) {
 	t.Parallel()
 	s := live(t)
@@ -100,7 +130,7 @@ func TestPoisonedJournalsHoldBackNothingElse(t *testing.T) {
 		if i == 1 { // the description of the run itself
 			h.Create.Name, h.Create.Tags = "n\x00ame", map[string]string{"fine": "1", "foul": "\x00"}
 		}
-		leave(t, c, h, append(mixed(n), record{kind: endRecord, text: Finished, millis: 2})...)
+		leave(t, c, h, append(mixed(n), record{kind: endRecord, text: string(RunFinished), millis: 2})...)
 	}
 	begin := time.Now()
 	list, err := c.Sync(t.Context(), SyncOptions{})
@@ -230,7 +260,7 @@ func TestAServerThatStoresNothingMakesNothingRefused(t *testing.T) {
 			c := illClient(t, s)
 			uid := strings.Repeat("ab", 16)
 			leave(t, c, head{UID: uid, Run: "r1"}, record{kind: metricRecord, key: "m", millis: 1}, record{kind: blobRecord, key: "a.txt", blob: []byte("x")},
-				record{kind: paramRecord, key: "p", text: "1"}, record{kind: endRecord, text: Finished, millis: 1})
+				record{kind: paramRecord, key: "p", text: "1"}, record{kind: endRecord, text: string(RunFinished), millis: 1})
 			list, err := c.Sync(t.Context(), SyncOptions{})
 			require.NoError(t, err)
 			require.Len(t, list, 1)
@@ -300,4 +330,80 @@ func TestOneJournalThatFailsDoesNotHoldBackAnother(t *testing.T) {
 	errs := []error{list[0].Err, list[1].Err}
 	require.ErrorIs(t, errors.Join(errs...), mlops.ErrUnavailable)
 	require.Contains(t, strings.Join(s.got, "\n"), "fair")
+}
+
+func TestAJournalThatTakesLongHoldsUpNoOther(t *testing.T) {
+	others := make(chan struct{})
+	s := &ill{fails: func(_, body string) bool {
+		if strings.Contains(body, "last") {
+			close(others)
+		}
+		return false
+	}}
+	slow := &slowFor{ill: s, word: "first", until: others}
+	c, err := New(Options{URL: "http://lab.invalid", HTTP: &http.Client{Transport: slow}, Journal: Journal{Dir: t.TempDir()}})
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = c.Close() })
+	for _, name := range []string{"first", "second", "last"} {
+		leave(t, c, head{UID: name, Run: "r1"}, record{kind: metricRecord, key: name, millis: 1})
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	list, err := c.Sync(ctx, SyncOptions{})
+	require.NoError(t, err, "the first journal's requests are answered only when the last one was sent")
+	require.Len(t, list, 3)
+	for i, name := range []string{"first", "second", "last"} {
+		require.Equal(t, name, list[i].Run, "the oldest first")
+		require.NoError(t, list[i].Err)
+	}
+}
+
+// slowFor is a server that answers requests with a word in them only later.
+type slowFor struct {
+	*ill
+	word  string
+	until chan struct{}
+}
+
+func (s *slowFor) RoundTrip(req *http.Request) (*http.Response, error) {
+	body := ""
+	if req.Body != nil {
+		b, _ := io.ReadAll(req.Body)
+		body = string(b)
+		req.Body = io.NopCloser(strings.NewReader(body))
+	}
+	if strings.Contains(body, s.word) {
+		select {
+		case <-s.until:
+		case <-req.Context().Done():
+			return nil, context.Cause(req.Context())
+		}
+	}
+	return s.ill.RoundTrip(req)
+}
+
+func TestTheSearchForPoisonAsksNothingThatItKnows(t *testing.T) {
+	asked := 0
+	s := &ill{fails: func(_, body string) bool {
+		asked++
+		return strings.Contains(body, "foul")
+	}}
+	w := runWriter{illClient(t, s).single(), whereabouts{id: "r1"}}
+	rs := make([]record, 512)
+	for i := range rs {
+		rs[i] = record{kind: metricRecord, key: "fair", step: int64(i)}
+	}
+	rs[511].key = "foul"
+	var found []record
+	suspect := func(r record, _ error) { found = append(found, r) }
+	known := &mlops.Error{Kind: mlops.ErrUnavailable, Status: 500}
+	require.NoError(t, w.split(t.Context(), rs, known, &hunt{reject: suspect, suspect: suspect}))
+	require.Equal(t, rs[511:], found)
+	require.Equal(t, 9+equalAnswers, asked, "a half that fails although the other did not needs no request of its own")
+
+	rs[511].key, rs[0].key, rs[300].key = "fair", "foul", "foul"
+	found = nil
+	require.NoError(t, w.split(t.Context(), rs, known, &hunt{reject: suspect, suspect: suspect}))
+	require.Equal(t, []record{rs[0], rs[300]}, found)
+	require.Subset(t, strings.Split(strings.Join(s.got, `"step":`), `"step":`), []string{"511}]}"}, "each good record is sent")
 }

@@ -111,7 +111,7 @@ func (v PromptVersion) Fill(values map[string]string) (PromptVersion, error) {
 }
 
 // promptOf reads a prompt from its registered model.
-func promptOf(m RegisteredModel) Prompt {
+func promptOf(m Model) Prompt {
 	p := Prompt{Name: m.Name, Description: m.Description, Aliases: m.Aliases, Created: m.Created, Updated: m.Updated, Tags: Tags{}}
 	for k, v := range m.Tags {
 		switch k {

@@ -105,11 +105,11 @@ func TestALostAnswerDoublesNothing(t *testing.T) {
 		syncPatiently(t, j)
 		e := expect(p)
 		e.maybe[len(e.acked)] = true
-		e.status = []string{mlflow.Finished}
+		e.status = []mlflow.RunStatus{mlflow.RunFinished}
 		if _, ending := p.word("ending"); !over {
-			e.status = []string{mlflow.Killed}
+			e.status = []mlflow.RunStatus{mlflow.RunKilled}
 			if ending {
-				e.status = append(e.status, mlflow.Finished)
+				e.status = append(e.status, mlflow.RunFinished)
 			}
 		}
 		records += len(e.acked)
@@ -177,7 +177,7 @@ func TestEightProgramsLogToOneRun(t *testing.T) {
 	syncAll(t, j)
 	e := expect(all...)
 	e.maybe[-1] = true
-	e.status = []string{mlflow.Finished}
+	e.status = []mlflow.RunStatus{mlflow.RunFinished}
 	require.Greater(t, len(e.acked), 2000+7*500-1)
 	e.verify(t, c, runOf(t, c, "0", uid))
 	list, err := mlops.Collect(mlflow.Backlogs(dir))

@@ -26,7 +26,7 @@ func TestWhatIsOnTheServerIsRegistered(t *testing.T) {
 
 	dir := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "model.py"), []byte(echoModel), 0o644))
-	logged, err := run.LogModel(ctx, dir, Model{LoggedName: "net", Flavors: []Flavor{PyFunc{Code: "model.py"}}})
+	logged, err := run.LogModel(ctx, dir, ModelSpec{LoggedName: "net", Flavors: []Flavor{PyFunc{Code: "model.py"}}})
 	require.NoError(t, err)
 	v, err := c.Models.Register(ctx, name, run.UID, RegisterOptions{Tags: map[string]string{"a": "b"}, Description: "d", Aliases: []string{"champion"}})
 	require.NoError(t, err)
@@ -53,7 +53,7 @@ func TestWhatIsOnTheServerIsRegistered(t *testing.T) {
 		require.Equal(t, id, v.RunID)
 	}
 
-	again, err := run.LogModel(ctx, dir, Model{LoggedName: "net", Flavors: []Flavor{PyFunc{Code: "model.py"}}})
+	again, err := run.LogModel(ctx, dir, ModelSpec{LoggedName: "net", Flavors: []Flavor{PyFunc{Code: "model.py"}}})
 	require.NoError(t, err)
 	require.NotEqual(t, logged.ModelID, again.ModelID)
 	for of, want := range map[string]error{

@@ -13,8 +13,8 @@ import (
 	"github.com/mlops-integration/mlops/internal/transport"
 )
 
-// RegisteredModel is a name in the model registry.
-type RegisteredModel struct {
+// Model is a name in the model registry.
+type Model struct {
 	Name        string
 	Description string
 	Created     time.Time
@@ -25,7 +25,7 @@ type RegisteredModel struct {
 }
 
 // UnmarshalJSON reads MLflow's form of a registered model.
-func (m *RegisteredModel) UnmarshalJSON(b []byte) error {
+func (m *Model) UnmarshalJSON(b []byte) error {
 	var w struct {
 		Name        string         `json:"name"`
 		Description string         `json:"description"`
@@ -38,7 +38,7 @@ func (m *RegisteredModel) UnmarshalJSON(b []byte) error {
 	if err := json.Unmarshal(b, &w); err != nil {
 		return err
 	}
-	*m = RegisteredModel{Name: w.Name, Description: w.Description, Created: millis(w.Created), Updated: millis(w.Updated), Tags: w.Tags, Latest: w.Latest}
+	*m = Model{Name: w.Name, Description: w.Description, Created: millis(w.Created), Updated: millis(w.Updated), Tags: w.Tags, Latest: w.Latest}
 	for _, a := range w.Aliases {
 		if m.Aliases == nil {
 			m.Aliases = map[string]string{}
@@ -48,6 +48,28 @@ func (m *RegisteredModel) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
+// VersionStatus says whether a version can be used.
+type VersionStatus string
+
+// The statuses of a model version.
+const (
+	VersionPending VersionStatus = "PENDING_REGISTRATION"
+	VersionFailed  VersionStatus = "FAILED_REGISTRATION"
+	VersionReady   VersionStatus = "READY"
+)
+
+// Stage is a label of a model version. MLflow advises against stages since 2.9: an
+// alias says which version is meant.
+type Stage string
+
+// The stages.
+const (
+	StageNone       Stage = "None"
+	StageStaging    Stage = "Staging"
+	StageProduction Stage = "Production"
+	StageArchived   Stage = "Archived"
+)
+
 // ModelVersion is one version of a registered model.
 type ModelVersion struct {
 	Name        string
@@ -56,33 +78,33 @@ type ModelVersion struct {
 	Source      string // where the files are: "models:/m-…", "mlflow-artifacts:/…"
 	RunID       string
 	ModelID     string // of the logged model
-	Status      string // "READY"
+	Status      VersionStatus
 	Created     time.Time
 	Updated     time.Time
 	Tags        Tags
 	Aliases     []string
 	User        string
-	Stage       string // "None", "Staging", "Production", "Archived"; MLflow advises against stages since 2.9
+	Stage       Stage
 	StatusText  string // why Status is not READY
 }
 
 // UnmarshalJSON reads MLflow's form of a model version.
 func (v *ModelVersion) UnmarshalJSON(b []byte) error {
 	var w struct {
-		Name        string   `json:"name"`
-		Version     string   `json:"version"`
-		Description string   `json:"description"`
-		Source      string   `json:"source"`
-		RunID       string   `json:"run_id"`
-		ModelID     string   `json:"model_id"`
-		Status      string   `json:"status"`
-		Created     wireInt  `json:"creation_timestamp"`
-		Updated     wireInt  `json:"last_updated_timestamp"`
-		Tags        Tags     `json:"tags"`
-		Aliases     []string `json:"aliases"`
-		User        string   `json:"user_id"`
-		Stage       string   `json:"current_stage"`
-		StatusText  string   `json:"status_message"`
+		Name        string        `json:"name"`
+		Version     string        `json:"version"`
+		Description string        `json:"description"`
+		Source      string        `json:"source"`
+		RunID       string        `json:"run_id"`
+		ModelID     string        `json:"model_id"`
+		Status      VersionStatus `json:"status"`
+		Created     wireInt       `json:"creation_timestamp"`
+		Updated     wireInt       `json:"last_updated_timestamp"`
+		Tags        Tags          `json:"tags"`
+		Aliases     []string      `json:"aliases"`
+		User        string        `json:"user_id"`
+		Stage       Stage         `json:"current_stage"`
+		StatusText  string        `json:"status_message"`
 	}
 	if err := json.Unmarshal(b, &w); err != nil {
 		return err
@@ -104,22 +126,22 @@ type ModelOptions struct {
 // it is taken.
 //
 // MLflow REST: POST /api/2.0/mlflow/registered-models/create
-func (s ModelsService) Create(ctx context.Context, name string, opt ModelOptions) (RegisteredModel, error) {
+func (s ModelsService) Create(ctx context.Context, name string, opt ModelOptions) (Model, error) {
 	body := struct {
 		Name        string `json:"name"`
 		Description string `json:"description,omitempty"`
 		Tags        Tags   `json:"tags,omitempty"`
 	}{name, opt.Description, opt.Tags}
-	return once(ctx, s.c, func() (RegisteredModel, error) {
+	return once(ctx, s.c, func() (Model, error) {
 		return model(sendOnce[modelReply](ctx, s.c, "Models.Create", "POST", "registered-models/create", body))
-	}, func() (RegisteredModel, bool, error) { return found(s.Get(ctx, name)) })
+	}, func() (Model, bool, error) { return found(s.Get(ctx, name)) })
 }
 
 type modelReply struct {
-	Model RegisteredModel `json:"registered_model"`
+	Model Model `json:"registered_model"`
 }
 
-func model(r modelReply, err error) (RegisteredModel, error) { return r.Model, err }
+func model(r modelReply, err error) (Model, error) { return r.Model, err }
 
 type versionReply struct {
 	Version ModelVersion `json:"model_version"`
@@ -130,7 +152,7 @@ func version(r versionReply, err error) (ModelVersion, error) { return r.Version
 // Get returns a registered model.
 //
 // MLflow REST: GET /api/2.0/mlflow/registered-models/get
-func (s ModelsService) Get(ctx context.Context, name string) (RegisteredModel, error) {
+func (s ModelsService) Get(ctx context.Context, name string) (Model, error) {
 	return model(get[modelReply](ctx, s.c, "Models.Get", "registered-models/get", url.Values{"name": {name}}))
 }
 
@@ -157,11 +179,11 @@ func (q ModelQuery) values(token string) url.Values {
 // All lists the registered models that q selects.
 //
 // MLflow REST: GET /api/2.0/mlflow/registered-models/search
-func (s ModelsService) All(ctx context.Context, q ModelQuery) iter.Seq2[RegisteredModel, error] {
-	return pages(func(token string) ([]RegisteredModel, string, error) {
+func (s ModelsService) All(ctx context.Context, q ModelQuery) iter.Seq2[Model, error] {
+	return pages(func(token string) ([]Model, string, error) {
 		out, err := get[struct {
-			Models []RegisteredModel `json:"registered_models"`
-			Next   string            `json:"next_page_token"`
+			Models []Model `json:"registered_models"`
+			Next   string  `json:"next_page_token"`
 		}](ctx, s.c, "Models.All", "registered-models/search", q.values(token))
 		return out.Models, out.Next, err
 	})

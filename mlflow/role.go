@@ -18,11 +18,11 @@ type Role struct {
 
 // RolePermission is one grant of a role.
 type RolePermission struct {
-	ID         int64  `json:"id"`
-	RoleID     int64  `json:"role_id"`
-	Type       string `json:"resource_type"`
-	Pattern    string `json:"resource_pattern"` // an ID, or "*"
-	Permission string `json:"permission"`
+	ID         int64      `json:"id"`
+	RoleID     int64      `json:"role_id"`
+	Type       string     `json:"resource_type"`
+	Pattern    string     `json:"resource_pattern"` // an ID, or "*"
+	Permission Permission `json:"permission"`
 }
 
 // Assignment says that a user has a role.
@@ -138,7 +138,7 @@ func (s RolesService) Permissions(ctx context.Context, roleID int64) iter.Seq2[R
 // UpdatePermission changes what a grant of a role permits.
 //
 // MLflow REST: PATCH /api/3.0/mlflow/roles/permissions/update
-func (s RolesService) UpdatePermission(ctx context.Context, id int64, permission string) (RolePermission, error) {
+func (s RolesService) UpdatePermission(ctx context.Context, id int64, permission Permission) (RolePermission, error) {
 	out, err := send3[rolePermissionReply](ctx, s.c, "Roles.UpdatePermission", "PATCH", "roles/permissions/update",
 		map[string]any{"role_permission_id": id, "permission": permission})
 	return out.Permission, err

@@ -36,6 +36,9 @@ type RunOptions struct {
 
 	// EndTimeout is how long End waits for the server; 0: 5 s.
 	EndTimeout time.Duration
+
+	// AnswerTimeout is how long ResumeRun waits for the server's word on the run; 0: 5 s.
+	AnswerTimeout time.Duration
 }
 
 // Run is a run that is being written. Its methods are safe for concurrent use.
@@ -109,7 +112,6 @@ func (c *Client) StartRun(ctx context.Context, experiment Experiment, opt RunOpt
 			return nil, err
 		}
 	}
-	c.out.adoptOnce(ctx)
 	uid := c.newUID()
 	return c.newRun(ctx, head{Server: c.out.server(), UID: uid, Owner: true, PID: os.Getpid(),
 		Create: &create{Experiment: ref, Name: opt.Name, Start: time.Now().UnixMilli(), Parent: opt.Parent, Tags: tags}}, whereabouts{}, opt), nil
@@ -145,15 +147,12 @@ func (c *Client) newRun(ctx context.Context, h head, at whereabouts, opt RunOpti
 	return r
 }
 
-// resumeTimeout is how long ResumeRun waits for the server's word on a run.
-const resumeTimeout = 5 * time.Second
-
 // ResumeRun goes on with a run that exists, by the server's ID or by its UID.
 // It is marked as running again unless opt.KeepStatus; name, description and
 // tags of opt are set if given. A run that another client made has its ID as UID.
 //
-// While the server is away, for which ResumeRun waits 5 s at most, records are
-// kept for the run all the same. The error matches [mlops.ErrNotFound] if the
+// While the server is away, for which ResumeRun waits opt.AnswerTimeout at most,
+// records are kept for the run all the same. The error matches [mlops.ErrNotFound] if the
 // server has no such run, nor is there a journal that begins it.
 //
 // MLflow REST: GET /api/2.0/mlflow/runs/get, POST /api/2.0/mlflow/runs/update
@@ -173,7 +172,7 @@ func (c *Client) ResumeRun(ctx context.Context, runID string, opt RunOptions) (*
 		h.Update = &u
 	}
 	s := c.out.idleSender(ctx, spool.Create("", runID, nil, spool.Options{}), h) // nothing is kept before the run is known
-	wait, cancel := context.WithTimeout(ctx, resumeTimeout)
+	wait, cancel := context.WithTimeout(ctx, cmp.Or(opt.AnswerTimeout, 5*time.Second))
 	defer cancel()
 	at, err := s.attach(wait)
 	switch {
@@ -189,13 +188,14 @@ func (c *Client) ResumeRun(ctx context.Context, runID string, opt RunOptions) (*
 }
 
 // adoptOnce sends what earlier programs left for the server, once in the life
-// of a client, while the program goes on.
+// of a client, while the program goes on. It is called when the server has made a
+// run: before, there is no use in looking through what may be thousands of journals.
 func (o *outbox) adoptOnce(ctx context.Context) {
 	o.first.Do(func() {
 		ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 		o.stopAdopting = cancel
+		one := o.c.single()
 		o.adopting.Go(func() {
-			one := o.c.single()
 			if _, err := one.Sync(ctx, SyncOptions{}); err != nil {
 				o.c.log.Debug("sync", "service", "mlflow", "error", err)
 			}
@@ -397,12 +397,12 @@ func (r *Run) Kept() error { return r.s.kept() }
 // A ctx that is done already does not keep the end from being told. Only the
 // first End counts.
 func (r *Run) End(ctx context.Context, err error) error {
-	status := Finished
+	status := RunFinished
 	switch {
 	case errors.Is(err, context.Canceled):
-		status = Killed
+		status = RunKilled
 	case err != nil:
-		status = Failed
+		status = RunFailed
 	}
 	if own := r.EndAs(ctx, status); own != nil {
 		return errors.Join(err, own)
@@ -410,12 +410,12 @@ func (r *Run) End(ctx context.Context, err error) error {
 	return err
 }
 
-// EndAs is End with a status: [Finished], [Failed] or [Killed].
-func (r *Run) EndAs(ctx context.Context, status string) error {
+// EndAs is End with a status: [RunFinished], [RunFailed] or [RunKilled].
+func (r *Run) EndAs(ctx context.Context, status RunStatus) error {
 	switch status {
-	case Finished, Failed, Killed:
+	case RunFinished, RunFailed, RunKilled:
 	default:
-		return invalid("EndAs", "a run ends as %s, %s or %s, not as %q", Finished, Failed, Killed, status)
+		return invalid("EndAs", "a run ends as %s, %s or %s, not as %q", RunFinished, RunFailed, RunKilled, status)
 	}
 	var err error
 	r.ending.Do(func() {
@@ -433,8 +433,8 @@ func (r *Run) EndAs(ctx context.Context, status string) error {
 const knownDown = 50 * time.Millisecond
 
 // end logs the end of the run and gives the server some time to take it.
-func (s *sender) end(ctx context.Context, status string, timeout time.Duration) error {
-	aerr := s.seal("End", record{kind: endRecord, text: status, millis: time.Now().UnixMilli()})
+func (s *sender) end(ctx context.Context, status RunStatus, timeout time.Duration) error {
+	aerr := s.seal("End", record{kind: endRecord, text: string(status), millis: time.Now().UnixMilli()})
 	s.mu.Lock()
 	s.ended = true
 	short, known := timeout, s.failure

@@ -14,13 +14,17 @@ import (
 	"github.com/mlops-integration/mlops/internal/transport"
 )
 
+// RunStatus is the life cycle of a run: a run that has begun is RunRunning until it
+// is ended.
+type RunStatus string
+
 // The statuses of a run.
 const (
-	Running   = "RUNNING"
-	Scheduled = "SCHEDULED"
-	Finished  = "FINISHED"
-	Failed    = "FAILED"
-	Killed    = "KILLED"
+	RunRunning   RunStatus = "RUNNING"
+	RunScheduled RunStatus = "SCHEDULED"
+	RunFinished  RunStatus = "FINISHED"
+	RunFailed    RunStatus = "FAILED"
+	RunKilled    RunStatus = "KILLED"
 )
 
 // RunInfo is a run as the server has it.
@@ -29,7 +33,7 @@ type RunInfo struct {
 	UID          string // the client-made ID; empty if another client made the run
 	Name         string
 	ExperimentID string
-	Status       string
+	Status       RunStatus
 	User         string
 	Start        time.Time
 	End          time.Time // zero while the run goes on
@@ -49,16 +53,16 @@ const uidTag = "mlops.run_uid"
 func (r *RunInfo) UnmarshalJSON(b []byte) error {
 	var w struct {
 		Info struct {
-			ID         string  `json:"run_id"`
-			OldID      string  `json:"run_uuid"`
-			Name       string  `json:"run_name"`
-			Experiment string  `json:"experiment_id"`
-			Status     string  `json:"status"`
-			User       string  `json:"user_id"`
-			Start      wireInt `json:"start_time"`
-			End        wireInt `json:"end_time"`
-			Artifacts  string  `json:"artifact_uri"`
-			Lifecycle  string  `json:"lifecycle_stage"`
+			ID         string    `json:"run_id"`
+			OldID      string    `json:"run_uuid"`
+			Name       string    `json:"run_name"`
+			Experiment string    `json:"experiment_id"`
+			Status     RunStatus `json:"status"`
+			User       string    `json:"user_id"`
+			Start      wireInt   `json:"start_time"`
+			End        wireInt   `json:"end_time"`
+			Artifacts  string    `json:"artifact_uri"`
+			Lifecycle  string    `json:"lifecycle_stage"`
 		} `json:"info"`
 		Data struct {
 			Metrics []Metric `json:"metrics"`
@@ -111,7 +115,7 @@ func (c *Client) RunInfo(ctx context.Context, id string) (RunInfo, error) {
 		return out.Run, err
 	}
 	var experiments []string
-	for e, lerr := range c.Experiments(ctx, ExperimentQuery{View: All}) {
+	for e, lerr := range c.Experiments(ctx, ExperimentQuery{View: ViewAll}) {
 		if lerr != nil {
 			return RunInfo{}, lerr
 		}
@@ -135,7 +139,7 @@ func isUID(s string) bool {
 // there is no other.
 func (c *Client) runByUID(ctx context.Context, experiments []string, uid string) (RunInfo, bool, error) {
 	var deleted RunInfo
-	for r, err := range c.runsByUID(ctx, experiments, uid, All) {
+	for r, err := range c.runsByUID(ctx, experiments, uid, ViewAll) {
 		if err != nil || !r.Deleted {
 			return r, err == nil, err
 		}
@@ -212,7 +216,7 @@ func (c *Client) RestoreRun(ctx context.Context, id string) error {
 // RunUpdate is what may change about a run. Zero fields stay as they are.
 type RunUpdate struct {
 	Name   string
-	Status string // Running, Finished, Failed, Killed, Scheduled
+	Status RunStatus
 	End    time.Time
 }
 
@@ -222,15 +226,15 @@ type RunUpdate struct {
 // MLflow REST: POST /api/2.0/mlflow/runs/update
 func (c *Client) UpdateRun(ctx context.Context, id string, u RunUpdate) error {
 	switch u.Status {
-	case "", Running, Scheduled, Finished, Failed, Killed:
+	case "", RunRunning, RunScheduled, RunFinished, RunFailed, RunKilled:
 	default:
 		return invalid("UpdateRun", "MLflow knows no run status %q", u.Status)
 	}
 	body := struct {
-		ID     string `json:"run_id"`
-		Name   string `json:"run_name,omitempty"`
-		Status string `json:"status,omitempty"`
-		End    int64  `json:"end_time,omitempty"`
+		ID     string    `json:"run_id"`
+		Name   string    `json:"run_name,omitempty"`
+		Status RunStatus `json:"status,omitempty"`
+		End    int64     `json:"end_time,omitempty"`
 	}{ID: id, Name: u.Name, Status: u.Status}
 	if !u.End.IsZero() {
 		body.End = u.End.UnixMilli()

@@ -246,6 +246,9 @@ func (s *sender) step(ctx context.Context) error {
 		s.at, s.placed, s.stuck = at, true, stuck{}
 		s.mu.Unlock()
 		_ = s.j.SetLabel(at.id) // for people: the run is found by its UID
+		if s.head.Create != nil && !s.adopts {
+			s.c.out.adoptOnce(ctx)
+		}
 		return nil
 	}
 	s.mu.Lock()

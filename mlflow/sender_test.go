@@ -256,7 +256,7 @@ func TestRecordsAreReadAsTheyWereWritten(t *testing.T) {
 		{kind: metricRecord, key: "loss ü", value: 0.5, millis: 1_700_000_000_000, step: -3, model: "m-1"},
 		{kind: paramRecord, key: "lr", text: "0.1"}, {kind: tagRecord, key: "t", text: ""},
 		{kind: inputRecord, text: `{"dataset":{"name":"wine"}}`}, {kind: blobRecord, key: "a/b.txt", blob: []byte{0, 1}},
-		{kind: fileRecord, key: "c.bin", text: "1"}, {kind: outputRecord, key: "m-1", step: 3}, {kind: tableRecord, key: "t.json", blob: []byte("{}")}, {kind: detachRecord}, {kind: endRecord, text: Finished, millis: 5},
+		{kind: fileRecord, key: "c.bin", text: "1"}, {kind: outputRecord, key: "m-1", step: 3}, {kind: tableRecord, key: "t.json", blob: []byte("{}")}, {kind: detachRecord}, {kind: endRecord, text: string(RunFinished), millis: 5},
 	}
 	var b []byte
 	for i := range want {

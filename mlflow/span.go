@@ -18,6 +18,15 @@ import (
 	"github.com/mlops-integration/mlops/internal/transport"
 )
 
+// SpanStatus is how a span ended; empty when it does not say.
+type SpanStatus string
+
+// The statuses of a span.
+const (
+	SpanOK    SpanStatus = "OK"
+	SpanError SpanStatus = "ERROR"
+)
+
 // Span is one step of a trace, an OpenTelemetry span with MLflow's conventions.
 type Span struct {
 	TraceID  string // "tr-" and 32 hex digits
@@ -27,9 +36,9 @@ type Span struct {
 	Type     string // "LLM", "CHAIN", "TOOL", "RETRIEVER", …; may be empty
 	Start    time.Time
 	End      time.Time
-	Status   string // TraceOK, TraceError; empty: unset
-	Message  string // why it is TraceError
-	Inputs   any    // whatever JSON can say
+	Status   SpanStatus // empty: unset
+	Message  string     // why it is TraceError
+	Inputs   any        // whatever JSON can say
 	Outputs  any
 
 	// Attributes hold texts, bools, int64s, float64s, and lists and maps of
@@ -132,7 +141,7 @@ func (s Span) otlp() (otlpSpan, error) {
 	}
 	w := otlpSpan{TraceID: trace, ID: s.ID, ParentID: s.ParentID, Name: s.Name, Start: s.Start.UnixNano(), End: s.End.UnixNano()}
 	w.Status.Message = s.Message
-	w.Status.Code = map[string]int{TraceOK: 1, TraceError: 2}[s.Status]
+	w.Status.Code = map[SpanStatus]int{SpanOK: 1, SpanError: 2}[s.Status]
 
 	all := maps.Clone(s.Attributes)
 	if all == nil {
@@ -334,9 +343,9 @@ func (s *Span) UnmarshalJSON(b []byte) error {
 	}
 	switch w.Status.Code {
 	case "STATUS_CODE_OK":
-		s.Status = TraceOK
+		s.Status = SpanOK
 	case "STATUS_CODE_ERROR":
-		s.Status = TraceError
+		s.Status = SpanError
 	}
 	for _, e := range w.Events {
 		s.Events = append(s.Events, SpanEvent{e.Name, nanos(e.Time), attributes(e.Attributes)})

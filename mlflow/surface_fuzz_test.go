@@ -24,7 +24,7 @@ func FuzzAnswers(f *testing.F) {
 			info   TraceInfo
 			judged Assessment
 		)
-		for _, v := range []any{new(EvalDataset), new(EvalRecord), new(Scorer), new(Webhook), new(WebhookEvent), new(LoggedModel), new(ModelVersion), new(RegisteredModel), new(RunMetric), new(TraceCorrelation), new(traceV2)} {
+		for _, v := range []any{new(EvalDataset), new(EvalRecord), new(Scorer), new(Webhook), new(WebhookEvent), new(LoggedModel), new(ModelVersion), new(Model), new(RunMetric), new(TraceCorrelation), new(traceV2)} {
 			_ = json.Unmarshal(b, v)
 		}
 		if json.Unmarshal(b, &span) == nil {

@@ -129,7 +129,7 @@ func TestOneThingIsWrittenToARunThatHasEnded(t *testing.T) {
 
 	info, err := c.RunInfo(ctx, id)
 	require.NoError(t, err)
-	require.Equal(t, Finished, info.Status, "writing does not begin a run again")
+	require.Equal(t, RunFinished, info.Status, "writing does not begin a run again")
 	require.Equal(t, "v", info.Tags["k"])
 	require.Equal(t, "1.0", info.Params["lr"])
 	require.Contains(t, info.Tags["mlflow.log-model.history"], `"artifact_path": "model"`)
@@ -198,7 +198,7 @@ func TestLoggedModelsAreMadeSearchedAndDeleted(t *testing.T) {
 	id, _ := run.ID(ctx)
 	m, err := c.LoggedModels.Create(ctx, exp, LoggedModelOptions{Name: "wine", Type: "Agent", RunID: id, Params: map[string]string{"depth": "3"}, Tags: map[string]string{"stage": "test"}})
 	require.NoError(t, err)
-	require.Equal(t, ModelPending, m.Status)
+	require.Equal(t, LoggedModelPending, m.Status)
 	require.Equal(t, "Agent", m.Type)
 	require.NoError(t, c.LoggedModels.LogParams(ctx, m.ID, map[string]any{"lr": 1.0}))
 	is(t, c.LoggedModels.LogParams(ctx, m.ID, map[string]any{"": 1.0}), mlops.ErrInvalid)
@@ -206,9 +206,9 @@ func TestLoggedModelsAreMadeSearchedAndDeleted(t *testing.T) {
 	require.NoError(t, c.LoggedModels.DeleteTag(ctx, m.ID, "a"))
 	is(t, c.LoggedModels.DeleteTag(ctx, m.ID, "a"), mlops.ErrNotFound)
 	require.NoError(t, c.LogRunMetric(ctx, id, Metric{Key: "acc", Value: 0.9, Time: time.UnixMilli(1_700_000_000_000), ModelID: m.ID}))
-	m, err = c.LoggedModels.Finalize(ctx, m.ID, ModelReady)
+	m, err = c.LoggedModels.Finalize(ctx, m.ID, LoggedModelReady)
 	require.NoError(t, err)
-	require.Equal(t, ModelReady, m.Status)
+	require.Equal(t, LoggedModelReady, m.Status)
 
 	_, err = c.LoggedModels.Create(ctx, exp, LoggedModelOptions{Name: "other"})
 	require.NoError(t, err)
@@ -299,7 +299,7 @@ func TestRegisteredModelsAreRenamedDescribedCopiedAndStaged(t *testing.T) {
 
 	v, err = c.Models.TransitionStage(ctx, prod, "1", "Production", true)
 	require.NoError(t, err)
-	require.Equal(t, "Production", v.Stage)
+	require.Equal(t, StageProduction, v.Stage)
 	latest, err := c.Models.LatestVersions(ctx, prod, "Production")
 	require.NoError(t, err)
 	require.Len(t, latest, 1)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/mlops-integration/mlops"
@@ -125,12 +126,12 @@ type SyncOptions struct {
 }
 
 // Sync sends what programs that are gone left for this server: the journals of
-// the client's folder whose lock is free, the oldest first. It returns them
-// all; what was not sent has an Err. A run whose program was killed is marked
-// as [Killed]. After the first journal that finds the server away the others are
-// not tried; one on which the server fails, while it answers otherwise, holds
-// back none of them. Records on which it fails time after time are refused.
-// Programs may go on logging meanwhile, and several may Sync.
+// the client's folder whose lock is free, the oldest first, those of several runs
+// side by side. It returns them all; what was not sent has an Err. A run whose
+// program was killed is marked as [RunKilled]. After the first journal that finds the
+// server away the others are not tried; one on which the server fails, while it
+// answers otherwise, holds back none of them. Records on which it fails time after
+// time are refused. Programs may go on logging meanwhile, and several may Sync.
 //
 // The error is for a folder that cannot be read, or the end of ctx.
 func (c *Client) Sync(ctx context.Context, opt SyncOptions) ([]Backlog, error) {
@@ -138,43 +139,130 @@ func (c *Client) Sync(ctx context.Context, opt SyncOptions) ([]Backlog, error) {
 	if err != nil || dir == "" {
 		return nil, err
 	}
-	var out []Backlog
-	var down error
-	for i, err := range spool.Peek(ctx, dir, "") {
-		if err != nil {
-			return out, err
+	s := &syncing{c: c, opt: opt}
+	var runs [][]*synced
+	place := map[string]int{} // in runs, by UID
+	for i, perr := range spool.Peek(ctx, dir, "") {
+		if perr != nil {
+			err = perr
+			continue
 		}
+		c.pass("look")
 		b := backlogOf(i)
-		if i.Archived {
+		if i.Archived || opt.Run != "" && !b.Of(opt.Run) || b.Server != c.out.server() && b.Server != "" {
 			continue
 		}
-		if (opt.Run != "" && !b.Of(opt.Run)) || b.Server != c.out.server() && b.Server != "" {
-			continue
+		one := &synced{info: i, b: b}
+		s.all = append(s.all, one)
+		n, known := place[b.Run]
+		if parent, of := place[parentOf(i.Head)]; !known && of {
+			n, known = parent, true // a nested run comes after its parent
 		}
-		switch {
-		case b.Held:
-		case opt.MaxAge > 0 && time.Since(b.Changed) > opt.MaxAge:
-			b.Err = &mlops.Error{Kind: mlops.ErrUnavailable, Service: "mlflow", Op: "Sync", Message: fmt.Sprintf("older than %s: left alone", opt.MaxAge)}
-		case down != nil:
-			b.Err = down
-		default:
-			b, err = c.out.adopt(ctx, i, &b)
-			if b.Err = err; errors.Is(err, errTaken) {
-				continue // another program was quicker
+		if !known {
+			n, runs = len(runs), append(runs, nil)
+		}
+		place[b.Run] = n
+		runs[n] = append(runs[n], one)
+	}
+	next := make(chan []*synced)
+	var senders sync.WaitGroup
+	for range min(sideBySide, len(runs)) {
+		senders.Go(func() {
+			for run := range next {
+				s.send(ctx, run)
 			}
-			if _, fails := failing(err); passing(err) && (!fails || alive(ctx, c) != nil) {
-				down = err
-			}
-		}
-		if opt.Progress != nil {
-			opt.Progress(b)
-		}
-		out = append(out, b)
-		if ctx.Err() != nil {
-			return out, context.Cause(ctx)
+		})
+	}
+	for _, run := range runs {
+		next <- run
+	}
+	close(next)
+	senders.Wait()
+	var out []Backlog
+	for _, one := range s.all {
+		if one.done {
+			out = append(out, one.b)
 		}
 	}
-	return out, nil
+	if ctx.Err() != nil {
+		return out, context.Cause(ctx)
+	}
+	return out, err
+}
+
+// sideBySide is how many runs Sync sends at once, so that one with records on
+// which the server fails does not hold up the others.
+const sideBySide = 8
+
+// parentOf is the run, by ID or UID, that the one of a journal is nested in.
+func parentOf(head []byte) string {
+	h, err := readHead(head)
+	switch {
+	case err != nil:
+		return ""
+	case h.Create != nil:
+		return h.Create.Parent
+	case h.Update != nil:
+		return h.Update.Parent
+	}
+	return ""
+}
+
+// syncing is one Sync.
+type syncing struct {
+	c   *Client
+	opt SyncOptions
+	all []*synced
+
+	mu   sync.Mutex
+	down error // the server is away
+}
+
+// synced is a journal of it.
+type synced struct {
+	info spool.Info
+	b    Backlog
+	done bool
+}
+
+// send sends the journals of one run, one after the other.
+func (s *syncing) send(ctx context.Context, run []*synced) {
+	for _, one := range run {
+		if ctx.Err() != nil || !s.sendOne(ctx, one) {
+			continue
+		}
+		s.mu.Lock()
+		if one.done = true; s.opt.Progress != nil {
+			s.opt.Progress(one.b)
+		}
+		s.mu.Unlock()
+	}
+}
+
+// sendOne reports whether the journal was this Sync's.
+func (s *syncing) sendOne(ctx context.Context, one *synced) bool {
+	s.mu.Lock()
+	down := s.down
+	s.mu.Unlock()
+	b := &one.b
+	switch {
+	case b.Held:
+	case s.opt.MaxAge > 0 && time.Since(b.Changed) > s.opt.MaxAge:
+		b.Err = &mlops.Error{Kind: mlops.ErrUnavailable, Service: "mlflow", Op: "Sync", Message: fmt.Sprintf("older than %s: left alone", s.opt.MaxAge)}
+	case down != nil:
+		b.Err = down
+	default:
+		sent, err := s.c.out.adopt(ctx, one.info, b)
+		if errors.Is(err, errTaken) {
+			return false // another program was quicker
+		}
+		if *b, b.Err = sent, err; passing(err) && (undelivered(err) || alive(ctx, s.c.single()) != nil) {
+			s.mu.Lock()
+			s.down = err
+			s.mu.Unlock()
+		}
+	}
+	return true
 }
 
 // errTaken is what adopt returns for a journal that another program was
@@ -285,8 +373,8 @@ func (s *sender) drain(ctx context.Context, changed time.Time) error {
 	if s.last > 0 {
 		changed = time.UnixMilli(s.last)
 	}
-	if r.Status != Running {
+	if r.Status != RunRunning {
 		return nil
 	}
-	return s.c.UpdateRun(ctx, r.ID, RunUpdate{Status: Killed, End: changed})
+	return s.c.UpdateRun(ctx, r.ID, RunUpdate{Status: RunKilled, End: changed})
 }

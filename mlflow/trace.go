@@ -13,11 +13,14 @@ import (
 	"github.com/mlops-integration/mlops/internal/transport"
 )
 
+// TraceState is how a trace ended, or that it did not yet.
+type TraceState string
+
 // The states of a trace.
 const (
-	TraceOK         = "OK"
-	TraceError      = "ERROR"
-	TraceInProgress = "IN_PROGRESS"
+	TraceOK         TraceState = "OK"
+	TraceError      TraceState = "ERROR"
+	TraceInProgress TraceState = "IN_PROGRESS"
 )
 
 // TraceInfo is a trace without its spans.
@@ -25,7 +28,7 @@ type TraceInfo struct {
 	ID              string // "tr-" and the 32 hex digits of the OpenTelemetry trace ID
 	ClientRequestID string // the caller's own ID for it
 	ExperimentID    string
-	State           string // TraceOK, TraceError, TraceInProgress
+	State           TraceState
 	Time            time.Time
 	Duration        time.Duration     // MLflow keeps milliseconds
 	Request         string            // beginnings of what went in
@@ -43,7 +46,7 @@ type wireTrace struct {
 	Response        string            `json:"response_preview,omitempty"`
 	Time            time.Time         `json:"request_time"`
 	Duration        string            `json:"execution_duration,omitempty"` // "1.500s"
-	State           string            `json:"state"`
+	State           TraceState        `json:"state"`
 	Metadata        map[string]string `json:"trace_metadata,omitempty"`
 	Tags            map[string]string `json:"tags,omitempty"`
 	Assessments     []Assessment      `json:"assessments,omitempty"`

@@ -6,17 +6,20 @@ import (
 	"time"
 )
 
-// What [TracesService.Metrics] counts.
+// TraceView is what [TracesService.Metrics] counts.
+type TraceView string
+
+// The views of traces.
 const (
-	OverTraces      = "TRACES"
-	OverSpans       = "SPANS"
-	OverAssessments = "ASSESSMENTS"
+	TraceViewTraces      TraceView = "TRACES"
+	TraceViewSpans       TraceView = "SPANS"
+	TraceViewAssessments TraceView = "ASSESSMENTS"
 )
 
 // TraceMetricQuery selects and sums up a metric of traces, spans or assessments.
 type TraceMetricQuery struct {
 	Experiments  []string
-	Over         string        // OverTraces, OverSpans, OverAssessments
+	Over         TraceView
 	Metric       string        // "trace_count", "latency", "input_tokens", "span_count", "assessment_value"
 	Aggregations []Aggregation // "COUNT" for counts, "AVG" and percentiles for "latency"; which go with which, the server says
 	Dimensions   []string      // group by these: "trace_name", "trace_status"
@@ -48,7 +51,7 @@ func (s TracesService) Metrics(ctx context.Context, q TraceMetricQuery) iter.Seq
 	}
 	body := struct {
 		Experiments  []string      `json:"experiment_ids"`
-		View         string        `json:"view_type"`
+		View         TraceView     `json:"view_type"`
 		Metric       string        `json:"metric_name"`
 		Aggregations []aggregation `json:"aggregations"`
 		Dimensions   []string      `json:"dimensions,omitempty"`

@@ -16,13 +16,13 @@ import (
 
 // traceV2 is a trace's info as MLflow 2 writes it.
 type traceV2 struct {
-	ID         string  `json:"request_id"`
-	Experiment string  `json:"experiment_id"`
-	Time       wireInt `json:"timestamp_ms"`
-	Duration   wireInt `json:"execution_time_ms"`
-	State      string  `json:"status"`
-	Metadata   Tags    `json:"request_metadata"`
-	Tags       Tags    `json:"tags"`
+	ID         string     `json:"request_id"`
+	Experiment string     `json:"experiment_id"`
+	Time       wireInt    `json:"timestamp_ms"`
+	Duration   wireInt    `json:"execution_time_ms"`
+	State      TraceState `json:"status"`
+	Metadata   Tags       `json:"request_metadata"`
+	Tags       Tags       `json:"tags"`
 }
 
 func (w traceV2) info() TraceInfo {

@@ -22,12 +22,12 @@ func traced(t *testing.T) (c *Client, exp string, spans []Span, python func(scri
 	id := "tr-" + c.newUID()
 	at := time.Unix(1_700_000_000, 1).UTC()
 	spans = []Span{
-		{TraceID: id, ID: "00000000000000a1", Name: "answer", Type: "CHAIN", Start: at, End: at.Add(1500 * time.Millisecond), Status: TraceOK,
+		{TraceID: id, ID: "00000000000000a1", Name: "answer", Type: "CHAIN", Start: at, End: at.Add(1500 * time.Millisecond), Status: SpanOK,
 			Inputs: map[string]any{"question": "why"}, Outputs: []any{"because", int64(42)},
 			Attributes: map[string]any{"big": int64(9007199254740993), "half": 0.5, "yes": true, "list": []any{"a", int64(1)}, "text": "plain"},
 			Events:     []SpanEvent{{Name: "tick", Time: at.Add(time.Second), Attributes: map[string]any{"k": "v"}}}},
 		{TraceID: id, ID: "00000000000000a2", ParentID: "00000000000000a1", Name: "look up", Type: "TOOL", Start: at.Add(time.Millisecond), End: at.Add(2 * time.Millisecond),
-			Status: TraceError, Message: "boom", Attributes: map[string]any{}},
+			Status: SpanError, Message: "boom", Attributes: map[string]any{}},
 	}
 	require.NoError(t, c.Traces.LogSpans(t.Context(), exp, spans, SpanOptions{}))
 	return c, exp, spans, func(script string, args ...string) string {
@@ -131,14 +131,14 @@ func TestTracesAreBegunEndedTaggedSearchedAndDeleted(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, math.IsNaN(none.NPMI) || none.NPMI == 0 || none.NPMI == -1, none.NPMI)
 
-	groups, err := mlops.Collect(c.Traces.Metrics(ctx, TraceMetricQuery{Experiments: []string{exp}, Over: OverTraces, Metric: "trace_count", Aggregations: []Aggregation{{Type: "COUNT"}}, Dimensions: []string{"trace_status"}}))
+	groups, err := mlops.Collect(c.Traces.Metrics(ctx, TraceMetricQuery{Experiments: []string{exp}, Over: TraceViewTraces, Metric: "trace_count", Aggregations: []Aggregation{{Type: "COUNT"}}, Dimensions: []string{"trace_status"}}))
 	require.NoError(t, err)
 	counts := map[string]float64{}
 	for _, g := range groups {
 		counts[g.Dimensions["trace_status"]] = g.Values["COUNT"]
 	}
 	require.Equal(t, map[string]float64{"OK": 1, "ERROR": 1}, counts)
-	groups, err = mlops.Collect(c.Traces.Metrics(ctx, TraceMetricQuery{Experiments: []string{exp}, Over: OverTraces, Metric: "latency",
+	groups, err = mlops.Collect(c.Traces.Metrics(ctx, TraceMetricQuery{Experiments: []string{exp}, Over: TraceViewTraces, Metric: "latency",
 		Aggregations: []Aggregation{{Type: "AVG"}, {Type: "PERCENTILE", Percentile: 50}}, Filters: []string{"trace.status = 'OK'"}, Every: time.Hour, From: at.Add(-time.Hour), To: at.Add(time.Hour)}))
 	require.NoError(t, err)
 	require.Len(t, groups, 1)
@@ -191,18 +191,18 @@ func TestTracesAreJudged(t *testing.T) {
 	c, _, spans, python := traced(t)
 	ctx := t.Context()
 	id := spans[0].TraceID
-	a, err := c.Traces.CreateAssessment(ctx, id, Assessment{Name: "polite", SpanID: spans[1].ID, SourceType: FromHuman, SourceID: "me", Feedback: &Feedback{Value: 0.5}, Rationale: "so so", Metadata: map[string]string{"x": "y"}})
+	a, err := c.Traces.CreateAssessment(ctx, id, Assessment{Name: "polite", SpanID: spans[1].ID, SourceType: SourceHuman, SourceID: "me", Feedback: &Feedback{Value: 0.5}, Rationale: "so so", Metadata: map[string]string{"x": "y"}})
 	require.NoError(t, err)
 	require.Equal(t, 0.5, a.Feedback.Value)
 	require.Equal(t, spans[1].ID, a.SpanID)
 	want := map[string]any{"answer": "because", "tries": []any{float64(9007199254740991)}}
-	e, err := c.Traces.CreateAssessment(ctx, id, Assessment{Name: "expected", SourceType: FromCode, SourceID: "test", Expectation: &Expectation{Value: want}})
+	e, err := c.Traces.CreateAssessment(ctx, id, Assessment{Name: "expected", SourceType: SourceCode, SourceID: "test", Expectation: &Expectation{Value: want}})
 	require.NoError(t, err)
 	require.Equal(t, want, e.Expectation.Value)
-	text, err := c.Traces.CreateAssessment(ctx, id, Assessment{Name: "text", SourceType: FromHuman, Expectation: &Expectation{Value: "because"}})
+	text, err := c.Traces.CreateAssessment(ctx, id, Assessment{Name: "text", SourceType: SourceHuman, Expectation: &Expectation{Value: "because"}})
 	require.NoError(t, err)
 	require.Equal(t, "because", text.Expectation.Value)
-	failed, err := c.Traces.CreateAssessment(ctx, id, Assessment{Name: "judge", SourceType: FromLLM, SourceID: "m", Feedback: &Feedback{Error: &AssessmentError{Code: "TIMEOUT", Message: "too slow"}}})
+	failed, err := c.Traces.CreateAssessment(ctx, id, Assessment{Name: "judge", SourceType: SourceLLM, SourceID: "m", Feedback: &Feedback{Error: &AssessmentError{Code: "TIMEOUT", Message: "too slow"}}})
 	require.NoError(t, err)
 	require.Equal(t, "TIMEOUT", failed.Feedback.Error.Code)
 	if out := python(`
@@ -225,7 +225,7 @@ print(a["polite"].feedback.value, a["polite"].source.source_type, a["expected"].
 	require.NoError(t, err)
 	require.Equal(t, []any{"x"}, e.Expectation.Value)
 
-	better, err := c.Traces.CreateAssessment(ctx, id, Assessment{Name: "politeness", SourceType: FromHuman, SourceID: "you", Feedback: &Feedback{Value: "yes"}, Overrides: a.ID})
+	better, err := c.Traces.CreateAssessment(ctx, id, Assessment{Name: "politeness", SourceType: SourceHuman, SourceID: "you", Feedback: &Feedback{Value: "yes"}, Overrides: a.ID})
 	require.NoError(t, err)
 	old, err := c.Traces.Assessment(ctx, id, a.ID)
 	require.NoError(t, err)

@@ -59,7 +59,7 @@ print(json.dumps([seen(run.info.run_id), seen(sys.argv[2])]))
 
 // seenRun is what one language sees of a run that both wrote.
 type seenRun struct {
-	Status string            `json:"status"`
+	Status mlflow.RunStatus  `json:"status"`
 	Params map[string]string `json:"params"`
 	M      [][2]float64      `json:"m"` // step and value
 	Who    string            `json:"who"`
@@ -115,7 +115,7 @@ func TestPythonAndGoWriteOneRunInTurns(t *testing.T) {
 	var theirsID string
 	var early seenRun
 	ask([]any{&theirsID, &early}, pythonBegins, nil, mineID)
-	require.Equal(t, mlflow.Running, early.Status)
+	require.Equal(t, mlflow.RunRunning, early.Status)
 	require.Equal(t, mine.UID, early.UID)
 	write(mine, "go", 5)
 	require.NoError(t, mine.Flush(t.Context()), "params that are spelled alike do not conflict")
@@ -124,7 +124,7 @@ func TestPythonAndGoWriteOneRunInTurns(t *testing.T) {
 	require.NoError(t, err)
 	write(theirs, "go", 5)
 	require.NoError(t, theirs.End(t.Context(), nil), "params that are spelled alike do not conflict")
-	require.Equal(t, mlflow.Finished, goSees(t, c, theirsID).Status)
+	require.Equal(t, mlflow.RunFinished, goSees(t, c, theirsID).Status)
 
 	// Python goes on with the one that ended, and reads both.
 	var theirsSeen, mineSeen seenRun
@@ -145,12 +145,12 @@ func TestPythonAndGoWriteOneRunInTurns(t *testing.T) {
 			r, err = c.ResumeRun(t.Context(), id, patient)
 			require.NoError(t, err)
 		}
-		require.Equal(t, mlflow.Running, goSees(t, c, id).Status)
+		require.Equal(t, mlflow.RunRunning, goSees(t, c, id).Status)
 		write(r, "go at last", 15)
 		require.NoError(t, r.End(t.Context(), nil))
 	}
 	last := goSees(t, c, theirsID)
-	require.Equal(t, mlflow.Finished, last.Status)
+	require.Equal(t, mlflow.RunFinished, last.Status)
 	require.Equal(t, halves(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19), last.M)
 	require.Equal(t, "go at last", last.Who)
 

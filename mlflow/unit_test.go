@@ -143,7 +143,7 @@ func TestAModelIsPackagedFromItsEnvironment(t *testing.T) {
 		write(t, venv, "lib/python3.11/site-packages/"+p+".dist-info/METADATA", "")
 	}
 	write(t, dir, "model.skops", "x")
-	m := Model{Flavors: []Flavor{SKLearn("model.skops")}, Venv: venv}
+	m := ModelSpec{Flavors: []Flavor{SKLearn("model.skops")}, Venv: venv}
 	p, err := newPackage(dir, m, "3.17.2")
 	require.NoError(t, err)
 	require.NoError(t, p.finish("r", LoggedModel{ID: "m-1"}))
@@ -151,7 +151,7 @@ func TestAModelIsPackagedFromItsEnvironment(t *testing.T) {
 	require.Contains(t, string(p.made["MLmodel"]), "sklearn_version: 1.9.1")
 	require.Equal(t, "MLmodel", p.order()[len(p.order())-1])
 
-	for name, bad := range map[string]Model{
+	for name, bad := range map[string]ModelSpec{
 		"no flavor":      {},
 		"no version":     {Flavors: m.Flavors},
 		"no such file":   {Flavors: []Flavor{SKLearn("other.skops")}, Venv: venv},

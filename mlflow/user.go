@@ -97,22 +97,25 @@ func (s UsersService) Delete(ctx context.Context, name string) error {
 	})
 }
 
-// What may be permitted. Each includes those before it, but Deny, which takes
-// away what another grant gives.
+// Permission is what a user may do with a thing. Each includes those before it,
+// but PermissionDeny, which takes away what another grant gives.
+type Permission string
+
+// The permissions; PermissionNone is an answer only, not a grant.
 const (
-	CanRead   = "READ"
-	CanUse    = "USE"
-	CanEdit   = "EDIT"
-	CanManage = "MANAGE"
-	Deny      = "DENY"
-	CanNot    = "NO_PERMISSIONS"
+	PermissionRead   Permission = "READ"
+	PermissionUse    Permission = "USE"
+	PermissionEdit   Permission = "EDIT"
+	PermissionManage Permission = "MANAGE"
+	PermissionDeny   Permission = "DENY"
+	PermissionNone   Permission = "NO_PERMISSIONS"
 )
 
 // Grant is a permission on a thing.
 type Grant struct {
 	Type       string // "experiment", "registered_model", "prompt", "scorer", "workspace", …
 	ID         string // of the thing: an experiment's ID, a model's name; "*" in a role: all of the type
-	Permission string // CanRead, CanUse, CanEdit, CanManage, Deny
+	Permission Permission
 }
 
 // Grant permits one thing to one user, in place of what was granted
@@ -122,7 +125,7 @@ type Grant struct {
 func (s UsersService) Grant(ctx context.Context, user string, g Grant) error {
 	_, err := once(ctx, s.c, func() (transport.None, error) {
 		return sendOnce3[transport.None](ctx, s.c, "Users.Grant", "POST", "users/permissions/grant",
-			map[string]string{"username": user, "resource_type": g.Type, "resource_id": g.ID, "permission": g.Permission})
+			map[string]string{"username": user, "resource_type": g.Type, "resource_id": g.ID, "permission": string(g.Permission)})
 	}, func() (transport.None, bool, error) {
 		_, there, err := firstOf(s.Permissions(ctx, user), func(p UserPermission) bool {
 			return p.Type == g.Type && p.Pattern == g.ID && p.Permission == g.Permission
@@ -144,13 +147,13 @@ func (s UsersService) Revoke(ctx context.Context, user, typ, id string) error {
 }
 
 // Permission returns what a user may do with a thing, all grants, roles and
-// defaults taken together: CanRead, CanUse, CanEdit, CanManage, Deny or CanNot.
+// defaults taken together.
 // A thing that is not there is no error.
 //
 // MLflow REST: GET /api/3.0/mlflow/users/permissions/get
-func (s UsersService) Permission(ctx context.Context, user, typ, id string) (string, error) {
+func (s UsersService) Permission(ctx context.Context, user, typ, id string) (Permission, error) {
 	out, err := get3[struct {
-		Permission string `json:"permission"`
+		Permission Permission `json:"permission"`
 	}](ctx, s.c, "Users.Permission", "users/permissions/get", url.Values{"username": {user}, "resource_type": {typ}, "resource_id": {id}})
 	return out.Permission, err
 }
@@ -158,12 +161,12 @@ func (s UsersService) Permission(ctx context.Context, user, typ, id string) (str
 // UserPermission is a grant that a user has by a role. What was granted to the
 // user alone hangs on a role of their own, "__user_7__".
 type UserPermission struct {
-	RoleID     int64  `json:"role_id"`
-	Role       string `json:"role_name"`
-	Workspace  string `json:"workspace"`
-	Type       string `json:"resource_type"`
-	Pattern    string `json:"resource_pattern"` // an ID, or "*"
-	Permission string `json:"permission"`
+	RoleID     int64      `json:"role_id"`
+	Role       string     `json:"role_name"`
+	Workspace  string     `json:"workspace"`
+	Type       string     `json:"resource_type"`
+	Pattern    string     `json:"resource_pattern"` // an ID, or "*"
+	Permission Permission `json:"permission"`
 }
 
 type permissionsReply struct {

@@ -45,10 +45,13 @@ func (e *WebhookEvent) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// The states of a webhook.
+// WebhookStatus says whether a webhook is called.
+type WebhookStatus string
+
+// The statuses of a webhook.
 const (
-	WebhookActive   = "ACTIVE"
-	WebhookDisabled = "DISABLED"
+	WebhookActive   WebhookStatus = "ACTIVE"
+	WebhookDisabled WebhookStatus = "DISABLED"
 )
 
 // Webhook is an address that the server tells of events.
@@ -58,7 +61,7 @@ type Webhook struct {
 	Description string
 	URL         string
 	Events      []WebhookEvent
-	Status      string // WebhookActive, WebhookDisabled
+	Status      WebhookStatus
 	Created     time.Time
 	Updated     time.Time
 }
@@ -71,7 +74,7 @@ func (w *Webhook) UnmarshalJSON(b []byte) error {
 		Description string         `json:"description"`
 		URL         string         `json:"url"`
 		Events      []WebhookEvent `json:"events"`
-		Status      string         `json:"status"`
+		Status      WebhookStatus  `json:"status"`
 		Created     wireInt        `json:"creation_timestamp"`
 		Updated     wireInt        `json:"last_updated_timestamp"`
 	}
@@ -99,7 +102,7 @@ type wireWebhook struct {
 	URL         string         `json:"url,omitempty"`
 	Events      []WebhookEvent `json:"events,omitempty"`
 	Secret      string         `json:"secret,omitempty"`
-	Status      string         `json:"status,omitempty"`
+	Status      WebhookStatus  `json:"status,omitempty"`
 }
 
 // Create has the server tell address of events. MLflow wants https and an
@@ -155,7 +158,7 @@ type WebhookUpdate struct {
 	URL         string
 	Events      []WebhookEvent
 	Secret      mlops.Secret
-	Status      string // WebhookActive, WebhookDisabled
+	Status      WebhookStatus
 }
 
 // Update changes a webhook.

@@ -91,21 +91,24 @@ func (s WorkspacesService) Update(ctx context.Context, name string, u WorkspaceU
 	return out.Workspace, err
 }
 
-// What becomes of the things in a workspace that is deleted.
+// WorkspaceDeletion is what becomes of the things in a workspace that is deleted.
+type WorkspaceDeletion string
+
+// The ways to delete a workspace.
 const (
-	WorkspaceRestrict   = "RESTRICT"    // the deletion is refused if there are any
-	WorkspaceSetDefault = "SET_DEFAULT" // they move to the workspace "default"
-	WorkspaceCascade    = "CASCADE"     // they are deleted too
+	WorkspaceRestrict   WorkspaceDeletion = "RESTRICT"    // the deletion is refused if there are any
+	WorkspaceSetDefault WorkspaceDeletion = "SET_DEFAULT" // they move to the workspace "default"
+	WorkspaceCascade    WorkspaceDeletion = "CASCADE"     // they are deleted too
 )
 
 // Delete deletes a workspace; mode says what becomes of the things in
 // it, and is WorkspaceRestrict if empty.
 //
 // MLflow REST: DELETE /api/3.0/mlflow/workspaces/{workspace_name}
-func (s WorkspacesService) Delete(ctx context.Context, name, mode string) error {
+func (s WorkspacesService) Delete(ctx context.Context, name string, mode WorkspaceDeletion) error {
 	q := url.Values{}
 	if mode != "" {
-		q.Set("mode", mode)
+		q.Set("mode", string(mode))
 	}
 	return remove(ctx, s.c, func() error {
 		_, err := transport.Do[transport.None](ctx, s.c.t, transport.Call{Op: "Workspaces.Delete", Method: "DELETE", Path: api3 + "workspaces/" + url.PathEscape(name), Query: q})

@@ -7,9 +7,9 @@ import (
 	"strings"
 )
 
-// App is a registered model as an application of Ray Serve.
+// AppSpec is a registered model as an application of Ray Serve.
 // Zero values take the defaults named.
-type App struct {
+type AppSpec struct {
 	Name        string // letters, digits, ".", "_", "~" and "-", at most 200; case counts
 	RoutePrefix string // where it answers; empty: "/" + Name
 	ModelURI    string // "models:/wine/3" or "runs:/…", an exact version: an alias that moves is no change Ray could see
@@ -74,7 +74,7 @@ type (
 )
 
 // config checks a and puts it into Ray's form.
-func (a App) config(op, workingDir string) (appConfig, error) {
+func (a AppSpec) config(op, workingDir string) (appConfig, error) {
 	if a.RoutePrefix == "" {
 		a.RoutePrefix = "/" + a.Name
 	}
@@ -100,7 +100,7 @@ func (a App) config(op, workingDir string) (appConfig, error) {
 	}, nil
 }
 
-func (a App) check(op string) error {
+func (a AppSpec) check(op string) error {
 	if err := checkName(op, a.Name); err != nil {
 		return err
 	}

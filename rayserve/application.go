@@ -13,30 +13,30 @@ import (
 	"github.com/mlops-integration/mlops"
 )
 
-// Status is Ray's word for the state of an application.
-type Status string
+// State is Ray's word for the state of an application.
+type State string
 
 // The states of an application (ray.serve.schema.ApplicationStatus).
 // DEPLOY_FAILED does not mean that nothing answers: after a failed upgrade the
 // old replicas do.
 const (
-	NotStarted   Status = "NOT_STARTED"
-	Deploying    Status = "DEPLOYING"
-	DeployFailed Status = "DEPLOY_FAILED"
-	Running      Status = "RUNNING"
-	Unhealthy    Status = "UNHEALTHY"
-	Deleting     Status = "DELETING"
+	StateNotStarted   State = "NOT_STARTED"
+	StateDeploying    State = "DEPLOYING"
+	StateDeployFailed State = "DEPLOY_FAILED"
+	StateRunning      State = "RUNNING"
+	StateUnhealthy    State = "UNHEALTHY"
+	StateDeleting     State = "DELETING"
 
-	// Recovering is a word of ours: the application is kept, and Ray, which was
+	// StateRecovering is a word of ours: the application is kept, and Ray, which was
 	// started again, does not have it yet.
-	Recovering Status = "RECOVERING"
+	StateRecovering State = "RECOVERING"
 )
 
-// Application is what Ray Serve knows of one application.
-type Application struct {
+// App is what Ray Serve knows of one application.
+type App struct {
 	Name        string
 	RoutePrefix string
-	Status      Status
+	Status      State
 	Message     string // why it is not running, in one or a few lines; without tracebacks
 	Source      string // "declarative" when it came over REST, "imperative" when from serve.run
 	Deployed    time.Time
@@ -62,26 +62,26 @@ type Deployment struct {
 
 // Serving reports whether a replica answers, or would be started for a
 // request.
-func (a Application) Serving() bool {
+func (a App) Serving() bool {
 	switch {
-	case a.Status == Running:
+	case a.Status == StateRunning:
 		return true
 	case len(a.Deployments) == 0:
 		// Ray lists no deployments while it builds an upgrade, and after that
 		// fails; the old replicas answer. A first build has no route yet.
-		return a.routed && a.Status != Deleting
+		return a.routed && a.Status != StateDeleting
 	}
 	return slices.ContainsFunc(a.Deployments, func(d Deployment) bool { return d.Replicas > 0 })
 }
 
 // Applications lists all applications of the cluster by name, those of
 // serve.run and of others too. While Ray comes back, those that are kept for it
-// are listed as [Recovering]; if it does not answer at all, they are followed
+// are listed as [StateRecovering]; if it does not answer at all, they are followed
 // by the error.
 //
 // Ray REST: GET /api/serve/applications/
-func (c *Client) Applications(ctx context.Context) iter.Seq2[Application, error] {
-	return func(yield func(Application, error) bool) {
+func (c *Client) Applications(ctx context.Context) iter.Seq2[App, error] {
+	return func(yield func(App, error) bool) {
 		apps, _, err := c.look(ctx, "Applications")
 		for _, a := range apps {
 			if !yield(a, nil) {
@@ -89,7 +89,7 @@ func (c *Client) Applications(ctx context.Context) iter.Seq2[Application, error]
 			}
 		}
 		if err != nil {
-			yield(Application{}, err)
+			yield(App{}, err)
 		}
 	}
 }
@@ -99,16 +99,16 @@ func (c *Client) Applications(ctx context.Context) iter.Seq2[Application, error]
 // The error matches [mlops.ErrNotFound] if there is none of that name.
 //
 // Ray REST: GET /api/serve/applications/
-func (c *Client) Application(ctx context.Context, name string) (Application, error) {
+func (c *Client) Application(ctx context.Context, name string) (App, error) {
 	return c.find(ctx, "Application", name)
 }
 
 // Returned lists the applications that Ray forgot when its head was stopped and
 // that [Reapply] gave back to it, or has yet to, as they are now. One that was
 // deployed since is not among them. If Ray does not answer, those that it was
-// given back are listed as [Recovering], and the error matches
+// given back are listed as [StateRecovering], and the error matches
 // [mlops.ErrUnavailable].
-func (c *Client) Returned(ctx context.Context) ([]Application, error) {
+func (c *Client) Returned(ctx context.Context) ([]App, error) {
 	if err := c.usable("Returned"); err != nil {
 		return nil, err
 	}
@@ -116,26 +116,26 @@ func (c *Client) Returned(ctx context.Context) ([]Application, error) {
 		return nil, err
 	}
 	apps, k, err := c.look(ctx, "Returned")
-	return slices.DeleteFunc(apps, func(a Application) bool {
-		return (a.Status != Recovering || err != nil) && !slices.Contains(k.Returned, a.Name)
+	return slices.DeleteFunc(apps, func(a App) bool {
+		return (a.Status != StateRecovering || err != nil) && !slices.Contains(k.Returned, a.Name)
 	}), err
 }
 
-func (c *Client) find(ctx context.Context, op, name string) (Application, error) {
+func (c *Client) find(ctx context.Context, op, name string) (App, error) {
 	apps, _, err := c.look(ctx, op)
 	for _, a := range apps {
-		if a.Name == name && (err == nil || a.Status != Recovering) {
+		if a.Name == name && (err == nil || a.Status != StateRecovering) {
 			return a, nil
 		}
 	}
 	if err != nil {
-		return Application{}, err
+		return App{}, err
 	}
-	return Application{}, failure(mlops.ErrNotFound, op, "no application %s is deployed", name)
+	return App{}, failure(mlops.ErrNotFound, op, "no application %s is deployed", name)
 }
 
 // look returns what Ray has and, while it comes back, what is kept for it.
-func (c *Client) look(ctx context.Context, op string) ([]Application, kept, error) {
+func (c *Client) look(ctx context.Context, op string) ([]App, kept, error) {
 	why := "Ray was started again and does not have it yet"
 	d, away := c.cluster(ctx, op)
 	if away != nil {
@@ -144,7 +144,7 @@ func (c *Client) look(ctx context.Context, op string) ([]Application, kept, erro
 		}
 		why = "Ray does not answer"
 	}
-	var out []Application
+	var out []App
 	for name, a := range d.Applications {
 		out = append(out, c.application(name, a))
 	}
@@ -164,16 +164,16 @@ func (c *Client) look(ctx context.Context, op string) ([]Application, kept, erro
 	}
 	for _, raw := range missing.Applications {
 		out = append(out, c.application(nameOf(raw), appDetails{
-			Config: raw, Status: Recovering, Message: why,
+			Config: raw, Status: StateRecovering, Message: why,
 		}))
 	}
-	slices.SortFunc(out, func(a, b Application) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(out, func(a, b App) int { return strings.Compare(a.Name, b.Name) })
 	return out, k, away
 }
 
 // application puts Ray's words into ours.
-func (c *Client) application(name string, a appDetails) Application {
-	out := Application{
+func (c *Client) application(name string, a appDetails) App {
+	out := App{
 		Name: name, RoutePrefix: a.RoutePrefix, Status: a.Status, Source: a.Source,
 		Message: readable(a.Message), routed: a.RoutePrefix != "",
 	}
@@ -205,8 +205,8 @@ func (c *Client) application(name string, a appDetails) Application {
 // Cause is the most telling thing said about an application that is not
 // running, "" if it runs: its deployments know more than the application, whose
 // Message is "Failed to update the deployments".
-func (a Application) Cause() string {
-	if a.Status == Running {
+func (a App) Cause() string {
+	if a.Status == StateRunning {
 		return ""
 	}
 	var said []string

@@ -27,7 +27,7 @@ type details struct {
 type appDetails struct {
 	Name         string                       `json:"name"`
 	RoutePrefix  string                       `json:"route_prefix"`
-	Status       Status                       `json:"status"`
+	Status       State                        `json:"status"`
 	Message      string                       `json:"message"`
 	LastDeployed float64                      `json:"last_deployed_time_s"`
 	Config       json.RawMessage              `json:"deployed_app_config"`
@@ -220,7 +220,7 @@ func (d details) free(op, name, route string) error {
 			return failure(mlops.ErrConflict, op, "application %s was started by serve.run; take it down there, or choose another name", name)
 		case other == name && orNone(a.Config) != nil && !ours(a.Config):
 			return failure(mlops.ErrConflict, op, "application %s was declared by somebody else (import path %s); choose another name", name, importOf(a.Config))
-		case other != name && a.Status != Deleting && a.RoutePrefix == route:
+		case other != name && a.Status != StateDeleting && a.RoutePrefix == route:
 			return failure(mlops.ErrConflict, op, "route %s belongs to application %s", route, other)
 		case other != name && orNone(a.Config) != nil && routeOf(a.Config) == route:
 			return failure(mlops.ErrConflict, op, "route %s belongs to application %s", route, other)

@@ -87,7 +87,7 @@ func TestReplicasSignInAtTheStacksMLflowAlone(t *testing.T) {
 	register(t, s, name, 10)
 	other := newStranger(t)
 	host := other.Listener.Addr().String()
-	for what, app := range map[string]rayserve.App{
+	for what, app := range map[string]rayserve.AppSpec{
 		"the address in the arguments": {ModelURI: "models:/" + name + "/1", TrackingURI: other.URL},
 		"it under another name":        {ModelURI: "models:/" + name + "/1", TrackingURI: "http://localhost:" + portOf(t, host)},
 	} {
@@ -105,7 +105,7 @@ func TestReplicasSignInAtTheStacksMLflowAlone(t *testing.T) {
 	}
 	t.Run("the stack's own", func(t *testing.T) {
 		takeDown(t, s, c, name)
-		_, err := c.Deploy(t.Context(), rayserve.App{Name: name, ModelURI: "models:/" + name + "/1", TrackingURI: base}, rayserve.DeployOptions{})
+		_, err := c.Deploy(t.Context(), rayserve.AppSpec{Name: name, ModelURI: "models:/" + name + "/1", TrackingURI: base}, rayserve.DeployOptions{})
 		require.NoError(t, err)
 	})
 	t.Cleanup(func() {

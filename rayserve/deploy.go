@@ -12,21 +12,21 @@ import (
 
 // DeployOptions say how Deploy waits.
 type DeployOptions struct {
-	NoWait  bool              // return when Ray has taken the configuration; a failure is then not undone
-	Timeout time.Duration     // for the application to run; 0: 10 min
-	OnState func(Application) // called when status, message or replicas change
+	NoWait  bool          // return when Ray has taken the configuration; a failure is then not undone
+	Timeout time.Duration // for the application to run; 0: 10 min
+	OnState func(App)     // called when status, message or replicas change
 
 	// Admit is asked, with all other deployments kept out, about the application
 	// of ours that has the name now; its error ends the deployment. Nil: any may
 	// be replaced.
-	Admit func(now Application) error
+	Admit func(now App) error
 }
 
 // DeployError is why an application did not come to run. It is the Cause of
 // the [mlops.Error] that Deploy returns.
 type DeployError struct {
 	App      string
-	Status   Status // DEPLOY_FAILED, or where it was when the time ran out
+	Status   State  // DEPLOY_FAILED, or where it was when the time ran out
 	Reason   string // Ray's words, without tracebacks
 	Restored string // the model URI of the configuration that was put back; empty when nothing was
 	Restore  error  // why the configuration before could not be put back
@@ -63,21 +63,21 @@ func (e *DeployError) Unwrap() error { return e.Restore }
 // another program changed the application meanwhile.
 //
 // Ray REST: PUT /api/packages/gcs/{package}, GET and PUT /api/serve/applications/
-func (c *Client) Deploy(ctx context.Context, app App, opt DeployOptions) (Application, error) {
+func (c *Client) Deploy(ctx context.Context, app AppSpec, opt DeployOptions) (App, error) {
 	const op = "Deploy"
 	if err := c.usable(op); err != nil {
-		return Application{}, err
+		return App{}, err
 	}
 	pkg, data, err := builder()
 	if err != nil {
-		return Application{}, err
+		return App{}, err
 	}
 	if c.opt.MLflow != "" && sameServer(app.TrackingURI, c.opt.MLflow) {
 		app.TrackingURI = ""
 	}
 	cfg, err := app.config(op, "gcs://"+pkg)
 	if err != nil {
-		return Application{}, err
+		return App{}, err
 	}
 	orDefault(&opt.Timeout, 10*time.Minute)
 	ctx, cancel := context.WithTimeoutCause(ctx, opt.Timeout, errTimeout)
@@ -98,7 +98,7 @@ func (c *Client) Deploy(ctx context.Context, app App, opt DeployOptions) (Applic
 			return base, err
 		}
 		switch d.Applications[cfg.Name].Status {
-		case DeployFailed, NotStarted, Deleting:
+		case StateDeployFailed, StateNotStarted, StateDeleting:
 			before = nil // not worth going back to
 		}
 		if err := c.keepPackage(pkg, data); err != nil {
@@ -108,7 +108,7 @@ func (c *Client) Deploy(ctx context.Context, app App, opt DeployOptions) (Applic
 	}, func(d details) bool { return same(d.Applications[cfg.Name].Config, mine) })
 	c.forget(cfg.Name)
 	if err != nil {
-		return Application{}, err
+		return App{}, err
 	}
 	if opt.NoWait {
 		return c.find(ctx, op, cfg.Name)
@@ -125,12 +125,12 @@ var errTimeout = errors.New("the time ran out")
 
 // after is the configuration to send when before is there. Ray does not try
 // again what it has given up, so a repeated one gets a new number.
-func (a appConfig) after(before json.RawMessage, status Status) (json.RawMessage, error) {
+func (a appConfig) after(before json.RawMessage, status State) (json.RawMessage, error) {
 	if before != nil {
 		a.Args.Attempt = argsOf(before).Attempt
 		raw, err := json.Marshal(a)
 		if err == nil && same(raw, before) {
-			if status != DeployFailed {
+			if status != StateDeployFailed {
 				return raw, nil
 			}
 			a.Args.Attempt++
@@ -142,8 +142,8 @@ func (a appConfig) after(before json.RawMessage, status Status) (json.RawMessage
 }
 
 // await waits until the application runs with the configuration mine.
-func (c *Client) await(ctx context.Context, op, name string, mine json.RawMessage, onState func(Application)) (Application, error) {
-	var last Application
+func (c *Client) await(ctx context.Context, op, name string, mine json.RawMessage, onState func(App)) (App, error) {
+	var last App
 	missing := 0
 	for {
 		d, err := c.cluster(ctx, op)
@@ -165,11 +165,11 @@ func (c *Client) await(ctx context.Context, op, name string, mine json.RawMessag
 			}
 			last = now
 			switch now.Status {
-			case Running:
+			case StateRunning:
 				return now, nil
-			case DeployFailed:
-				return now, &mlops.Error{Service: service, Op: op, Code: string(DeployFailed), Cause: &DeployError{
-					App: name, Status: DeployFailed, Reason: reason(now, "Ray gives no reason; see the replica's log"),
+			case StateDeployFailed:
+				return now, &mlops.Error{Service: service, Op: op, Code: string(StateDeployFailed), Cause: &DeployError{
+					App: name, Status: StateDeployFailed, Reason: reason(now, "Ray gives no reason; see the replica's log"),
 				}}
 			}
 		}
@@ -180,7 +180,7 @@ func (c *Client) await(ctx context.Context, op, name string, mine json.RawMessag
 }
 
 // stopped is the error of a wait that ended early.
-func stopped(op, name string, cause error, last Application) error {
+func stopped(op, name string, cause error, last App) error {
 	why := reason(last, "Ray gives no reason yet")
 	if !errors.Is(cause, errTimeout) {
 		return &mlops.Error{Service: service, Op: op, Cause: cause, Message: fmt.Sprintf("%v; application %s is %s and goes on: %s", cause, name, last.Status, why)}
@@ -190,14 +190,14 @@ func stopped(op, name string, cause error, last Application) error {
 	}}
 }
 
-func reason(a Application, none string) string {
+func reason(a App, none string) string {
 	if s := a.Cause(); s != "" {
 		return limit(s)
 	}
 	return none
 }
 
-func sameState(a, b Application) bool {
+func sameState(a, b App) bool {
 	if a.Status != b.Status || a.Message != b.Message || len(a.Deployments) != len(b.Deployments) {
 		return false
 	}

@@ -20,7 +20,7 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	app, err := c.Deploy(ctx, rayserve.App{
+	app, err := c.Deploy(ctx, rayserve.AppSpec{
 		Name:        "wine",
 		ModelURI:    "models:/wine/3",
 		TrackingURI: "http://127.0.0.1:5000",
@@ -43,8 +43,8 @@ func Example() {
 
 func ExampleClient_Deploy() {
 	var c *rayserve.Client // from New
-	_, err := c.Deploy(context.Background(), rayserve.App{Name: "wine", ModelURI: "models:/wine/4"}, rayserve.DeployOptions{
-		OnState: func(a rayserve.Application) { log.Print(a.Status, a.Deployments) },
+	_, err := c.Deploy(context.Background(), rayserve.AppSpec{Name: "wine", ModelURI: "models:/wine/4"}, rayserve.DeployOptions{
+		OnState: func(a rayserve.App) { log.Print(a.Status, a.Deployments) },
 	})
 	if e, ok := errors.AsType[*rayserve.DeployError](err); ok {
 		log.Print("why: ", e.Reason, "; serving again: ", e.Restored)

@@ -50,7 +50,7 @@ func TestWhatIsDoneThoughItsAnswerIsLostIsDoneOnce(t *testing.T) {
 		return string(b)
 	}
 
-	app := rayserve.App{Name: name, ModelURI: "models:/" + name + "/1", TrackingURI: tracking}
+	app := rayserve.AppSpec{Name: name, ModelURI: "models:/" + name + "/1", TrackingURI: tracking}
 	lose = 1 // of the package, or of the configuration where the package is there
 	_, err := c.Deploy(ctx, app, rayserve.DeployOptions{})
 	require.NoError(t, err)
@@ -82,8 +82,8 @@ func TestADeploymentThatIsNotAdmittedChangesNothing(t *testing.T) {
 	register(t, s, name, 10, 20)
 	takeDown(t, s, c, name)
 	ctx := t.Context()
-	app := rayserve.App{Name: name, ModelURI: "models:/" + name + "/1", TrackingURI: tracking, Metadata: map[string]string{"model": "a"}}
-	refuse := func(now rayserve.Application) error {
+	app := rayserve.AppSpec{Name: name, ModelURI: "models:/" + name + "/1", TrackingURI: tracking, Metadata: map[string]string{"model": "a"}}
+	refuse := func(now rayserve.App) error {
 		require.Equal(t, "models:/"+name+"/1", now.ModelURI)
 		require.Equal(t, map[string]string{"model": "a"}, now.Metadata)
 		return mlops.ErrConflict

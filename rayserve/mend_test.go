@@ -91,7 +91,7 @@ func TestAClientThatNewDidNotMakeGivesErrors(t *testing.T) {
 			}
 			_, err = c.Returned(ctx)
 			require.ErrorContains(t, err, "rayserve.New")
-			_, err = c.Deploy(ctx, App{}, DeployOptions{})
+			_, err = c.Deploy(ctx, AppSpec{}, DeployOptions{})
 			require.ErrorContains(t, err, "rayserve.New")
 			require.ErrorContains(t, c.Delete(ctx, "a", DeleteOptions{}), "rayserve.New")
 			_, err = c.Invoke(ctx, "a", Inputs{})
@@ -104,7 +104,7 @@ func TestAClientThatNewDidNotMakeGivesErrors(t *testing.T) {
 		_, err := c.Invoke(ctx, "a", in)
 		require.ErrorContains(t, err, "nothing was given")
 	}
-	_, err := c.Deploy(ctx, App{}, DeployOptions{})
+	_, err := c.Deploy(ctx, AppSpec{}, DeployOptions{})
 	require.ErrorContains(t, err, "application name")
 	require.Error(t, Prediction{}.Decode(nil))
 }

@@ -92,10 +92,10 @@ func TestClusterSettingsOfOthersGoBackAsTheyCame(t *testing.T) {
 
 func TestANameOrRouteOfOthersIsNotTaken(t *testing.T) {
 	d := details{Applications: map[string]appDetails{
-		"run":   {Source: "imperative", RoutePrefix: "/r", Status: Running},
-		"other": {Source: "declarative", RoutePrefix: "/o", Status: Running, Config: json.RawMessage(`{"name":"other","import_path":"their.app:x","route_prefix":"/o"}`)},
-		"young": {Source: "declarative", Status: Deploying, Config: json.RawMessage(`{"name":"young","import_path":"mlops_serve.app:build","route_prefix":"/y"}`)},
-		"going": {Source: "declarative", RoutePrefix: "/g", Status: Deleting},
+		"run":   {Source: "imperative", RoutePrefix: "/r", Status: StateRunning},
+		"other": {Source: "declarative", RoutePrefix: "/o", Status: StateRunning, Config: json.RawMessage(`{"name":"other","import_path":"their.app:x","route_prefix":"/o"}`)},
+		"young": {Source: "declarative", Status: StateDeploying, Config: json.RawMessage(`{"name":"young","import_path":"mlops_serve.app:build","route_prefix":"/y"}`)},
+		"going": {Source: "declarative", RoutePrefix: "/g", Status: StateDeleting},
 	}}
 	for _, tt := range []struct{ name, route, want string }{
 		{"run", "/run", "serve.run"},
@@ -126,46 +126,46 @@ func TestWhatRayForgotComesBackOnce(t *testing.T) {
 }
 
 func TestAFailedConfigurationGetsANewNumberAndARunningOneDoesNot(t *testing.T) {
-	cfg, err := App{Name: "a", ModelURI: "models:/m/1"}.config("Deploy", "gcs://_ray_pkg_00000000000000000000000000000000.zip")
+	cfg, err := AppSpec{Name: "a", ModelURI: "models:/m/1"}.config("Deploy", "gcs://_ray_pkg_00000000000000000000000000000000.zip")
 	require.NoError(t, err)
 	first, err := cfg.after(nil, "")
 	require.NoError(t, err)
-	same1, err := cfg.after(first, Running)
+	same1, err := cfg.after(first, StateRunning)
 	require.NoError(t, err)
 	require.JSONEq(t, string(first), string(same1))
-	again, err := cfg.after(first, DeployFailed)
+	again, err := cfg.after(first, StateDeployFailed)
 	require.NoError(t, err)
 	require.Equal(t, 1, argsOf(again).Attempt, "Ray does not try again what it gave up")
-	stays, err := cfg.after(again, Running)
+	stays, err := cfg.after(again, StateRunning)
 	require.NoError(t, err)
 	require.JSONEq(t, string(again), string(stays), "deploying what runs changes nothing")
 	cfg.Args.ModelURI = "models:/m/2"
-	other, err := cfg.after(again, DeployFailed)
+	other, err := cfg.after(again, StateDeployFailed)
 	require.NoError(t, err)
 	require.Equal(t, 0, argsOf(other).Attempt)
 }
 
 func TestAnApplicationIsCheckedBeforeAnythingIsSent(t *testing.T) {
-	ok := App{Name: "wine", ModelURI: "models:/wine/3"}
+	ok := AppSpec{Name: "wine", ModelURI: "models:/wine/3"}
 	for name, tt := range map[string]struct {
-		edit func(*App)
+		edit func(*AppSpec)
 		want string
 	}{
-		"a blank":                 {func(a *App) { a.Name = "my wine" }, "application name"},
-		"a slash":                 {func(a *App) { a.Name = "my/wine" }, "application name"},
-		"no name":                 {func(a *App) { a.Name = "" }, "application name"},
-		"leading dash":            {func(a *App) { a.Name = "-w" }, "application name"},
-		"slash at the end":        {func(a *App) { a.RoutePrefix = "/wine/" }, "route prefix"},
-		"no slash":                {func(a *App) { a.RoutePrefix = "wine" }, "route prefix"},
-		"root":                    {func(a *App) { a.RoutePrefix = "/" }, "route prefix"},
-		"dots":                    {func(a *App) { a.RoutePrefix = "/a/../b" }, "route prefix"},
-		"Serve's own":             {func(a *App) { a.RoutePrefix = "/-/x" }, "belongs to Ray Serve"},
-		"alias":                   {func(a *App) { a.ModelURI = "models:/wine@champion" }, "alias"},
-		"a folder":                {func(a *App) { a.ModelURI = "/srv/model" }, "model URI"},
-		"credentials in the URI":  {func(a *App) { a.TrackingURI = "http://u:p4ss@h:1/x" }, "credentials"},
-		"a secret in Env":         {func(a *App) { a.Env = map[string]string{"MLFLOW_TRACKING_PASSWORD": "p4ss"} }, "looks like a secret"},
-		"MLflow's address in Env": {func(a *App) { a.Env = map[string]string{"MLFLOW_TRACKING_URI": "http://h:1"} }, "set TrackingURI"},
-		"negative":                {func(a *App) { a.Replicas = -1 }, "negative"},
+		"a blank":                 {func(a *AppSpec) { a.Name = "my wine" }, "application name"},
+		"a slash":                 {func(a *AppSpec) { a.Name = "my/wine" }, "application name"},
+		"no name":                 {func(a *AppSpec) { a.Name = "" }, "application name"},
+		"leading dash":            {func(a *AppSpec) { a.Name = "-w" }, "application name"},
+		"slash at the end":        {func(a *AppSpec) { a.RoutePrefix = "/wine/" }, "route prefix"},
+		"no slash":                {func(a *AppSpec) { a.RoutePrefix = "wine" }, "route prefix"},
+		"root":                    {func(a *AppSpec) { a.RoutePrefix = "/" }, "route prefix"},
+		"dots":                    {func(a *AppSpec) { a.RoutePrefix = "/a/../b" }, "route prefix"},
+		"Serve's own":             {func(a *AppSpec) { a.RoutePrefix = "/-/x" }, "belongs to Ray Serve"},
+		"alias":                   {func(a *AppSpec) { a.ModelURI = "models:/wine@champion" }, "alias"},
+		"a folder":                {func(a *AppSpec) { a.ModelURI = "/srv/model" }, "model URI"},
+		"credentials in the URI":  {func(a *AppSpec) { a.TrackingURI = "http://u:p4ss@h:1/x" }, "credentials"},
+		"a secret in Env":         {func(a *AppSpec) { a.Env = map[string]string{"MLFLOW_TRACKING_PASSWORD": "p4ss"} }, "looks like a secret"},
+		"MLflow's address in Env": {func(a *AppSpec) { a.Env = map[string]string{"MLFLOW_TRACKING_URI": "http://h:1"} }, "set TrackingURI"},
+		"negative":                {func(a *AppSpec) { a.Replicas = -1 }, "negative"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := ok

@@ -92,16 +92,16 @@ func FuzzReadable(f *testing.F) {
 func TestAnUpgradeThatIsBeingBuiltStillServes(t *testing.T) {
 	for _, tt := range []struct {
 		name string
-		app  Application
+		app  App
 		want bool
 	}{
-		{"running", Application{Status: Running}, true},
-		{"first build: a request would hang", Application{Status: Deploying}, false},
-		{"build of an upgrade: the old replicas answer", Application{Status: Deploying, routed: true}, true},
-		{"build of an upgrade failed: likewise", Application{Status: DeployFailed, routed: true}, true},
-		{"upgrade failed, one old replica", Application{Status: DeployFailed, routed: true, Deployments: []Deployment{{Replicas: 1}}}, true},
-		{"none came up", Application{Status: DeployFailed, routed: true, Deployments: []Deployment{{}}}, false},
-		{"on its way out", Application{Status: Deleting, routed: true}, false},
+		{"running", App{Status: StateRunning}, true},
+		{"first build: a request would hang", App{Status: StateDeploying}, false},
+		{"build of an upgrade: the old replicas answer", App{Status: StateDeploying, routed: true}, true},
+		{"build of an upgrade failed: likewise", App{Status: StateDeployFailed, routed: true}, true},
+		{"upgrade failed, one old replica", App{Status: StateDeployFailed, routed: true, Deployments: []Deployment{{Replicas: 1}}}, true},
+		{"none came up", App{Status: StateDeployFailed, routed: true, Deployments: []Deployment{{}}}, false},
+		{"on its way out", App{Status: StateDeleting, routed: true}, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) { require.Equal(t, tt.want, tt.app.Serving()) })
 	}

@@ -49,7 +49,7 @@ func TestWhatRayForgotIsAppliedAgain(t *testing.T) {
 	takeDown(t, s, c, name)
 	ctx := t.Context()
 	require.NoError(t, rayserve.Reapply(ctx, c), "nothing is kept")
-	_, err := c.Deploy(ctx, rayserve.App{Name: name, ModelURI: "models:/" + name + "/1"}, rayserve.DeployOptions{})
+	_, err := c.Deploy(ctx, rayserve.AppSpec{Name: name, ModelURI: "models:/" + name + "/1"}, rayserve.DeployOptions{})
 	require.NoError(t, err)
 	require.NoError(t, rayserve.Reapply(ctx, c), "nothing is forgotten")
 	back, err := c.Returned(ctx)
@@ -73,14 +73,14 @@ func TestWhatRayForgotIsAppliedAgain(t *testing.T) {
 	require.NoError(t, os.WriteFile(file, after, 0o600))
 
 	// Ray is back, and knows nothing yet.
-	recovering := func(apps []rayserve.Application) {
+	recovering := func(apps []rayserve.App) {
 		t.Helper()
 		require.Len(t, apps, 1, "what is kept has to be listed, never nothing")
-		require.Equal(t, rayserve.Recovering, apps[0].Status)
+		require.Equal(t, rayserve.StateRecovering, apps[0].Status)
 		require.Equal(t, "models:/"+name+"/1", apps[0].ModelURI)
 		require.NotEmpty(t, apps[0].Cause())
 	}
-	list := func() (apps []rayserve.Application, err error) {
+	list := func() (apps []rayserve.App, err error) {
 		for a, e := range c.Applications(ctx) {
 			if e != nil {
 				return apps, e
@@ -113,7 +113,7 @@ func TestWhatRayForgotIsAppliedAgain(t *testing.T) {
 	back, err = c.Returned(ctx)
 	require.NoError(t, err)
 	require.Len(t, back, 1)
-	require.NotEqual(t, rayserve.Recovering, back[0].Status)
+	require.NotEqual(t, rayserve.StateRecovering, back[0].Status)
 	a, err := c.Application(ctx, name)
 	require.NoError(t, err)
 	require.Equal(t, "models:/"+name+"/1", a.ModelURI)
@@ -145,7 +145,7 @@ func TestADeploymentWaitsForAServeThatIsGoingDown(t *testing.T) {
 	register(t, s, name, 10)
 	takeDown(t, s, c, name)
 	begin := time.Now()
-	_, err := c.Deploy(t.Context(), rayserve.App{Name: name, ModelURI: "models:/" + name + "/1", TrackingURI: tracking}, rayserve.DeployOptions{NoWait: true})
+	_, err := c.Deploy(t.Context(), rayserve.AppSpec{Name: name, ModelURI: "models:/" + name + "/1", TrackingURI: tracking}, rayserve.DeployOptions{NoWait: true})
 	require.NoError(t, err)
 	require.Less(t, time.Since(begin), time.Minute)
 	require.NoError(t, c.Delete(t.Context(), name, rayserve.DeleteOptions{}))

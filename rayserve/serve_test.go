@@ -36,18 +36,18 @@ func TestAnApplicationFromFirstDeployToDelete(t *testing.T) {
 	_, err = ask(ctx, c, name)
 	require.ErrorIs(t, err, mlops.ErrNotFound, "nothing is deployed yet")
 
-	app := rayserve.App{Name: name, ModelURI: "models:/" + name + "/1", TrackingURI: tracking, Metadata: map[string]string{"run": "r1"}}
-	var states []rayserve.Status
-	got, err := c.Deploy(ctx, app, rayserve.DeployOptions{OnState: func(a rayserve.Application) { states = append(states, a.Status) }})
+	app := rayserve.AppSpec{Name: name, ModelURI: "models:/" + name + "/1", TrackingURI: tracking, Metadata: map[string]string{"run": "r1"}}
+	var states []rayserve.State
+	got, err := c.Deploy(ctx, app, rayserve.DeployOptions{OnState: func(a rayserve.App) { states = append(states, a.Status) }})
 	require.NoError(t, err)
-	require.Equal(t, rayserve.Running, got.Status)
+	require.Equal(t, rayserve.StateRunning, got.Status)
 	require.Equal(t, app.ModelURI, got.ModelURI)
 	require.Equal(t, app.Metadata, got.Metadata, "lineage has to be readable from Ray alone")
 	require.Equal(t, tracking, got.TrackingURI)
 	require.True(t, strings.HasSuffix(got.URL, "/"+name), got.URL)
 	require.Equal(t, []rayserve.Deployment{{Name: "model", Status: "HEALTHY", Replicas: 1, Target: 1}}, got.Deployments)
-	require.Equal(t, rayserve.Deploying, states[0])
-	require.Equal(t, rayserve.Running, states[len(states)-1])
+	require.Equal(t, rayserve.StateDeploying, states[0])
+	require.Equal(t, rayserve.StateRunning, states[len(states)-1])
 	x, err := ask(ctx, c, name)
 	require.NoError(t, err)
 	require.Equal(t, 30.0, x)
@@ -93,7 +93,7 @@ func TestAnApplicationFromFirstDeployToDelete(t *testing.T) {
 	got, err = c.Application(ctx, name)
 	require.NoError(t, err)
 	require.Equal(t, app.ModelURI, got.ModelURI, "the version before has to be back")
-	require.Equal(t, rayserve.Running, got.Status)
+	require.Equal(t, rayserve.StateRunning, got.Status)
 	x, err = ask(ctx, c, name)
 	require.NoError(t, err)
 	require.Equal(t, 60.0, x)
@@ -128,21 +128,21 @@ func TestTwoDeploymentsAtOnceBothSurvive(t *testing.T) {
 	var g errgroup.Group
 	for _, n := range names {
 		g.Go(func() error {
-			_, err := c.Deploy(t.Context(), rayserve.App{Name: n, ModelURI: "models:/" + names[0] + "/1", TrackingURI: tracking}, rayserve.DeployOptions{})
+			_, err := c.Deploy(t.Context(), rayserve.AppSpec{Name: n, ModelURI: "models:/" + names[0] + "/1", TrackingURI: tracking}, rayserve.DeployOptions{})
 			return err
 		})
 	}
 	require.NoError(t, g.Wait())
 	apps, err := mlops.Collect(c.Applications(t.Context()))
 	require.NoError(t, err)
-	running := map[string]rayserve.Status{}
+	running := map[string]rayserve.State{}
 	for _, a := range apps {
 		running[a.Name] = a.Status
 	}
 	for _, n := range names {
-		require.Equal(t, rayserve.Running, running[n], "a PUT without %s took it down", n)
+		require.Equal(t, rayserve.StateRunning, running[n], "a PUT without %s took it down", n)
 	}
-	_, err = c.Deploy(t.Context(), rayserve.App{Name: "third", RoutePrefix: "/" + names[0], ModelURI: "models:/x/1"}, rayserve.DeployOptions{})
+	_, err = c.Deploy(t.Context(), rayserve.AppSpec{Name: "third", RoutePrefix: "/" + names[0], ModelURI: "models:/x/1"}, rayserve.DeployOptions{})
 	require.ErrorIs(t, err, mlops.ErrConflict, "the route is taken")
 }
 
@@ -156,11 +156,11 @@ func TestADeploymentThatFindsNoResourcesEndsWithRaysWords(t *testing.T) {
 		opt.Timeout = 40 * time.Second // of a clock that nobody waits for; the tape holds more
 	}
 	inTime(t, s, func(t *testing.T) {
-		_, err := c.Deploy(t.Context(), rayserve.App{Name: name, ModelURI: "models:/" + name + "/1", TrackingURI: tracking, NumCPUs: 512}, opt)
+		_, err := c.Deploy(t.Context(), rayserve.AppSpec{Name: name, ModelURI: "models:/" + name + "/1", TrackingURI: tracking, NumCPUs: 512}, opt)
 		require.ErrorIs(t, err, mlops.ErrUnavailable)
 		failed, ok := errors.AsType[*rayserve.DeployError](err)
 		require.True(t, ok, "%v", err)
-		require.Equal(t, rayserve.Deploying, failed.Status)
+		require.Equal(t, rayserve.StateDeploying, failed.Status)
 		require.Contains(t, err.Error(), `"CPU": 512`, "Ray says what it lacks; the user has to read it")
 		_, err = ask(t.Context(), c, name)
 		require.ErrorIs(t, err, mlops.ErrUnavailable, "a request would hang: there is no replica")
@@ -200,7 +200,7 @@ func TestUpgradesLoseNoRequest(t *testing.T) {
 	name := s.Name("steady")
 	register(t, s, name, 10, 20, 0)
 	takeDown(t, s, c, name)
-	app := rayserve.App{Name: name, TrackingURI: tracking, ModelURI: "models:/" + name + "/1"}
+	app := rayserve.AppSpec{Name: name, TrackingURI: tracking, ModelURI: "models:/" + name + "/1"}
 	_, err := c.Deploy(t.Context(), app, rayserve.DeployOptions{})
 	require.NoError(t, err)
 

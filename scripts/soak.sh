@@ -11,6 +11,10 @@
 #   CLIENT_KILLS=200 SERVER_KILLS=50 LOST_RUNS=100
 #              kill -9 of a logging program, of the server under one, and runs
 #              whose answers get lost; in rounds of ten, the seed is the round's
+#   POISON_KILLS=1000
+#              kill -9 of five projects' programs, with records among theirs that
+#              MLflow fails on, and of the agent; likewise; a round in
+#              which a project waited for longer than 60 s fails
 #   Each file of a home removed, emptied, opened and given away, in turn.
 #   DVC_KILLS=200 DVC_TOGETHER=100
 #              kill -9 of add, checkout, push and pull; rounds of dvc and ours in
@@ -86,6 +90,7 @@ dvc_together() { crash TestLiveBothToolsAtOnceDamageNothing MLOPS_DVC_TOGETHER d
 client_kills() { crash TestNoAcknowledgedRecordDiesWithItsProgram MLOPS_CLIENT_KILLS; }
 server_kills() { crash TestAServerMayDieUnderALivingProgram MLOPS_SERVER_KILLS; }
 lost_answers() { crash TestALostAnswerDoublesNothing MLOPS_LOST_RUNS; }
+poison_kills() { MLOPS_POISON_DELAY=60 crash TestPoisonAndKillsLoseNothingAndHoldUpNobody MLOPS_POISON_KILLS; }
 journal_kills() { MLOPS_SOAK_KILLS="${JOURNAL_KILLS:-200}" go test -count=1 -timeout 60m -run 'Kill' ./internal/spool; }
 # Random trees through dvc and through ours, ten a round; dvc is the one of the home.
 trees() {
@@ -108,6 +113,7 @@ dvc_s3_kills() {
 }
 part dvc-s3-kills $((${DVC_S3_KILLS:-200} / 10)) dvc_s3_kills
 part client-kills $((${CLIENT_KILLS:-200} / 10)) client_kills
+part poison-kills $((${POISON_KILLS:-1000} / 10)) poison_kills
 part journal-kills 1 journal_kills
 part server-kills $((${SERVER_KILLS:-50} / 10)) server_kills
 part lost-answers $((${LOST_RUNS:-100} / 10)) lost_answers

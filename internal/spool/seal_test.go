@@ -119,3 +119,29 @@ func TestReadingAJournalEndsWithItsContext(t *testing.T) {
 	require.NoError(t, err, "the lock was given back")
 	require.NoError(t, j.Close())
 }
+
+// fewLooks is a context that ends when it was asked so many times.
+type fewLooks struct {
+	context.Context
+	left int
+}
+
+func (c *fewLooks) Err() error {
+	if c.left--; c.left < 0 {
+		return context.Canceled
+	}
+	return nil
+}
+
+func TestOpenOfALargeJournalEndsWithItsContext(t *testing.T) {
+	j := Create(t.TempDir(), "large", []byte("head"), Options{SegmentBytes: 1 << 16})
+	for range 2000 {
+		require.NoError(t, j.Append(make([]byte, 1<<10)))
+	}
+	path := j.Path()
+	require.NoError(t, j.Close())
+	ctx := &fewLooks{context.Background(), 10}
+	_, err := Open(path, Options{Context: ctx})
+	require.Error(t, err)
+	require.GreaterOrEqual(t, ctx.left, -2, "it read on, segment after segment")
+}
