@@ -44,20 +44,17 @@ var exitTable = [][2]string{
 	{"128+n", "ended by signal n, or so did the command of run exec: 130 is Ctrl-C, 143 SIGTERM"},
 }
 
-// exitOf lists which kind of error has which code.
-var exitOf = []struct {
-	kind error
-	code int
-}{
-	{mlops.ErrNotFound, exitNotFound},
-	{dvc.ErrNotCached, exitNotFound},
-	{fs.ErrNotExist, exitNotFound},
-	{mlops.ErrUnauthenticated, exitNotAuthorized},
-	{mlops.ErrForbidden, exitNotAuthorized},
-	{mlops.ErrAlreadyExists, exitConflict},
-	{mlops.ErrConflict, exitConflict},
-	{mlops.ErrRateLimited, exitUnavailable},
-	{mlops.ErrUnavailable, exitUnavailable},
+// exitOf is the code of each of [mlops.Kinds]. What is invalid has two: see
+// codeOf.
+var exitOf = map[error]int{
+	mlops.ErrNotFound:        exitNotFound,
+	mlops.ErrUnauthenticated: exitNotAuthorized,
+	mlops.ErrForbidden:       exitNotAuthorized,
+	mlops.ErrAlreadyExists:   exitConflict,
+	mlops.ErrConflict:        exitConflict,
+	mlops.ErrUnsupported:     exitFailed,
+	mlops.ErrRateLimited:     exitUnavailable,
+	mlops.ErrUnavailable:     exitUnavailable,
 }
 
 // exitError ends the command with a code of its own.
@@ -188,10 +185,11 @@ func codeOf(err error) int {
 	if s, ok := errors.AsType[*signalled](err); ok {
 		return exitSignal + int(s.sig)
 	}
-	for _, row := range exitOf {
-		if errors.Is(err, row.kind) {
-			return row.code
-		}
+	if errors.Is(err, dvc.ErrNotCached) || errors.Is(err, fs.ErrNotExist) {
+		return exitNotFound
+	}
+	if code, ok := exitOf[mlops.KindOf(err)]; ok {
+		return code
 	}
 	d, ok := errors.AsType[*mlops.Error](err)
 	if ok && d.Kind == mlops.ErrInvalid && d.Service != "dvc" && d.Cause == nil && (d.Status == 0 || d.Status >= 400) {

@@ -14,6 +14,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"github.com/urfave/cli/v2"
+
+	"github.com/mlops-integration/mlops"
 )
 
 // nothingThere answers as MLflow, Airflow, Ray and Evidently do that have
@@ -104,6 +106,7 @@ var mistakes = map[string]struct{ usage, missing string }{
 	"experiment tag":     {"experiment tag mine a", "experiment tag nothing a=b"},
 	"experiment delete":  {"experiment delete", "experiment delete nothing"},
 	"experiment restore": {"experiment restore", "experiment restore nothing"},
+	"gc":                 {"gc --older-than soon", "gc -p typo"},
 	"import":             {"import", "import nothing"},
 	"sync":               {"sync --discard", "sync --discard " + noRun},
 	"agent":              {"agent --listen localhost", "-"},
@@ -185,6 +188,22 @@ func TestTheSameMistakeHasTheSameCodeInEveryCommand(t *testing.T) {
 			}
 		}
 	})
+}
+
+func TestEachKindOfErrorHasACode(t *testing.T) {
+	for _, kind := range mlops.Kinds() {
+		_, ok := exitOf[kind]
+		require.Equal(t, kind != mlops.ErrInvalid, ok, "%v", kind)
+	}
+}
+
+func TestATriggerOfNothingMakesNothing(t *testing.T) {
+	var n nothingThere
+	n.ofServers(t)
+	code, _, talk := call(t, "dag trigger x -p typo")
+	require.Equal(t, exitNotFound, code, talk)
+	require.Contains(t, talk, `there is no project "typo"`)
+	require.Empty(t, n.made)
 }
 
 func TestReadingCommandsMakeNothing(t *testing.T) {

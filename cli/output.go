@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"reflect"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -147,7 +148,9 @@ func (e *env) table(t *table, doc any) error {
 
 // aligned lays the table out for a terminal of so many columns: what does not
 // fit is cut in the middle, in the widest column first, the first column last.
+// URLs come last and are never cut: half an address is none.
 func (t *table) aligned(p *painter, columns int) string {
+	t = t.urlsLast()
 	var widths []int
 	fit := func(i int, s string) {
 		for len(widths) <= i {
@@ -163,7 +166,7 @@ func (t *table) aligned(p *painter, columns int) string {
 			fit(i, c.text())
 		}
 	}
-	narrow(widths, columns)
+	narrow(widths, columns, slices.Index(t.header, "URL"))
 	var b strings.Builder
 	line := func(n int, at func(i int) cell, paint func(cell) string) {
 		for i := range n {
@@ -183,11 +186,32 @@ func (t *table) aligned(p *painter, columns int) string {
 	return b.String()
 }
 
+// urlsLast returns the table with its column of URLs at the end.
+func (t *table) urlsLast() *table {
+	i := slices.Index(t.header, "URL")
+	if i < 0 {
+		return t
+	}
+	out := &table{header: last(t.header, i)}
+	for _, row := range t.rows {
+		out.rows = append(out.rows, last(row, i))
+	}
+	return out
+}
+
+// last returns row with cell i moved to the end.
+func last[T any](row []T, i int) []T {
+	if i >= len(row) {
+		return row
+	}
+	return append(slices.Delete(slices.Clone(row), i, i+1), row[i])
+}
+
 // narrowest is what a column is cut to at most.
 const narrowest = 6
 
-// narrow takes from the widest columns until all fit.
-func narrow(widths []int, columns int) {
+// narrow takes from the widest columns, but not from whole, until all fit.
+func narrow(widths []int, columns, whole int) {
 	total := 2 * (len(widths) - 1)
 	for _, w := range widths {
 		total += w
@@ -195,12 +219,12 @@ func narrow(widths []int, columns int) {
 	for ; total > columns; total-- {
 		widest := -1
 		for i, w := range widths {
-			if i > 0 && w > narrowest && (widest < 0 || w > widths[widest]) {
+			if i > 0 && i != whole && w > narrowest && (widest < 0 || w > widths[widest]) {
 				widest = i
 			}
 		}
 		if widest < 0 {
-			if len(widths) == 0 || widths[0] <= narrowest {
+			if len(widths) == 0 || whole == 0 || widths[0] <= narrowest {
 				return
 			}
 			widest = 0

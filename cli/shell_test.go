@@ -185,6 +185,21 @@ func FuzzRead(f *testing.F) {
 	})
 }
 
+func TestAnAddressIsWholeOnANarrowTerminal(t *testing.T) {
+	const at = "http://127.0.0.1:5000"
+	tab := newTable("SERVICE", "STATE", "URL", "PID", "MESSAGE")
+	tab.row("airflow-dag-processor", good("ready"), "", 1234567, "")
+	tab.row("mlflow", warn("starting"), at, 7654321, "no answer from 127.0.0.1:5000: dial tcp 127.0.0.1:5000: connect: connection refused")
+	e := &env{stdout: io.Discard, terminal: func(io.Writer) bool { return false }}
+	lines := strings.Split(tab.aligned(e.paint(io.Discard), 80), "\n")
+	require.True(t, strings.HasSuffix(lines[0], "URL"), lines[0])
+	require.True(t, strings.HasSuffix(lines[2], "  "+at), lines[2])
+	require.LessOrEqual(t, len([]rune(lines[2])), 80)
+	require.Contains(t, lines[2], "mlflow")
+	require.Equal(t, "airflow-dag-processor", lines[1][:21])
+	require.Equal(t, "SERVICE STATE URL", strings.Join(tab.header[:3], " "), "a pipe has the order that scripts know")
+}
+
 func TestATableFitsTheTerminal(t *testing.T) {
 	id := strings.Repeat("0123456789abcdef", 2)
 	for name, cells := range map[string][]any{

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"iter"
 	"maps"
 	"path"
@@ -9,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/mlops-integration/mlops"
 	"github.com/mlops-integration/mlops/airflow"
 )
 
@@ -77,9 +79,18 @@ func (p *Project) dags() (string, error) {
 }
 
 // Trigger starts a run of one of the project's DAGs. Without o.RunID it makes
-// one, so that a trigger whose answer was lost is not repeated. A pool that was
-// deleted is made again.
+// one, so that a trigger whose answer was lost is not repeated. The error matches
+// [mlops.ErrNotFound], and nothing is made, if there is no such DAG or project;
+// a pool that was deleted is made again.
 func (p *Project) Trigger(ctx context.Context, dag string, o airflow.TriggerOptions) (airflow.DAGRun, error) {
+	if _, err := p.Airflow.DAGs.Get(ctx, p.DAGID(dag)); err != nil {
+		if errors.Is(err, mlops.ErrNotFound) {
+			if _, perr := p.find(ctx); errors.Is(perr, mlops.ErrNotFound) {
+				err = perr
+			}
+		}
+		return airflow.DAGRun{}, err
+	}
 	if err := p.ensurePool(ctx); err != nil {
 		return airflow.DAGRun{}, err
 	}

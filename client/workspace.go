@@ -147,6 +147,11 @@ func (p *Project) find(ctx context.Context) (string, error) {
 	return e.ID, err
 }
 
+// ExperimentID returns the ID of the project's experiment, which may be deleted.
+// Nothing is made on the server: the error matches [mlops.ErrNotFound] if the
+// project is not there.
+func (p *Project) ExperimentID(ctx context.Context) (string, error) { return p.find(ctx) }
+
 // publicURL takes user information out of an address that others will read.
 func publicURL(s string) string {
 	u, err := url.Parse(s)

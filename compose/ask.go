@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/compose/internal/proc"
 	"github.com/mlops-integration/mlops/internal/stackfile"
 )
 
@@ -119,7 +120,7 @@ func (s *Stack) begin(ctx context.Context) error {
 	defer f.Close()
 	cmd := exec.Command(s.command, "supervise")
 	cmd.Env = append(slices.DeleteFunc(os.Environ(), func(v string) bool {
-		return strings.HasPrefix(v, markVariable+"=") || strings.HasPrefix(v, "MLOPS_HOME=")
+		return strings.HasPrefix(v, proc.MarkVariable+"=") || strings.HasPrefix(v, "MLOPS_HOME=")
 	}), "MLOPS_HOME="+s.home)
 	cmd.Dir = s.home
 	cmd.Stdout, cmd.Stderr = f, f
@@ -219,11 +220,11 @@ func (s *Stack) statusAlone() (Status, error) {
 		if r := rec.Services[v.name]; r != nil {
 			st.State = StateDegraded
 			o.Since, o.Restarts = r.Since, r.Restarts
-			if alive(r.Main) {
+			if proc.Alive(r.Main) {
 				o.State, o.PID, o.Message = StateReady, r.Main.PID, "runs, but nobody watches it; run: mlopsctl start"
 				for _, p := range r.Seen {
-					if alive(p) {
-						o.PSSBytes += memoryOf(p)
+					if proc.Alive(p) {
+						o.PSSBytes += proc.MemoryOf(p)
 					}
 				}
 			} else {

@@ -10,6 +10,15 @@ import (
 // supervisorName is the name under which the supervisor writes its log.
 const supervisorName = "supervisor"
 
+// added are the recipes that their own files add to those below.
+var added []func() service
+
+// add adds a recipe to the stack; see [service].
+func add(recipe func() service) struct{} {
+	added = append(added, recipe)
+	return struct{}{}
+}
+
 // recipes lists the services of the stack in an order in which they can be
 // started. The light stack is MLflow alone, with the agent; both have s3, on request.
 func (s *Stack) recipes(light bool) []service {
@@ -24,6 +33,11 @@ func (s *Stack) recipes(light bool) []service {
 		all = append(all, rayService(), evidentlyService())
 	}
 	all = append(all, s3Service())
+	for _, recipe := range added {
+		if v := recipe(); !light {
+			all = append(all, v)
+		}
+	}
 	if s.command != "" { // a program that is not mlopsctl has no agent to start
 		all = append(all, agentService())
 	}

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/mlops-integration/mlops/compose/internal/proc"
 )
 
 func TestAChildIsReapedOnceHoweverOftenItIsCleared(t *testing.T) {
@@ -24,9 +26,9 @@ func TestAChildIsReapedOnceHoweverOftenItIsCleared(t *testing.T) {
 	cmd.Env = []string{roleVariable + "=sleep/app"}
 	u.child, err = startChild(cmd)
 	require.NoError(t, err)
-	i, err := inspect(cmd.Process.Pid)
+	i, err := proc.Inspect(cmd.Process.Pid)
 	require.NoError(t, err)
-	u.rec.Main = i.proc
+	u.rec.Main = i.ID
 
 	over, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -46,11 +48,11 @@ func TestAnEndedChildIsSeenUntilItIsLetGo(t *testing.T) {
 	require.NoError(t, err)
 	pid := cmd.Process.Pid
 	eventually(t, "it is a zombie", func() bool {
-		i, err := inspect(pid)
-		return err == nil && i.zombie
+		i, err := proc.Inspect(pid)
+		return err == nil && i.Zombie
 	})
 	require.Equal(t, 3, c.wait().ExitCode())
 	require.Equal(t, 3, c.wait().ExitCode(), "a second question gets the same answer")
-	_, err = inspect(pid)
-	require.ErrorIs(t, err, errNoProcess)
+	_, err = proc.Inspect(pid)
+	require.ErrorIs(t, err, proc.ErrNone)
 }

@@ -3,6 +3,8 @@ package compose
 import (
 	"fmt"
 	"slices"
+
+	"github.com/mlops-integration/mlops/compose/internal/proc"
 )
 
 // displaced is why a service has to begin anew with other ports: a stranger was
@@ -15,20 +17,20 @@ func (d displaced) Error() string { return string(d) }
 const mostMoves = 3
 
 // taken says who listens on one of the ports instead of u; empty if nobody is
-// seen to. Where we may not look, the recipe's word counts.
+// Seen to. Where we may not look, the recipe's word counts.
 func (u *unit) taken(ports []port) string {
 	for _, p := range ports {
 		u.sup.mu.Lock()
 		n := u.sup.ports[u.name+"/"+p.name]
 		u.sup.mu.Unlock()
-		who := listeners(n)
-		if len(who) == 0 || who[0].pid == 0 {
+		who := proc.Listeners(n)
+		if len(who) == 0 || who[0].PID == 0 {
 			continue
 		}
 		u.sup.look()
 		u.sup.mu.Lock()
-		ours := slices.ContainsFunc(who, func(o owner) bool {
-			return o.pid == u.rec.Main.PID || slices.ContainsFunc(u.rec.Seen, func(p proc) bool { return p.PID == o.pid })
+		ours := slices.ContainsFunc(who, func(o proc.Owner) bool {
+			return o.PID == u.rec.Main.PID || slices.ContainsFunc(u.rec.Seen, func(p proc.ID) bool { return p.PID == o.PID })
 		})
 		u.sup.mu.Unlock()
 		if !ours {

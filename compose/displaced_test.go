@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/compose/internal/proc"
 )
 
 // squatter is a stranger who takes a service's port between its choice and its
@@ -129,7 +130,7 @@ func TestReservationsNeedAFolderOfOurs(t *testing.T) {
 	t.Setenv("TMPDIR", tmp)
 	f, err := reserve(20000, "/h")
 	require.NoError(t, err)
-	require.Equal(t, []owner{{command: "the stack of /h"}}, holders(20000))
+	require.Equal(t, []proc.Owner{{Command: "the stack of /h"}}, holders(20000))
 	require.NoError(t, f.Close()) // as if its supervisor was killed
 	require.Empty(t, holders(20000))
 	dir, err := reservations()

@@ -144,20 +144,46 @@ func (d *docker) services(bool) []service {
 	e = service{name: e.name, ports: e.ports, ready: e.ready, endpoints: e.endpoints}
 	api = service{name: api.name, group: api.group, after: []string{"postgres", "redis"}, ports: api.ports, ready: api.ready, settled: api.settled, endpoints: api.endpoints}
 	head := service{name: "ray-head", group: "ray", after: []string{"mlflow"}, ports: r.ports[:2], ready: r.ready, settled: r.settled, endpoints: r.endpoints}
-	return []service{
+	all := []service{
 		postgres, s3, part("redis", ""), m, e, api,
 		part("airflow-scheduler", "airflow", api.name), part("airflow-dag-processor", "airflow", api.name),
 		part("airflow-triggerer", "airflow", api.name), part("airflow-worker", "airflow", api.name),
 		head, part("ray-worker", "ray", head.name),
 	}
+	for _, recipe := range added {
+		v := recipe()
+		all = append(all, service{name: v.name, group: v.group, after: v.after, ports: v.ports, ready: v.ready, settled: v.settled, endpoints: v.endpoints})
+	}
+	return all
 }
 
-// published are the ports that compose.yaml publishes, and twin.yaml that of
-// PostgreSQL: the variable for the number, and what they are inside.
-var published = map[string]struct {
+// published is a port that compose.yaml publishes: the variable for the number,
+// and what it is inside.
+type published struct {
 	variable string
 	inside   int
-}{
+}
+
+// publishedPorts are those ports, by "service/name", with that of PostgreSQL in
+// twin.yaml.
+func publishedPorts() map[string]published {
+	all := maps.Clone(ownPorts)
+	for _, recipe := range added {
+		v := recipe()
+		for _, p := range v.ports {
+			variable := "MLOPS_PORT_" + v.name
+			if p.name != "http" {
+				variable += "_" + p.name
+			}
+			if p.inside != 0 {
+				all[v.name+"/"+p.name] = published{strings.ToUpper(strings.ReplaceAll(variable, "-", "_")), p.inside}
+			}
+		}
+	}
+	return all
+}
+
+var ownPorts = map[string]published{
 	"postgres/sql": {"MLOPS_PORT_POSTGRES", 5432}, "s3/http": {"MLOPS_PORT_S3", 7070},
 	"mlflow/http": {"MLOPS_PORT_MLFLOW", 5000}, "evidently/http": {"MLOPS_PORT_EVIDENTLY", 8000},
 	"airflow-api-server/http": {"MLOPS_PORT_AIRFLOW", 8080},

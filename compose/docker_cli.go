@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/compose/internal/proc"
 )
 
 // engineClient is what the clients of the engine are marked as: they are found
@@ -38,12 +39,12 @@ func (d *docker) environ() ([]string, error) {
 		"MLOPS_PROJECTS="+d.projects(),
 		"MLOPS_CPUS="+strconv.Itoa(min(2, goruntime.NumCPU())),
 		"COMPOSE_PROGRESS=plain", "COMPOSE_ANSI=never", "COMPOSE_MENU=false",
-		markOf(d.home, engineClient),
+		proc.Mark(d.home, engineClient),
 	)
 	if d.record.Engine != "" {
 		env = append(env, "DOCKER_HOST="+d.record.Engine)
 	}
-	for key, p := range published {
+	for key, p := range publishedPorts() {
 		if n := d.record.Ports[key]; n != 0 {
 			env = append(env, p.variable+"="+strconv.Itoa(n))
 		}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/compose/internal/proc"
 	"github.com/mlops-integration/mlops/internal/stackfile"
 )
 
@@ -253,7 +254,7 @@ func (d *docker) destroy(ctx context.Context) error {
 	if isTwin(d.home) {
 		return d.discard(func() error {
 			// A client that outlived its program would go on making containers.
-			return errors.Join(end(ctx, family{mark: markOf(d.home, engineClient)}, syscall.SIGTERM, 3*time.Second), d.remove(ctx))
+			return errors.Join(proc.End(ctx, proc.Family{Mark: proc.Mark(d.home, engineClient)}, syscall.SIGTERM, 3*time.Second), d.remove(ctx))
 		})
 	}
 	if err := d.remove(ctx); err != nil {

@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/mlops-integration/mlops/compose/internal/proc"
 )
 
 // container is what the engine tells of one ("docker inspect").
@@ -120,7 +122,7 @@ func (d *docker) observe(ctx context.Context) (Status, []container, error) {
 func (r *dockerRecord) recover(all []container) {
 	r.lost = false
 	for _, c := range all {
-		for key, p := range published {
+		for key, p := range publishedPorts() {
 			if bound := c.HostConfig.PortBindings[strconv.Itoa(p.inside)+"/tcp"]; strings.HasPrefix(key, c.service()+"/") && len(bound) > 0 {
 				r.Ports[key], _ = strconv.Atoi(bound[0].HostPort)
 			}
@@ -185,7 +187,7 @@ func (d *docker) status(ctx context.Context) (Status, error) {
 			}
 			for _, word := range strings.Fields(string(pids)) {
 				if pid, err := strconv.Atoi(word); err == nil {
-					st.Services[i].PSSBytes += memoryOf(proc{PID: pid})
+					st.Services[i].PSSBytes += proc.MemoryOf(proc.ID{PID: pid})
 				}
 			}
 		}

@@ -330,7 +330,7 @@ func TestOnlyWhatIsReadyIsInTheStackFile(t *testing.T) {
 	d, err := s.containers()
 	require.NoError(t, err)
 	require.NoError(t, d.writeFiles())
-	for key := range published {
+	for key := range publishedPorts() {
 		d.record.Ports[key] = 20000 + len(key)
 	}
 	st, _, err := d.observe(t.Context())
@@ -383,6 +383,12 @@ func TestSecretsOfContainersAreReachedByTheirOwnerAlone(t *testing.T) {
 func TestTheComposeFileAndThisPackageSayTheSame(t *testing.T) {
 	b, err := dockerFiles.ReadFile("docker/compose.yaml")
 	require.NoError(t, err)
+	agree(t, b)
+}
+
+// agree compares a compose.yaml with what this package has of it.
+func agree(t *testing.T, b []byte) {
+	t.Helper()
 	var f struct {
 		Services map[string]struct {
 			User     string
@@ -432,11 +438,11 @@ func TestTheComposeFileAndThisPackageSayTheSame(t *testing.T) {
 		require.Contains(t, known, m[1])
 	}
 	var ports []string
-	for _, p := range published {
+	for _, p := range publishedPorts() {
 		ports = append(ports, fmt.Sprintf("%s:%d", p.variable, p.inside))
 	}
 	var inFiles []string
-	for _, m := range regexp.MustCompile(`"127\.0\.0\.1:\$\{(MLOPS_PORT_[A-Z0-9]+):-\d+\}:(\d+)"`).FindAllStringSubmatch(string(b)+string(twin), -1) {
+	for _, m := range regexp.MustCompile(`"127\.0\.0\.1:\$\{(MLOPS_PORT_[A-Z0-9_]+):-\d+\}:(\d+)"`).FindAllStringSubmatch(string(b)+string(twin), -1) {
 		inFiles = append(inFiles, m[1]+":"+m[2])
 	}
 	require.ElementsMatch(t, ports, inFiles)

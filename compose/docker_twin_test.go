@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/compose/internal/proc"
 )
 
 // environment is what the engine's client was last started with.
@@ -30,7 +31,7 @@ func bound(t *testing.T, first int) []map[string]any {
 	for _, c := range all {
 		service := c["Config"].(map[string]any)["Labels"].(map[string]any)["com.docker.compose.service"].(string)
 		ports := map[string]any{}
-		for key, p := range published {
+		for key, p := range publishedPorts() {
 			if strings.HasPrefix(key, service+"/") {
 				ports[strconv.Itoa(p.inside)+"/tcp"] = []map[string]string{{"HostIp": "127.0.0.1", "HostPort": strconv.Itoa(first + p.inside)}}
 			}
@@ -130,7 +131,7 @@ func TestAClientThatOutlivedItsProgramIsEndedBeforeItsContainers(t *testing.T) {
 	patience, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	orphan := exec.CommandContext(patience, "/bin/sh", "-c", "while :; do sleep 0.05; done")
-	orphan.Env = append(os.Environ(), markOf(home, engineClient))
+	orphan.Env = append(os.Environ(), proc.Mark(home, engineClient))
 	require.NoError(t, orphan.Start())
 	ended := make(chan error, 1)
 	go func() { ended <- orphan.Wait() }()
@@ -138,7 +139,7 @@ func TestAClientThatOutlivedItsProgramIsEndedBeforeItsContainers(t *testing.T) {
 	require.Error(t, <-ended)
 	require.NoError(t, patience.Err(), "it went on")
 	require.Contains(t, e.calls(t), "down")
-	require.Contains(t, e.environment(t), markOf(home, engineClient), "clients are not marked")
+	require.Contains(t, e.environment(t), proc.Mark(home, engineClient), "clients are not marked")
 }
 
 func TestTwoStacksThatStartAtOnceDoNotChooseOnePort(t *testing.T) {

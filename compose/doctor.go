@@ -232,8 +232,8 @@ func (s *Stack) checkPorts(_ context.Context, st Status) []Finding {
 			}
 			who := holders(p.first)
 			fix := "mlopsctl start"
-			if len(who) > 0 && who[0].pid != 0 {
-				fix = fmt.Sprintf("ps -p %d", who[0].pid)
+			if len(who) > 0 && who[0].PID != 0 {
+				fix = fmt.Sprintf("ps -p %d", who[0].PID)
 			}
 			out = append(out, Finding{"port " + v.name + "/" + p.name, SeverityWarn, heldText(p.first, who) + "; the next free one is used", fix})
 		}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/mlops-integration/mlops/compose/internal/proc"
 	"github.com/mlops-integration/mlops/internal/atomicfile"
 	"github.com/mlops-integration/mlops/internal/stackfile"
 )
@@ -98,7 +99,7 @@ func TestDoctorSeesWhatASupervisorLeft(t *testing.T) {
 	require.Equal(t, SeverityOK, one(t, s, "ports").Severity, "the stack's own server is no stranger")
 
 	kill(t, st.Supervisor.PID)
-	eventually(t, "the supervisor is dead", func() bool { _, err := inspect(st.Supervisor.PID); return err != nil })
+	eventually(t, "the supervisor is dead", func() bool { _, err := proc.Inspect(st.Supervisor.PID); return err != nil })
 	require.Equal(t, Finding{"state", SeverityFail, "the supervisor is gone; run: mlopsctl start", "mlopsctl start"}, one(t, s, "state"))
 
 	require.NoError(t, os.WriteFile(statePath(s.home), []byte(`{"version": 1, "ser`), 0o600))
@@ -107,7 +108,7 @@ func TestDoctorSeesWhatASupervisorLeft(t *testing.T) {
 	require.Contains(t, f.Message, "cannot be read")
 	require.Equal(t, "mlopsctl stop", f.Fix)
 	require.NoError(t, s.Stop(t.Context(), StopOptions{}))
-	require.Empty(t, listeners(of(st, "app").Ports["http"]), "stop finds the servers without the damaged file")
+	require.Empty(t, proc.Listeners(of(st, "app").Ports["http"]), "stop finds the servers without the damaged file")
 	require.Equal(t, SeverityOK, one(t, s, "state").Severity)
 
 	require.NoError(t, stackfile.Write(stackfile.Stack{Runtime: "process", Home: s.home}))

@@ -20,6 +20,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/mlops-integration/mlops/compose/internal/proc"
 	"github.com/mlops-integration/mlops/internal/stackfile"
 )
 
@@ -55,7 +56,13 @@ func TestMain(m *testing.M) {
 	}
 	if len(os.Args) > 1 && os.Args[1] == "supervise" {
 		s, err := New(Options{})
-		if err == nil {
+		switch {
+		case err != nil:
+		case os.Getenv(toyVariable) != "":
+			added = append(added, toyService)
+			s.timing = testTiming
+			err = s.Supervise(context.Background())
+		default:
 			s.catalog, s.timing = fakes(os.Getenv(fixtureVariable)), testTiming
 			err = s.Supervise(context.Background())
 		}
@@ -109,7 +116,7 @@ func play(role string) {
 			w.WriteHeader(http.StatusInternalServerError)
 			return
 		}
-		_, _ = io.WriteString(w, os.Getenv(markVariable))
+		_, _ = io.WriteString(w, os.Getenv(proc.MarkVariable))
 		if mode == "brief" {
 			time.AfterFunc(20*time.Millisecond, func() { os.Exit(4) })
 		}
@@ -156,7 +163,7 @@ func (f fake) recipe() service {
 				return err
 			case status != 200:
 				return fmt.Errorf("answered %d", status)
-			case markVariable+"="+string(body) != markOf(s.home, f.Name):
+			case proc.MarkVariable+"="+string(body) != proc.Mark(s.home, f.Name):
 				return fmt.Errorf("%q answers", body)
 			}
 			return nil
@@ -290,16 +297,16 @@ func kill(t *testing.T, pid int) {
 	require.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
 }
 
-// sleeper is a process that has nothing to do with any stack.
-func sleeper(t *testing.T) proc {
+// bystander is a process that has nothing to do with any stack.
+func bystander(t *testing.T) proc.ID {
 	t.Helper()
 	c := exec.Command(os.Args[0])
 	c.Env = []string{roleVariable + "=sleep/stranger"}
 	require.NoError(t, c.Start())
 	t.Cleanup(func() { _ = c.Process.Kill(); _ = c.Wait() })
-	i, err := inspect(c.Process.Pid)
+	i, err := proc.Inspect(c.Process.Pid)
 	require.NoError(t, err)
-	return i.proc
+	return i.ID
 }
 
 func gone(path string) bool {

@@ -9,6 +9,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"github.com/mlops-integration/mlops/compose/internal/proc"
 )
 
 // mended runs Mend and returns what it did to a file, and what Doctor says of it
@@ -59,7 +61,7 @@ func TestDoctorMendsWhatIsSafeAndSaysWhatItDid(t *testing.T) {
 			_, _, err = here.secret("mlflow-session")
 			require.NoError(t, err)
 			require.NoError(t, writePrivate(here.data("mlflow", "tables"), "3"))
-			require.NoError(t, state{Version: stateVersion, Home: l.home, Boot: bootID(), Ports: here.ports}.write(l.home))
+			require.NoError(t, state{Version: stateVersion, Home: l.home, Boot: proc.BootID(), Ports: here.ports}.write(l.home))
 			whole := tree(t, l.home)
 			file := filepath.Join(l.home, tt.file)
 
@@ -108,7 +110,7 @@ func TestWhatTheSupervisorKeepsIsPutBack(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, slices.ContainsFunc(all, func(f Finding) bool { return f.Check == "mended" && f.Severity == SeverityWarn }), "nobody is told")
 	require.NoError(t, s.Stop(t.Context(), StopOptions{}))
-	require.Empty(t, listeners(of(st, "app").Ports["http"]))
+	require.Empty(t, proc.Listeners(of(st, "app").Ports["http"]))
 }
 
 func TestDoctorNamesAHomeThatCannotBeWrittenTo(t *testing.T) {

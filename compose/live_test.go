@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/compose/internal/proc"
 )
 
 // liveStack is the stack that runs for the suites.
@@ -47,12 +48,12 @@ func liveProcesses(t *testing.T) (*Stack, state) {
 // familyOf returns the numbers of all processes of a stack.
 func familyOf(t *testing.T, s *Stack, st state) map[int32]string {
 	t.Helper()
-	all, err := listProcesses()
+	all, err := proc.All()
 	require.NoError(t, err)
-	marks := remembered(markIn)
+	marks := proc.Remembered(proc.MarkIn)
 	out := map[int32]string{}
 	for name, r := range st.Services {
-		for _, p := range all.members(family{main: r.Main, seen: r.Seen, mark: markOf(s.home, name)}, marks) {
+		for _, p := range all.Members(proc.Family{Main: r.Main, Seen: r.Seen, Mark: proc.Mark(s.home, name)}, marks) {
 			out[int32(p.PID)] = name
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"github.com/mlops-integration/mlops/compose/internal/proc"
 	"github.com/mlops-integration/mlops/internal/stackfile"
 )
 
@@ -59,10 +60,10 @@ func (sup *supervisor) status(memory bool) Status {
 	sup.mu.Lock()
 	st := Status{Runtime: "process", Home: sup.stack.home, Light: sup.light, Supervisor: SupervisorStatus{PID: os.Getpid(), Since: sup.since, Mended: slices.Clone(sup.repairs)}}
 	where := sup.stack.siteOf(sup.ports, sup.light, io.Discard)
-	var trees [][]proc
+	var trees [][]proc.ID
 	for _, v := range sup.stack.recipes(sup.light) {
 		s := ServiceStatus{Name: v.name, Group: v.group, State: StateStopped, Ports: portsOf(v, sup.ports)}
-		var tree []proc
+		var tree []proc.ID
 		if u := sup.units[v.name]; u != nil {
 			s.State, s.Message, s.Restarts = u.phase, u.message, u.rec.Restarts
 			s.PID, s.Since = u.rec.Main.PID, u.rec.Since
@@ -76,7 +77,7 @@ func (sup *supervisor) status(memory bool) Status {
 	if memory {
 		for i, tree := range trees {
 			for _, p := range tree {
-				st.Services[i].PSSBytes += memoryOf(p)
+				st.Services[i].PSSBytes += proc.MemoryOf(p)
 			}
 		}
 	}
@@ -86,7 +87,7 @@ func (sup *supervisor) status(memory bool) Status {
 
 // look records which processes belong to which service.
 func (sup *supervisor) look() {
-	t, err := listProcesses()
+	t, err := proc.All()
 	if err != nil {
 		sup.log.Error("processes", "error", err)
 		return
@@ -98,8 +99,8 @@ func (sup *supervisor) look() {
 		if u.rec.Main.PID == 0 {
 			continue
 		}
-		now := t.members(family{main: u.rec.Main, seen: u.rec.Seen, mark: markOf(sup.stack.home, u.name)}, marks)
-		u.cpu = t.cpu(now)
+		now := t.Members(proc.Family{Main: u.rec.Main, Seen: u.rec.Seen, Mark: proc.Mark(sup.stack.home, u.name)}, marks)
+		u.cpu = t.CPU(now)
 		if !slices.Equal(now, u.rec.Seen) {
 			u.rec.Seen, differs = now, true
 		}
@@ -112,15 +113,15 @@ func (sup *supervisor) look() {
 
 // marksIn reads the mark of each process once in its life: what a service
 // starts has it from the beginning. The caller holds sup.mu.
-func (sup *supervisor) marksIn(t table) func(pid int) string {
+func (sup *supervisor) marksIn(t proc.Table) func(pid int) string {
 	known := sup.marks
-	sup.marks = make(map[proc]string, len(t))
+	sup.marks = make(map[proc.ID]string, len(t))
 	return func(pid int) string {
-		p := t[pid].proc
+		p := t[pid].ID
 		m, ok := sup.marks[p]
 		if !ok {
 			if m, ok = known[p]; !ok {
-				m = markIn(pid)
+				m = proc.MarkIn(pid)
 			}
 			sup.marks[p] = m
 		}

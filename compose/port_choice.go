@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/mlops-integration/mlops/compose/internal/proc"
 	"github.com/mlops-integration/mlops/internal/lockfile"
 )
 
@@ -212,8 +213,8 @@ func reserve(n int, home string) (*os.File, error) {
 }
 
 // holders returns who listens on a port, or else whose it is to be.
-func holders(n int) []owner {
-	if who := listeners(n); len(who) > 0 {
+func holders(n int) []proc.Owner {
+	if who := proc.Listeners(n); len(who) > 0 {
 		return who
 	}
 	dir, err := reservations()
@@ -225,5 +226,5 @@ func holders(n int) []owner {
 		return nil // it belongs to no stack any more
 	}
 	home, _ := os.ReadFile(note)
-	return []owner{{command: "the stack of " + strings.TrimSpace(string(home))}}
+	return []proc.Owner{{Command: "the stack of " + strings.TrimSpace(string(home))}}
 }

@@ -1,34 +1,13 @@
 package compose
 
 import (
-	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"strconv"
-	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/mlops-integration/mlops/compose/internal/proc"
 )
-
-// owner is a process that listens on a port; pid 0 means that we may not know,
-// or that the port is only promised to it.
-type owner struct {
-	pid     int
-	command string
-}
-
-func (o owner) String() string {
-	switch {
-	case o.pid == 0 && o.command != "":
-		return o.command
-	case o.pid == 0:
-		return "a process of another user"
-	case o.command == "":
-		return "pid " + strconv.Itoa(o.pid)
-	}
-	return fmt.Sprintf("%s (pid %d)", o.command, o.pid)
-}
 
 // portFree reports whether a server may listen on port at the loopback
 // addresses. It binds, for a moment and without listening, the loopback and
@@ -71,7 +50,7 @@ func bindOnce(a unix.Sockaddr) error {
 // choosePort picks the number for a port: the one it had before, else its
 // first choice, else the next that is free and that nobody else of the stack
 // wants. The text names the owner of a number that could not be had.
-func choosePort(p port, before int, taken func(int) bool, free func(int) bool, who func(int) []owner) (int, string, error) {
+func choosePort(p port, before int, taken func(int) bool, free func(int) bool, who func(int) []proc.Owner) (int, string, error) {
 	var why string
 	try := []int{p.first}
 	if before != 0 && before != p.first {
@@ -107,51 +86,9 @@ func withUse(why string, n int) string {
 }
 
 // heldText says who holds a port.
-func heldText(n int, who []owner) string {
+func heldText(n int, who []proc.Owner) string {
 	if len(who) == 0 {
 		return fmt.Sprintf("port %d is held by a process that cannot be seen", n)
 	}
 	return fmt.Sprintf("port %d is held by %s", n, who[0])
-}
-
-// parseLsof reads the output of lsof -Fpc: a line "p<pid>", then "c<command>".
-func parseLsof(text string) []owner {
-	var out []owner
-	for line := range strings.Lines(text) {
-		line = strings.TrimSpace(line)
-		switch {
-		case strings.HasPrefix(line, "p"):
-			pid, err := strconv.Atoi(line[1:])
-			if err == nil {
-				out = append(out, owner{pid: pid})
-			}
-		case strings.HasPrefix(line, "c") && len(out) > 0:
-			out[len(out)-1].command = line[1:]
-		}
-	}
-	return out
-}
-
-// environMark looks for our mark among the environment in b, the answer of
-// sysctl kern.procargs2: a 32-bit count of arguments, the program's path,
-// zeros, the arguments and the environment, each ended by a zero.
-func environMark(b []byte) string {
-	if len(b) < 4 {
-		return ""
-	}
-	args := int(binary.LittleEndian.Uint32(b))
-	b = b[4:]
-	end := bytes.IndexByte(b, 0)
-	if end < 0 {
-		return ""
-	}
-	b = bytes.TrimLeft(b[end:], "\x00")
-	for n := 0; len(b) > 0; n++ {
-		word, rest, _ := bytes.Cut(b, []byte{0})
-		if n >= args && bytes.HasPrefix(word, []byte(markVariable+"=")) {
-			return string(word)
-		}
-		b = rest
-	}
-	return ""
 }

@@ -13,8 +13,29 @@ import (
 )
 
 // service is the recipe of one server process: what it needs, how it is
-// started, and how it proves that it is there. Recipes only describe; the
-// supervisor runs them.
+// started, and how it proves that it is there. Recipes only describe; a runtime
+// runs them.
+//
+// A new server is one file, service_NAME.go, and one block in
+// docker/compose.yaml. The file has the recipe and a line that adds it to the
+// stack:
+//
+//	var _ = add(gatewayService)
+//
+//	func gatewayService() service {
+//		return service{
+//			name:    "gateway",
+//			after:   []string{"mlflow"},
+//			ports:   []port{{name: "http", first: 8020, inside: 8020}},
+//			command: …, // for processes of this machine
+//			ready:   …, // asks it who it is, in either runtime
+//		}
+//	}
+//
+// The block has the service's name, publishes port http of a service "gateway"
+// as 127.0.0.1:${MLOPS_PORT_GATEWAY:-8020}:8020, and has a health check and
+// limits as the others have. Start, stop, status, logs, doctor, the plan, the
+// choice of ports and the stack file follow from these two.
 type service struct {
 	name  string // "airflow-scheduler"; names its log, its data and its state
 	group string // "airflow": what a user may say to mean several services
@@ -63,9 +84,10 @@ func (r refusal) Error() string { return string(r) }
 
 // port is a listening address of a service.
 type port struct {
-	name  string // "http", "dashboard"
-	first int    // the preferred number
-	late  bool   // opened some time after the service became ready
+	name   string // "http", "dashboard"
+	first  int    // the preferred number
+	late   bool   // opened some time after the service became ready
+	inside int    // the number in the service's container, of a recipe that was added; 0: not published
 }
 
 // command is a process to start.

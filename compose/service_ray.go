@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/compose/internal/proc"
 	"github.com/mlops-integration/mlops/internal/stackfile"
 	"github.com/mlops-integration/mlops/rayserve"
 )
@@ -150,7 +151,7 @@ func rayCommand(s *site) (command, error) {
 			// Replicas load models with these; they have them from us, and no
 			// Serve configuration repeats them. The mark is that of the process
 			// which they sign in to, and to no other.
-			"MLOPS_MLFLOW_MARK="+strings.TrimPrefix(markOf(s.home, "mlflow"), markVariable+"="),
+			"MLOPS_MLFLOW_MARK="+strings.TrimPrefix(proc.Mark(s.home, "mlflow"), proc.MarkVariable+"="),
 			"MLFLOW_TRACKING_URI="+s.url("mlflow", "http"),
 			"MLFLOW_TRACKING_USERNAME=admin",
 			"MLFLOW_TRACKING_PASSWORD="+string(password),

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/compose/internal/proc"
 )
 
 func TestAnOptionalServiceBelongsToTheStackFromItsStartByName(t *testing.T) {
@@ -44,7 +45,7 @@ func TestAnOptionalServiceBelongsToTheStackFromItsStartByName(t *testing.T) {
 
 	st := start(t, s, "extra")
 	kill(t, st.Supervisor.PID)
-	eventually(t, "the supervisor is dead", func() bool { _, err := inspect(st.Supervisor.PID); return err != nil })
+	eventually(t, "the supervisor is dead", func() bool { _, err := proc.Inspect(st.Supervisor.PID); return err != nil })
 	require.NoError(t, s.Stop(t.Context(), StopOptions{Services: []string{"extra"}}))
 	_, extra = all()
 	require.Equal(t, StateStopped, extra, "without a supervisor, stopping it by name did not take it out")

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/mlops-integration/mlops/compose/internal/proc"
 )
 
 // passed are the variables of the caller that servers and preparations get.
@@ -32,7 +34,7 @@ func environment(home, service string, extra []string) []string {
 	}
 	out = append(out, "HOME="+filepath.Join(home, "data", "home"), "DO_NOT_TRACK=1", "MLOPS_HOME="+home)
 	out = append(out, extra...)
-	out = append(out, markOf(home, service))
+	out = append(out, proc.Mark(home, service))
 	at := map[string]int{}
 	kept := out[:0]
 	for _, v := range out {
@@ -86,9 +88,9 @@ func (s *Stack) runner(service string, log *os.File) func(context.Context, comma
 		if err := cmd.Start(); err != nil {
 			return err
 		}
-		main := proc{PID: cmd.Process.Pid}
-		if i, err := inspect(main.PID); err == nil {
-			main = i.proc
+		main := proc.ID{PID: cmd.Process.Pid}
+		if i, err := proc.Inspect(main.PID); err == nil {
+			main = i.ID
 		}
 		done := make(chan error, 1)
 		go func() { done <- cmd.Wait() }()
@@ -99,7 +101,7 @@ func (s *Stack) runner(service string, log *os.File) func(context.Context, comma
 			}
 			return nil
 		case <-ctx.Done():
-			err := end(context.WithoutCancel(ctx), family{main: main, mark: markOf(s.home, name)}, syscall.SIGTERM, 3*time.Second)
+			err := proc.End(context.WithoutCancel(ctx), proc.Family{Main: main, Mark: proc.Mark(s.home, name)}, syscall.SIGTERM, 3*time.Second)
 			<-done
 			return errors.Join(context.Cause(ctx), err)
 		}
@@ -120,7 +122,7 @@ func (s *Stack) endService(ctx context.Context, v service, r record) error {
 		grace = 10 * time.Second
 	}
 	return errors.Join(
-		end(ctx, family{mark: markOf(s.home, preparation(v.name))}, syscall.SIGTERM, 3*time.Second),
-		end(ctx, family{main: r.Main, seen: r.Seen, mark: markOf(s.home, v.name)}, sig, grace),
+		proc.End(ctx, proc.Family{Mark: proc.Mark(s.home, preparation(v.name))}, syscall.SIGTERM, 3*time.Second),
+		proc.End(ctx, proc.Family{Main: r.Main, Seen: r.Seen, Mark: proc.Mark(s.home, v.name)}, sig, grace),
 	)
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/compose/internal/proc"
 	"github.com/mlops-integration/mlops/internal/stackfile"
 )
 
@@ -48,18 +49,18 @@ func TestStopLeavesNothing(t *testing.T) {
 	require.NoError(t, err)
 	child, err := strconv.Atoi(string(b))
 	require.NoError(t, err)
-	i, err := inspect(child)
+	i, err := proc.Inspect(child)
 	require.NoError(t, err, "the child in a session of its own runs")
 
 	require.NoError(t, s.Stop(t.Context(), StopOptions{}))
 	for _, v := range st.Services {
-		_, err := inspect(v.PID)
-		require.ErrorIs(t, err, errNoProcess, v.Name)
-		require.Empty(t, listeners(v.Ports["http"]), "somebody listens on the port of %s", v.Name)
+		_, err := proc.Inspect(v.PID)
+		require.ErrorIs(t, err, proc.ErrNone, v.Name)
+		require.Empty(t, proc.Listeners(v.Ports["http"]), "somebody listens on the port of %s", v.Name)
 	}
-	require.False(t, alive(i.proc), "the child that left the session still runs")
-	require.False(t, alive(proc{PID: st.Supervisor.PID, Start: 0}))
-	eventually(t, "the supervisor is gone", func() bool { _, err := inspect(st.Supervisor.PID); return err != nil })
+	require.False(t, proc.Alive(i.ID), "the child that left the session still runs")
+	require.False(t, proc.Alive(proc.ID{PID: st.Supervisor.PID, Start: 0}))
+	eventually(t, "the supervisor is gone", func() bool { _, err := proc.Inspect(st.Supervisor.PID); return err != nil })
 	require.True(t, gone(lockPath(s.home)), "the lock is left")
 	require.True(t, gone(stackfile.Path(s.home)), "the stack file is left")
 	p, err := socketPath(s.home)
@@ -92,7 +93,7 @@ func TestAKilledSupervisorIsFollowedByOneThatAdopts(t *testing.T) {
 	s := stackOf(t, fake{Name: "store", Port: freePort(t)}, fake{Name: "app", After: []string{"store"}, Port: freePort(t)})
 	before := start(t, s)
 	kill(t, before.Supervisor.PID)
-	eventually(t, "the supervisor is dead", func() bool { _, err := inspect(before.Supervisor.PID); return err != nil })
+	eventually(t, "the supervisor is dead", func() bool { _, err := proc.Inspect(before.Supervisor.PID); return err != nil })
 	alone, err := s.Status(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, StateDegraded, alone.State, "services that nobody watches")
@@ -121,10 +122,10 @@ func TestStopWithoutASupervisorStopsWhatItLeft(t *testing.T) {
 	s := stackOf(t, fake{Name: "store", Mode: "stubborn", Port: freePort(t)}, fake{Name: "app", Mode: "family", After: []string{"store"}, Port: freePort(t)})
 	st := start(t, s)
 	kill(t, st.Supervisor.PID)
-	eventually(t, "the supervisor is dead", func() bool { _, err := inspect(st.Supervisor.PID); return err != nil })
+	eventually(t, "the supervisor is dead", func() bool { _, err := proc.Inspect(st.Supervisor.PID); return err != nil })
 	require.NoError(t, s.Stop(t.Context(), StopOptions{}))
 	for _, v := range st.Services {
-		require.Empty(t, listeners(v.Ports["http"]), v.Name)
+		require.Empty(t, proc.Listeners(v.Ports["http"]), v.Name)
 	}
 	require.True(t, gone(lockPath(s.home)))
 	require.True(t, gone(stackfile.Path(s.home)))
@@ -178,33 +179,33 @@ func TestAStrangerWhoAnswersRightIsNotTakenForTheServer(t *testing.T) {
 func TestAStrangersPIDIsNeverSignalled(t *testing.T) {
 	for _, tt := range []struct {
 		name string
-		bend func(*state, proc)
+		bend func(*state, proc.ID)
 	}{
-		{"pid with another start time", func(s *state, p proc) {
-			s.Services["app"] = &record{Main: proc{p.PID, p.Start + 1}, Seen: []proc{{p.PID, p.Start + 1}}}
+		{"pid with another start time", func(s *state, p proc.ID) {
+			s.Services["app"] = &record{Main: proc.ID{PID: p.PID, Start: p.Start + 1}, Seen: []proc.ID{{PID: p.PID, Start: p.Start + 1}}}
 		}},
-		{"right numbers of another boot", func(s *state, p proc) {
+		{"right numbers of another boot", func(s *state, p proc.ID) {
 			s.Boot = "another"
-			s.Services["app"] = &record{Main: p, Seen: []proc{p}}
+			s.Services["app"] = &record{Main: p, Seen: []proc.ID{p}}
 		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := stackOf(t, fake{Name: "app", Port: freePort(t)})
-			stranger := sleeper(t)
+			stranger := bystander(t)
 			write := func() {
 				require.NoError(t, makeHome(s.home))
-				st := state{Version: stateVersion, Boot: bootID(), Services: map[string]*record{}}
+				st := state{Version: stateVersion, Boot: proc.BootID(), Services: map[string]*record{}}
 				tt.bend(&st, stranger)
 				require.NoError(t, st.write(s.home))
 			}
 			write()
 			require.NoError(t, s.Stop(t.Context(), StopOptions{}))
-			require.True(t, alive(stranger), "stop ended a stranger")
+			require.True(t, proc.Alive(stranger), "stop ended a stranger")
 			write()
 			st := start(t, s)
 			require.NotEqual(t, stranger.PID, of(st, "app").PID)
 			require.NoError(t, s.Stop(t.Context(), StopOptions{}))
-			require.True(t, alive(stranger), "start and stop ended a stranger")
+			require.True(t, proc.Alive(stranger), "start and stop ended a stranger")
 		})
 	}
 }
@@ -223,7 +224,7 @@ func TestAServerThatDiesAgainAndAgainIsGivenUp(t *testing.T) {
 	require.Contains(t, v.Message, "gave up after 3 restarts in a row")
 	require.Equal(t, 3, v.Restarts)
 	require.Zero(t, v.PID)
-	require.Empty(t, listeners(v.Ports["http"]))
+	require.Empty(t, proc.Listeners(v.Ports["http"]))
 }
 
 func TestAServerThatStopsAnsweringIsUnhealthy(t *testing.T) {
@@ -291,8 +292,8 @@ func TestAnInterruptedStartIsUndone(t *testing.T) {
 	require.ErrorIs(t, err, context.Canceled)
 	s.progress = nil
 	require.Positive(t, app)
-	_, err = inspect(app)
-	require.ErrorIs(t, err, errNoProcess, "the server of the interrupted start still runs")
+	_, err = proc.Inspect(app)
+	require.ErrorIs(t, err, proc.ErrNone, "the server of the interrupted start still runs")
 	require.True(t, gone(lockPath(s.home)), "the supervisor of the interrupted start still runs")
 }
 

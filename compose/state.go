@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/compose/internal/proc"
 	"github.com/mlops-integration/mlops/internal/atomicfile"
 	"github.com/mlops-integration/mlops/internal/lockfile"
 )
@@ -32,8 +33,8 @@ type state struct {
 
 // record is one wanted service.
 type record struct {
-	Main     proc      `json:"main"`
-	Seen     []proc    `json:"seen,omitempty"` // processes that were found to belong to it
+	Main     proc.ID   `json:"main"`
+	Seen     []proc.ID `json:"seen,omitempty"` // processes that were found to belong to it
 	Since    time.Time `json:"since"`
 	Restarts int       `json:"restarts"`
 
@@ -47,7 +48,7 @@ func statePath(home string) string { return filepath.Join(home, "run", "state.js
 // that cannot be read or that is not ours counts as none: it would be wrong to
 // signal anybody on its word.
 func readState(home string) (state, error) {
-	empty := state{Version: stateVersion, Home: home, Boot: bootID(), Ports: map[string]int{}, Services: map[string]*record{}}
+	empty := state{Version: stateVersion, Home: home, Boot: proc.BootID(), Ports: map[string]int{}, Services: map[string]*record{}}
 	b, err := os.ReadFile(statePath(home))
 	if errors.Is(err, fs.ErrNotExist) {
 		return empty, nil

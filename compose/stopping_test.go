@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/mlops-integration/mlops/compose/internal/proc"
 )
 
 // A supervisor that ends takes no request any more, while its socket and its
@@ -14,7 +16,7 @@ import (
 func TestStopWaitsForASupervisorThatIsJustEnding(t *testing.T) {
 	s := stackOf(t, fake{Name: "app", Port: freePort(t)})
 	require.NoError(t, makeHome(s.home))
-	require.NoError(t, (state{Version: stateVersion, Boot: bootID(), Services: map[string]*record{}}).write(s.home))
+	require.NoError(t, (state{Version: stateVersion, Boot: proc.BootID(), Services: map[string]*record{}}).write(s.home))
 	l, err := takeLock(s.home)
 	require.NoError(t, err)
 	socket, err := listen(s.home)

@@ -12,6 +12,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/mlops-integration/mlops/compose/internal/proc"
 )
 
 // supervisor runs the services of one home. There is one at a time, the owner
@@ -35,7 +37,7 @@ type supervisor struct {
 	active     int                     // requests being answered
 	operations int                     // starts and stops that were answered
 	ending     bool                    // the supervisor is on its way out
-	marks      map[proc]string         // what processes were seen to carry
+	marks      map[proc.ID]string      // what processes were seen to carry
 
 	repairs []string // what was put back that others changed
 
@@ -76,7 +78,7 @@ func (sup *supervisor) adopt() error {
 		if r == nil {
 			continue
 		}
-		lives := alive(r.Main)
+		lives := proc.Alive(r.Main)
 		sup.log.Info("adopt", "service", v.name, "pid", r.Main.PID, "alive", lives)
 		if lives {
 			sup.keepPorts(v)
@@ -345,7 +347,7 @@ func (sup *supervisor) save() {
 	sup.saving.Lock()
 	defer sup.saving.Unlock()
 	sup.mu.Lock()
-	st := state{Version: stateVersion, Home: sup.stack.home, Boot: bootID(), Light: sup.light, Ports: maps.Clone(sup.ports), Services: map[string]*record{}, Optional: slices.Clone(sup.optional)}
+	st := state{Version: stateVersion, Home: sup.stack.home, Boot: proc.BootID(), Light: sup.light, Ports: maps.Clone(sup.ports), Services: map[string]*record{}, Optional: slices.Clone(sup.optional)}
 	for n, u := range sup.units {
 		r := u.rec
 		r.Seen = slices.Clone(r.Seen)

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/compose/internal/proc"
 )
 
 func TestATwinSharesWhatIsInstalledAndNothingElse(t *testing.T) {
@@ -34,7 +35,7 @@ func TestATwinSharesWhatIsInstalledAndNothingElse(t *testing.T) {
 
 	require.NoError(t, twin.Destroy(t.Context()))
 	require.True(t, gone(home))
-	require.Empty(t, listeners(of(theirs, "app").Ports["http"]))
+	require.Empty(t, proc.Listeners(of(theirs, "app").Ports["http"]))
 	require.FileExists(t, installedFile, "what is installed is the original's")
 	st, err := s.Status(t.Context())
 	require.NoError(t, err)
@@ -51,11 +52,11 @@ func TestOfATwinWhoseSupervisorWasKilledNothingIsLeft(t *testing.T) {
 	require.NoError(t, err)
 	require.False(t, strings.HasPrefix(socket, twin.home), "the home is not too long for a socket")
 	kill(t, st.Supervisor.PID)
-	eventually(t, "the supervisor is dead", func() bool { _, err := inspect(st.Supervisor.PID); return err != nil })
+	eventually(t, "the supervisor is dead", func() bool { _, err := proc.Inspect(st.Supervisor.PID); return err != nil })
 	require.NoError(t, twin.Destroy(t.Context()))
 	require.True(t, gone(twin.home))
 	require.True(t, gone(filepath.Dir(socket)), "the socket's folder is left")
-	require.Empty(t, listeners(of(st, "app").Ports["http"]))
+	require.Empty(t, proc.Listeners(of(st, "app").Ports["http"]))
 }
 
 func TestOnlyATwinIsDestroyedWithItsHome(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/compose/internal/proc"
 )
 
 // unit is one wanted service in the hands of the supervisor. One goroutine,
@@ -153,7 +154,7 @@ func (u *unit) clear(ctx context.Context) error {
 			u.child = nil
 		}
 		u.sup.mu.Lock()
-		u.rec.Main, u.rec.Seen = proc{}, nil
+		u.rec.Main, u.rec.Seen = proc.ID{}, nil
 		u.sup.mu.Unlock()
 	}
 	return err
@@ -197,9 +198,9 @@ func (u *unit) launch(ctx context.Context) error {
 	if u.child, err = startChild(cmd); err != nil {
 		return err
 	}
-	main := proc{PID: cmd.Process.Pid}
-	if i, err := inspect(main.PID); err == nil {
-		main = i.proc
+	main := proc.ID{PID: cmd.Process.Pid}
+	if i, err := proc.Inspect(main.PID); err == nil {
+		main = i.ID
 	}
 	u.sup.mu.Lock()
 	u.rec.Main, u.rec.Since, u.rec.Relied = main, time.Now(), st.asked
@@ -371,7 +372,7 @@ func (u *unit) living() bool {
 	u.sup.mu.Lock()
 	main := u.rec.Main
 	u.sup.mu.Unlock()
-	return alive(main)
+	return proc.Alive(main)
 }
 
 // death describes how the main process ended, and reaps it if it was our

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/known"
 	"github.com/mlops-integration/mlops/dvc/internal/object"
 )
 
@@ -32,7 +33,7 @@ type addition struct {
 	gone  bool           // the target was a part of a tracked directory, and does not exist
 	out   *out           // existing output: rel itself, or the directory that holds it
 	old   object.Listing // listing of out, for a part of it
-	files []dataFile
+	files []known.Found
 
 	noCommit bool   // the cache is left as it is
 	adopted  []bool // of files: they are objects by now
@@ -151,7 +152,7 @@ func (c *adder) hashInto(ctx context.Context, a *addition) error {
 	}
 	got := make([]hashed, len(a.files))
 	a.adopted = make([]bool, len(a.files))
-	names := c.state.recall(ctx, a.rel, a.files, false)
+	names := c.state.Recall(ctx, a.rel, a.files, false)
 	var size atomic.Int64
 	err := c.parallel(ctx, len(a.files), func(ctx context.Context, i int) (err error) {
 		f := a.files[i]
@@ -159,14 +160,14 @@ func (c *adder) hashInto(ctx context.Context, a *addition) error {
 		if names[i] != "" && a.noCommit {
 			ok = true
 		} else if names[i] != "" {
-			ok, err = c.cache.has(ctx, names[i], f.stamp.size)
+			ok, err = c.cache.has(ctx, names[i], f.Stamp.Size)
 		}
 		if ok {
-			got[i] = hashed{oid: names[i], size: f.stamp.size, mode: f.stamp.mode}
+			got[i] = hashed{oid: names[i], size: f.Stamp.Size, mode: f.Stamp.Mode}
 		} else if err == nil && a.noCommit {
-			got[i], err = c.hashFile(ctx, path.Join(a.rel, f.path), false)
+			got[i], err = c.hashFile(ctx, path.Join(a.rel, f.Path), false)
 		} else if err == nil {
-			got[i], err = c.store(ctx, path.Join(a.rel, f.path), f.link, hints[path.Join(inner, f.path)])
+			got[i], err = c.store(ctx, path.Join(a.rel, f.Path), f.Link, hints[path.Join(inner, f.Path)])
 		}
 		a.adopted[i] = got[i].adopted
 		size.Add(got[i].size)
@@ -180,7 +181,7 @@ func (c *adder) hashInto(ctx context.Context, a *addition) error {
 	case a.isDir:
 		a.tree = make(object.Listing, len(got))
 		for i, h := range got {
-			a.tree[i] = object.Entry{Path: a.files[i].path, ID: h.oid}
+			a.tree[i] = object.Entry{Path: a.files[i].Path, ID: h.oid}
 		}
 		a.tree.Sort()
 		id, err := a.putTree(ctx, c.cache, a.tree)
@@ -285,16 +286,16 @@ func (c *adder) relink(ctx context.Context, a *addition) error {
 	var todo []placement
 	all := c.cache.links[0] == "hardlink" || c.cache.links[0] == "symlink"
 	for i, f := range a.files {
-		if !f.link && !all || a.adopted[i] && c.cache.links[0] == "hardlink" {
+		if !f.Link && !all || a.adopted[i] && c.cache.links[0] == "hardlink" {
 			continue
 		}
 		id := a.single
 		if a.isDir {
-			id = byPath[f.path]
+			id = byPath[f.Path]
 		}
-		at := path.Join(a.rel, f.path)
+		at := path.Join(a.rel, f.Path)
 		if !c.cache.linked(c.abs(at), id) {
-			todo = append(todo, placement{at, id, a.content.exec && !a.isDir, &foundFile{id, f.link, f.stamp}})
+			todo = append(todo, placement{at, id, a.content.exec && !a.isDir, &foundFile{id, f.Link, f.Stamp}})
 		}
 	}
 	return c.placeAll(ctx, todo)

@@ -100,7 +100,7 @@ func (c *cache) moveTo(ctx context.Context, at *place, id object.ID) error {
 			return err
 		}
 		defer f.Close()
-		if err := at.Put(ctx, id.Key(), remote.Blob{Body: io.NewSectionReader(f, 0, st.size), MD5: id.MD5()}); err != nil {
+		if err := at.Put(ctx, id.Key(), remote.Blob{Body: io.NewSectionReader(f, 0, st.Size), MD5: id.MD5()}); err != nil {
 			return fmt.Errorf("dvc: remote %q: %w", at.name, err)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/known"
 	"github.com/mlops-integration/mlops/dvc/internal/object"
 )
 
@@ -78,21 +79,21 @@ func (c *adder) check(name string) (*addition, error) {
 			return nil, err
 		}
 		for _, f := range a.files {
-			switch base := path.Base(f.path); {
+			switch base := path.Base(f.Path); {
 			case base == ".dvcignore":
-				return refuse(mlops.ErrInvalid, "%s: a .dvcignore must not lie in tracked data", f.path)
+				return refuse(mlops.ErrInvalid, "%s: a .dvcignore must not lie in tracked data", f.Path)
 			case strings.HasSuffix(base, ".dvc") || base == "dvc.yaml":
-				return refuse(mlops.ErrConflict, "%s lies in it: tracked data would overlap", f.path)
-			case !utf8.ValidString(f.path):
-				return refuse(mlops.ErrInvalid, "%q is not UTF-8", f.path)
+				return refuse(mlops.ErrConflict, "%s lies in it: tracked data would overlap", f.Path)
+			case !utf8.ValidString(f.Path):
+				return refuse(mlops.ErrInvalid, "%q is not UTF-8", f.Path)
 			}
 		}
 	} else {
-		st, err := statPath(c.abs(rel), true)
+		st, err := known.Stat(c.abs(rel), true)
 		if err != nil {
 			return nil, err
 		}
-		a.files = []dataFile{{"", a.link, st}}
+		a.files = []known.Found{{Path: "", Link: a.link, Stamp: st}}
 	}
 	if err := c.checkOwner(a, name); err != nil {
 		return nil, err

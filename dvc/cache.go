@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/known"
 	"github.com/mlops-integration/mlops/dvc/internal/object"
 	"github.com/mlops-integration/mlops/internal/rawfile"
 )
@@ -102,15 +103,15 @@ func (c *cache) temp(dir string) (*rawfile.File, error) {
 // does: mode 0444 is trusted, any other mode is hashed. An object that is not
 // what its name says counts as absent. size is checked if it is not negative.
 func (c *cache) has(ctx context.Context, o object.ID, size int64) (bool, error) {
-	st, err := statPath(c.path(o), false)
+	st, err := known.Stat(c.path(o), false)
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrInvalid):
 		return false, nil
 	case err != nil:
 		return false, err
-	case !st.mode.IsRegular(), size >= 0 && st.size != size:
+	case !st.Mode.IsRegular(), size >= 0 && st.Size != size:
 		return false, nil
-	case st.mode == 0o444:
+	case st.Mode == 0o444:
 		return true, nil
 	}
 	f, err := rawfile.Open(c.path(o), os.O_RDONLY, 0)
@@ -270,18 +271,18 @@ func (c *cache) tree(o object.ID) (object.Listing, error) {
 
 // openRegular opens a file for reading, following symlinks, and refuses what
 // is not a regular file.
-func openRegular(path string) (*rawfile.File, stamp, error) {
+func openRegular(path string) (*rawfile.File, known.Stamp, error) {
 	f, err := rawfile.Open(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a pipe without a writer must not block
 	if err != nil {
-		return nil, stamp{}, err
+		return nil, known.Stamp{}, err
 	}
-	st, err := statFile(f)
-	if err == nil && !st.mode.IsRegular() {
+	st, err := known.StatFile(f)
+	if err == nil && !st.Mode.IsRegular() {
 		err = fail(mlops.ErrInvalid, "%s is not a regular file", path)
 	}
 	if err != nil {
 		_ = f.Close()
-		return nil, stamp{}, err
+		return nil, known.Stamp{}, err
 	}
 	return f, st, nil
 }

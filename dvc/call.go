@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"github.com/mlops-integration/mlops/dvc/internal/ignore"
+	"github.com/mlops-integration/mlops/dvc/internal/known"
 )
 
 // call is one call of a method of [Repo]: the repository with what the call has
@@ -24,7 +25,7 @@ type call struct {
 	// doctor's root.
 	held  *os.File
 	root  *os.Root
-	state *state
+	state *known.State
 
 	swept   sync.Once // [call.sweepOwn]
 	written []string  // the files of git's that the call has written, for core.autostage
@@ -36,11 +37,11 @@ func (r *Repo) look() (*call, error) {
 	if err != nil {
 		return nil, err
 	}
-	return r.with(cfg)
+	return newCall(r, cfg)
 }
 
-// with returns a call with a configuration that was read before.
-func (r *Repo) with(cfg *config) (*call, error) {
+// newCall returns a call with a configuration that was read before.
+func newCall(r *Repo, cfg *config) (*call, error) {
 	c := &call{Repo: r, cfg: cfg}
 	var err error
 	if c.cache, err = cfg.cache(r.dir); err != nil {
@@ -55,7 +56,7 @@ func (r *Repo) begin(ctx context.Context) (*call, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := r.with(cfg)
+	c, err := newCall(r, cfg)
 	if err == nil {
 		c.root, err = os.OpenRoot(r.dir)
 	}
@@ -64,14 +65,18 @@ func (r *Repo) begin(ctx context.Context) (*call, error) {
 		return nil, err
 	}
 	c.held, c.cache.temps = held, &temps{}
-	c.state = newState(c)
+	site := ""
+	if v, ok := cfg.get("core", "site_cache_dir"); ok {
+		site = v.resolve()
+	}
+	c.state = known.Open(c.dir, c.root, c.tempRel, site)
 	return c, nil
 }
 
 // end saves what the call learned and releases the lock.
 func (c *call) end() {
 	c.cache.temps.end()
-	c.state.save()
+	c.state.Save()
 	_ = c.root.Close()
 	_ = c.held.Close()
 }

@@ -10,6 +10,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/mlops-integration/mlops/dvc/internal/known"
+
 	_ "github.com/mlops-integration/mlops/dvc/remote/local"
 )
 
@@ -94,7 +96,7 @@ func BenchmarkStatus(b *testing.B) {
 		require.NoError(b, err)
 		require.True(b, s.Clean())
 	}
-	for begun := time.Now(); time.Since(begun) < 2*racy; { // until the files are old enough to be known
+	for begun := time.Now(); time.Since(begun) < 2*known.Racy; { // until the files are old enough to be known
 		status()
 	}
 	for b.Loop() {

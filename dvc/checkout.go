@@ -105,7 +105,7 @@ func (c *checkouter) plan(ctx context.Context, o *out, relink bool) (p *plan, un
 	p = &plan{out: o, exists: exists, dir: o.oid.IsDir() && (o.part == "" || want[0].Path != o.part), was: map[string]foundFile{}}
 	lost := func(rel string, f foundFile) error {
 		if f.oid != "" {
-			if ok, err := c.cache.has(ctx, f.oid, f.stamp.size); ok || err != nil {
+			if ok, err := c.cache.has(ctx, f.oid, f.stamp.Size); ok || err != nil {
 				return err
 			}
 		}
@@ -117,7 +117,7 @@ func (c *checkouter) plan(ctx context.Context, o *out, relink bool) (p *plan, un
 		wanted[e.Path] = true
 		f, there := have[e.Path]
 		if there && f.oid == e.ID && !(relink && !c.cache.linked(c.abs(path.Join(o.path, e.Path)), e.ID)) {
-			p.chmod = p.chmod || o.exec && !f.link && f.stamp.mode&0o100 == 0
+			p.chmod = p.chmod || o.exec && !f.link && f.stamp.Mode&0o100 == 0
 			continue
 		}
 		if there && f.oid == e.ID {

@@ -134,9 +134,9 @@ func destination(rc remote.Config) string {
 
 // credentials returns those that the user's levels give a remote, by the file
 // and the remote that they stand in.
-func (r *Repo) credentials(from settings) map[string]string {
+func credentials(levels []level, from settings) map[string]string {
 	files := map[Level]string{}
-	for _, l := range r.levels() {
+	for _, l := range levels {
 		files[l.name] = l.file
 	}
 	out := map[string]string{}
@@ -152,7 +152,7 @@ func (r *Repo) credentials(from settings) map[string]string {
 // checkBound refuses to send the credentials of the user's levels to another
 // place than where they were first used, or meant for by [Repo.Set].
 func (c *call) checkBound(name string, rc remote.Config, from settings) error {
-	creds := c.credentials(from)
+	creds := credentials(c.levels(), from)
 	if len(creds) == 0 {
 		return nil
 	}
@@ -201,7 +201,7 @@ func (r *Repo) bind(section, option string) {
 		return // it has no URL yet
 	}
 	b := loadBindings()
-	creds := r.credentials(from)
+	creds := credentials(r.levels(), from)
 	for at, secret := range creds {
 		b.Places[at] = binding{destination(rc), b.sum(secret)}
 	}

@@ -138,7 +138,7 @@ func TestACommitDoesNotLeadCredentialsToAnotherHost(t *testing.T) {
 					if first == "set" {
 						require.NoError(t, r.ModifyRemote(t.Context(), "s", tt.option, "/hunter2", at))
 					} else {
-						require.NoError(t, r.levelNamed(at).edit(func(_ level, data []byte, sections []ini.Section) ([]byte, error) {
+						require.NoError(t, levelNamed(r.levels(), at).edit(func(_ level, data []byte, sections []ini.Section) ([]byte, error) {
 							return ini.Set(data, sections, remoteSection("s"), tt.option, "/hunter2"), nil
 						}))
 						_, err := r.remoteConfig("s")
@@ -186,7 +186,7 @@ func TestTheLineThatTheErrorNamesLetsCredentialsGoThere(t *testing.T) {
 func TestCredentialsBesideTheirURLAreNotHeldBack(t *testing.T) {
 	r := configured(t, "['remote \"s\"']\n    url = https://one.example/x\n")
 	for _, host := range []string{"two", "three"} {
-		require.NoError(t, r.levelNamed(LevelLocal).edit(func(_ level, data []byte, sections []ini.Section) ([]byte, error) {
+		require.NoError(t, levelNamed(r.levels(), LevelLocal).edit(func(_ level, data []byte, sections []ini.Section) ([]byte, error) {
 			return []byte("['remote \"s\"']\n    url = https://" + host + ".example/x\n    password = hunter2\n"), nil
 		}))
 		_, err := r.remoteConfig("s")

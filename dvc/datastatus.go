@@ -100,7 +100,7 @@ func (r *Repo) DataStatus(ctx context.Context, o DataStatusOptions) (DataStatus,
 	if r.gitRoot != "" {
 		head := &index{}
 		if _, err := r.commit(ctx, "HEAD"); err == nil {
-			if head, err = r.history().index(ctx, "HEAD"); err != nil {
+			if head, err = newHistory(r).index(ctx, "HEAD"); err != nil {
 				return s, err
 			}
 		} else if !errors.Is(err, mlops.ErrNotFound) {

@@ -91,7 +91,7 @@ func (r *Repo) Diff(ctx context.Context, o DiffOptions) (Diff, error) {
 	if err != nil {
 		return d, err
 	}
-	h := r.history()
+	h := newHistory(r)
 	from, err := h.index(ctx, cmp.Or(o.From, "HEAD"))
 	if err != nil {
 		return d, err

@@ -222,7 +222,7 @@ func (d *doctor) trash() error {
 // config looks for secrets that are committed and for a cache that the committed
 // configuration puts elsewhere.
 func (d *doctor) config() error {
-	sections, _, err := d.levelNamed(LevelRepo).read()
+	sections, _, err := levelNamed(d.levels(), LevelRepo).read()
 	if err != nil {
 		return err
 	}
@@ -248,8 +248,8 @@ func (d *doctor) config() error {
 	return nil
 }
 
-func (r *Repo) levelNamed(name Level) level {
-	for _, l := range r.levels() {
+func levelNamed(all []level, name Level) level {
+	for _, l := range all {
 		if l.name == name {
 			return l
 		}

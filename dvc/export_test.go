@@ -5,23 +5,24 @@ import (
 	"time"
 
 	"github.com/mlops-integration/mlops/dvc/internal/ignore"
+	"github.com/mlops-integration/mlops/dvc/internal/known"
 	"github.com/mlops-integration/mlops/dvc/remote"
 )
 
 // DVCKnows returns what we would take from dvc's database at a time.
 func (r *Repo) DVCKnows(ctx context.Context, now time.Time, rels ...string) (map[string]string, error) {
-	d, err := openDVCState(r.dir, "", false)
+	d, err := known.OpenDVC(r.dir, "", false)
 	if err != nil {
 		return nil, err
 	}
-	defer d.close()
-	files := map[string]stamp{}
+	defer d.Close()
+	files := map[string]known.Stamp{}
 	for _, rel := range rels {
-		if files[rel], err = statPath(r.abs(rel), true); err != nil {
+		if files[rel], err = known.Stat(r.abs(rel), true); err != nil {
 			return nil, err
 		}
 	}
-	found, err := d.find(ctx, r.dir, files, now)
+	found, err := d.Find(ctx, r.dir, files, now)
 	out := map[string]string{}
 	for rel, o := range found {
 		out[rel] = o.String()

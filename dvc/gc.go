@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/known"
 	"github.com/mlops-integration/mlops/dvc/internal/object"
 	"github.com/mlops-integration/mlops/dvc/remote"
 )
@@ -171,7 +172,7 @@ type entry struct {
 }
 
 func (o entry) garbage() Garbage {
-	return Garbage{o.oid.String(), hashName(o.oid.Legacy()), o.size}
+	return Garbage{o.oid.String(), known.HashName(o.oid.Legacy()), o.size}
 }
 
 // objects lists what the cache holds under names of objects, in dvc 3.x's place
@@ -230,7 +231,7 @@ func (c *collector) remoteGarbage(ctx context.Context, m *mover, name string) (*
 			return nil, nil, err
 		}
 		if id := keyOID(obj.Key); id != "" && !c.used[id] {
-			out = append(out, Garbage{id.String(), hashName(id.Legacy()), obj.SizeBytes})
+			out = append(out, Garbage{id.String(), known.HashName(id.Legacy()), obj.SizeBytes})
 		}
 	}
 	slices.SortFunc(out, func(a, b Garbage) int { // listings first: one that is there has its files

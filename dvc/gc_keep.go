@@ -31,11 +31,11 @@ func (c *collector) keepAll(ctx context.Context, o GCOptions) error {
 	if err := c.keepIndex(ctx, c.ix); err != nil {
 		return err
 	}
-	revs, err := c.scope(ctx, o)
+	revs, err := revisions(ctx, c.Repo, o)
 	if err != nil {
 		return err
 	}
-	h := c.history()
+	h := newHistory(c.Repo)
 	for _, rev := range revs {
 		ix, err := h.index(ctx, rev)
 		if err != nil && o.SkipFailed && ctx.Err() == nil {
@@ -123,8 +123,8 @@ func (c *collector) listing(ctx context.Context, o *out) (object.Listing, error)
 	return c.cache.tree(o.oid)
 }
 
-// scope lists the commits whose data is kept.
-func (r *Repo) scope(ctx context.Context, o GCOptions) ([]string, error) {
+// revisions lists the commits whose data is kept.
+func revisions(ctx context.Context, r *Repo, o GCOptions) ([]string, error) {
 	var out []string
 	git := func(args ...string) error {
 		text, err := r.git(ctx, args...)

@@ -440,7 +440,7 @@ func (b *importer) clear(ctx context.Context) error {
 	for p, f := range have {
 		ok := false
 		if f.oid != "" {
-			if ok, err = b.cache.has(ctx, f.oid, f.stamp.size); err != nil {
+			if ok, err = b.cache.has(ctx, f.oid, f.stamp.Size); err != nil {
 				return err
 			}
 		}

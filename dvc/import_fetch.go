@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/known"
 	"github.com/mlops-integration/mlops/dvc/internal/object"
 )
 
@@ -50,20 +51,20 @@ func (f *fetcher) imported(ctx context.Context, o *out, sources map[gitSource]*S
 	if d.odd != "" {
 		return nil, fail(mlops.ErrUnsupported, "%s %s", d, d.odd)
 	}
-	known := o.oid
-	if known == "" && !o.legacy && d.repo == nil && d.kind == "md5" && !strings.Contains(d.path, "://") {
-		known, _ = object.Parse(d.hash) // the content's own
+	id := o.oid
+	if id == "" && !o.legacy && d.repo == nil && d.kind == "md5" && !strings.Contains(d.path, "://") {
+		id, _ = object.Parse(d.hash) // the content's own
 	}
-	if known != "" {
-		if ok, err := f.cache.whole(ctx, known); err != nil {
+	if id != "" {
+		if ok, err := f.cache.whole(ctx, id); err != nil {
 			return nil, err
 		} else if ok {
 			f.m.t.Present++
-			return o.holding(content{oid: known, size: o.size, nfiles: o.nfiles, exec: o.exec}), nil
+			return o.holding(content{oid: id, size: o.size, nfiles: o.nfiles, exec: o.exec}), nil
 		}
 	}
 	if d.repo == nil {
-		if _, err := statPath(f.abs(o.path), false); err == nil {
+		if _, err := known.Stat(f.abs(o.path), false); err == nil {
 			return nil, nil // fetched before; its hash is written by update alone
 		}
 		got, err := f.fetchURL(ctx, f.m, o.file, d)

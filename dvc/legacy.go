@@ -45,8 +45,8 @@ func (c *adder) keep2x(ctx context.Context, a *addition) (done bool, err error) 
 		if err != nil {
 			return false, err
 		}
-		now.size += st.size
-		now.exec = !a.isDir && st.mode&0o111 != 0
+		now.size += st.Size
+		now.exec = !a.isDir && st.Mode&0o111 != 0
 	}
 	if a.isDir {
 		a.tree = t

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/known"
 	"github.com/mlops-integration/mlops/dvc/internal/object"
 	"github.com/mlops-integration/mlops/internal/rawfile"
 )
@@ -137,12 +138,12 @@ func (p *placer) place(ctx context.Context, t placement) error {
 	case err != nil:
 		gone()
 		return fault(err)
-	case made.links > 1:
+	case made.Links > 1:
 		gone() // renaming a link onto its own file leaves both
 	}
-	now, err := statAt(int(p.dir.Fd()), name, true)
-	if err == nil && now.ino == made.ino && now.size == made.size && now.mtime == made.mtime {
-		p.state.keepPlaced(t.rel, t.oid, now)
+	now, err := known.StatAt(int(p.dir.Fd()), name, true)
+	if err == nil && now.Ino == made.Ino && now.Size == made.Size && now.MTime == made.MTime {
+		p.state.KeepPlaced(t.rel, t.oid, now)
 	}
 	return nil
 }
@@ -150,15 +151,15 @@ func (p *placer) place(ctx context.Context, t placement) error {
 // clear refuses a placement whose place is not as it was found, and removes
 // empty directories that stand there.
 func (p *placer) clear(t placement, name string) error {
-	switch now, err := statAt(int(p.dir.Fd()), name, t.was != nil && t.was.link && t.was.oid != ""); {
+	switch now, err := known.StatAt(int(p.dir.Fd()), name, t.was != nil && t.was.link && t.was.oid != ""); {
 	case errors.Is(err, fs.ErrNotExist):
 	case err != nil:
 		return &fs.PathError{Op: "place", Path: p.show(t.rel), Err: err}
-	case t.was != nil && now.mode.Type() == t.was.stamp.mode.Type():
-		if w := t.was.stamp; now.ino != w.ino || now.mtime != w.mtime || now.size != w.size {
+	case t.was != nil && now.Mode.Type() == t.was.stamp.Mode.Type():
+		if w := t.was.stamp; now.Ino != w.Ino || now.MTime != w.MTime || now.Size != w.Size {
 			return fail(mlops.ErrConflict, "%s changed meanwhile", p.show(t.rel))
 		}
-	case now.mode.IsDir():
+	case now.Mode.IsDir():
 		return removeEmptyDirs(p.root, t.rel)
 	default:
 		return fail(mlops.ErrConflict, "%s appeared meanwhile", p.show(t.rel))
@@ -168,12 +169,12 @@ func (p *placer) clear(t placement, name string) error {
 
 // make makes the file at tmp, in a directory that is open, by the first type of
 // link that works.
-func (p *placer) make(ctx context.Context, in *os.File, tmp string, t placement) (stamp, error) {
+func (p *placer) make(ctx context.Context, in *os.File, tmp string, t placement) (known.Stamp, error) {
 	c, src := p.cache, p.cache.path(t.oid)
 	name := path.Base(tmp)
 	var last error
 	for _, kind := range c.links {
-		var made stamp
+		var made known.Stamp
 		var err error
 		switch kind {
 		case "reflink":
@@ -196,21 +197,21 @@ func (p *placer) make(ctx context.Context, in *os.File, tmp string, t placement)
 			made, err = c.copyOut(ctx, in, name, t.oid)
 		}
 		if errors.Is(err, fs.ErrNotExist) {
-			return stamp{}, fmt.Errorf("dvc: %s for %s: %w", t.oid, t.rel, ErrNotCached)
+			return known.Stamp{}, fmt.Errorf("dvc: %s for %s: %w", t.oid, t.rel, ErrNotCached)
 		}
 		if kind != "copy" && linkRefused(err) {
 			last = err
 			continue
 		}
-		if err == nil && made.ino == 0 {
-			made, err = statAt(int(in.Fd()), name, true)
+		if err == nil && made.Ino == 0 {
+			made, err = known.StatAt(int(in.Fd()), name, true)
 		}
 		if err == nil && t.exec && (kind == "copy" || kind == "reflink") {
-			err = unix.Fchmodat(int(in.Fd()), name, uint32(made.mode.Perm()|0o100), 0)
+			err = unix.Fchmodat(int(in.Fd()), name, uint32(made.Mode.Perm()|0o100), 0)
 		}
 		return made, err
 	}
-	return stamp{}, fail(mlops.ErrUnsupported, "%s: none of cache.type %s works here (%v)", t.rel, strings.Join(c.links, ","), last)
+	return known.Stamp{}, fail(mlops.ErrUnsupported, "%s: none of cache.type %s works here (%v)", t.rel, strings.Join(c.links, ","), last)
 }
 
 const emptyFile = object.ID("d41d8cd98f00b204e9800998ecf8427e")
@@ -231,19 +232,19 @@ func linkRefused(err error) bool {
 
 // copyOut copies an object and checks it on the way: a poisoned cache does not
 // reach the workspace.
-func (c *cache) copyOut(ctx context.Context, dir *os.File, name string, o object.ID) (made stamp, err error) {
+func (c *cache) copyOut(ctx context.Context, dir *os.File, name string, o object.ID) (made known.Stamp, err error) {
 	in, err := rawfile.Open(c.path(o), os.O_RDONLY, 0)
 	if err != nil {
-		return stamp{}, err
+		return known.Stamp{}, err
 	}
 	defer in.Close()
 	f, err := rawfile.OpenAt(int(dir.Fd()), name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
 	if err != nil {
-		return stamp{}, err
+		return known.Stamp{}, err
 	}
 	h := o.NewHash()
 	if _, err = copyHash(ctx, f, in, h); err == nil {
-		made, err = statFile(f)
+		made, err = known.StatFile(f)
 	}
 	if e := f.Close(); err == nil {
 		err = e

@@ -114,7 +114,7 @@ func (c *call) indexAt(ctx context.Context, rev string) (*index, error) {
 		err := c.read(ctx)
 		return c.ix, err
 	}
-	return c.history().index(ctx, rev)
+	return newHistory(c.Repo).index(ctx, rev)
 }
 
 // dir returns the directory at p below n, made as needed; nil when an output

@@ -203,14 +203,14 @@ func (p *uploader) send(ctx context.Context, at *place, ns []need) map[object.ID
 			return 0, err
 		}
 		defer f.Close()
-		body := io.NewSectionReader(f, 0, st.size)
+		body := io.NewSectionReader(f, 0, st.Size)
 		sum := n.oid.MD5()
 		if n.oid.Legacy() { // the name is not the md5 of the bytes
 			if sum, err = bytesMD5(ctx, n.oid, body); err != nil {
 				return 0, err
 			}
 		}
-		return st.size, at.Put(ctx, n.oid.Key(), remote.Blob{Body: body, MD5: sum, Moved: moved})
+		return st.Size, at.Put(ctx, n.oid.Key(), remote.Blob{Body: body, MD5: sum, Moved: moved})
 	})
 }
 

@@ -23,7 +23,7 @@ type history struct {
 	blobs map[string][]byte // by git's name
 }
 
-func (r *Repo) history() *history { return &history{r: r, blobs: map[string][]byte{}} }
+func newHistory(r *Repo) *history { return &history{r: r, blobs: map[string][]byte{}} }
 
 // commit returns the full name of the commit that rev names. The error matches
 // [mlops.ErrNotFound] if there is none.

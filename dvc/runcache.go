@@ -87,10 +87,10 @@ func (c *call) pushRuns(ctx context.Context, m *mover, name string) error {
 		}
 		defer f.Close()
 		h := object.NewHash(false)
-		if _, err := io.Copy(h, io.NewSectionReader(f, 0, st.size)); err != nil {
+		if _, err := io.Copy(h, io.NewSectionReader(f, 0, st.Size)); err != nil {
 			return 0, err
 		}
-		return st.size, at.Put(ctx, n.out, remote.Blob{Body: io.NewSectionReader(f, 0, st.size), MD5: object.Sum(h)})
+		return st.Size, at.Put(ctx, n.out, remote.Blob{Body: io.NewSectionReader(f, 0, st.Size), MD5: object.Sum(h)})
 	})
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/mlops-integration/mlops/dvc/internal/known"
 	"github.com/mlops-integration/mlops/dvc/internal/object"
 )
 
@@ -20,32 +21,32 @@ type found map[string]foundFile
 type foundFile struct {
 	oid   object.ID // "" for what has no content that could be in the cache
 	link  bool
-	stamp stamp // of what the link points to, if it has content
+	stamp known.Stamp // of what the link points to, if it has content
 }
 
 // scan names the content that lies at a path in the workspace, by the kind of
 // hash that its output has. ok is false when nothing does. Under the lock, what
 // is known is not read.
 func (c *call) scan(ctx context.Context, rel string, legacy bool) (have found, isDir, ok bool, err error) {
-	own, err := statPath(c.abs(rel), false)
+	own, err := known.Stat(c.abs(rel), false)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
 		return nil, false, false, nil
 	}
 	if err != nil {
 		return nil, false, false, err
 	}
-	st, link := own, own.mode&fs.ModeSymlink != 0
+	st, link := own, own.Mode&fs.ModeSymlink != 0
 	if link {
-		st, err = statPath(c.abs(rel), true)
+		st, err = known.Stat(c.abs(rel), true)
 	}
-	isDir = err == nil && st.mode.IsDir()
-	if err != nil || link && isDir || !isDir && !st.mode.IsRegular() {
+	isDir = err == nil && st.Mode.IsDir()
+	if err != nil || link && isDir || !isDir && !st.Mode.IsRegular() {
 		return found{"": {"", link, own}}, false, true, nil // not content that we could have put there
 	}
 	if c.dvcIgnore.Ignored(rel, isDir) {
 		return nil, false, false, nil
 	}
-	files := []dataFile{{"", link, st}}
+	files := []known.Found{{Path: "", Link: link, Stamp: st}}
 	if isDir {
 		if files, err = c.walkData(rel); err != nil {
 			return nil, true, true, err
@@ -57,20 +58,20 @@ func (c *call) scan(ctx context.Context, rel string, legacy bool) (have found, i
 	}
 	have = make(found, len(files))
 	for i, f := range files {
-		have[f.path] = foundFile{names[i], f.link, f.stamp}
+		have[f.Path] = foundFile{names[i], f.Link, f.Stamp}
 	}
 	return have, isDir, true, nil
 }
 
 // hashFiles names the contents of files below dir, as [Repo.walkData] lists
 // them. Under the lock, what is known is not read.
-func (c *call) hashFiles(ctx context.Context, dir string, files []dataFile, legacy bool) ([]object.ID, error) {
-	names := c.state.recall(ctx, dir, files, legacy)
+func (c *call) hashFiles(ctx context.Context, dir string, files []known.Found, legacy bool) ([]object.ID, error) {
+	names := c.state.Recall(ctx, dir, files, legacy)
 	return names, c.parallel(ctx, len(files), func(ctx context.Context, i int) error {
 		if names[i] != "" {
 			return nil
 		}
-		h, err := c.hashFile(ctx, path.Join(dir, files[i].path), legacy)
+		h, err := c.hashFile(ctx, path.Join(dir, files[i].Path), legacy)
 		names[i] = h.oid
 		return err
 	})
@@ -85,13 +86,13 @@ func (c *call) hashFile(ctx context.Context, rel string, legacy bool) (hashed, e
 		return hashed{}, err
 	}
 	defer f.Close()
-	sum, n, err := digest(ctx, f, before.size, object.NewHash(legacy))
+	sum, n, err := digest(ctx, f, before.Size, object.NewHash(legacy))
 	if err != nil {
 		return hashed{}, err
 	}
-	h := hashed{oid: object.ID(sum).As(legacy), size: n, mode: before.mode}
-	if after, err := statFile(f); err == nil && after == before {
-		c.state.keep(rel, h.oid, after, since)
+	h := hashed{oid: object.ID(sum).As(legacy), size: n, mode: before.Mode}
+	if after, err := known.StatFile(f); err == nil && after == before {
+		c.state.Keep(rel, h.oid, after, since)
 	}
 	return h, nil
 }

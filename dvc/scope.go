@@ -125,7 +125,7 @@ func (c *call) choose(ctx context.Context, targets []string, s Scope, writing bo
 // ones. found is false when no commit has the targets; the error is then that
 // of the last one, or of the workspace.
 func (c *call) others(ctx context.Context, known []*out, targets []string, s Scope, missing error) (more []*out, found bool, err error) {
-	revs, err := c.scope(ctx, GCOptions{AllBranches: s.AllBranches, AllTags: s.AllTags, AllCommits: s.AllCommits})
+	revs, err := revisions(ctx, c.Repo, GCOptions{AllBranches: s.AllBranches, AllTags: s.AllTags, AllCommits: s.AllCommits})
 	if err != nil {
 		return nil, false, err
 	}
@@ -137,7 +137,7 @@ func (c *call) others(ctx context.Context, known []*out, targets []string, s Sco
 	for _, o := range known {
 		seen[key{o.oid, o.part, o.remote}] = true
 	}
-	h := c.history()
+	h := newHistory(c.Repo)
 	found = missing == nil
 	for _, rev := range revs {
 		ix, err := h.index(ctx, rev)

@@ -220,7 +220,7 @@ func (s *Source) enter(ctx context.Context) error {
 		return err
 	}
 	var err error
-	if s.ix, err = s.r.history().index(ctx, s.Rev); err != nil {
+	if s.ix, err = newHistory(s.r).index(ctx, s.Rev); err != nil {
 		return err
 	}
 	own := &cache{dir: filepath.Join(root, ".dvc", "cache")}

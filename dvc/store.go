@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/known"
 	"github.com/mlops-integration/mlops/dvc/internal/object"
 	"github.com/mlops-integration/mlops/internal/rawfile"
 )
@@ -44,24 +45,24 @@ func (c *call) store(ctx context.Context, rel string, link bool, hint object.ID)
 		return hashed{}, err
 	}
 	defer f.Close()
-	h := hashed{mode: before.mode}
+	h := hashed{mode: before.Mode}
 	switch {
 	case !link && c.cache.adopts(before):
-		var now stamp
+		var now known.Stamp
 		if h.oid, now, err = c.cache.adopt(ctx, f, c.abs(rel), before); err == nil && h.oid != "" {
-			h.size, h.adopted = before.size, true
-			c.state.keepPlaced(rel, h.oid, now)
+			h.size, h.adopted = before.Size, true
+			c.state.KeepPlaced(rel, h.oid, now)
 			return h, nil
 		}
 		if err == nil {
 			_, err = f.Seek(0, io.SeekStart)
 		}
-	case hint != "" && before.size >= smallFile:
-		h.oid, h.size, err = c.cache.unchanged(ctx, f, before.size, hint)
+	case hint != "" && before.Size >= smallFile:
+		h.oid, h.size, err = c.cache.unchanged(ctx, f, before.Size, hint)
 	}
 	if err == nil && h.oid == "" {
-		if before.size < smallFile {
-			h.oid, h.size, err = c.cache.storeSmall(ctx, f, before.size)
+		if before.Size < smallFile {
+			h.oid, h.size, err = c.cache.storeSmall(ctx, f, before.Size)
 		} else {
 			h.oid, h.size, err = c.cache.storeBig(ctx, f)
 		}
@@ -69,8 +70,8 @@ func (c *call) store(ctx context.Context, rel string, link bool, hint object.ID)
 	if err != nil {
 		return h, err
 	}
-	if after, err := statFile(f); err == nil && after == before {
-		c.state.keep(rel, h.oid, after, since)
+	if after, err := known.StatFile(f); err == nil && after == before {
+		c.state.Keep(rel, h.oid, after, since)
 	}
 	return h, nil
 }
@@ -202,34 +203,34 @@ func (c *cache) clone(path, dir string) (tmp *rawfile.File, cloned bool, err err
 
 // adopts tells whether a workspace file may become the object itself: links are
 // wanted, and no other name has the file. dvc makes empty files anew.
-func (c *cache) adopts(s stamp) bool {
-	return !c.apart && (c.links[0] == "hardlink" || c.links[0] == "symlink") && s.links == 1 && s.size > 0
+func (c *cache) adopts(s known.Stamp) bool {
+	return !c.apart && (c.links[0] == "hardlink" || c.links[0] == "symlink") && s.Links == 1 && s.Size > 0
 }
 
 // adopt makes the workspace file an object, by a link, when the cache lacks it.
 // It is write-protected first, and must be after that as it was before it was
 // read. No name and no error means that it must be copied.
-func (c *cache) adopt(ctx context.Context, f *rawfile.File, path string, before stamp) (object.ID, stamp, error) {
-	sum, _, err := digest(ctx, f, before.size, md5.New())
+func (c *cache) adopt(ctx context.Context, f *rawfile.File, path string, before known.Stamp) (object.ID, known.Stamp, error) {
+	sum, _, err := digest(ctx, f, before.Size, md5.New())
 	if err != nil {
-		return "", stamp{}, err
+		return "", known.Stamp{}, err
 	}
 	o := object.ID(sum)
-	if ok, err := c.has(ctx, o, before.size); ok || err != nil {
-		return "", stamp{}, err
+	if ok, err := c.has(ctx, o, before.Size); ok || err != nil {
+		return "", known.Stamp{}, err
 	}
 	if _, err := c.mkdir(o); err != nil {
-		return "", stamp{}, err
+		return "", known.Stamp{}, err
 	}
 	if f.Chmod(0o444) != nil {
-		return "", stamp{}, nil // not ours
+		return "", known.Stamp{}, nil // not ours
 	}
-	undo := func(err error) (object.ID, stamp, error) {
-		return "", stamp{}, errors.Join(err, f.Chmod(before.mode.Perm()))
+	undo := func(err error) (object.ID, known.Stamp, error) {
+		return "", known.Stamp{}, errors.Join(err, f.Chmod(before.Mode.Perm()))
 	}
-	as := func() (stamp, error) { // it was
-		now, err := statFile(f)
-		if err == nil && (now.size != before.size || now.mtime != before.mtime) {
+	as := func() (known.Stamp, error) { // it was
+		now, err := known.StatFile(f)
+		if err == nil && (now.Size != before.Size || now.MTime != before.MTime) {
 			err = fail(mlops.ErrConflict, "%s changes while it is added", path)
 		}
 		return now, err
@@ -241,7 +242,7 @@ func (c *cache) adopt(ctx context.Context, f *rawfile.File, path string, before 
 		return undo(nil) // another file system, or there by now
 	}
 	made, err := as()
-	if err == nil && made.links < 2 { // the name is another file's by now
+	if err == nil && made.Links < 2 { // the name is another file's by now
 		err = fail(mlops.ErrConflict, "%s was replaced while it was added", path)
 	}
 	if err != nil {

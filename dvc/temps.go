@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+
+	"github.com/mlops-integration/mlops/dvc/internal/known"
 )
 
 // temps names the temporary files that a call under the lock makes in a cache.
@@ -163,7 +165,7 @@ func (t *Trash) take(p string, d fs.DirEntry, remove bool) error {
 // of them are left over when the lock was taken.
 func (c *call) sweepOwn(remove bool) (Trash, error) {
 	var t Trash
-	dir := path.Dir(stateFile)
+	dir := path.Dir(known.File)
 	d, err := c.root.Open(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return t, nil
@@ -200,7 +202,7 @@ func (c *call) sweepOwn(remove bool) (Trash, error) {
 // tempRel names a file or folder that is not complete yet, in the repository's
 // own folder for those. What killed programs left there goes first.
 func (c *call) tempRel() (string, error) {
-	dir := path.Dir(stateFile)
+	dir := path.Dir(known.File)
 	if err := c.root.MkdirAll(dir, 0o777); err != nil {
 		return "", err
 	}

@@ -11,14 +11,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/known"
 )
-
-// dataFile is a file found in the workspace.
-type dataFile struct {
-	path  string // relative to the directory, or "" for a single file
-	link  bool   // a symlink to the file
-	stamp stamp  // of the file, or of what the link points to
-}
 
 // walker lists the files of a tracked directory, many directories at once.
 type walker struct {
@@ -27,12 +21,12 @@ type walker struct {
 	g   errgroup.Group
 
 	mu  sync.Mutex
-	out []dataFile
+	out []known.Found
 }
 
 // walkData lists the files of a tracked directory as dvc does: symlinks to
 // files count, symlinks to directories are passed over, ignored names too.
-func (c *call) walkData(rel string) ([]dataFile, error) {
+func (c *call) walkData(rel string) ([]known.Found, error) {
 	w := &walker{call: c, rel: rel}
 	w.g.SetLimit(c.jobs)
 	err := w.dir("")
@@ -72,7 +66,7 @@ func (w *walker) dir(dir string) error {
 	return nil
 }
 
-func (w *walker) list(d *os.File, dir string) (files []dataFile, dirs []string, err error) {
+func (w *walker) list(d *os.File, dir string) (files []known.Found, dirs []string, err error) {
 	names, err := d.Readdirnames(-1)
 	if err != nil {
 		return nil, nil, err
@@ -86,20 +80,20 @@ func (w *walker) list(d *os.File, dir string) (files []dataFile, dirs []string, 
 	if dir != "" {
 		prefix += "/"
 	}
-	files = make([]dataFile, 0, len(names))
+	files = make([]known.Found, 0, len(names))
 	for _, name := range names {
-		st, err := statAt(int(d.Fd()), name, false)
+		st, err := known.StatAt(int(d.Fd()), name, false)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // gone since
 		}
 		if err != nil {
 			return nil, nil, err
 		}
-		link := st.mode&fs.ModeSymlink != 0
+		link := st.Mode&fs.ModeSymlink != 0
 		if link {
-			st, err = statAt(int(d.Fd()), name, true)
+			st, err = known.StatAt(int(d.Fd()), name, true)
 		}
-		if ignored, _ := ignore.Decide(at+"/"+name, err == nil && st.mode.IsDir()); ignored {
+		if ignored, _ := ignore.Decide(at+"/"+name, err == nil && st.Mode.IsDir()); ignored {
 			continue
 		}
 		switch {
@@ -107,8 +101,8 @@ func (w *walker) list(d *os.File, dir string) (files []dataFile, dirs []string, 
 			return nil, nil, fail(mlops.ErrNotFound, "%s/%s is a symlink to nothing", at, name)
 		case err != nil:
 			return nil, nil, err
-		case !st.mode.IsDir():
-			files = append(files, dataFile{prefix + name, link, st})
+		case !st.Mode.IsDir():
+			files = append(files, known.Found{Path: prefix + name, Link: link, Stamp: st})
 		case !link:
 			dirs = append(dirs, prefix+name)
 		}

@@ -26,36 +26,38 @@ const module = "github.com/mlops-integration/mlops"
 // nothing uses all fail. Arrows point down only; a new line or a new entry is a
 // design change, and ARCHITECTURE.md draws the same table.
 var may = map[string][]string{
-	".":                   {},
-	"internal/transport":  {"."},
-	"internal/rawfile":    {},
-	"internal/trust":      {"."},
-	"internal/gitcmd":     {},
-	"internal/lockfile":   {},
-	"internal/atomicfile": {},
-	"internal/spool":      {".", "internal/lockfile", "internal/atomicfile"},
-	"internal/stranger":   {}, // imported by tests only
-	"internal/stackfile":  {".", "internal/trust", "internal/atomicfile"},
-	"internal/cassette":   {".", "internal/stackfile"}, // imported by tests only
-	"mlflow":              {".", "internal/transport", "internal/spool"},
-	"mlflow/s3store":      {".", "mlflow"},
-	"dvc":                 {".", "internal/rawfile", "internal/gitcmd", "dvc/remote", "dvc/internal/fault", "dvc/internal/ini", "dvc/internal/object", "dvc/internal/ignore"},
-	"dvc/internal/fault":  {"."},
-	"dvc/internal/ini":    {".", "dvc/internal/fault"},
-	"dvc/internal/object": {".", "dvc/internal/fault"},
-	"dvc/internal/ignore": {".", "dvc/internal/fault", "internal/gitcmd"},
-	"dvc/remote":          {"."},
-	"dvc/remote/*":        {".", "internal/rawfile", "dvc/remote"}, // the drivers share a row
-	"airflow":             {".", "internal/transport", "internal/atomicfile"},
-	"rayserve":            {".", "internal/transport", "internal/lockfile", "internal/atomicfile"},
-	"evidently":           {".", "internal/transport"},
-	"applesilicon":        {"."},
-	"client":              {".", "internal/stackfile", "internal/trust", "mlflow", "mlflow/s3store", "dvc", "dvc/remote/local", "dvc/remote/s3", "airflow", "rayserve", "evidently", "applesilicon", "internal/gitcmd", "internal/lockfile"},
-	"compose":             {".", "internal/stackfile", "internal/trust", "internal/lockfile", "internal/atomicfile", "rayserve"},
-	"compose/stacktest":   {".", "compose", "internal/stackfile", "internal/lockfile"},
-	"agent":               {"client", "mlflow", "applesilicon"},
-	"cli":                 {".", "client", "compose", "agent", "internal/stackfile", "internal/gitcmd", "mlflow", "dvc", "dvc/remote/azure", "dvc/remote/http", "dvc/remote/ssh", "airflow", "rayserve", "evidently", "applesilicon"},
-	"cmd/mlopsctl":        {"cli"},
+	".":                     {},
+	"internal/transport":    {"."},
+	"internal/rawfile":      {},
+	"internal/trust":        {"."},
+	"internal/gitcmd":       {},
+	"internal/lockfile":     {},
+	"internal/atomicfile":   {},
+	"internal/spool":        {".", "internal/lockfile", "internal/atomicfile"},
+	"internal/stranger":     {}, // imported by tests only
+	"internal/stackfile":    {".", "internal/trust", "internal/atomicfile"},
+	"internal/cassette":     {".", "internal/stackfile"}, // imported by tests only
+	"mlflow":                {".", "internal/transport", "internal/spool"},
+	"mlflow/s3store":        {".", "mlflow"},
+	"dvc":                   {".", "internal/rawfile", "internal/gitcmd", "dvc/remote", "dvc/internal/fault", "dvc/internal/ini", "dvc/internal/object", "dvc/internal/ignore", "dvc/internal/known"},
+	"dvc/internal/fault":    {"."},
+	"dvc/internal/ini":      {".", "dvc/internal/fault"},
+	"dvc/internal/object":   {".", "dvc/internal/fault"},
+	"dvc/internal/ignore":   {".", "dvc/internal/fault", "internal/gitcmd"},
+	"dvc/remote":            {"."},
+	"dvc/remote/*":          {".", "internal/rawfile", "dvc/remote"}, // the drivers share a row
+	"airflow":               {".", "internal/transport", "internal/atomicfile"},
+	"rayserve":              {".", "internal/transport", "internal/lockfile", "internal/atomicfile"},
+	"evidently":             {".", "internal/transport"},
+	"applesilicon":          {"."},
+	"client":                {".", "internal/stackfile", "internal/trust", "mlflow", "mlflow/s3store", "dvc", "dvc/remote/local", "dvc/remote/s3", "airflow", "rayserve", "evidently", "applesilicon", "internal/gitcmd", "internal/lockfile"},
+	"compose":               {".", "internal/stackfile", "internal/trust", "internal/lockfile", "internal/atomicfile", "rayserve", "compose/internal/proc"},
+	"compose/stacktest":     {".", "compose", "internal/stackfile", "internal/lockfile"},
+	"agent":                 {"client", "mlflow", "applesilicon"},
+	"cli":                   {".", "client", "compose", "agent", "internal/stackfile", "internal/gitcmd", "mlflow", "dvc", "dvc/remote/azure", "dvc/remote/http", "dvc/remote/ssh", "airflow", "rayserve", "evidently", "applesilicon"},
+	"cmd/mlopsctl":          {"cli"},
+	"compose/internal/proc": {},
+	"dvc/internal/known":    {"internal/rawfile", "dvc/internal/object"},
 }
 
 // only lists modules that one place alone may link, so that a program which
@@ -72,7 +74,7 @@ var only = map[string][]string{
 	"github.com/pkg/sftp":                   {"dvc/remote/ssh"},
 	"golang.org/x/crypto":                   {"dvc/remote/ssh"},
 	"github.com/testcontainers":             {"compose/stacktest"},
-	"modernc.org/sqlite":                    {"dvc"},
+	"modernc.org/sqlite":                    {"dvc/internal/known"},
 }
 
 type imported struct{ pkg, file, path string }

@@ -1,4 +1,4 @@
-package compose
+package proc
 
 import (
 	"os/exec"
@@ -13,17 +13,17 @@ import (
 // stateZombie is SZOMB of <sys/proc.h>.
 const stateZombie = 5
 
-// listProcesses lists what runs.
+// All lists what runs.
 //
 // Source: sysctl kern.proc.all; the processor times are those of ps.
-func listProcesses() (table, error) {
+func All() (Table, error) {
 	all, err := unix.SysctlKinfoProcSlice("kern.proc.all")
 	if err != nil {
 		return nil, err
 	}
 	out, _ := exec.Command("ps", "-axo", "pid=,time=").Output()
 	times := parseTimes(string(out))
-	t := table{}
+	t := Table{}
 	for i := range all {
 		p := ofKinfo(&all[i])
 		p.cpu = times[p.PID]
@@ -32,34 +32,35 @@ func listProcesses() (table, error) {
 	return t, nil
 }
 
-func ofKinfo(k *unix.KinfoProc) procInfo {
+func ofKinfo(k *unix.KinfoProc) Info {
 	pid := int(k.Proc.P_pid)
 	session, err := unix.Getsid(pid)
 	if err != nil {
 		session = 0
 	}
 	start := k.Proc.P_starttime
-	return procInfo{
-		proc:    proc{PID: pid, Start: uint64(start.Sec)*1e6 + uint64(start.Usec)},
+	return Info{
+		ID:      ID{PID: pid, Start: uint64(start.Sec)*1e6 + uint64(start.Usec)},
 		parent:  int(k.Eproc.Ppid),
 		session: session,
-		zombie:  k.Proc.P_stat == stateZombie,
+		Zombie:  k.Proc.P_stat == stateZombie,
 	}
 }
 
-func inspect(pid int) (procInfo, error) {
+// Inspect looks at one process. The error is [ErrNone] if there is none.
+func Inspect(pid int) (Info, error) {
 	if pid <= 0 {
-		return procInfo{}, errNoProcess
+		return Info{}, ErrNone
 	}
 	k, err := unix.SysctlKinfoProc("kern.proc.pid", pid)
 	if err != nil || int(k.Proc.P_pid) != pid {
-		return procInfo{}, errNoProcess
+		return Info{}, ErrNone
 	}
 	return ofKinfo(k), nil
 }
 
-// bootID is different after every start of the machine.
-func bootID() string {
+// BootID is different after every start of the machine.
+func BootID() string {
 	if id, err := unix.Sysctl("kern.bootsessionuuid"); err == nil {
 		return id
 	}
@@ -69,9 +70,9 @@ func bootID() string {
 	return "unknown"
 }
 
-// markIn is the mark in the environment that pid was started with; empty if
+// MarkIn is the mark in the environment that pid was started with; empty if
 // there is none, or if we may not look.
-func markIn(pid int) string {
+func MarkIn(pid int) string {
 	b, err := unix.SysctlRaw("kern.procargs2", pid)
 	if err != nil {
 		return ""
@@ -79,14 +80,14 @@ func markIn(pid int) string {
 	return environMark(b)
 }
 
-// sendSignal sends sig to p if pid and start time are still its own.
-func sendSignal(p proc, sig syscall.Signal) bool {
-	return p.PID > 1 && alive(p) && syscall.Kill(p.PID, sig) == nil
+// Signal sends sig to p if pid and start time are still its own.
+func Signal(p ID, sig syscall.Signal) bool {
+	return p.PID > 1 && Alive(p) && syscall.Kill(p.PID, sig) == nil
 }
 
-// memoryOf is the resident memory of p; the system has no cheap figure in
+// MemoryOf is the resident memory of p; the system has no cheap figure in
 // which shared pages count in part.
-func memoryOf(p proc) int64 {
+func MemoryOf(p ID) int64 {
 	out, err := exec.Command("ps", "-o", "rss=", "-p", strconv.Itoa(p.PID)).Output()
 	if err != nil {
 		return 0
@@ -95,8 +96,8 @@ func memoryOf(p proc) int64 {
 	return kb << 10
 }
 
-// listeners returns who listens on a TCP port.
-func listeners(port int) []owner {
+// Listeners returns who listens on a TCP port.
+func Listeners(port int) []Owner {
 	out, _ := exec.Command("lsof", "-nP", "-iTCP:"+strconv.Itoa(port), "-sTCP:LISTEN", "-Fpc").Output()
 	return parseLsof(string(out))
 }

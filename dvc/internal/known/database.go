@@ -1,4 +1,4 @@
-package dvc
+package known
 
 import (
 	"cmp"
@@ -31,14 +31,14 @@ import (
 
 // dvc's database is SQLite
 
-// dvcState is the database in which dvc remembers hashes of this repository:
+// DB is the database in which dvc remembers hashes of this repository:
 // rows of (absolute path, JSON) in a table of Python's diskcache. With its rows
 // read and written here, dvc does not hash again what we hashed, and we do not
 // what dvc hashed.
 //
 // Source: dvc/repo/__init__.py (site_cache_dir), dvc_data/hashfile/state.py and
 // cache.py, diskcache/core.py.
-type dvcState struct{ db *sql.DB }
+type DB struct{ db *sql.DB }
 
 // dvcRow is the JSON of a row.
 type dvcRow struct {
@@ -49,9 +49,9 @@ type dvcRow struct {
 }
 
 // checksum is what dvc compares a file's stat with. It lacks the ctime, and its
-// mtime is a float with steps of about 240 ns.
-func (s stamp) checksum() string {
-	return tokenize(fmt.Sprintf("([%d, %s, %d],)", s.ino, pyFloat(s.mtime), s.size))
+// MTime is a float with steps of about 240 ns.
+func (s Stamp) checksum() string {
+	return tokenize(fmt.Sprintf("([%d, %s, %d],)", s.Ino, pyFloat(s.MTime), s.Size))
 }
 
 // tokenize is the number that an md5 in hex is. Source: fsspec/utils.py.
@@ -88,9 +88,9 @@ func pyString(s string) (repr string, ok bool) {
 	return quote + strings.ReplaceAll(s, quote, `\`+quote) + quote, true
 }
 
-// dvcStateDir is the folder of the repository at dir in dvc's site cache, as dvc
+// dvcDir is the folder of the repository at dir in dvc's site cache, as dvc
 // names it; "" if it cannot be known. site is what the configuration says of it.
-func dvcStateDir(dir, site string) string {
+func dvcDir(dir, site string) string {
 	site = cmp.Or(os.Getenv("DVC_SITE_CACHE_DIR"), site)
 	if site == "" {
 		site = "/var/tmp/dvc"
@@ -129,21 +129,21 @@ func dvcStateDir(dir, site string) string {
 }
 
 // askDVC returns what dvc knows of files, given by path from the root.
-func (s *state) askDVC(ctx context.Context, files map[string]stamp) map[string]object.ID {
-	d, err := openDVCState(s.dir, s.site, false)
+func (s *State) askDVC(ctx context.Context, files map[string]Stamp) map[string]object.ID {
+	d, err := OpenDVC(s.dir, s.site, false)
 	if err != nil {
 		return nil
 	}
-	defer d.close()
-	known, _ := d.find(ctx, s.dir, files, time.Now())
-	return known
+	defer d.Close()
+	found, _ := d.Find(ctx, s.dir, files, time.Now())
+	return found
 }
 
-// openDVCState opens dvc's database; with create it makes it as dvc would. It
-// is left alone when it belongs to somebody else: the folder above is open to
-// all users of the machine.
-func openDVCState(root, site string, create bool) (*dvcState, error) {
-	dir := dvcStateDir(root, site)
+// OpenDVC opens dvc's database; with create it makes it as dvc would. It
+// is left alone when it belongs to another user: the folder above is open to all
+// users of the machine.
+func OpenDVC(root, site string, create bool) (*DB, error) {
+	dir := dvcDir(root, site)
 	if dir == "" {
 		return nil, fs.ErrNotExist
 	}
@@ -176,21 +176,22 @@ func openDVCState(root, site string, create bool) (*dvcState, error) {
 		return nil, err
 	}
 	db.SetMaxOpenConns(1)
-	d := &dvcState{db}
+	d := &DB{db}
 	if create {
 		err = d.makeTables()
 	}
 	if err != nil {
-		_ = d.close()
+		_ = d.Close()
 		return nil, err
 	}
 	return d, nil
 }
 
-func (d *dvcState) close() error { return d.db.Close() }
+// Close closes the database.
+func (d *DB) Close() error { return d.db.Close() }
 
 // makeTables makes what diskcache makes, unless it is there.
-func (d *dvcState) makeTables() error {
+func (d *DB) makeTables() error {
 	tx, err := d.db.Begin()
 	if err != nil {
 		return err
@@ -222,8 +223,8 @@ var dvcTables = []string{
 	`CREATE TRIGGER IF NOT EXISTS Settings_size_delete AFTER DELETE ON Cache FOR EACH ROW BEGIN UPDATE Settings SET value = value - OLD.size WHERE key = "size"; END`,
 }
 
-// find returns the hashes that dvc knows of files, where they are safe.
-func (d *dvcState) find(ctx context.Context, root string, files map[string]stamp, now time.Time) (map[string]object.ID, error) {
+// Find returns the hashes that dvc knows of files, where they are safe.
+func (d *DB) Find(ctx context.Context, root string, files map[string]Stamp, now time.Time) (map[string]object.ID, error) {
 	found := map[string]object.ID{}
 	query := func(keys []any) error {
 		rows, err := d.db.QueryContext(ctx, "SELECT key, value FROM Cache WHERE raw = 1 AND key IN (?"+strings.Repeat(", ?", len(keys)-1)+")", keys...)
@@ -258,24 +259,24 @@ func (d *dvcState) find(ctx context.Context, root string, files map[string]stamp
 // trusted returns the hash of dvc's row if it holds for the file with stamp s.
 // dvc does not look at the ctime: a row is safe only where the ctime tells that
 // nobody set the mtime back, and where both are old.
-func trusted(row string, s stamp, now time.Time) object.ID {
+func trusted(text string, s Stamp, now time.Time) object.ID {
 	var v dvcRow
-	if json.Unmarshal([]byte(row), &v) != nil || v.Version != 1 || v.Checksum != s.checksum() {
+	if json.Unmarshal([]byte(text), &v) != nil || v.Version != 1 || v.Checksum != s.checksum() {
 		return ""
 	}
-	if !s.settled(now) || s.ctime-s.mtime > int64(racy) && !(s.links > 1 && s.mode == 0o444) {
+	if !s.settled(now) || s.CTime-s.MTime > int64(Racy) && !(s.Links > 1 && s.Mode == 0o444) {
 		return ""
 	}
 	for _, legacy := range []bool{false, true} {
-		if o, err := object.Parse(v.Hash[hashName(legacy)]); err == nil && !o.IsDir() {
+		if o, err := object.Parse(v.Hash[HashName(legacy)]); err == nil && !o.IsDir() {
 			return o.As(legacy)
 		}
 	}
 	return ""
 }
 
-// hashName is dvc's name for a kind of hash.
-func hashName(legacy bool) string {
+// HashName is dvc's name for a kind of hash.
+func HashName(legacy bool) string {
 	if legacy {
 		return "md5-dos2unix"
 	}
@@ -283,7 +284,7 @@ func hashName(legacy bool) string {
 }
 
 // tell writes rows for what was learned, in one transaction.
-func (d *dvcState) tell(root string, all []learned) error {
+func (d *DB) tell(root string, all []row) error {
 	tx, err := d.db.Begin()
 	if err != nil {
 		return err
@@ -316,7 +317,7 @@ func (d *dvcState) tell(root string, all []learned) error {
 		if !utf8.ValidString(key) {
 			continue
 		}
-		args = append(args, key, fmt.Sprintf(`{"version":1,"checksum":"%s","size":%d,"hash_info":{"%s":"%s"}}`, l.checksum(), l.size, hashName(l.oid.Legacy()), l.oid))
+		args = append(args, key, fmt.Sprintf(`{"version":1,"checksum":"%s","size":%d,"hash_info":{"%s":"%s"}}`, l.checksum(), l.Size, HashName(l.oid.Legacy()), l.oid))
 		if len(args) == cap(args) {
 			if err := flush(); err != nil {
 				return err

@@ -1,4 +1,4 @@
-package compose
+package proc
 
 import (
 	"fmt"
@@ -12,7 +12,7 @@ func TestAProcessMayBeCalledAnything(t *testing.T) {
 	line := "42 (a) S 9 (x) ) S 7 42 40 0 -1 4194560 1 2 3 4 150 50 0 0 20 0 1 0 12345 100 200"
 	i, err := parseStat(42, line)
 	require.NoError(t, err)
-	require.Equal(t, procInfo{proc: proc{42, 12345}, parent: 7, session: 40, cpu: 2 * time.Second}, i)
+	require.Equal(t, Info{ID: ID{42, 12345}, parent: 7, session: 40, cpu: 2 * time.Second}, i)
 }
 
 func TestAnEndedFirstThreadIsNoEndedProcess(t *testing.T) {
@@ -20,7 +20,7 @@ func TestAnEndedFirstThreadIsNoEndedProcess(t *testing.T) {
 		line := fmt.Sprintf("42 (sh) Z 7 42 40 0 -1 4194560 1 2 3 4 150 50 0 0 20 0 %d 0 12345 100 200", threads)
 		i, err := parseStat(42, line)
 		require.NoError(t, err)
-		require.Equal(t, ended, i.zombie, "%d threads", threads)
+		require.Equal(t, ended, i.Zombie, "%d threads", threads)
 	}
 }
 

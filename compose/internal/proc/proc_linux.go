@@ -1,4 +1,4 @@
-package compose
+package proc
 
 import (
 	"bytes"
@@ -17,77 +17,78 @@ import (
 // Linux that Go runs on.
 const ticksPerSecond = 100
 
-// listProcesses lists what runs.
+// All lists what runs.
 //
 // Source: proc(5), /proc/<pid>/stat.
-func listProcesses() (table, error) {
+func All() (Table, error) {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
 		return nil, err
 	}
-	t := table{}
+	t := Table{}
 	for _, e := range entries {
 		pid, err := strconv.Atoi(e.Name())
 		if err != nil {
 			continue
 		}
-		if i, err := inspect(pid); err == nil { // else it has just ended
+		if i, err := Inspect(pid); err == nil { // else it has just ended
 			t[pid] = i
 		}
 	}
 	return t, nil
 }
 
-func inspect(pid int) (procInfo, error) {
+// Inspect looks at one process. The error matches [ErrNone] if there is none.
+func Inspect(pid int) (Info, error) {
 	if pid <= 0 {
-		return procInfo{}, errNoProcess
+		return Info{}, ErrNone
 	}
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
-		return procInfo{}, errNoProcess
+		return Info{}, ErrNone
 	}
 	return parseStat(pid, string(b))
 }
 
 // parseStat reads a line of /proc/<pid>/stat. The second field is the program's
 // name in parentheses and may hold anything, parentheses included.
-func parseStat(pid int, line string) (procInfo, error) {
+func parseStat(pid int, line string) (Info, error) {
 	_, rest, ok := strings.Cut(line, " (")
 	end := strings.LastIndexByte(rest, ')')
 	if !ok || end < 0 {
-		return procInfo{}, fmt.Errorf("/proc/%d/stat has no name", pid)
+		return Info{}, fmt.Errorf("/proc/%d/stat has no name", pid)
 	}
 	f := strings.Fields(rest[end+1:]) // f[0] is field 3 of proc(5)
 	if len(f) < 20 {
-		return procInfo{}, fmt.Errorf("/proc/%d/stat has %d fields", pid, len(f)+2)
+		return Info{}, fmt.Errorf("/proc/%d/stat has %d fields", pid, len(f)+2)
 	}
 	threads, err := strconv.Atoi(f[17])
 	if err != nil {
-		return procInfo{}, err
+		return Info{}, err
 	}
 	// While other threads run, an ended first thread is no ended process: its
 	// files and ports are still open.
 	ended := (f[0] == "Z" || f[0] == "X") && threads <= 1
-	i := procInfo{proc: proc{PID: pid}, zombie: ended}
+	i := Info{ID: ID{PID: pid}, Zombie: ended}
 	if i.parent, err = strconv.Atoi(f[1]); err != nil {
-		return procInfo{}, err
+		return Info{}, err
 	}
 	if i.session, err = strconv.Atoi(f[3]); err != nil {
-		return procInfo{}, err
+		return Info{}, err
 	}
 	user, err1 := strconv.ParseUint(f[11], 10, 64)
 	system, err2 := strconv.ParseUint(f[12], 10, 64)
 	start, err3 := strconv.ParseUint(f[19], 10, 64)
 	if err1 != nil || err2 != nil || err3 != nil {
-		return procInfo{}, fmt.Errorf("/proc/%d/stat has times that are no numbers", pid)
+		return Info{}, fmt.Errorf("/proc/%d/stat has times that are no numbers", pid)
 	}
 	i.cpu = time.Duration(user+system) * (time.Second / ticksPerSecond)
 	i.Start = start
 	return i, nil
 }
 
-// bootID is different after every start of the machine.
-func bootID() string {
+// BootID is different after every start of the machine.
+func BootID() string {
 	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
 		return "unknown"
@@ -95,24 +96,24 @@ func bootID() string {
 	return strings.TrimSpace(string(b))
 }
 
-// markIn is the mark in the environment that pid was started with; empty if
+// MarkIn is the mark in the environment that pid was started with; empty if
 // there is none, or if we may not look.
-func markIn(pid int) string {
+func MarkIn(pid int) string {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
 	if err != nil {
 		return ""
 	}
 	for v := range bytes.SplitSeq(b, []byte{0}) {
-		if bytes.HasPrefix(v, []byte(markVariable+"=")) {
+		if bytes.HasPrefix(v, []byte(MarkVariable+"=")) {
 			return string(v)
 		}
 	}
 	return ""
 }
 
-// sendSignal sends sig to p, and to nobody else: the process is held by a
+// Signal sends sig to p, and to nobody else: the process is held by a
 // descriptor while its start time is compared.
-func sendSignal(p proc, sig syscall.Signal) bool {
+func Signal(p ID, sig syscall.Signal) bool {
 	if p.PID <= 1 {
 		return false
 	}
@@ -121,16 +122,16 @@ func sendSignal(p proc, sig syscall.Signal) bool {
 		if err != unix.ENOSYS && err != unix.EPERM {
 			return false
 		}
-		return alive(p) && syscall.Kill(p.PID, sig) == nil
+		return Alive(p) && syscall.Kill(p.PID, sig) == nil
 	}
 	defer unix.Close(fd)
-	return alive(p) && unix.PidfdSendSignal(fd, sig, nil, 0) == nil
+	return Alive(p) && unix.PidfdSendSignal(fd, sig, nil, 0) == nil
 }
 
-// memoryOf is the memory that p alone accounts for: shared pages count in part.
+// MemoryOf is the memory that p alone accounts for: shared pages count in part.
 //
 // Source: proc(5), /proc/<pid>/smaps_rollup, "Pss".
-func memoryOf(p proc) int64 {
+func MemoryOf(p ID) int64 {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", p.PID))
 	if err != nil {
 		return 0
@@ -144,10 +145,10 @@ func memoryOf(p proc) int64 {
 	return 0
 }
 
-// listeners returns who listens on a TCP port, by /proc/net/tcp and the open
+// Listeners returns who listens on a TCP port, by /proc/net/tcp and the open
 // files of each process. A listener of another user has pid 0 when we are not
 // allowed to see whose it is.
-func listeners(port int) []owner {
+func Listeners(port int) []Owner {
 	inodes := map[string]bool{}
 	for _, file := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
 		b, err := os.ReadFile(file)
@@ -161,7 +162,7 @@ func listeners(port int) []owner {
 	if len(inodes) == 0 {
 		return nil
 	}
-	var out []owner
+	var out []Owner
 	fds, _ := filepath.Glob("/proc/[0-9]*/fd/*")
 	seen := map[int]bool{}
 	for _, fd := range fds {
@@ -172,11 +173,11 @@ func listeners(port int) []owner {
 		pid, _ := strconv.Atoi(strings.Split(fd, "/")[2])
 		if !seen[pid] {
 			seen[pid] = true
-			out = append(out, owner{pid: pid, command: commandOf(pid)})
+			out = append(out, Owner{PID: pid, Command: commandOf(pid)})
 		}
 	}
 	if len(out) == 0 {
-		out = append(out, owner{})
+		out = append(out, Owner{})
 	}
 	return out
 }
