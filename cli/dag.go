@@ -16,7 +16,7 @@ func dagCommand(e *env) *cli.Command {
 	return &cli.Command{
 		Name:        "dag",
 		Usage:       "Trigger, watch and remove the project's DAGs",
-		Subcommands: []*cli.Command{dagList(e), dagTrigger(e), dagWait(e), dagLogs(e), dagErrors(e), dagRemove(e)},
+		Subcommands: []*cli.Command{dagList(e), dagTrigger(e), dagWait(e), dagLogs(e), dagErrors(e), dagRemove(e), dagExplain(e), dagPause(e, true), dagPause(e, false), dagCancel(e), dagClear(e), dagBackfill(e)},
 	}
 }
 
@@ -96,7 +96,7 @@ func dagTrigger(e *env) *cli.Command {
 			o := airflow.TriggerOptions{RunID: c.String("run-id")}
 			if s := c.String("conf"); s != "" {
 				if err := json.Unmarshal([]byte(s), &o.Conf); err != nil {
-					return usagef("--conf: %q is not a JSON object", s)
+					return usagef("--conf: %.200q is not a JSON object", s)
 				}
 			}
 			p, err := e.project(c)
