@@ -38,7 +38,7 @@ type env struct {
 	getenv         func(string) string
 	talking        sync.Mutex           // held while a note is written
 	hushed         bool                 // no more notes: the last word is the error
-	terminal       func(io.Writer) bool // whether somebody looks at it
+	terminal       func(io.Writer) bool // reports whether it is one
 	width          func(io.Writer) int  // its columns
 
 	json    bool
@@ -107,8 +107,8 @@ func (o *oneAtATime) Write(b []byte) (int, error) {
 
 const program = "mlopsctl"
 
-// settle takes from urfave/cli what it would do on its own: help as a command
-// of each command, usage errors on stdout.
+// settle disables urfave/cli's own help and usage handling: help as a command of
+// each command, usage errors on stdout.
 func (e *env) settle(c *cli.Command) {
 	c.HideHelp, c.HideHelpCommand = true, true
 	c.OnUsageError = asIs

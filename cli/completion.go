@@ -159,7 +159,7 @@ func (e *env) operandValues(command string, n int) []string {
 // serviceNames are the services of a stack, and the groups of several.
 var serviceNames = []string{"agent", "airflow", "airflow-api-server", "airflow-dag-processor", "airflow-scheduler", "airflow-triggerer", "evidently", "mlflow", "postgres", "ray", "s3"}
 
-// ask gets values from a server, which has a moment to answer: nobody waits for
+// ask gets values from a server, which has a moment to answer: a user does not wait for
 // completions.
 func (e *env) ask(names func(context.Context, *client.Client) ([]string, error)) []string {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)

@@ -79,7 +79,7 @@ func dvcCheckoutVerb(e *env) *cli.Command {
 		Description: "   git checkout v1 && mlopsctl dvc checkout",
 		Flags: append([]cli.Flag{
 			globFlag(), allowMissingFlag(), forceFlag("overwrite files that are not in the cache"),
-			&cli.BoolFlag{Name: "relink", Usage: "make anew what is in place, too, as cache.type says now"},
+			&cli.BoolFlag{Name: "relink", Usage: "replace what is in place, too, as cache.type says now"},
 			&cli.BoolFlag{Name: "summary", Usage: "only count what changed"},
 		}, scopeFlags()[:2]...),
 		Action: e.transfer("checkout", "checked out", func(c *cli.Context, r *dvc.Repo, targets []string, _ *meter) (dvc.Transfer, error) {

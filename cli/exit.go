@@ -24,7 +24,7 @@ const (
 	exitUsage         = 2 // the command line is wrong, or a name, version or setting in it cannot be: nothing was done
 	exitNotFound      = 3 // a project, model, run, file, … that does not exist
 	exitNotAuthorized = 4
-	exitConflict      = 5 // already exists, or somebody else changed or holds it
+	exitConflict      = 5 // already exists, or changed or held by another
 	exitUnavailable   = 6 // try again later
 	exitNotSent       = 8 // not yet sent although --require-sent
 	exitDrift         = 10

@@ -177,7 +177,7 @@ func (r *relay) send(child *os.Process, sig syscall.Signal) {
 	}
 }
 
-// stopSelf stops this process as SIGTSTP does that nobody handles: not where
+// stopSelf stops this process as an unhandled SIGTSTP does: not where
 // no shell could continue it.
 func stopSelf() {
 	parent := os.Getppid()

@@ -10,7 +10,7 @@ import (
 
 // s3 reaches artifacts at s3:// past the server, with the credentials that the
 // AWS tools would use. They are looked for at its first use: most programs need
-// none. Where the server names the bucket and nobody trusts the server, they
+// none. Where the server names the bucket and the user does not trust the server, they
 // are not used.
 type s3 struct {
 	store   once[*s3store.Store]

@@ -26,7 +26,7 @@ type Data struct {
 	repo    once[*dvc.Repo]
 }
 
-// DataIn is the DVC repository around dir, for whoever works without a
+// DataIn is the DVC repository around dir, for work without a
 // project: only the repository's own remotes are used. It reads nothing yet.
 func DataIn(dir string) (*Data, error) {
 	abs, err := filepath.Abs(dir)

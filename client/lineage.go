@@ -50,7 +50,7 @@ func dataInput(path string, v dvc.Version) (mlflow.DatasetInput, error) {
 }
 
 // OwnVersions returns those of versions whose runs are the project's. A version
-// without a run, or whose run is gone, is nobody's.
+// without a run, or whose run is gone, belongs to no project.
 func (p *Project) OwnVersions(ctx context.Context, versions []mlflow.ModelVersion) ([]mlflow.ModelVersion, error) {
 	id, err := p.find(ctx)
 	if err != nil {

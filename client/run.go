@@ -15,7 +15,7 @@ import (
 // looks like a secret), the program's build and the host, and samples the machine (processor, memory, disk,
 // network) under MLflow's own "system/…" names every 10 s; o.Sampler replaces
 // that, and a negative o.SampleEvery or MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING=false
-// leaves it out. If MLFLOW_RUN_ID names a run, the first StartRun goes on with it.
+// leaves it out. If MLFLOW_RUN_ID names a run, the first StartRun resumes it.
 func (p *Project) StartRun(ctx context.Context, o mlflow.RunOptions) (*mlflow.Run, error) {
 	o, diff, machine := p.runOptions(ctx, o)
 	run, err := p.MLflow.StartRun(ctx, p.experimentWanted(), o)
@@ -29,7 +29,7 @@ func (p *Project) StartRun(ctx context.Context, o mlflow.RunOptions) (*mlflow.Ru
 	return run, nil
 }
 
-// ResumeRun goes on with a run, named by the server's ID or by its UID. It
+// ResumeRun resumes a run, named by the server's ID or by its UID. It
 // samples the machine only if o has a Sampler.
 func (c *Client) ResumeRun(ctx context.Context, run string, o mlflow.RunOptions) (*mlflow.Run, error) {
 	return c.MLflow.ResumeRun(ctx, run, o)

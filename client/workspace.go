@@ -23,7 +23,7 @@ const (
 	tagEndpoint  = "mlops.serving_endpoint"
 )
 
-// poolSlots is how many tasks of one project run at once until somebody
+// poolSlots is how many tasks of one project run at once until someone
 // decides otherwise.
 const poolSlots = 4
 
