@@ -95,7 +95,7 @@ func (e *env) startRun(c *cli.Context, change func(*mlflow.RunOptions)) (*client
 	if err != nil {
 		return nil, nil, err
 	}
-	e.minds(c, p)
+	e.minds(c, p.Client)
 	for _, path := range c.StringSlice("data") { // no run begins on data that is not there
 		if _, err := p.Data.Version(c.Context, path); err != nil {
 			return nil, nil, errors.Join(fmt.Errorf("--data %s: %w", path, err), p.Close())

@@ -24,7 +24,7 @@ const (
 // that the project's MLflow does not answer. The note is an empty file of the
 // home, named after the server's address. A command that insists on an answer
 // does not look at it.
-func (e *env) minds(c *cli.Context, p *client.Project) {
+func (e *env) minds(c *cli.Context, p *client.Client) {
 	home, err := e.home()
 	if err != nil || c.Bool("require-sent") || c.Duration("wait") > 0 {
 		return
