@@ -2,9 +2,13 @@ package airflow
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"iter"
 	"net/url"
 	"time"
+
+	"github.com/mlops-integration/mlops"
 )
 
 // BackfillReprocess says which existing runs a backfill runs again.
@@ -58,11 +62,21 @@ func (s BackfillsService) Get(ctx context.Context, id int64) (Backfill, error) {
 }
 
 // Create starts a backfill. The error matches [mlops.ErrConflict] while another
-// one of the DAG runs, and [mlops.ErrInvalid] if the DAG has no schedule.
+// one of the DAG runs, which it names, and [mlops.ErrInvalid] if the DAG has no
+// schedule.
 //
 // Airflow REST: POST /api/v2/backfills
 func (s BackfillsService) Create(ctx context.Context, spec BackfillSpec) (Backfill, error) {
-	return sendOnce[Backfill](ctx, s.c, "Backfills.Create", "POST", "/backfills", spec)
+	b, err := sendOnce[Backfill](ctx, s.c, "Backfills.Create", "POST", "/backfills", spec)
+	if !errors.Is(err, mlops.ErrConflict) {
+		return b, err
+	}
+	for other, oerr := range s.All(ctx, spec.DAGID) {
+		if oerr == nil && other.Completed.IsZero() {
+			return b, fmt.Errorf("%w; it is backfill %d", err, other.ID)
+		}
+	}
+	return b, err
 }
 
 // DryRun returns the logical dates for which Create would make runs.

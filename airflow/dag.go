@@ -128,7 +128,7 @@ func (q DAGQuery) values() url.Values {
 	return v
 }
 
-// Pause stops a DAG from starting runs and tasks; tasks that run go on.
+// Pause stops a DAG from starting runs and tasks; running tasks continue.
 //
 // Airflow REST: PATCH /api/v2/dags/{dag_id}
 func (s DAGsService) Pause(ctx context.Context, id string) error {

@@ -22,7 +22,7 @@ type Decision struct {
 	Chosen   []string       `json:"chosen_options"`
 	Input    map[string]any `json:"params_input"`
 	At       time.Time      `json:"responded_at"`
-	By       *User          `json:"responded_by_user"` // nil: nobody yet, or the time was over
+	By       *User          `json:"responded_by_user"` // nil: unanswered, or the time was over
 }
 
 // User is a person as Airflow's login knows them.

@@ -71,7 +71,7 @@ func (s PoolsService) Create(ctx context.Context, p Pool) error {
 }
 
 // Ensure makes the pool if there is none of that name. One that exists is
-// left as it is: its slots may be somebody's way to slow down.
+// left as it is: its slots may have been lowered on purpose.
 //
 // Airflow REST: GET /api/v2/pools/{pool_name}, POST /api/v2/pools
 func (s PoolsService) Ensure(ctx context.Context, p Pool) error {
@@ -80,13 +80,13 @@ func (s PoolsService) Ensure(ctx context.Context, p Pool) error {
 		return err
 	}
 	if err = s.c.Pools.Create(ctx, p); errors.Is(err, mlops.ErrAlreadyExists) {
-		return nil // somebody was quicker
+		return nil // another program was quicker
 	}
 	return err
 }
 
 // SetSlots changes how many slots a pool has, and nothing else of it. Running
-// tasks go on; a task that was queued already may still start.
+// tasks continue; a task that was queued already may still start.
 //
 // Airflow REST: GET and PATCH /api/v2/pools/{pool_name}
 func (s PoolsService) SetSlots(ctx context.Context, name string, slots int) error {
@@ -144,4 +144,12 @@ func checkSlots(op, name string, slots int) error {
 		return invalid(op, "pool %s: %d slots; for no limit use a large number", name, slots)
 	}
 	return nil
+}
+
+// DeleteAll removes pools in one request: all of them or, if one is not there,
+// none.
+//
+// Airflow REST: PATCH /api/v2/pools (200 even if it fails)
+func (s PoolsService) DeleteAll(ctx context.Context, names []string) (BulkResult, error) {
+	return s.c.bulk(ctx, "Pools.DeleteAll", "/pools", nil, false, bulkAction{Action: BulkActionDelete, Missing: "fail", Entities: names})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -263,6 +264,7 @@ func TestABackfillMakesTheRunsOfThePast(t *testing.T) {
 	require.Equal(t, d.ID, b.DAGID)
 	_, err = c.Backfills.Create(ctx, spec)
 	require.ErrorIs(t, err, mlops.ErrConflict)
+	require.ErrorContains(t, err, fmt.Sprintf("it is backfill %d", b.ID))
 	b, err = c.Backfills.Pause(ctx, b.ID)
 	require.NoError(t, err)
 	require.True(t, b.Paused)

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"iter"
 	"time"
@@ -16,7 +17,7 @@ func dagCommand(e *env) *cli.Command {
 	return &cli.Command{
 		Name:        "dag",
 		Usage:       "Trigger, watch and remove the project's DAGs",
-		Subcommands: []*cli.Command{dagList(e), dagTrigger(e), dagWait(e), dagLogs(e), dagErrors(e), dagRemove(e)},
+		Subcommands: []*cli.Command{dagList(e), dagTrigger(e), dagWait(e), dagLogs(e), dagErrors(e), dagRemove(e), dagExplain(e), dagPause(e, true), dagPause(e, false), dagCancel(e), dagClear(e), dagBackfill(e)},
 	}
 }
 
@@ -42,21 +43,22 @@ func present(t time.Time) *time.Time {
 
 func dagList(e *env) *cli.Command {
 	return &cli.Command{
-		Name:  "list",
-		Usage: "List the project's DAGs",
-		Flags: []cli.Flag{e.projectFlag(), e.dirFlag(), allFlag("DAGs")},
+		Name:        "list",
+		Usage:       "List the project's DAGs",
+		Description: "   mlopsctl dag list -p lora-finetuning\n   mlopsctl dag list --all",
+		Flags:       []cli.Flag{e.projectFlag(), e.dirFlag(), allFlag("DAGs")},
 		Action: func(c *cli.Context) error {
 			if c.Bool("all") {
 				return e.inAnyProject(func(c *cli.Context, p *client.Client) error {
-					return e.dagTable(p.Airflow.DAGs.All(c.Context, airflow.DAGQuery{}))
+					return e.listDAGs(p.Airflow.DAGs.All(c.Context, airflow.DAGQuery{}))
 				})(c)
 			}
-			return e.inProject(func(c *cli.Context, p *client.Project) error { return e.dagTable(p.DAGs(c.Context)) })(c)
+			return e.inProject(func(c *cli.Context, p *client.Project) error { return e.listDAGs(p.DAGs(c.Context)) })(c)
 		},
 	}
 }
 
-func (e *env) dagTable(dags iter.Seq2[airflow.DAG, error]) error {
+func (e *env) listDAGs(dags iter.Seq2[airflow.DAG, error]) error {
 	type row struct {
 		ID     string   `json:"dag_id"`
 		Paused bool     `json:"is_paused"`
@@ -96,7 +98,7 @@ func dagTrigger(e *env) *cli.Command {
 			o := airflow.TriggerOptions{RunID: c.String("run-id")}
 			if s := c.String("conf"); s != "" {
 				if err := json.Unmarshal([]byte(s), &o.Conf); err != nil {
-					return usagef("--conf: %q is not a JSON object", s)
+					return usagef("--conf: %.200q is not a JSON object", s)
 				}
 			}
 			p, err := e.project(c)
@@ -182,9 +184,11 @@ func dagErrors(e *env) *cli.Command {
 		Flags:       []cli.Flag{e.projectFlag(), e.dirFlag(), allFlag("DAG files")},
 		Action: e.inAnyProject(func(c *cli.Context, p *client.Client) error {
 			broken := p.Airflow.DAGs.ImportErrors(c.Context)
-			if own, err := named(c, p); err != nil {
+			own, err := p.Project(c.String("project"))
+			if err != nil && !errors.Is(err, client.ErrNoProject) {
 				return err
-			} else if own != nil && !c.Bool("all") {
+			}
+			if err == nil && !c.Bool("all") {
 				broken = own.DAGErrors(c.Context)
 			}
 			t := newTable("FILE", "WHEN", "ERROR")

@@ -122,6 +122,12 @@ var mistakes = map[string]struct{ usage, missing string }{
 	"dag wait":           {"dag wait x", "dag wait x y -p typo"},
 	"dag logs":           {"dag logs x y", "dag logs x y z -p typo"},
 	"dag trigger":        {"dag trigger x -p demo --conf x", "dag trigger x -p typo"},
+	"dag explain":        {"dag explain x", "dag explain x y -p typo"},
+	"dag pause":          {"dag pause", "dag pause x -p typo"},
+	"dag resume":         {"dag resume", "dag resume x -p typo"},
+	"dag cancel":         {"dag cancel x", "dag cancel x y -p typo"},
+	"dag clear":          {"dag clear x", "dag clear x y -p typo"},
+	"dag backfill":       {"dag backfill x -p demo --from 2026-02-01 --to soon", "dag backfill x -p typo --from 2026-02-01 --to 2026-02-02"},
 	"dag rm":             {"dag rm", "dag rm x -p typo"},
 	"dag errors":         {"dag errors -p Bad_Name", "dag errors -p typo"},
 	"deploy":             {"deploy", "deploy nothing@champion -p demo"},
@@ -205,7 +211,7 @@ func TestReadingCommandsMakeNothing(t *testing.T) {
 	n.ofServers(t)
 	for _, line := range []string{
 		"run list -p typo", "run compare -p typo", "run show " + noRun, "run compare " + noRun, "experiment list -p typo", "experiment list", "model list -p typo", "model list",
-		"artifact list " + noRun, "artifact get " + noRun, "dag list -p typo", "dag errors -p typo", "dag errors", "dag rm x -p typo", "dag wait x y -p typo", "dag logs x y z -p typo",
+		"artifact list " + noRun, "artifact get " + noRun, "dag list -p typo", "dag errors -p typo", "dag errors", "dag wait x y -p typo", "dag logs x y z -p typo",
 		"list-deployments -p typo", "list-deployments --all", "drift list -p typo", "projects", "sync --status -p typo",
 	} {
 		code, _, talk := call(t, line)

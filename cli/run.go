@@ -95,7 +95,7 @@ func (e *env) startRun(c *cli.Context, change func(*mlflow.RunOptions)) (*client
 	if err != nil {
 		return nil, nil, err
 	}
-	e.minds(c, p.Client)
+	e.minds(c, p.MLflow)
 	for _, path := range c.StringSlice("data") { // no run begins on data that is not there
 		if _, err := p.Data.Version(c.Context, path); err != nil {
 			return nil, nil, errors.Join(fmt.Errorf("--data %s: %w", path, err), p.Close())
@@ -284,7 +284,7 @@ func (e *env) onRun(c *cli.Context, f func(context.Context, *mlflow.Run) error) 
 		return err
 	}
 	defer p.Close()
-	e.minds(c, p)
+	e.minds(c, p.MLflow)
 	patience, begin := e.answerWithin(), time.Now()
 	run, err := p.ResumeRun(c.Context, c.String("run"), mlflow.RunOptions{KeepStatus: true, AnswerTimeout: patience, EndTimeout: patience})
 	if err != nil {

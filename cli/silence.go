@@ -11,7 +11,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/mlops-integration/mlops"
-	"github.com/mlops-integration/mlops/client"
+	"github.com/mlops-integration/mlops/mlflow"
 )
 
 const (
@@ -24,12 +24,12 @@ const (
 // that the project's MLflow does not answer. The note is an empty file of the
 // home, named after the server's address. A command that insists on an answer
 // does not look at it.
-func (e *env) minds(c *cli.Context, p *client.Client) {
+func (e *env) minds(c *cli.Context, tracking *mlflow.Client) {
 	home, err := e.home()
 	if err != nil || c.Bool("require-sent") || c.Duration("wait") > 0 {
 		return
 	}
-	sum := sha256.Sum256([]byte(p.MLflow.URL()))
+	sum := sha256.Sum256([]byte(tracking.URL()))
 	e.silence = filepath.Join(home, "spool", "silent-"+hex.EncodeToString(sum[:8]))
 }
 

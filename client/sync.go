@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"sync"
 
 	"github.com/mlops-integration/mlops"
 	"github.com/mlops-integration/mlops/internal/stackfile"
@@ -27,8 +28,9 @@ func (c *Client) Backlogs() iter.Seq2[mlflow.Backlog, error] {
 
 // Sync sends what programs that are gone left in this home, as
 // [mlflow.Client.Sync] does, to the servers that it knows: the configured one
-// and that of the running stack. A journal for another server has an Err that
-// says so.
+// and that of the running stack, side by side: a server that does not answer
+// holds up none of the others. A journal for another server has an Err that says
+// so. Progress is called for one journal at a time.
 func (c *Client) Sync(ctx context.Context, opt mlflow.SyncOptions) ([]mlflow.Backlog, error) {
 	if err := c.opened(); err != nil {
 		return nil, err
@@ -37,15 +39,31 @@ func (c *Client) Sync(ctx context.Context, opt mlflow.SyncOptions) ([]mlflow.Bac
 	if err != nil {
 		return nil, err
 	}
-	var out []mlflow.Backlog
-	var errs []error
-	for _, m := range known {
-		list, err := m.Sync(ctx, opt)
-		out, errs = append(out, list...), append(errs, err)
-		if m != c.MLflow {
-			errs = append(errs, m.Close())
+	var (
+		mu   sync.Mutex // guards out, errs and progress
+		out  []mlflow.Backlog
+		errs []error
+		wg   sync.WaitGroup
+	)
+	if progress := opt.Progress; progress != nil {
+		opt.Progress = func(b mlflow.Backlog) {
+			mu.Lock()
+			defer mu.Unlock()
+			progress(b)
 		}
 	}
+	for _, m := range known {
+		wg.Go(func() {
+			list, err := m.Sync(ctx, opt)
+			if m != c.MLflow {
+				err = errors.Join(err, m.Close())
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			out, errs = append(out, list...), append(errs, err)
+		})
+	}
+	wg.Wait()
 	there, err := mlflow.BacklogServers(journals(c.settings.home))
 	errs = append(errs, err)
 	if slices.ContainsFunc(there, func(name string) bool { return known[name] == nil }) {

@@ -83,7 +83,7 @@ func (s *Stack) ask(ctx context.Context, req request, begin bool) (answer, error
 }
 
 // dialPatiently waits for the socket of a supervisor that lives: it opens it
-// again when somebody removed it.
+// again when its file was removed.
 func (s *Stack) dialPatiently(ctx context.Context) (net.Conn, error) {
 	for deadline := time.Now().Add(5 * time.Second); ; {
 		c, err := dial(s.home)
@@ -221,14 +221,14 @@ func (s *Stack) statusAlone() (Status, error) {
 			st.State = StateDegraded
 			o.Since, o.Restarts = r.Since, r.Restarts
 			if proc.Alive(r.Main) {
-				o.State, o.PID, o.Message = StateReady, r.Main.PID, "runs, but nobody watches it; run: mlopsctl start"
+				o.State, o.PID, o.Message = StateReady, r.Main.PID, "runs, but no supervisor watches it; run: mlopsctl start"
 				for _, p := range r.Seen {
 					if proc.Alive(p) {
 						o.PSSBytes += proc.MemoryOf(p)
 					}
 				}
 			} else {
-				o.State, o.Message = StateFailed, "died while nobody watched it; run: mlopsctl start"
+				o.State, o.Message = StateFailed, "died while no supervisor watched it; run: mlopsctl start"
 			}
 		}
 		st.Services = append(st.Services, o)

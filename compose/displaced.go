@@ -7,16 +7,16 @@ import (
 	"github.com/mlops-integration/mlops/compose/internal/proc"
 )
 
-// displaced is why a service has to begin anew with other ports: a stranger was
+// displaced is why a service has to start again with other ports: a stranger was
 // faster, or a service that it relies on has moved. It is not a fault of its own.
 type displaced string
 
 func (d displaced) Error() string { return string(d) }
 
-// mostMoves is how often in a row a service is started anew with other ports.
+// mostMoves is how often in a row a service is started again with other ports.
 const mostMoves = 3
 
-// taken says who listens on one of the ports instead of u; empty if nobody is
+// taken says who listens on one of the ports instead of u; empty if none is
 // Seen to. Where we may not look, the recipe's word counts.
 func (u *unit) taken(ports []port) string {
 	for _, p := range ports {

@@ -22,7 +22,7 @@ import (
 )
 
 // engineClient is what the clients of the engine are marked as: they are found
-// by it when whoever started them is dead.
+// by it when the program that started them is dead.
 const engineClient = "docker"
 
 // environ is the caller's environment, which says where the engine is, with

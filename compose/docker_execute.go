@@ -293,7 +293,7 @@ func (d *docker) remove(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if len(left) > 0 { // somebody started it meanwhile
+	if len(left) > 0 { // another command started it meanwhile
 		return &mlops.Error{Kind: mlops.ErrConflict, Service: "compose", Op: "destroy",
 			Message: fmt.Sprintf("%d containers came while the others were removed; run it again: mlopsctl destroy --yes", len(left))}
 	}

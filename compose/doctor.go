@@ -192,7 +192,7 @@ func (s *Stack) checkState(_ context.Context, st Status) []Finding {
 	}
 	switch {
 	case damage != nil:
-		return []Finding{{"state", SeverityFail, statePath(s.home) + " cannot be read, so that servers may run which nobody knows: " + damage.Error(), "mlopsctl stop"}}
+		return []Finding{{"state", SeverityFail, statePath(s.home) + " cannot be read, so that servers may run that no command knows: " + damage.Error(), "mlopsctl stop"}}
 	case st.Supervisor.PID == 0 && st.State != StateStopped:
 		return []Finding{{"state", SeverityFail, st.Message, "mlopsctl start"}}
 	case st.Supervisor.PID == 0 && !errors.Is(noFile, mlops.ErrNotFound):

@@ -119,7 +119,7 @@ type door struct {
 	as       stamp
 	requests chan net.Conn
 	broken   chan net.Listener // that accepts no more
-	over     chan struct{}     // closed when nobody asks for requests any more
+	over     chan struct{}     // closed when no more requests are taken
 }
 
 func openDoor(home string) (*door, error) {
@@ -179,7 +179,7 @@ func (d *door) heal(sup *supervisor, lost net.Listener) {
 		}
 		_ = old.Close()
 		if known != path && filepath.Base(path) == "s" {
-			_ = os.RemoveAll(filepath.Dir(path)) // where nobody looks any more
+			_ = os.RemoveAll(filepath.Dir(path)) // where no client looks any more
 		}
 		sup.mended(fmt.Sprintf("%s %s; it is opened again", path, how))
 	}

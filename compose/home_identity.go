@@ -194,7 +194,7 @@ func (d databases) lived() bool {
 }
 
 // moved reports whether the folder is named after neither the home's ID nor its
-// path: before homes had IDs, the path was how they were told apart.
+// path: before homes had IDs, they were known by their path.
 func (d databases) moved() bool {
 	if filepath.Dir(d.root) != sharedFolder || os.Getenv(postgresFolder) != "" {
 		return false

@@ -197,7 +197,7 @@ func lengthOf(path string) int64 {
 }
 
 // rotate keeps a log below limit: what it holds is copied to log.1, the older
-// copies move on, and the log is cut to nothing. The server goes on writing to
+// copies move on, and the log is cut to nothing. The server keeps writing to
 // the same file, which it opened to append; a line that it writes between the
 // copy and the cut is lost.
 func rotate(path string, limit int64) error {

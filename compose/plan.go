@@ -46,7 +46,7 @@ func plan(desired []service, observed Status) Plan {
 				step.Reason = string(o.State)
 			}
 			if observed.Runtime != DockerRuntime && observed.Supervisor.PID == 0 { // the engine watches containers
-				step.Action, step.Reason = "adopt", fmt.Sprintf("runs as pid %d and nobody watches it", o.PID)
+				step.Action, step.Reason = "adopt", fmt.Sprintf("runs as pid %d and no supervisor watches it", o.PID)
 			}
 		case StateUnhealthy:
 			step.Action, step.Reason = "restart", fmt.Sprintf("pid %d does not answer: %s", o.PID, o.Message)

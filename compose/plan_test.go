@@ -19,7 +19,7 @@ func TestAPlanDoesWhatIsMissingAndNoMore(t *testing.T) {
 		{"nothing runs", Status{}, Step{"start", "app", "not running"}, true},
 		{"it runs", Status{Supervisor: supervisor, Services: []ServiceStatus{{Name: "app", State: StateReady, PID: 42}}}, Step{"keep", "app", "ready, pid 42"}, false},
 		{"it is on its way", Status{Supervisor: supervisor, Services: []ServiceStatus{{Name: "app", State: StateWaiting}}}, Step{"keep", "app", "waiting"}, false},
-		{"nobody watches it", Status{Services: []ServiceStatus{{Name: "app", State: StateReady, PID: 42}}}, Step{"adopt", "app", "runs as pid 42 and nobody watches it"}, true},
+		{"nobody watches it", Status{Services: []ServiceStatus{{Name: "app", State: StateReady, PID: 42}}}, Step{"adopt", "app", "runs as pid 42 and no supervisor watches it"}, true},
 		{"it hangs", Status{Supervisor: supervisor, Services: []ServiceStatus{{Name: "app", State: StateUnhealthy, PID: 42, Message: "answered 500"}}}, Step{"restart", "app", "pid 42 does not answer: answered 500"}, true},
 		{"it was given up", Status{Supervisor: supervisor, Services: []ServiceStatus{{Name: "app", State: StateFailed, Message: "gave up"}}}, Step{"start", "app", "gave up"}, true},
 		{"it is stopped", Status{Supervisor: supervisor, Services: []ServiceStatus{{Name: "app", State: StateStopped}}}, Step{"start", "app", "not running"}, true},

@@ -18,7 +18,7 @@ import (
 
 // choosePorts gives the services that are going to run their numbers. The others
 // keep those that they ran with, or get their first, so that each recipe can
-// know the addresses of all: whoever holds one meanwhile may be gone when it is
+// know the addresses of all: a process that holds one meanwhile may be gone when it is
 // wanted.
 func (sup *supervisor) choosePorts(all, want []service) error {
 	for _, v := range all {
@@ -208,7 +208,7 @@ func reserve(n int, home string) (*os.File, error) {
 		return nil, err
 	}
 	_ = f.Truncate(0)
-	_, _ = f.WriteAt([]byte(home), 0) // for whoever asks who has it
+	_, _ = f.WriteAt([]byte(home), 0) // for those who ask who has it
 	return f, nil
 }
 

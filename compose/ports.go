@@ -48,7 +48,7 @@ func bindOnce(a unix.Sockaddr) error {
 }
 
 // choosePort picks the number for a port: the one it had before, else its
-// first choice, else the next that is free and that nobody else of the stack
+// first choice, else the next that is free and that no other service of the stack
 // wants. The text names the owner of a number that could not be had.
 func choosePort(p port, before int, taken func(int) bool, free func(int) bool, who func(int) []proc.Owner) (int, string, error) {
 	var why string

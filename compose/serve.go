@@ -245,7 +245,7 @@ func (sup *supervisor) serve(c net.Conn) (ending bool) {
 func (sup *supervisor) attended(req request, lines *bufio.Reader, reply func(answer)) error {
 	hear := make(chan Event, 1024)
 	sup.mu.Lock()
-	sup.hearers[hear] = true
+	sup.subscribers[hear] = true
 	sup.mu.Unlock()
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
@@ -268,7 +268,7 @@ func (sup *supervisor) attended(req request, lines *bufio.Reader, reply func(ans
 			reply(answer{Event: &e})
 		case err := <-result:
 			sup.mu.Lock()
-			delete(sup.hearers, hear)
+			delete(sup.subscribers, hear)
 			sup.mu.Unlock()
 			for {
 				select {
@@ -346,7 +346,7 @@ func listen(home string) (net.Listener, error) {
 		p = filepath.Join(dir, "s")
 	}
 	if err := os.Remove(p); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, err // we have the lock: nobody listens there
+		return nil, err // we have the lock: no other process listens there
 	}
 	l, err := net.Listen("unix", p)
 	if err != nil {

@@ -110,7 +110,7 @@ type site struct {
 
 	command string // the mlopsctl that tasks call; may be empty
 
-	asked map[string]int // what port told; nil if nobody wants to know
+	asked map[string]int // what port told; nil if that is not recorded
 
 	// run starts a command of preparation, waits for it, and sends its output
 	// to the log. The command is ended with ctx.

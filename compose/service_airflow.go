@@ -21,7 +21,7 @@ import (
 )
 
 // airflowServices are the four processes of Airflow. None waits for another:
-// whoever comes first makes the tables, and all load their code at once.
+// the first one makes the tables, and all load their code at once.
 func airflowServices() []service {
 	part := func(name string, args ...string) service {
 		return service{

@@ -118,7 +118,7 @@ func s3Ready(ctx context.Context, s *site) error {
 // is for those who link an S3 driver.
 // Source: https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html
 func signS3(req *http.Request, user string, key mlops.Secret, now time.Time) {
-	const nobody = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855" // SHA-256 of nothing
+	const noBody = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855" // SHA-256 of nothing
 	mac := func(key []byte, text string) []byte {
 		h := hmac.New(sha256.New, key)
 		h.Write([]byte(text))
@@ -129,15 +129,15 @@ func signS3(req *http.Request, user string, key mlops.Secret, now time.Time) {
 	const headers = "host;x-amz-content-sha256;x-amz-date"
 	canonical := sha256.Sum256([]byte(strings.Join([]string{
 		req.Method, req.URL.EscapedPath(), "",
-		"host:" + req.URL.Host, "x-amz-content-sha256:" + nobody, "x-amz-date:" + at, "",
-		headers, nobody,
+		"host:" + req.URL.Host, "x-amz-content-sha256:" + noBody, "x-amz-date:" + at, "",
+		headers, noBody,
 	}, "\n")))
 	k := []byte("AWS4" + string(key))
 	for part := range strings.SplitSeq(scope, "/") {
 		k = mac(k, part)
 	}
 	signature := hex.EncodeToString(mac(k, strings.Join([]string{"AWS4-HMAC-SHA256", at, scope, hex.EncodeToString(canonical[:])}, "\n")))
-	req.Header.Set("X-Amz-Content-Sha256", nobody)
+	req.Header.Set("X-Amz-Content-Sha256", noBody)
 	req.Header.Set("X-Amz-Date", at)
 	req.Header.Set("Authorization", "AWS4-HMAC-SHA256 Credential="+user+"/"+scope+", SignedHeaders="+headers+", Signature="+signature)
 }

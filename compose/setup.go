@@ -24,7 +24,7 @@ type SetupOptions struct {
 
 // Setup installs what the stack needs on this machine: the Python environments
 // from their locks, by uv, and a PostgreSQL if the machine has none. What is
-// there already is left alone, so that a Setup that was interrupted goes on
+// there already is left alone, so that a Setup that was interrupted continues
 // where it stood. It tells its progress to [Options.Progress].
 //
 // In the Docker runtime it builds and pulls the images instead; environments

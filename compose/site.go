@@ -23,7 +23,7 @@ var passed = []string{
 }
 
 // environment is the small clean environment of a service's processes. Its
-// HOME is a folder of the stack, so that nobody reads the user's ~/.ray or
+// HOME is a folder of the stack, so that none of them reads the user's ~/.ray or
 // ~/.config. Later entries win.
 func environment(home, service string, extra []string) []string {
 	var out []string

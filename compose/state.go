@@ -46,7 +46,7 @@ func statePath(home string) string { return filepath.Join(home, "run", "state.js
 // readState returns what the last supervisor wrote. Processes of another boot
 // are forgotten, and those of another home, of which this one is a copy. A file
 // that cannot be read or that is not ours counts as none: it would be wrong to
-// signal anybody on its word.
+// signal a process on its word.
 func readState(home string) (state, error) {
 	empty := state{Version: stateVersion, Home: home, Boot: proc.BootID(), Ports: map[string]int{}, Services: map[string]*record{}}
 	b, err := os.ReadFile(statePath(home))

@@ -25,19 +25,19 @@ type supervisor struct {
 
 	ops sync.Mutex // one start or stop at a time
 
-	mu         sync.Mutex
-	units      map[string]*unit
-	order      []string // names of units, as the recipes list them
-	ports      map[string]int
-	light      bool
-	optional   []string      // names of optional services that belong to the stack
-	changed    chan struct{} // closed and replaced at every change
-	hearers    map[chan Event]bool
-	starting   context.CancelCauseFunc // ends the start that is under way
-	active     int                     // requests being answered
-	operations int                     // starts and stops that were answered
-	ending     bool                    // the supervisor is on its way out
-	marks      map[proc.ID]string      // what processes were seen to carry
+	mu          sync.Mutex
+	units       map[string]*unit
+	order       []string // names of units, as the recipes list them
+	ports       map[string]int
+	light       bool
+	optional    []string      // names of optional services that belong to the stack
+	changed     chan struct{} // closed and replaced at every change
+	subscribers map[chan Event]bool
+	starting    context.CancelCauseFunc // ends the start that is under way
+	active      int                     // requests being answered
+	operations  int                     // starts and stops that were answered
+	ending      bool                    // the supervisor is on its way out
+	marks       map[proc.ID]string      // what processes were seen to carry
 
 	repairs []string // what was put back that others changed
 
@@ -58,7 +58,7 @@ func newSupervisor(s *Stack, log *slog.Logger) *supervisor {
 	return &supervisor{
 		stack: s, log: log, since: time.Now(),
 		units: map[string]*unit{}, ports: map[string]int{},
-		changed: make(chan struct{}), hearers: map[chan Event]bool{}, reserved: reserved{},
+		changed: make(chan struct{}), subscribers: map[chan Event]bool{}, reserved: reserved{},
 	}
 }
 
@@ -312,8 +312,8 @@ func (sup *supervisor) isLight() bool {
 	return sup.light
 }
 
-// changedNow records a change, tells it, and wakes whoever waits for one.
-func (sup *supervisor) changedNow(e Event) {
+// notify saves the state, publishes e and wakes all that wait for a change.
+func (sup *supervisor) notify(e Event) {
 	if e.State == StateReady || e.State == StateStopped {
 		sup.publish()
 	}
@@ -325,7 +325,7 @@ func (sup *supervisor) changedNow(e Event) {
 	sup.mu.Unlock()
 }
 
-// tell hands an event to the log and to those who listen; one who does not
+// tell hands an event to the log and to the subscribers; one that does not
 // keep up loses events.
 func (sup *supervisor) tell(e Event) {
 	if e.Time.IsZero() {
@@ -334,7 +334,7 @@ func (sup *supervisor) tell(e Event) {
 	sup.log.Info("event", "service", e.Service, "state", e.State, "message", e.Message)
 	sup.mu.Lock()
 	defer sup.mu.Unlock()
-	for c := range sup.hearers {
+	for c := range sup.subscribers {
 		select {
 		case c <- e:
 		default:

@@ -102,7 +102,7 @@ func (u *unit) keep(ctx context.Context, adopted, patient bool) {
 			continue
 		}
 		if !patient {
-			// The process, if it still runs, stays for whoever asked to keep
+			// The process, if it still runs, stays for the caller that asked to keep
 			// it; the caller of start decides.
 			u.set(StateFailed, err.Error())
 			<-ctx.Done()
@@ -296,7 +296,7 @@ func (u *unit) awaitReady(ctx context.Context) error {
 	u.sup.mu.Lock()
 	u.published = true
 	u.sup.mu.Unlock()
-	u.sup.look() // so that its whole tree is on record before anybody relies on it
+	u.sup.look() // so that its whole tree is on record before any service relies on it
 	u.set(StateReady, joinNotes(u.note(), "ready after "+time.Since(began).Round(100*time.Millisecond).String()))
 	return nil
 }
@@ -406,7 +406,7 @@ func joinNotes(a, b string) string {
 	return a + "; " + b
 }
 
-// set changes the phase, records it and tells whoever listens.
+// set changes the phase, records it and tells the subscribers.
 func (u *unit) set(phase State, message string) {
 	u.sup.mu.Lock()
 	same := u.phase == phase && u.message == message
@@ -415,5 +415,5 @@ func (u *unit) set(phase State, message string) {
 	if same {
 		return
 	}
-	u.sup.changedNow(Event{Time: time.Now(), Service: u.name, State: phase, Message: message})
+	u.sup.notify(Event{Time: time.Now(), Service: u.name, State: phase, Message: message})
 }

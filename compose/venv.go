@@ -35,7 +35,7 @@ var proofs = map[string]string{
 }
 
 // marker is the last file written into an environment. Without it, or with
-// another lock's sum, the environment is made anew.
+// another lock's sum, the environment is made again.
 type marker struct {
 	Lock   string `json:"lock_sha256"`
 	Python string `json:"python"`
@@ -252,7 +252,7 @@ func (u uv) run(ctx context.Context, program string, args ...string) error {
 	}
 	if err != nil && offline.Match(said.Bytes()) {
 		return &mlops.Error{Kind: mlops.ErrUnavailable, Service: "compose", Cause: err, Message: filepath.Base(program) +
-			" reaches no package index; check the network, or name a mirror in PIP_INDEX_URL and UV_DEFAULT_INDEX, and run mlopsctl setup again: it goes on where it ended"}
+			" reaches no package index; check the network, or name a mirror in PIP_INDEX_URL and UV_DEFAULT_INDEX, and run mlopsctl setup again: it continues where it ended"}
 	}
 	if err != nil {
 		lines := strings.Split(strings.TrimSpace(said.String()), "\n")

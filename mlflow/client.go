@@ -76,7 +76,7 @@ type Client struct {
 	out      *outbox
 	art      *artifacts
 
-	linger time.Duration // how long a record may wait for company
+	linger time.Duration // how long to wait before sending a partial batch
 	pause  func(ctx context.Context, d time.Duration) error
 	newUID func() string
 
@@ -143,7 +143,7 @@ func (c *Client) single() *Client {
 	return &one
 }
 
-// pass tells a test that the program has come to a place.
+// pass reports to a test that the program has reached a place.
 func (c *Client) pass(place string) {
 	if c.onPass != nil {
 		c.onPass(place)

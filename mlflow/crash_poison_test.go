@@ -183,11 +183,11 @@ func (one *team) verify(t testing.TB, c *mlflow.Client) (good, poisons int) {
 	_, ending := one.word("ending")
 	switch {
 	case ended:
-		e.status = []string{mlflow.Finished}
+		e.status = []mlflow.RunStatus{mlflow.RunFinished}
 	case ending:
-		e.status = []string{mlflow.Finished, mlflow.Killed}
+		e.status = []mlflow.RunStatus{mlflow.RunFinished, mlflow.RunKilled}
 	default:
-		e.status = []string{mlflow.Killed}
+		e.status = []mlflow.RunStatus{mlflow.RunKilled}
 	}
 	if !one.killed {
 		require.True(t, ended, "%s", one.stderr.String())
@@ -243,7 +243,7 @@ func TestPoisonAndKillsLoseNothingAndHoldUpNobody(t *testing.T) {
 		if err == nil {
 			for r, err := range c.Runs(t.Context(), mlflow.RunQuery{Experiments: []string{e.ID}}) {
 				require.NoError(t, err)
-				require.NotEqual(t, mlflow.Running, r.Status, "run %s was left behind", r.UID)
+				require.NotEqual(t, mlflow.RunRunning, r.Status, "run %s was left behind", r.UID)
 			}
 		}
 	}

@@ -12,7 +12,7 @@ import (
 )
 
 // Download opens one file; the caller closes it. The file is not held in
-// memory. When the connection is cut or the server dies, Read goes on where it
+// memory. When the connection is cut or the server dies, Read resumes where it
 // was as soon as the server is there again ([ArtifactOptions].Patience), and
 // the error matches [mlops.ErrConflict] if the file was replaced meanwhile.
 // Read returns io.EOF only after the last byte.
@@ -135,7 +135,7 @@ func (r *reader) accept(obj *Object) error {
 	return nil
 }
 
-// Read returns bytes as they come, and goes on after a cut.
+// Read returns bytes as they come, and resumes after a cut.
 func (r *reader) Read(p []byte) (int, error) {
 	for {
 		if r.to >= 0 && r.at >= r.to {
@@ -197,7 +197,7 @@ func (r *reader) Close() error {
 
 // DownloadFile copies one file to localPath, a large one in parts of which
 // several are on their way at once. The file appears only when it is complete.
-// Like [Client.Download] it goes on after a cut.
+// Like [Client.Download] it resumes after a cut.
 //
 // MLflow REST: GET /api/2.0/mlflow-artifacts/artifacts/{path}
 func (c *Client) DownloadFile(ctx context.Context, of, file, localPath string) error {

@@ -180,7 +180,7 @@ func credentialsFile() (mlops.Auth, error) {
 
 // section returns the values of one section of an INI file as Python's
 // configparser reads it: keys without case, "=" or ":", comments on lines of
-// their own, indented lines that go on with a value, "%%" for "%".
+// their own, indented lines that continue a value, "%%" for "%".
 func section(text, name string) (map[string]string, error) {
 	out := map[string]string{}
 	in, key, n := "", "", 0
@@ -258,7 +258,7 @@ func unsupported(op, format string, args ...any) error {
 
 // Target is where a program shall log that was started to log somewhere.
 type Target struct {
-	RunID        string // a run that the first StartRun goes on with
+	RunID        string // a run that the first StartRun resumes
 	Experiment   string // by name; made if there is none
 	ExperimentID string
 	NoSampling   bool // of the machine: MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING is set, and not to true

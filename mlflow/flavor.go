@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// ONNX is a model in an ONNX file, whoever made it. Python loads it with
+// ONNX is a model in an ONNX file, from any tool. Python loads it with
 // mlflow.onnx and mlflow.pyfunc; it needs onnx and onnxruntime there.
 //
 // Form: what mlflow.onnx.save_model of MLflow 3.17 writes.

@@ -43,7 +43,7 @@ const (
 	ImportFailed  ImportOutcome = "failed"
 )
 
-// importedTag is set on a run when all of it is there; it tells from where.
+// importedTag is set on a run when all of it is there; its value is the source.
 const importedTag = "mlops.imported_from"
 
 // Import brings the experiments and runs of a local mlruns folder to the
@@ -53,7 +53,7 @@ const importedTag = "mlops.imported_from"
 // so is what [FileStore.LeftOut] counts.
 //
 // A run is imported once, however often Import is called: it has its old ID as
-// UID, so that it is found by that. One that was broken off is gone on with. A
+// UID, so that it is found by that. One that was broken off is resumed. A
 // run that fails has an Err; the others are imported all the same. The error is
 // for a folder that cannot be read, a server that is away, or the end of ctx.
 //
@@ -209,7 +209,7 @@ func (in importer) head(ctx context.Context, r storedRun, experiment string) (wh
 }
 
 // body sends what was logged to the run. What the server refuses is
-// returned, the rest goes on.
+// returned; the rest is sent.
 func (in importer) body(ctx context.Context, r storedRun, at whereabouts, done *Imported) ([]error, error) {
 	var refused []error
 	reject := func(r record, err error) { refused = append(refused, fmt.Errorf("%s: %w", r, err)) }

@@ -40,18 +40,18 @@ func (o *outbox) folder() (string, error) {
 func (o *outbox) server() string { return cmp.Or(o.opt.Server, o.c.URL()) }
 
 // journalForm is the form of heads and records that this program writes. A
-// journal that tells none has form 1. Whatever an older program would take
+// journal without one has form 1. Whatever an older program would take
 // wrongly, or not at all, makes a new form: programs leave alone what is newer.
 const journalForm = 1
 
-// head is what a journal tells of its run before anything else. It holds all
-// that another program needs to go on.
+// head is the first frame of a journal and describes its run. It holds all that
+// another program needs to take over.
 type head struct {
 	Form   int     `json:"form,omitempty"` // 0: 1
 	Server string  `json:"server"`
 	UID    string  `json:"uid"`
 	Create *create `json:"create,omitempty"` // nil: the run is there, or another journal makes it
-	Run    string  `json:"run,omitempty"`    // the run to go on with, by ID or UID
+	Run    string  `json:"run,omitempty"`    // the run to resume, by ID or UID
 	Update *change `json:"update,omitempty"`
 	Owner  bool    `json:"owner,omitempty"` // the run lives as long as the program that writes
 	Aside  bool    `json:"aside,omitempty"` // artifacts that another journal of the run set aside
@@ -74,7 +74,7 @@ type experimentRef struct {
 	Tags     map[string]string `json:"tags,omitempty"`
 }
 
-// change is what going on with a run does to it.
+// change is what resuming a run does to it.
 type change struct {
 	Name    string            `json:"name,omitempty"`
 	Running bool              `json:"running,omitempty"`
@@ -82,8 +82,8 @@ type change struct {
 	Tags    map[string]string `json:"tags,omitempty"`
 }
 
-// newJournal begins the journal of a run. A disk that takes nothing does not
-// keep the run from beginning.
+// newJournal begins the journal of a run. A full or failing disk does not prevent
+// the run from starting.
 func (o *outbox) newJournal(h head) *spool.Journal {
 	b, err := json.Marshal(h)
 	dir := ""
@@ -116,7 +116,7 @@ type openRuns struct {
 	stopAdopting context.CancelFunc
 }
 
-// take is true once, if t names a run.
+// take reports whether t names a run that no StartRun has claimed yet.
 func (o *openRuns) take(t Target) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -140,7 +140,7 @@ func (o *openRuns) remove(s *sender) {
 }
 
 // Close lets go of all runs that are still being written, as [Run.Close] does.
-// It does not wait for the server; the error tells how many records wait, and
+// It does not wait for the server; the error names how many records wait, and
 // where.
 func (c *Client) Close() error {
 	c.out.first.Do(func() {}) // none from now on

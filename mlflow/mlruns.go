@@ -44,7 +44,7 @@ func OpenFileStore(dir string) (FileStore, error) {
 	return f, err
 }
 
-// meta is what a meta.yaml tells of an experiment, a run, a data set or an input.
+// meta is a meta.yaml: an experiment, a run, a data set or an input.
 type meta struct {
 	Lifecycle string `yaml:"lifecycle_stage"`
 

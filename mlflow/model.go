@@ -148,7 +148,7 @@ func (r *Run) upload(ctx context.Context, at whereabouts, p *pkg, logged LoggedM
 	return nil
 }
 
-// logOutput tells that a logged model came out of the run.
+// logOutput records that a logged model came out of the run.
 //
 // MLflow REST: POST /api/2.0/mlflow/runs/outputs
 func (w runWriter) logOutput(ctx context.Context, model string, step int64) error {
@@ -193,7 +193,7 @@ type SKLearnModel struct {
 // SKLearn is the flavor of a scikit-learn model that a script saved with skops
 // (or pickle) as file, in the folder that is logged. Trusted names the types
 // that skops is to load although it does not know them: models of trees need
-// "sklearn.tree._tree.Tree". Python tells them: skops.io.get_untrusted_types.
+// "sklearn.tree._tree.Tree". In Python, skops.io.get_untrusted_types lists them.
 //
 // Form: what mlflow.sklearn.save_model of MLflow 3.17 writes.
 func SKLearn(file string, trusted ...string) SKLearnModel {
@@ -252,7 +252,7 @@ type PyFunc struct {
 	// file or folder within the model's folder.
 	Artifacts map[string]string
 
-	// Streaming tells that the model has a predict_stream.
+	// Streaming says that the model has a predict_stream.
 	Streaming bool
 }
 

@@ -178,7 +178,7 @@ func (c *Client) keepFirst(ctx context.Context, experimentID, uid string, made R
 }
 
 // nest sets the tag that puts a run below its parent. A parent that is nowhere
-// is reported like a refused record; the run goes on without.
+// is reported like a refused record; the run is made without it.
 func (s *sender) nest(ctx context.Context, parent string, tags Tags) error {
 	if parent == "" {
 		return nil
@@ -238,7 +238,7 @@ func (s *sender) adoptEarlier(ctx context.Context, r RunInfo) (sent bool, err er
 			}
 			if _, err := s.c.out.adopt(ctx, j, nil); passing(err) {
 				return sent, err
-			} // another error is that journal's own; mlopsctl sync tells it
+			} // another error is that journal's own; mlopsctl sync reports it
 			sent = true
 		}
 	}
@@ -317,7 +317,7 @@ func (c *Client) EnsureExperiment(ctx context.Context, name string, opt Experime
 		if !errors.Is(err, mlops.ErrAlreadyExists) {
 			return Experiment{}, err
 		}
-		if e, err = c.ExperimentByName(ctx, name); err != nil { // somebody was quicker
+		if e, err = c.ExperimentByName(ctx, name); err != nil { // another client was quicker
 			return Experiment{}, err
 		}
 	} else if err != nil {

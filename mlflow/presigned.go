@@ -22,7 +22,7 @@ import (
 	"github.com/mlops-integration/mlops/internal/transport"
 )
 
-// signed is a request that somebody else signed for us.
+// signed is a request that the server signed.
 type signed struct {
 	URL     string            `json:"url"`
 	Headers map[string]string `json:"headers"`
@@ -193,8 +193,8 @@ func (a *artifacts) putPart(ctx context.Context, s signed, body *io.SectionReade
 	}
 }
 
-// SignedURL is a request to the object store that the server signed: whoever
-// has it may do that one thing until it expires. Keep it out of logs.
+// SignedURL is a request to the object store that the server signed: its
+// bearer may do that one thing until it expires. Keep it out of logs.
 type SignedURL struct {
 	URL       mlops.Secret
 	Header    map[string]string // has to be sent along
@@ -207,7 +207,7 @@ type signedReply struct {
 	Size    wireInt           `json:"file_size"`
 }
 
-// PresignDownload lets a GET of one artifact of a run be made by somebody
+// PresignDownload lets a GET of one artifact of a run be made
 // without credentials. expires of 0 is the server's default, 5 minutes. The
 // error matches [mlops.ErrInvalid] where the server passes artifacts on itself,
 // and [mlops.ErrUnsupported] where their store signs nothing.
@@ -217,7 +217,7 @@ func (c *Client) PresignDownload(ctx context.Context, run, file string, expires 
 	return c.art.presign(ctx, "PresignDownload", "artifacts/presigned-download-url", run, file, expires)
 }
 
-// PresignUpload lets a PUT of one artifact be made by somebody without
+// PresignUpload lets a PUT of one artifact be made without
 // credentials. of is a run, or a logged model by its "m-…"; expires of 0 is the
 // server's default, 15 minutes. The errors are those of [Client.PresignDownload].
 //

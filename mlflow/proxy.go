@@ -168,7 +168,7 @@ func (s proxyStore) Delete(ctx context.Context, uri string) error {
 }
 
 // Put sends src in parts if it is large and the server offers that, else
-// whole. What was cut off begins anew.
+// whole. What was cut off is sent again from the start.
 func (s proxyStore) Put(ctx context.Context, uri string, src Source) error {
 	if done, err := s.c.art.putSigned(ctx, uri, src); done || err != nil {
 		return err
@@ -203,7 +203,7 @@ func (s proxyStore) Put(ctx context.Context, uri string, src Source) error {
 // lost with what it did not read.
 const inOnePiece = 32 << 10
 
-// putOnce stores src and tells how much of it was taken.
+// putOnce stores src and returns how much of it was taken.
 func (s proxyStore) putOnce(ctx context.Context, uri string, src Source) (int64, error) {
 	var most atomic.Int64
 	var last *counted

@@ -49,7 +49,7 @@ type RunOptions struct {
 // kill -9, and a power cut after at most 1 s. A sender in the background puts
 // records together within MLflow's limits and repeats what did not get
 // through, without end. What the server refuses is split off, kept beside the
-// journal and reported by Flush and End; the rest goes on.
+// journal and reported by Flush and End; the rest is sent.
 //
 // A journal that a program left behind is sent by the next program that starts
 // a run on the same server, by [Client.Sync], or by mlopsctl agent. While the
@@ -147,7 +147,7 @@ func (c *Client) newRun(ctx context.Context, h head, at whereabouts, opt RunOpti
 	return r
 }
 
-// ResumeRun goes on with a run that exists, by the server's ID or by its UID.
+// ResumeRun opens a run that exists, by the server's ID or by its UID.
 // It is marked as running again unless opt.KeepStatus; name, description and
 // tags of opt are set if given. A run that another client made has its ID as UID.
 //
@@ -188,7 +188,7 @@ func (c *Client) ResumeRun(ctx context.Context, runID string, opt RunOptions) (*
 }
 
 // adoptOnce sends what earlier programs left for the server, once in the life
-// of a client, while the program goes on. It is called when the server has made a
+// of a client, in the background. It is called when the server has made a
 // run: before, there is no use in looking through what may be thousands of journals.
 func (o *outbox) adoptOnce(ctx context.Context) {
 	o.first.Do(func() {
@@ -366,7 +366,7 @@ func (r *Run) LogOutput(_ context.Context, step int64, modelID string) error {
 
 // Flush waits until the server has all that was logged before. The error names
 // each record that the server refused since the last Flush, and what the
-// journal could not keep; it matches [mlops.ErrUnavailable] if nobody listens
+// journal could not keep; it matches [mlops.ErrUnavailable] if nothing listens
 // at the server's address or five attempts did not get through, and then the
 // records wait on.
 func (r *Run) Flush(ctx context.Context) error {
@@ -381,20 +381,20 @@ func (r *Run) Flush(ctx context.Context) error {
 func (r *Run) Pending() int { return int(r.s.waiting.Load() + r.s.asideWaits()) }
 
 // Kept returns nil if the server, or a journal on this machine's disk, has all
-// that was logged. Otherwise the error tells what is lost with this process; it
+// that was logged. Otherwise the error names what is lost with this process; it
 // matches [mlops.ErrUnavailable].
 func (r *Run) Kept() error { return r.s.kept() }
 
 // End marks the run as finished, or failed if err is not nil, or killed if err
 // is [context.Canceled], and waits until the server has everything: up to
 // RunOptions.EndTimeout, and not at all once the server is known to be away.
-// What it does not have then goes on waiting in the journal, which is no error;
+// What it does not have then waits in the journal, which is no error;
 // [Run.Pending] tells how many records that are. End returns err, joined with
 // what the server refused and what the journal could not keep:
 //
 //	defer func() { err = run.End(ctx, err) }()
 //
-// A ctx that is done already does not keep the end from being told. Only the
+// The end is recorded even if ctx is already done. Only the
 // first End counts.
 func (r *Run) End(ctx context.Context, err error) error {
 	status := RunFinished
@@ -448,20 +448,20 @@ func (s *sender) end(ctx context.Context, status RunStatus, timeout time.Duratio
 	defer stop()
 	ferr := s.flush(first, stubborn)
 	if ferr != nil && first.Err() != nil && wait.Err() == nil && !unsure(known) {
-		ferr = s.flush(wait, stubborn) // nobody refuses the connection any more
+		ferr = s.flush(wait, stubborn) // the connection is no longer refused
 	}
 	switch {
 	case ferr == nil:
 		<-s.over
 	case !passing(ferr) && wait.Err() == nil:
-	default: // the journal keeps it, and this program goes on sending
+	default: // the journal keeps it, and this program keeps sending
 		ferr = s.kept()
 	}
 	return errors.Join(aerr, ferr, s.complaints())
 }
 
 // Close stops sending and sampling and leaves the run as it is, not ended. It
-// does not wait for the server; the error tells how many records were not
+// does not wait for the server; the error names how many records were not
 // sent, and where they wait.
 func (r *Run) Close() error {
 	r.stopSampling()
@@ -489,7 +489,7 @@ func (r *Run) Lend() (*os.File, error) { return r.s.j.Lend() }
 // Discard is Close for a run that is to leave no trace: what the server does
 // not have yet is deleted. A run that the server has stays there, not ended.
 func (r *Run) Discard() error {
-	_ = r.Close() // what it tells to wait is to go
+	_ = r.Close() // what waits is to be deleted
 	var errs []error
 	for _, s := range []*sender{r.s, r.s.aside()} {
 		if s == nil || s.j.Path() == "" {

@@ -36,7 +36,7 @@ type RunInfo struct {
 	Status       RunStatus
 	User         string
 	Start        time.Time
-	End          time.Time // zero while the run goes on
+	End          time.Time // zero while the run is open
 	ArtifactURI  string
 	Deleted      bool
 	Metrics      []Metric // the latest point of each key
@@ -129,8 +129,8 @@ func (c *Client) RunInfo(ctx context.Context, id string) (RunInfo, error) {
 	return RunInfo{}, err
 }
 
-// isUID tells what a client-made ID looks like, so that nothing else ends up
-// in a search filter.
+// isUID reports whether s has the form of a client-made ID, so that nothing else
+// enters a search filter.
 func isUID(s string) bool {
 	return len(s) == 32 && strings.Trim(s, "0123456789abcdef") == ""
 }

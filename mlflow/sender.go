@@ -17,11 +17,11 @@ const (
 	maxRejected = 100              // refusals that are kept word for word
 	flushTries  = 5                // attempts that Flush waits for
 	longest     = 30 * time.Second // between two attempts
-	hurried     = 2 * time.Second  // the same, while somebody waits
+	hurried     = 2 * time.Second  // the same, while a caller waits
 )
 
-// sender takes a journal to the server. One goroutine sends, in order, and
-// goes on until it is stopped or, after the end of the run, all is sent.
+// sender sends a journal to the server. One goroutine sends, in order,
+// until it is stopped or, after the end of the run, all is sent.
 type sender struct {
 	c    *Client // makes one attempt per request: repeating is the sender's
 	j    *spool.Journal
@@ -32,7 +32,7 @@ type sender struct {
 
 	waiting atomic.Int64  // records the server does not have
 	shut    atomic.Bool   // close was called
-	wake    chan struct{} // somebody waits, or the sender is to end
+	wake    chan struct{} // a caller waits, or the sender is to end
 	full    chan struct{} // a batch is full
 
 	mu       sync.Mutex
@@ -57,7 +57,7 @@ type sender struct {
 	failures int
 	rejected []error
 	more     int    // refusals beyond maxRejected
-	gap      uint64 // records missing from the journal, as far as told
+	gap      uint64 // records missing from the journal, already reported
 	changed  chan struct{}
 }
 
@@ -175,7 +175,7 @@ func (s *sender) await() bool {
 }
 
 // fill reads ahead from the journal, up to two full batches, and returns how
-// many records are there. The caller holds mu.
+// many records are there. It must be called with mu held.
 func (s *sender) fill() int {
 	for len(s.ahead) < 2*maxEntries && s.newer == nil {
 		e, ok := s.j.Next()
@@ -204,8 +204,8 @@ func (s *sender) fill() int {
 	return len(s.ahead)
 }
 
-// gather waits a little for company, unless somebody waits for the sender or a
-// batch is full.
+// gather waits up to linger for the batch to fill, unless a caller waits for the
+// sender.
 func (s *sender) gather() {
 	s.mu.Lock()
 	urgent := s.flushes > 0 || s.ended || !s.placed || len(s.ahead) >= maxEntries
@@ -335,7 +335,7 @@ type refusal struct {
 	err    error
 }
 
-// settle notes the outcome of a step and wakes who waits for it.
+// settle notes the outcome of a step and wakes all waiters.
 func (s *sender) settle(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -364,9 +364,9 @@ func goesOn(err error) bool {
 	return fails || passing(err)
 }
 
-// sleep waits before another attempt, or until somebody asks for one. An error
+// sleep waits before another attempt, or until a caller asks for one. An error
 // that will not go away by itself, such as wrong credentials, is tried again
-// only when somebody asks.
+// only when a caller asks.
 func (s *sender) sleep(try int, err error) error {
 	ctx, cancel := context.WithCancel(s.ctx)
 	defer cancel()
@@ -402,7 +402,7 @@ func retryAfter(err error) time.Duration {
 }
 
 // reject keeps what the server refused, beside the journal and for Flush and
-// End. The caller holds mu.
+// End. It must be called with mu held.
 func (s *sender) reject(e spool.Entry, err error) {
 	if kerr := s.j.Refuse(e, err.Error()); kerr != nil {
 		s.c.log.Warn("refused record not kept", "service", "mlflow", "run_uid", s.head.UID, "record", err, "error", kerr)

@@ -8,7 +8,7 @@ import (
 	"github.com/mlops-integration/mlops/internal/transport"
 )
 
-// ServerInfo tells how a server is set up.
+// ServerInfo describes how a server is set up.
 type ServerInfo struct {
 	Store              string          `json:"store_type"` // "SqlStore", "FileStore"
 	Workspaces         bool            `json:"workspaces_enabled"`

@@ -2,7 +2,7 @@ package mlflow
 
 import "encoding/json"
 
-// Signature tells what goes into a model and what comes out. MLflow checks
+// Signature is what goes into a model and what comes out. MLflow checks
 // inputs against it.
 type Signature struct {
 	Inputs  []Field

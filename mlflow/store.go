@@ -77,7 +77,7 @@ type ArtifactOptions struct {
 	// PartSize is how much of a large file is one request; 0: 16 MiB.
 	PartSize int64
 
-	// Patience is how long a transfer that had begun goes on without a byte
+	// Patience is how long a transfer that had begun is tried without a byte
 	// when the server is gone; 0: 2 min.
 	Patience time.Duration
 }
@@ -159,7 +159,7 @@ func join(root, path string) string {
 	return strings.TrimSuffix(root, "/") + "/" + path
 }
 
-// stamina is how long a transfer goes on after it was cut.
+// stamina decides how long a transfer is tried after it was cut.
 type stamina struct {
 	c     *Client
 	since time.Time // the first failure after the last byte

@@ -33,7 +33,7 @@ type Backlog struct {
 	Torn    int64  // offset of a torn end; -1: none
 	Bytes   int64  // on disk
 
-	Err error // why it was not sent; nil: it was, or nobody tried
+	Err error // why it was not sent; nil: it was, or it was not tried
 }
 
 // Backlogs lists the journals in dir, the oldest first; "" is the default
@@ -88,7 +88,7 @@ func newerForm(what string) error {
 		Message: what + ", which this program does not know: it is left alone; send it with the newer program that wrote it"}
 }
 
-// BacklogServers tells for which servers there are journals to be sent in dir,
+// BacklogServers lists the servers for which there are journals to be sent in dir,
 // by the names that journals have for them. It is quicker than Backlogs.
 func BacklogServers(dir string) ([]string, error) {
 	var out []string
@@ -131,7 +131,7 @@ type SyncOptions struct {
 // program was killed is marked as [RunKilled]. After the first journal that finds the
 // server away the others are not tried; one on which the server fails, while it
 // answers otherwise, holds back none of them. Records on which it fails time after
-// time are refused. Programs may go on logging meanwhile, and several may Sync.
+// time are refused. Programs may keep logging meanwhile, and several may Sync.
 //
 // The error is for a folder that cannot be read, or the end of ctx.
 func (c *Client) Sync(ctx context.Context, opt SyncOptions) ([]Backlog, error) {
@@ -269,7 +269,7 @@ func (s *syncing) sendOne(ctx context.Context, one *synced) bool {
 // quicker to take.
 var errTaken = errors.New("mlflow: another program sends this journal")
 
-// adopt sends a journal that nobody holds.
+// adopt sends a journal whose lock is free.
 func (o *outbox) adopt(ctx context.Context, i spool.Info, b *Backlog) (Backlog, error) {
 	if b == nil {
 		of := backlogOf(i)
@@ -363,7 +363,7 @@ func (s *sender) drain(ctx context.Context, changed time.Time) error {
 	}
 	for i := range journals(ctx, s.dir(), s.head.UID) {
 		if h, err := readHead(i.Head); i.Held && i.Path != s.j.Path() && err == nil && h.Owner {
-			return nil // another program goes on with the run
+			return nil // another program writes the run
 		}
 	}
 	r, err := s.c.RunInfo(ctx, s.at.id)

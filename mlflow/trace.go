@@ -299,7 +299,7 @@ func (s TracesService) LinkPrompts(ctx context.Context, traceID string, prompts 
 	return err
 }
 
-// TraceCorrelation tells how two conditions on traces go together.
+// TraceCorrelation is how two conditions on traces go together.
 type TraceCorrelation struct {
 	NPMI         float64 // from -1, never together, over 0 to 1, always together; NaN when one of them never holds
 	NPMISmoothed float64 // the same, steadier for small counts

@@ -13,7 +13,7 @@ import (
 // A server without it answers them with an error that matches
 // [mlops.ErrUnsupported]; most are for administrators alone.
 
-// User is somebody who may log in.
+// User is an account that may log in.
 type User struct {
 	ID    int64  `json:"id"`
 	Name  string `json:"username"`
@@ -87,7 +87,7 @@ func (s UsersService) SetAdmin(ctx context.Context, name string, admin bool) err
 	return err
 }
 
-// Delete deletes a user. Nobody deletes themselves.
+// Delete deletes a user. Users cannot delete themselves.
 //
 // MLflow REST: DELETE /api/2.0/mlflow/users/delete
 func (s UsersService) Delete(ctx context.Context, name string) error {

@@ -54,7 +54,7 @@ const (
 	WebhookDisabled WebhookStatus = "DISABLED"
 )
 
-// Webhook is an address that the server tells of events.
+// Webhook is an address that the server calls on events.
 type Webhook struct {
 	ID          string
 	Name        string

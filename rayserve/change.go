@@ -17,7 +17,7 @@ import (
 // change reads the cluster's configuration, lets edit alter it, writes it and
 // waits until Ray shows it, all under the lock: what one deployment writes is
 // what the next one reads. What Ray has already is not sent again: a PUT makes
-// it build anew whatever has not been built to its end.
+// it rebuild whatever has not been built to its end.
 func (c *Client) change(ctx context.Context, op string, edit func(details, desired) (desired, error), seen func(details) bool) error {
 	if err := c.usable(op); err != nil {
 		return err
@@ -42,7 +42,7 @@ func (c *Client) change(ctx context.Context, op string, edit func(details, desir
 	}
 	base := d.declared()
 	lost := kept{}
-	if k.Session != v.Session { // Ray was started anew and has forgotten what is kept
+	if k.Session != v.Session { // Ray was restarted and has forgotten what is kept
 		if k, err = c.mended(k); err != nil {
 			return err
 		}

@@ -133,7 +133,7 @@ func (c *Client) Version(ctx context.Context) (string, error) {
 	return v.Ray, err
 }
 
-// version is what /api/version tells. A session lasts as long as the head.
+// version is the answer of /api/version. A session lasts as long as the head.
 type version struct {
 	Ray     string `json:"ray_version"`
 	Session string `json:"session_name"`

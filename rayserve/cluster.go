@@ -14,7 +14,7 @@ import (
 
 const applicationsPath = "/api/serve/applications/" // without the slash at its end it is a 404
 
-// details is what Ray tells of Serve (ServeInstanceDetails). Before Serve
+// details is what Ray reports of Serve (ServeInstanceDetails). Before Serve
 // runs, most of it is absent. What we only pass on stays as it came.
 type details struct {
 	ProxyLocation  json.RawMessage       `json:"proxy_location"`

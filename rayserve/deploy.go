@@ -32,7 +32,7 @@ type DeployError struct {
 	Restore  error  // why the configuration before could not be put back
 }
 
-// Error tells the reason and what serves now.
+// Error returns the reason and what serves now.
 func (e *DeployError) Error() string {
 	s := fmt.Sprintf("%s: %s", e.App, e.Reason)
 	switch {
@@ -53,7 +53,7 @@ func (e *DeployError) Unwrap() error { return e.Restore }
 //
 // An upgrade keeps the old replicas answering until new ones are up. If it
 // fails, or the time runs out, the configuration before is put back, and the
-// error tells why. A first deployment that fails is left for inspection;
+// error says why. A first deployment that fails is left for inspection;
 // one whose time ran out may still come to run. When ctx ends, nothing is
 // undone.
 //
@@ -239,10 +239,10 @@ type DeleteOptions struct {
 }
 
 // Delete takes one application down and waits until it is gone. Serve itself
-// and all other applications go on.
+// and all other applications keep running.
 //
 // The error matches [mlops.ErrNotFound] if there is none of that name, and
-// [mlops.ErrConflict] if it is somebody else's.
+// [mlops.ErrConflict] if another program declared it.
 //
 // Ray REST: GET and PUT /api/serve/applications/; DELETE would end all of Serve
 func (c *Client) Delete(ctx context.Context, name string, opt DeleteOptions) error {

@@ -22,7 +22,7 @@ type kept struct {
 	Config  desired `json:"config"`
 
 	// Returned names the applications that this session had forgotten and was
-	// given again; one that is deployed anew leaves the list.
+	// given again; one that is deployed again leaves the list.
 	Returned []string `json:"returned,omitempty"`
 }
 

@@ -27,5 +27,5 @@
 // Nothing has to be stopped. A guard, which is the test binary once more, sees
 // the end of the test binary, be it a panic or kill -9, and deletes the servers
 // with their data, containers, networks and volumes; it needs some seconds, for
-// which nobody waits. If the guard was killed, too, the next test binary does so.
+// which no program waits. If the guard was killed, too, the next test binary does so.
 package stacktest

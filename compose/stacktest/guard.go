@@ -61,7 +61,7 @@ func mlopsctl(home string) string {
 }
 
 // begin starts the guard of a stack in containers; that of processes is started
-// as their supervisor. It is in a session of its own, and nobody waits for it.
+// as their supervisor. It is in a session of its own, and no program waits for it.
 func begin(home string) (pid int, err error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -156,7 +156,7 @@ func claim(ctx context.Context, original *compose.Stack, below string, say func(
 	return home, held, nil
 }
 
-// sweep deletes the stacks below a folder that nobody holds. Containers whose
+// sweep deletes the stacks below a folder that no test binary holds. Containers whose
 // engine is not there wait for another time.
 func sweep(ctx context.Context, below string, say func(format string, args ...any)) error {
 	locks, err := filepath.Glob(filepath.Join(below, "*"+lockSuffix))

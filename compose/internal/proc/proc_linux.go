@@ -111,7 +111,7 @@ func MarkIn(pid int) string {
 	return ""
 }
 
-// Signal sends sig to p, and to nobody else: the process is held by a
+// Signal sends sig to p, and to no other process: the process is held by a
 // descriptor while its start time is compared.
 func Signal(p ID, sig syscall.Signal) bool {
 	if p.PID <= 1 {

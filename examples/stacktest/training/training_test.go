@@ -27,5 +27,5 @@ func TestTrainingIsOnRecordAndItsDataInS3(t *testing.T) {
 	require.Equal(t, 1, sent.Objects, "to %s", p.Workspace().DVCRemotePath)
 	run, err := p.MLflow.RunInfo(t.Context(), id)
 	require.NoError(t, err)
-	require.Equal(t, mlflow.Finished, run.Status)
+	require.Equal(t, mlflow.RunFinished, run.Status)
 }

@@ -16,7 +16,7 @@ func Count(ctx context.Context, p *client.Project) (int, error) {
 		if err != nil {
 			return 0, err
 		}
-		if run.Status == mlflow.Finished {
+		if run.Status == mlflow.RunFinished {
 			n++
 		}
 	}
