@@ -26,7 +26,7 @@ func openLive(t *testing.T) (*cassette.Session, *airflow.Client, context.Context
 		t.Skip("needs the real Airflow and its DAGs folder: only with MLOPS_LIVE=1")
 	}
 	s := cassette.Open(t, "airflow")
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 9*time.Minute)
 	t.Cleanup(cancel)
 	return s, client(t, s, s.HTTP.Transport, s.Auth), ctx
 }
@@ -86,9 +86,9 @@ func TestLiveABadDeclarationChangesNothing(t *testing.T) {
 			}
 		}
 	}()
-	rounds := []struct{ name, python string }{{"by the server, under a trial ID", ""}, {"by an interpreter without Airflow", "/bin/false"}}
-	for range 3 {
-		rounds = append(rounds, struct{ name, python string }{"by the interpreter", python})
+	rounds := []struct{ name, python string }{
+		{"by the server, as the interpreter has no Airflow", "/bin/false"},
+		{"by the interpreter", python},
 	}
 	for _, r := range rounds {
 		_, err := c.Declare(ctx, dir, bad(good.ID), airflow.DeclareOptions{Python: r.python})
@@ -101,7 +101,7 @@ func TestLiveABadDeclarationChangesNothing(t *testing.T) {
 	}
 	close(stop)
 	require.NoError(t, <-refused, "of %d triggers", triggered)
-	require.Greater(t, triggered, 10)
+	require.Greater(t, triggered, 5)
 	now, err := c.DAGs.Get(ctx, good.ID)
 	require.NoError(t, err)
 	require.Equal(t, was.Hash(), now.Hash())

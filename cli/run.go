@@ -124,6 +124,11 @@ func (e *env) runID(c *cli.Context, run *mlflow.Run, wait time.Duration) (id str
 		case c.Context.Err() != nil:
 			return "", nil, context.Cause(c.Context)
 		case !away(err):
+			now, cancel := context.WithCancel(c.Context)
+			cancel() // the answer is there
+			if _, why := run.ID(now); why != nil && !away(why) {
+				err = why // it does not count what waits: the caller discards it
+			}
 			return "", nil, err
 		case !time.Now().Before(until):
 			return run.UID, err, nil

@@ -24,12 +24,12 @@ const (
 // that the project's MLflow does not answer. The note is an empty file of the
 // home, named after the server's address. A command that insists on an answer
 // does not look at it.
-func (e *env) minds(c *cli.Context, tracking *mlflow.Client) {
+func (e *env) minds(c *cli.Context, server *mlflow.Client) {
 	home, err := e.home()
 	if err != nil || c.Bool("require-sent") || c.Duration("wait") > 0 {
 		return
 	}
-	sum := sha256.Sum256([]byte(tracking.URL()))
+	sum := sha256.Sum256([]byte(server.URL()))
 	e.silence = filepath.Join(home, "spool", "silent-"+hex.EncodeToString(sum[:8]))
 }
 

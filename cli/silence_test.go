@@ -80,3 +80,21 @@ func TestAShellLoopWaitsForASilentServerOnce(t *testing.T) {
 		return os.IsNotExist(err)
 	}, time.Minute, time.Millisecond, "a server that is back is noticed")
 }
+
+func TestARunThatIsRefusedDoesNotSayThatItsRecordsWait(t *testing.T) {
+	home := t.TempDir()
+	t.Setenv("MLOPS_HOME", home)
+	t.Chdir(t.TempDir())
+	closed := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) }))
+	defer closed.Close()
+	t.Setenv("MLFLOW_TRACKING_URI", closed.URL)
+	for _, args := range [][]string{{"run", "start", "-p", "locked"}, {"run", "exec", "-p", "locked", "--", "true"}} {
+		var stderr bytes.Buffer
+		require.NotZero(t, Main(t.Context(), args, strings.NewReader(""), &bytes.Buffer{}, &stderr))
+		require.Contains(t, stderr.String(), "401")
+		require.NotContains(t, stderr.String(), " wait", "%v: nothing is left that could", args)
+		left, err := filepath.Glob(filepath.Join(home, "spool", "mlflow", "*"))
+		require.NoError(t, err)
+		require.Empty(t, left)
+	}
+}

@@ -68,7 +68,11 @@ func (s *sender) flushOwn(ctx context.Context, p patience) error {
 }
 
 func (s *sender) waits(err error) error {
-	return fmt.Errorf("%w; %d records wait", err, s.waiting.Load())
+	n := s.waiting.Load()
+	if n == 0 { // the run itself is not there yet
+		return err
+	}
+	return fmt.Errorf("%w; %d records wait", err, n)
 }
 
 // whereabouts waits until the server has the run.
