@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -36,7 +37,7 @@ func (o *one) RoundTrip(req *http.Request) (*http.Response, error) {
 	if o.deleted {
 		stage = "deleted"
 	}
-	run := fmt.Sprintf(`{"info":{"run_id":"r1","experiment_id":"0","status":"RUNNING","lifecycle_stage":%q},"data":{"tags":[{"key":"mlops.run_uid","value":"%s"}]}}`, stage, strings.Repeat("ab", 16))
+	run := fmt.Sprintf(`{"info":{"run_id":"r1","experiment_id":"0","status":"RUNNING","lifecycle_stage":%q,"artifact_uri":"mlflow-artifacts:/0/r1/artifacts"},"data":{"tags":[{"key":"mlops.run_uid","value":"%s"}]}}`, stage, strings.Repeat("ab", 16))
 	answer := "{}"
 	switch {
 	case name == "get":
@@ -95,6 +96,38 @@ func TestWhatAnEarlierProgramLeftIsSentBeforeWhatIsNewer(t *testing.T) {
 	require.Contains(t, server.done[2], "new")
 }
 
+func TestAnArtifactThatWasSetAsideIsSentBeforeWhatIsNewer(t *testing.T) {
+	server := &one{}
+	c, err := New(Options{URL: "http://lab.invalid", HTTP: &http.Client{Transport: server}, Journal: Journal{Dir: t.TempDir()}})
+	require.NoError(t, err)
+	uid := strings.Repeat("ab", 16)
+	file := func(text string) record { return record{kind: blobRecord, key: "a.txt", blob: []byte(text)} }
+	leave(t, c, head{UID: uid, Run: "r1"}, record{kind: metricRecord, key: "loss"}, file("third"))
+	leave(t, c, head{UID: uid, Run: "r1", Aside: true}, file("first"))
+	leave(t, c, head{UID: uid, Run: "r1", Aside: true}, file("second"))
+	leave(t, c, head{UID: strings.Repeat("cd", 16), Run: "r1", Aside: true}, file("alone"))
+	list, err := c.Sync(t.Context(), SyncOptions{})
+	require.NoError(t, err)
+	var sent []string
+	for _, d := range server.done {
+		if _, text, ok := strings.Cut(d, "a.txt "); ok {
+			sent = append(sent, text)
+		}
+	}
+	require.Contains(t, sent, "alone")
+	sent = slices.DeleteFunc(sent, func(s string) bool { return s == "alone" })
+	require.Equal(t, []string{"first", "second", "third"}, sent, "the server has the artifact as it was logged last")
+	total := 0
+	for _, b := range list {
+		require.NoError(t, b.Err)
+		total += b.Sent
+	}
+	require.GreaterOrEqual(t, total, 5)
+	kept, err := mlops.Collect(Backlogs(c.out.opt.Dir))
+	require.NoError(t, err)
+	require.Empty(t, kept)
+}
+
 func TestAJournalThatAnotherTookIsNobodysError(t *testing.T) {
 	c, err := New(Options{URL: "http://lab.invalid", HTTP: &http.Client{Transport: &one{}}, Journal: Journal{Dir: t.TempDir()}})
 	require.NoError(t, err)
@@ -105,7 +138,7 @@ func TestAJournalThatAnotherTookIsNobodysError(t *testing.T) {
 		require.NoError(t, err)
 		held, err := spool.Open(i.Path, spool.Options{})
 		require.NoError(t, err)
-		_, err = c.out.adopt(t.Context(), i, nil)
+		_, err = c.out.adopt(t.Context(), i, nil, nil)
 		require.ErrorIs(t, err, errTaken)
 		require.NoError(t, held.Close())
 		require.WithinDuration(t, time.Now(), i.Changed, time.Minute)

@@ -213,7 +213,7 @@ func (s *sender) find(ctx context.Context, run string) (RunInfo, error) {
 			continue
 		}
 		if !j.Held {
-			_, _ = s.c.out.adopt(ctx, j, nil) // its outcome shows in what follows
+			_, _ = s.c.out.adopt(ctx, j, nil, nil) // its outcome shows in what follows
 		}
 		if r, rerr := s.c.RunInfo(ctx, run); rerr == nil {
 			return r, nil
@@ -236,7 +236,7 @@ func (s *sender) adoptEarlier(ctx context.Context, r RunInfo) (sent bool, err er
 			if j.Held || j.Path == s.j.Path() {
 				continue
 			}
-			if _, err := s.c.out.adopt(ctx, j, nil); passing(err) {
+			if _, err := s.c.out.adopt(ctx, j, nil, nil); passing(err) {
 				return sent, err
 			} // another error is that journal's own; mlopsctl sync reports it
 			sent = true

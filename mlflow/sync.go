@@ -223,24 +223,53 @@ type synced struct {
 	info spool.Info
 	b    Backlog
 	done bool
+
+	aside *synced // the artifacts that its program had set aside; nil: none
+	taken bool    // they are sent by its main journal's sender
 }
 
-// send sends the journals of one run, one after the other.
+// send sends the journals of one run and of those nested in it, one after the
+// other. Artifacts that a program had set aside are older than those of its main
+// journal, which takes them along so that they arrive first.
 func (s *syncing) send(ctx context.Context, run []*synced) {
+	aside := map[string]*synced{} // the latest, by run
+	var others []*synced
 	for _, one := range run {
-		if ctx.Err() != nil || !s.sendOne(ctx, one) {
+		if h, err := readHead(one.info.Head); err != nil || !h.Aside {
+			others = append(others, one)
 			continue
 		}
-		s.mu.Lock()
-		if one.done = true; s.opt.Progress != nil {
-			s.opt.Progress(one.b)
+		if older := aside[one.b.Run]; older != nil {
+			s.sendOne(ctx, older)
 		}
-		s.mu.Unlock()
+		aside[one.b.Run] = one
+	}
+	for _, one := range others {
+		one.aside = aside[one.b.Run]
+		s.sendOne(ctx, one)
+		if one.aside != nil && one.aside.taken {
+			delete(aside, one.b.Run)
+		}
+	}
+	for _, one := range aside {
+		s.sendOne(ctx, one)
 	}
 }
 
-// sendOne reports whether the journal was this Sync's.
-func (s *syncing) sendOne(ctx context.Context, one *synced) bool {
+// sendOne sends a journal, unless ctx has ended or another program took it.
+func (s *syncing) sendOne(ctx context.Context, one *synced) {
+	if ctx.Err() != nil || !s.try(ctx, one) {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if one.done = true; s.opt.Progress != nil {
+		s.opt.Progress(one.b)
+	}
+}
+
+// try reports whether the journal was this Sync's.
+func (s *syncing) try(ctx context.Context, one *synced) bool {
 	s.mu.Lock()
 	down := s.down
 	s.mu.Unlock()
@@ -252,7 +281,7 @@ func (s *syncing) sendOne(ctx context.Context, one *synced) bool {
 	case down != nil:
 		b.Err = down
 	default:
-		sent, err := s.c.out.adopt(ctx, one.info, b)
+		sent, err := s.c.out.adopt(ctx, one.info, b, one.aside)
 		if errors.Is(err, errTaken) {
 			return false // another program was quicker
 		}
@@ -269,8 +298,8 @@ func (s *syncing) sendOne(ctx context.Context, one *synced) bool {
 // quicker to take.
 var errTaken = errors.New("mlflow: another program sends this journal")
 
-// adopt sends a journal whose lock is free.
-func (o *outbox) adopt(ctx context.Context, i spool.Info, b *Backlog) (Backlog, error) {
+// adopt sends a journal whose lock is free, and after it what aside holds.
+func (o *outbox) adopt(ctx context.Context, i spool.Info, b *Backlog, aside *synced) (Backlog, error) {
 	if b == nil {
 		of := backlogOf(i)
 		b = &of
@@ -292,6 +321,7 @@ func (o *outbox) adopt(ctx context.Context, i spool.Info, b *Backlog) (Backlog, 
 	s := o.idleSender(ctx, j, h)
 	defer s.stop()
 	s.adopts, s.asked, s.again = true, true, true // the program before us may have asked
+	s.takeAside(ctx, aside)
 	err = s.sendAll(ctx, i.Changed)
 	st := j.Stats()
 	b.Sent, b.Waiting, b.Refused, b.Lost, b.Torn = s.sent, int(st.Waiting), st.Refused, st.Lost, st.Torn
@@ -308,6 +338,28 @@ func (o *outbox) adopt(ctx context.Context, i spool.Info, b *Backlog) (Backlog, 
 	st = side.j.Stats()
 	b.Sent, b.Waiting, b.Refused = b.Sent+side.sent, b.Waiting+int(st.Waiting), b.Refused+st.Refused
 	return *b, err
+}
+
+// takeAside makes the sender of what an earlier program set aside this one's own,
+// so that no artifact overtakes an older one. A journal that cannot be opened is
+// left for another Sync.
+func (s *sender) takeAside(ctx context.Context, aside *synced) {
+	if aside == nil || aside.b.Held {
+		return
+	}
+	j, err := spool.Open(aside.info.Path, spool.Options{Logger: s.c.log, Context: ctx})
+	if err != nil {
+		return
+	}
+	h, err := readHead(j.Head())
+	if err != nil {
+		_ = j.Close()
+		return
+	}
+	side := s.c.out.idleSender(ctx, j, h)
+	side.adopts, side.asked, side.again = true, true, true
+	side.waiting.Store(int64(j.Stats().Waiting))
+	s.side, aside.taken = side, true
 }
 
 // sendAll sends what the journal holds and lets go of it.
