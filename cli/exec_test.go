@@ -135,14 +135,14 @@ func (s *started) end(t *testing.T) (int, string) {
 }
 
 // ending is what the journal says of the run's end.
-func (s *started) ending(t *testing.T) string {
+func (s *started) ending(t *testing.T) mlflow.RunStatus {
 	t.Helper()
 	for _, status := range []mlflow.RunStatus{mlflow.RunFinished, mlflow.RunFailed, mlflow.RunKilled} {
 		files, err := filepath.Glob(filepath.Join(s.home, "spool", "mlflow", "*", "*"))
 		require.NoError(t, err)
 		for _, f := range files {
 			if b, _ := os.ReadFile(f); bytes.Contains(b, []byte(status)) {
-				return string(status)
+				return status
 			}
 		}
 	}

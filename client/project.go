@@ -8,7 +8,6 @@ import (
 	"regexp"
 	"sync"
 
-	"github.com/mlops-integration/mlops"
 	"github.com/mlops-integration/mlops/applesilicon"
 	"github.com/mlops-integration/mlops/evidently"
 )
@@ -104,6 +103,3 @@ func (o *once[T]) get(make func() (T, error)) (T, error) {
 	}
 	return v, err
 }
-
-// exists reports whether err only says that the thing is there already.
-func exists(err error) bool { return errors.Is(err, mlops.ErrAlreadyExists) }

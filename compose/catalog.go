@@ -10,14 +10,9 @@ import (
 // supervisorName is the name under which the supervisor writes its log.
 const supervisorName = "supervisor"
 
-// added are the recipes that their own files add to those below.
+// added are the recipes that their own files add, in init, to those below; see
+// [service].
 var added []func() service
-
-// add adds a recipe to the stack; see [service].
-func add(recipe func() service) struct{} {
-	added = append(added, recipe)
-	return struct{}{}
-}
 
 // recipes lists the services of the stack in an order in which they can be
 // started. The light stack is MLflow alone, with the agent; both have s3, on request.

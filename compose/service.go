@@ -20,7 +20,7 @@ import (
 // docker/compose.yaml. The file has the recipe and a line that adds it to the
 // stack:
 //
-//	var _ = add(gatewayService)
+//	func init() { added = append(added, gatewayService) }
 //
 //	func gatewayService() service {
 //		return service{

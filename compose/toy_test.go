@@ -22,7 +22,7 @@ import (
 const toyVariable = "MLOPS_TEST_TOY"
 
 // toyService and toyBlock are all that a new service needs: a recipe, which its
-// file would add with "var _ = add(toyService)", and a block of compose.yaml.
+// file would add with "func init() { added = append(added, toyService) }", and a block of compose.yaml.
 func toyService() service {
 	var first int
 	_, _ = fmt.Sscan(os.Getenv(toyVariable), &first)
