@@ -14,7 +14,7 @@ var (
 	ErrInvalid         = errors.New("invalid")           // the request can never succeed as it is
 	ErrNotFound        = errors.New("not found")         // no such thing, or not visible to the caller
 	ErrAlreadyExists   = errors.New("already exists")    // the name or ID is taken
-	ErrConflict        = errors.New("conflict")          // somebody else changed or holds it
+	ErrConflict        = errors.New("conflict")          // another program changed or holds it
 	ErrUnauthenticated = errors.New("not authenticated") // who are you
 	ErrForbidden       = errors.New("forbidden")         // not you
 	ErrRateLimited     = errors.New("rate limited")      // slow down

@@ -99,7 +99,7 @@ func login(ctx context.Context, desk *transport.Client, a mlops.Auth) (transport
 		Method:     "POST",
 		Path:       "/auth/token",
 		Body:       map[string]string{"username": a.Username, "password": string(a.Password)},
-		Idempotent: true, // a second token harms nobody
+		Idempotent: true, // a second token does no harm
 	})
 	if err != nil {
 		return transport.Token{}, err

@@ -61,7 +61,7 @@ var seed = maphash.MakeSeed()
 //
 // Airflow pages by counting lines, of a log that it sorts by time at every
 // look. A line that is written late but dated early shifts the count: one line
-// comes twice and one never. So lines are told apart here, and when an attempt
+// comes twice and one never. So lines are distinguished here, and when an attempt
 // is over its log is read once more as a whole for what is missing.
 type logs struct {
 	c                    *Client

@@ -94,7 +94,7 @@ func (o TriggerOptions) wire() triggerWire {
 	return w
 }
 
-// newRunID makes an ID that sorts by time and that nobody else makes.
+// newRunID makes an ID that sorts by time and is unique.
 func newRunID() string {
 	var b [8]byte
 	_, _ = rand.Read(b[:]) // never fails

@@ -8,7 +8,7 @@ import (
 )
 
 // State is how far a run or a task is. A run is queued, running, success or
-// failed; a task may be in any of them. A task that nobody looked at yet has
+// failed; a task may be in any of them. A task that the scheduler has not looked at yet has
 // the empty state.
 type State string
 

@@ -238,7 +238,7 @@ func (m *Machine) Close() error {
 }
 
 // Read opens this machine, takes one sample and closes it. It blocks for about
-// 100 ms; whoever reads again keeps a [Machine]. Power may need longer than
+// 100 ms; a program that reads again keeps a [Machine]. Power may need longer than
 // that: rails are published every 2 s on some systems.
 func Read(ctx context.Context) (Sample, error) {
 	m, err := Open(ctx, Options{})

@@ -9,7 +9,7 @@ import (
 	"unsafe"
 )
 
-// read fills a frame. What fails leaves its reason in Errors; the rest goes on.
+// read fills a frame. What fails leaves its reason in Errors; the rest is read.
 func (n *native) read(now *frame) error {
 	now.UnixNano, now.Ticks = time.Now().UnixNano(), n.ticks()
 	now.Errors = nil

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// integral is energy that nobody counts: a power that is read now and then,
+// integral is energy that no counter has: a power that is read now and then,
 // times the time of the machine's clock, which stands still while it sleeps.
 type integral struct {
 	joules  float64

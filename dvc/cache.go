@@ -99,7 +99,7 @@ func (c *cache) temp(dir string) (*rawfile.File, error) {
 	return rawfile.Open(filepath.Join(dir, c.tmpName()), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o444)
 }
 
-// has tells whether the cache holds an object that can be trusted, as dvc
+// has reports whether the cache holds an object that can be trusted, as dvc
 // does: mode 0444 is trusted, any other mode is hashed. An object that is not
 // what its name says counts as absent. size is checked if it is not negative.
 func (c *cache) has(ctx context.Context, o object.ID, size int64) (bool, error) {
@@ -193,7 +193,7 @@ func (c *cache) receive(ctx context.Context, o object.ID, r io.Reader) (int64, e
 			err = fail(mlops.ErrInvalid, "object %s came with md5 %s", o, got)
 		}
 	}
-	if err == nil && o.IsDir() { // a listing that nobody may use does not enter the cache
+	if err == nil && o.IsDir() { // an unusable listing does not enter the cache
 		_, err = object.Read(io.NewSectionReader(f, 0, n), n, o)
 	}
 	if err == nil {

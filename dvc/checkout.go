@@ -96,7 +96,7 @@ func (c *checkouter) plan(ctx context.Context, o *out, relink bool) (p *plan, un
 		return nil, nil, err
 	}
 	if o.part != "" {
-		below := make(found, len(have))
+		below := make(foundFiles, len(have))
 		for rel, f := range have {
 			below[path.Join(o.part, rel)] = f
 		}
@@ -143,7 +143,7 @@ func (c *checkouter) plan(ctx context.Context, o *out, relink bool) (p *plan, un
 	}
 	for rel, f := range have {
 		if !wanted[rel] {
-			// What a checkout that was killed left is nobody's: we hold the lock.
+			// What a killed checkout left has no owner: we hold the lock.
 			if !leftover.MatchString(path.Base(rel)) {
 				if err := lost(rel, f); err != nil {
 					return nil, nil, err
@@ -166,7 +166,7 @@ func (c *checkouter) plan(ctx context.Context, o *out, relink bool) (p *plan, un
 
 // hidden finds what the scan passed over and what stands in the way all the
 // same: ignored files, symlinks to directories, pipes.
-func (c *checkouter) hidden(o *out, p *plan, have found, below bool) ([]string, error) {
+func (c *checkouter) hidden(o *out, p *plan, have foundFiles, below bool) ([]string, error) {
 	if !below {
 		return nil, nil
 	}

@@ -106,7 +106,7 @@ func (s side) only(rels []string) side {
 	return s
 }
 
-// dark tells whether nothing is known of what lay at a path.
+// dark reports whether nothing is known of what lay at a path.
 func (s side) dark(p string) bool {
 	return slices.ContainsFunc(s.blind, func(d string) bool { return p != d && object.Within(p, d) })
 }

@@ -49,7 +49,7 @@ type DataRename struct {
 	New string `json:"new"`
 }
 
-// IsZero tells whether nothing changed.
+// IsZero reports whether nothing changed.
 func (d DataChanges) IsZero() bool {
 	return len(d.Added)+len(d.Modified)+len(d.Deleted)+len(d.Renamed)+len(d.Unknown) == 0
 }

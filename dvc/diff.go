@@ -36,7 +36,7 @@ type DiffEntry struct {
 	OldHash string // of a modified one
 }
 
-// Clean tells whether nothing differs.
+// Clean reports whether nothing differs.
 func (d Diff) Clean() bool {
 	return len(d.Added)+len(d.Deleted)+len(d.Modified)+len(d.Renamed)+len(d.NotInCache) == 0
 }

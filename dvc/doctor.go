@@ -25,7 +25,7 @@ type Finding struct {
 	Next  string // what to do; "" when nothing has to be done
 }
 
-// staleAfter is how old a temporary file is before nobody can be writing it.
+// staleAfter is how old a temporary file is before it counts as abandoned.
 const staleAfter = 24 * time.Hour
 
 // Doctor looks at the health of the repository. It changes nothing but a file
@@ -199,7 +199,7 @@ func (d *doctor) temp() error {
 func (d *doctor) killed() (bool, error) {
 	f, err := flock(d.ctx, filepath.Join(d.dir, ".dvc", "tmp", "lock"), 0)
 	if err != nil {
-		return false, nil // somebody is at work: see [doctor.lock]
+		return false, nil // a program is at work: see [doctor.lock]
 	}
 	defer f.Close()
 	t, err := d.leftovers(false)

@@ -131,7 +131,7 @@ func isCommit(s string) bool {
 	return len(s) == 40 && strings.Trim(s, "0123456789abcdef") == ""
 }
 
-// same tells whether two name the same data.
+// same reports whether two name the same data.
 func (d *dep) same(e *dep) bool {
 	if d.path != e.path || d.kind != e.kind || d.hash != e.hash || (d.repo == nil) != (e.repo == nil) {
 		return false

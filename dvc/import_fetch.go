@@ -119,7 +119,7 @@ func (o *out) holding(c content) *out {
 	return &n
 }
 
-// whole tells whether the cache has an object, and of a directory all files.
+// whole reports whether the cache has an object, and of a directory all files.
 func (c *cache) whole(ctx context.Context, o object.ID) (bool, error) {
 	ok, err := c.has(ctx, o, -1)
 	if !ok || err != nil || !o.IsDir() {

@@ -185,7 +185,7 @@ func (p *placer) make(ctx context.Context, in *os.File, tmp string, t placement)
 				c.noClone.Store(true)
 			}
 		case "hardlink":
-			// dvc makes empty files anew: a file has at most 65,000 links.
+			// dvc copies empty files: a file has at most 65,000 links.
 			if t.oid.As(false) == emptyFile {
 				made, err = c.copyOut(ctx, in, name, t.oid)
 			} else {
@@ -255,7 +255,7 @@ func (c *cache) copyOut(ctx context.Context, dir *os.File, name string, o object
 	return made, err
 }
 
-// linked tells whether a workspace file is the configured link to o already.
+// linked reports whether a workspace file is the configured link to o already.
 func (c *cache) linked(abs string, o object.ID) bool {
 	if target, err := os.Readlink(abs); err == nil {
 		return c.links[0] == "symlink" && target == c.path(o)

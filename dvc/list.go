@@ -155,7 +155,7 @@ func byNames(a, b string) int {
 	return slices.Compare(strings.Split(a, "/"), strings.Split(b, "/"))
 }
 
-// cutPath returns the first n names of a path, 0 for all, and whether it goes on.
+// cutPath returns the first n names of a path, 0 for all, and whether there are more.
 func cutPath(p string, n int) (head string, deep bool) {
 	for i := range len(p) {
 		if p[i] == '/' {

@@ -135,7 +135,7 @@ func optionName(section, option string) string {
 	return section + "." + option
 }
 
-// hasSecret tells whether a value must neither be printed nor committed.
+// hasSecret reports whether a value must neither be printed nor committed.
 func hasSecret(section, option, val string) bool {
 	kind, _ := optionKind(section, option)
 	return kind == isSecret || redact(val) != val

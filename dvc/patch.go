@@ -172,7 +172,7 @@ func lastLine(n *yaml.Node, lines []string) int {
 	for _, c := range n.Content {
 		last = max(last, lastLine(c, lines))
 	}
-	if n.Kind == yaml.ScalarNode { // a folded value goes on in deeper lines
+	if n.Kind == yaml.ScalarNode { // a folded value continues in deeper lines
 		at := indentOf(lines[n.Line-1])
 		if strings.HasPrefix(strings.TrimSpace(lines[n.Line-1]), "- ") {
 			at += 2

@@ -12,7 +12,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// A stage whose templates cannot be resolved has outputs that nobody knows.
+// A stage whose templates cannot be resolved has unknown outputs.
 // dvc refuses such a dvc.yaml, and so do we, without resolving it.
 
 // variables are what templates can use; open means that a part of them is in a

@@ -14,9 +14,9 @@ import (
 	"github.com/mlops-integration/mlops/dvc/internal/object"
 )
 
-// found is workspace content of an output, by path relative to it; "" is the
+// foundFiles is workspace content of an output, by path relative to it; "" is the
 // output itself when it is a file.
-type found map[string]foundFile
+type foundFiles map[string]foundFile
 
 type foundFile struct {
 	oid   object.ID // "" for what has no content that could be in the cache
@@ -27,7 +27,7 @@ type foundFile struct {
 // scan names the content that lies at a path in the workspace, by the kind of
 // hash that its output has. ok is false when nothing does. Under the lock, what
 // is known is not read.
-func (c *call) scan(ctx context.Context, rel string, legacy bool) (have found, isDir, ok bool, err error) {
+func (c *call) scan(ctx context.Context, rel string, legacy bool) (have foundFiles, isDir, ok bool, err error) {
 	own, err := known.Stat(c.abs(rel), false)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
 		return nil, false, false, nil
@@ -41,7 +41,7 @@ func (c *call) scan(ctx context.Context, rel string, legacy bool) (have found, i
 	}
 	isDir = err == nil && st.Mode.IsDir()
 	if err != nil || link && isDir || !isDir && !st.Mode.IsRegular() {
-		return found{"": {"", link, own}}, false, true, nil // not content that we could have put there
+		return foundFiles{"": {"", link, own}}, false, true, nil // not content that we could have put there
 	}
 	if c.dvcIgnore.Ignored(rel, isDir) {
 		return nil, false, false, nil
@@ -56,7 +56,7 @@ func (c *call) scan(ctx context.Context, rel string, legacy bool) (have found, i
 	if err != nil {
 		return nil, isDir, true, err
 	}
-	have = make(found, len(files))
+	have = make(foundFiles, len(files))
 	for i, f := range files {
 		have[f.Path] = foundFile{names[i], f.Link, f.Stamp}
 	}

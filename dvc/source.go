@@ -252,7 +252,7 @@ func (s *Source) Open(name string) (fs.File, error) { return s.fs.Open(name) }
 // Close removes the clone.
 func (s *Source) Close() error { return os.RemoveAll(s.dir) }
 
-// allows tells whether a setting counts for a source. The user's own settings
+// allows reports whether a setting counts for a source. The user's own settings
 // do not: the source decides where a remote is, and they hold secrets.
 func (f *foreign) allows(level Level, section, key string) bool {
 	if f == nil || f.trust {

@@ -42,7 +42,7 @@ type Status struct {
 	Cloud   bool // compares the cache with a remote, not with the workspace
 }
 
-// Clean tells whether nothing has changed.
+// Clean reports whether nothing has changed.
 func (s Status) Clean() bool { return len(s.Changes) == 0 }
 
 // MarshalJSON writes {"x.dvc": [{"changed outs": {"x": "modified"}}]}, or with
@@ -152,7 +152,7 @@ func (r *Repo) Status(ctx context.Context, o StatusOptions) (Status, error) {
 	return s, nil
 }
 
-// movedOn tells whether a repository has a later commit than an import is of.
+// movedOn reports whether a repository has a later commit than an import is of.
 // What was asked before is in latest.
 func (c *call) movedOn(ctx context.Context, g *gitSource, latest map[gitSource]string) (bool, error) {
 	if g.lock == "" {
@@ -210,7 +210,7 @@ func (c *call) stateOf(ctx context.Context, o *out) (ChangeState, error) {
 	return "", nil
 }
 
-// hasAll tells whether the cache holds all that a directory lists.
+// hasAll reports whether the cache holds all that a directory lists.
 func (c *call) hasAll(ctx context.Context, t object.Listing) (bool, error) {
 	err := c.parallel(ctx, len(t), func(ctx context.Context, i int) error {
 		ok, err := c.cache.has(ctx, t[i].ID, -1)

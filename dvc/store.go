@@ -201,8 +201,8 @@ func (c *cache) clone(path, dir string) (tmp *rawfile.File, cloned bool, err err
 	return tmp, false, err
 }
 
-// adopts tells whether a workspace file may become the object itself: links are
-// wanted, and no other name has the file. dvc makes empty files anew.
+// adopts reports whether a workspace file may become the object itself: links are
+// wanted, and no other name has the file. dvc copies empty files.
 func (c *cache) adopts(s known.Stamp) bool {
 	return !c.apart && (c.links[0] == "hardlink" || c.links[0] == "symlink") && s.Links == 1 && s.Size > 0
 }

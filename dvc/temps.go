@@ -18,7 +18,7 @@ import (
 // temps names the temporary files that a call under the lock makes in a cache.
 // Several repositories, each with a lock of its own, may share that. So all
 // names of a call begin alike, and while it may have such files it keeps a mark
-// of that name locked in the cache's folder "mlops". A mark that nobody has
+// of that name locked in the cache's folder "mlops". A mark that no process has
 // locked is one of a program that was killed: the next call that makes a
 // temporary file removes the files, and the mark after them.
 //

@@ -310,7 +310,7 @@ type CheckoutOptions struct {
 	Targets []string
 	Scope   Scope // Recursive and WithDeps
 	Force   bool  // as in [PullOptions]
-	Relink  bool  // make anew what is in place, too, as cache.type says now
+	Relink  bool  // replace what is in place, too, as cache.type says now
 
 	// AllowMissing leaves out outputs that the cache does not have whole.
 	AllowMissing bool

@@ -150,7 +150,7 @@ func (b *importer) update(ctx context.Context, rev string) (Output, bool, error)
 	return out, err == nil, err
 }
 
-// current tells whether the .dvc file is right and its data is in the cache and
+// current reports whether the .dvc file is right and its data is in the cache and
 // in the workspace.
 func (b *importer) current(ctx context.Context) (bool, error) {
 	o := b.old.outs[0]
@@ -161,7 +161,7 @@ func (b *importer) current(ctx context.Context) (bool, error) {
 	return state == "", err
 }
 
-// unmoved tells whether a URL holds what was imported from there.
+// unmoved reports whether a URL holds what was imported from there.
 func (b *importer) unmoved(ctx context.Context) (bool, error) {
 	from, err := b.origin(ctx, b.dep, filepath.Dir(b.abs(b.rel)))
 	if err != nil {

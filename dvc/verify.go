@@ -31,7 +31,7 @@ type Verified struct {
 	Damaged   []Damage // by hash
 }
 
-// OK tells whether nothing is damaged.
+// OK reports whether nothing is damaged.
 func (v Verified) OK() bool { return len(v.Damaged) == 0 }
 
 // Damage is an object that is not what its name says.

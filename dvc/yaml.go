@@ -26,7 +26,7 @@ var otherType = regexp.MustCompile(`^(?:` + strings.Join([]string{
 	`[0-9]{4}-[0-9][0-9]?-[0-9][0-9]?(?:[Tt]|[ \t]+)[0-9][0-9]?:[0-9]{2}:[0-9]{2}(?:\.[0-9]*)?(?:[ \t]*(?:Z|[-+][0-9][0-9]?(?::[0-9]{2})?))?`,
 }, "|") + `)$`)
 
-// looksOther tells whether a plain s would not be read as text. The resolver
+// looksOther reports whether a plain s would not be read as text. The resolver
 // tries a type only for texts that begin with certain characters, so "_1" is
 // text although the pattern for integers would take it.
 func looksOther(s string) bool {
@@ -79,7 +79,7 @@ func yamlPrintable(c rune) bool {
 }
 
 // yamlValue writes " value" after a key and its colon, folded as DVC folds it.
-// column counts the characters before it, indent is where a folded line goes on.
+// column counts the characters before it, indent is where a folded line continues.
 func yamlValue(s string, column, indent int) string {
 	w := yamlWriter{column: column + 1, indent: indent}
 	w.b.WriteByte(' ')
@@ -207,7 +207,7 @@ func (w *yamlWriter) double(s string) {
 	w.put(`"`)
 }
 
-// foldNeedsBackslash tells whether a fold at end must be escaped: not where it
+// foldNeedsBackslash reports whether a fold at end must be escaped: not where it
 // stands for a single space before a word without quotes that is followed by
 // another one.
 func foldNeedsBackslash(text []rune, start, end int) bool {

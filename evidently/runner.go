@@ -42,7 +42,7 @@ const (
 	CodeCrashed = "worker_crashed" // the process ended by itself
 	CodeJunk    = "worker_junk"    // it answered something that is no answer
 	CodeStopped = "worker_stopped" // it was ended because the context was done, or by Close
-	CodeFailed  = "worker_failed"  // Evidently raised an exception; the process goes on
+	CodeFailed  = "worker_failed"  // Evidently raised an exception; the process keeps running
 )
 
 // Runner runs Evidently's Python library. It keeps one process, started at the
@@ -51,7 +51,7 @@ const (
 type Runner struct {
 	opt    RunnerOptions
 	script string        // what the process runs; runner.py except in tests
-	turn   chan struct{} // holds one token: whoever has it may use worker
+	turn   chan struct{} // holds one token: its owner may use worker
 	closed chan struct{}
 	once   sync.Once // closes closed
 

@@ -25,11 +25,11 @@ var errEnded = errors.New("ended")
 type worker struct {
 	cmd   *exec.Cmd
 	stdin io.WriteCloser
-	lines chan []byte   // answers; closed by nobody
+	lines chan []byte   // answers; never closed
 	broke chan error    // an answer that is no line, once
 	done  chan struct{} // closed when the process has ended and exit is set
 	exit  error
-	quit  chan struct{} // closed when nobody reads lines any more
+	quit  chan struct{} // closed when lines has no reader any more
 	words *tail
 	ready bool
 }

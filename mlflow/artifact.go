@@ -147,7 +147,7 @@ func (c *Client) UploadBytes(ctx context.Context, to string, b []byte, artifactP
 
 // UploadDir stores the files below a local folder, with their folders, in
 // artifactDir. Several are on their way at once; the sizes of all are compared
-// with the server's list in the end.
+// with the server's list.
 //
 // MLflow REST: PUT /api/2.0/mlflow-artifacts/artifacts/{path}
 func (c *Client) UploadDir(ctx context.Context, to, localDir, artifactDir string) error {

@@ -292,7 +292,7 @@ func (a *artifacts) save(ctx context.Context, root, file string, size int64, to 
 	return nil
 }
 
-// fetch copies an object into w. Its first part tells whether it is large, and
+// fetch copies an object into w. Its first part shows whether it is large, and
 // whether the store gives parts.
 func (a *artifacts) fetch(ctx context.Context, store Store, uri string, size int64, w *os.File) (int64, error) {
 	step := a.opt.PartSize

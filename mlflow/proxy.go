@@ -143,7 +143,7 @@ func changed(op, what string) error {
 	return &mlops.Error{Kind: mlops.ErrConflict, Service: "mlflow", Op: op, Message: what + " was replaced while it was read"}
 }
 
-// contentRange reads "bytes 5-9/10". A size of "*" will not do: nobody could
+// contentRange reads "bytes 5-9/10". A size of "*" will not do: no reader could
 // tell a part from the whole.
 func contentRange(s string) (from, size int64, err error) {
 	unit, rest, _ := strings.Cut(strings.TrimSpace(s), " ")

@@ -41,7 +41,7 @@ type sender struct {
 	asked    bool    // a create may have reached the server
 	again    bool    // the batch that is due may have reached it
 	stuck    stuck   // what the server fails on time after time
-	newer    error   // the journal goes on with records of a form that is not known here
+	newer    error   // the journal continues with records of a form that is not known here
 	side     *sender // artifacts that are set aside; nil: none were
 	adopts   bool    // the journal is another program's
 	late     bool    // an earlier attempt to make the run may still succeed
@@ -292,7 +292,7 @@ func (s *sender) step(ctx context.Context) error {
 	}
 	for _, r := range batch {
 		if r.kind == fileRecord && !slices.ContainsFunc(refused, func(x refusal) bool { return x.record.text == r.text }) {
-			_ = s.j.RemoveFile(r.text) // the journal's folder goes in the end anyway
+			_ = s.j.RemoveFile(r.text) // the journal's folder is removed later anyway
 		}
 	}
 	return nil

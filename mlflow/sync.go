@@ -139,7 +139,7 @@ func (c *Client) Sync(ctx context.Context, opt SyncOptions) ([]Backlog, error) {
 	if err != nil || dir == "" {
 		return nil, err
 	}
-	s := &syncing{c: c, opt: opt}
+	s := &syncer{c: c, opt: opt}
 	var runs [][]*synced
 	place := map[string]int{} // in runs, by UID
 	for i, perr := range spool.Peek(ctx, dir, "") {
@@ -208,8 +208,8 @@ func parentOf(head []byte) string {
 	return ""
 }
 
-// syncing is one Sync.
-type syncing struct {
+// syncer is one Sync.
+type syncer struct {
 	c   *Client
 	opt SyncOptions
 	all []*synced
@@ -231,7 +231,7 @@ type synced struct {
 // send sends the journals of one run and of those nested in it, one after the
 // other. Artifacts that a program had set aside are older than those of its main
 // journal, which takes them along so that they arrive first.
-func (s *syncing) send(ctx context.Context, run []*synced) {
+func (s *syncer) send(ctx context.Context, run []*synced) {
 	aside := map[string]*synced{} // the latest, by run
 	var others []*synced
 	for _, one := range run {
@@ -257,7 +257,7 @@ func (s *syncing) send(ctx context.Context, run []*synced) {
 }
 
 // sendOne sends a journal, unless ctx has ended or another program took it.
-func (s *syncing) sendOne(ctx context.Context, one *synced) {
+func (s *syncer) sendOne(ctx context.Context, one *synced) {
 	if ctx.Err() != nil || !s.try(ctx, one) {
 		return
 	}
@@ -269,7 +269,7 @@ func (s *syncing) sendOne(ctx context.Context, one *synced) {
 }
 
 // try reports whether the journal was this Sync's.
-func (s *syncing) try(ctx context.Context, one *synced) bool {
+func (s *syncer) try(ctx context.Context, one *synced) bool {
 	s.mu.Lock()
 	down := s.down
 	s.mu.Unlock()

@@ -13,7 +13,7 @@ import (
 // TLS says which certificates are good. The zero value trusts what the system
 // trusts and shows none.
 type TLS struct {
-	// Insecure takes any certificate, so that anybody on the way can read the
+	// Insecure takes any certificate, so that anyone on the way can read the
 	// credentials. It does not go with ServerCert.
 	Insecure bool
 

@@ -220,7 +220,7 @@ const (
 // ReadWebhook reads a delivery in an HTTP handler and checks that it was signed
 // with secret, less than five minutes ago: everything else is an error that
 // matches [mlops.ErrForbidden]. With an empty secret it refuses all, because
-// anybody can post to an address.
+// anyone can post to an address.
 //
 // MLflow may deliver more than once: remember the IDs where that matters.
 //

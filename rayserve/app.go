@@ -20,7 +20,7 @@ type AppSpec struct {
 	MaxOngoingRequests int     // at once in one replica; 0: 50
 
 	Metadata map[string]string // lineage; kept in the application's args and read back with Application
-	Env      map[string]string // environment of the replicas; anybody who may read the dashboard reads it: no secrets
+	Env      map[string]string // environment of the replicas; readable by all who may read the dashboard: no secrets
 }
 
 var (

@@ -135,12 +135,12 @@ func (c *Client) find(ctx context.Context, op, name string) (App, error) {
 }
 
 // look returns what Ray has and, while it comes back, what is kept for it.
-func (c *Client) look(ctx context.Context, op string) ([]App, kept, error) {
+func (c *Client) look(ctx context.Context, op string) ([]App, keptApps, error) {
 	why := "Ray was started again and does not have it yet"
 	d, away := c.cluster(ctx, op)
 	if away != nil {
 		if !errors.Is(away, mlops.ErrUnavailable) && !errors.Is(away, context.DeadlineExceeded) {
-			return nil, kept{}, away
+			return nil, keptApps{}, away
 		}
 		why = "Ray does not answer"
 	}

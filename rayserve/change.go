@@ -41,7 +41,7 @@ func (c *Client) change(ctx context.Context, op string, edit func(details, desir
 		return err
 	}
 	base := d.declared()
-	lost := kept{}
+	lost := keptApps{}
 	if k.Session != v.Session { // Ray was restarted and has forgotten what is kept
 		if k, err = c.mended(k); err != nil {
 			return err
@@ -65,7 +65,7 @@ func (c *Client) change(ctx context.Context, op string, edit func(details, desir
 		}
 	}
 	returned := slices.DeleteFunc(k.Returned, func(name string) bool { return !same(next.app(name), base.app(name)) })
-	if err := c.keep(kept{Session: v.Session, Config: next, Returned: returned}); err != nil {
+	if err := c.keep(keptApps{Session: v.Session, Config: next, Returned: returned}); err != nil {
 		return fmt.Errorf("rayserve: %s: the configuration is applied, but it cannot be kept for a restart of Ray: %w", op, err)
 	}
 	return c.until(ctx, op, seen)
@@ -105,8 +105,8 @@ func restore(d details, base, k desired) (all, lost desired) {
 }
 
 // bring uploads the kept packages of the applications in k. One that is not
-// kept stops nobody else: Ray tells of the application that misses it.
-func (c *Client) bring(ctx context.Context, op string, k kept) error {
+// kept does not fail the others: Ray reports the application that needs it.
+func (c *Client) bring(ctx context.Context, op string, k keptApps) error {
 	for _, name := range k.packages() {
 		data, err := os.ReadFile(filepath.Join(c.opt.StateDir, "packages", name))
 		if errors.Is(err, fs.ErrNotExist) {

@@ -219,7 +219,7 @@ func (d details) free(op, name, route string) error {
 		case other == name && a.Source == "imperative":
 			return failure(mlops.ErrConflict, op, "application %s was started by serve.run; take it down there, or choose another name", name)
 		case other == name && orNone(a.Config) != nil && !ours(a.Config):
-			return failure(mlops.ErrConflict, op, "application %s was declared by somebody else (import path %s); choose another name", name, importOf(a.Config))
+			return failure(mlops.ErrConflict, op, "application %s was declared by another program (import path %s); choose another name", name, importOf(a.Config))
 		case other != name && a.Status != StateDeleting && a.RoutePrefix == route:
 			return failure(mlops.ErrConflict, op, "route %s belongs to application %s", route, other)
 		case other != name && orNone(a.Config) != nil && routeOf(a.Config) == route:

@@ -183,7 +183,7 @@ func (c *Client) await(ctx context.Context, op, name string, mine json.RawMessag
 func stopped(op, name string, cause error, last App) error {
 	why := reason(last, "Ray gives no reason yet")
 	if !errors.Is(cause, errTimeout) {
-		return &mlops.Error{Service: service, Op: op, Cause: cause, Message: fmt.Sprintf("%v; application %s is %s and goes on: %s", cause, name, last.Status, why)}
+		return &mlops.Error{Service: service, Op: op, Cause: cause, Message: fmt.Sprintf("%v; application %s is %s and continues: %s", cause, name, last.Status, why)}
 	}
 	return &mlops.Error{Kind: mlops.ErrUnavailable, Service: service, Op: op, Cause: &DeployError{
 		App: name, Status: last.Status, Reason: fmt.Sprintf("not running in time, still %s: %s", last.Status, why),
@@ -216,7 +216,7 @@ func (c *Client) restoreApp(ctx context.Context, op, name string, mine, before j
 	defer cancel()
 	err = c.change(ctx, op, func(_ details, base desired) (desired, error) {
 		if !same(base.app(name), mine) {
-			return base, failure(mlops.ErrConflict, op, "somebody else changed application %s", name)
+			return base, failure(mlops.ErrConflict, op, "another program changed application %s", name)
 		}
 		return base.with(name, before), nil
 	}, func(d details) bool { return same(d.Applications[name].Config, before) })
@@ -260,7 +260,7 @@ func (c *Client) Delete(ctx context.Context, name string, opt DeleteOptions) err
 		case raw != nil && ours(raw):
 			return base.with(name, nil), nil
 		case raw != nil:
-			return base, failure(mlops.ErrConflict, op, "application %s was declared by somebody else (import path %s)", name, importOf(raw))
+			return base, failure(mlops.ErrConflict, op, "application %s was declared by another program (import path %s)", name, importOf(raw))
 		case d.Applications[name].Source == "imperative":
 			return base, failure(mlops.ErrConflict, op, "application %s was started by serve.run; take it down there", name)
 		}

@@ -8,7 +8,7 @@ import (
 
 // mended is k as Ray can be given it now: Serve listens where it does now, and
 // the applications of ours run the embedded builder, which is kept with them.
-func (c *Client) mended(k kept) (kept, error) {
+func (c *Client) mended(k keptApps) (keptApps, error) {
 	k.Config.HTTPOptions = edited(k.Config.HTTPOptions, func(o object) { o.set("port", c.port) })
 	pkg, data, err := builder()
 	if err != nil {

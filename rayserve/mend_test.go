@@ -42,7 +42,7 @@ func TestAKeptAddressOfTheStacksOwnMLflowIsNotGivenToRayAgain(t *testing.T) {
 				app["args"] = edited(app["args"], func(o object) { o.set("form", tt.form) })
 			})
 			others := json.RawMessage(`{"name":"b","import_path":"their.app:x","args":{"tracking_uri":"http://127.0.0.1:5000"}}`)
-			k, err := c.mended(kept{Config: desired{
+			k, err := c.mended(keptApps{Config: desired{
 				HTTPOptions:  json.RawMessage(`{"host":"127.0.0.1","port":8001,"root_path":"/x"}`),
 				Applications: []json.RawMessage{raw, others},
 			}})
@@ -58,7 +58,7 @@ func TestAKeptAddressOfTheStacksOwnMLflowIsNotGivenToRayAgain(t *testing.T) {
 			require.NotContains(t, string(got), "MLFLOW_TRACKING_URI", "it would outdo Ray's environment")
 			require.Contains(t, string(got), `"future":{"x":1.0}`, "what a later version wrote stays")
 			require.Contains(t, string(got), `"num_replicas":2`)
-			require.Equal(t, []string{pkg}, kept{Config: desired{Applications: []json.RawMessage{got}}}.packages(),
+			require.Equal(t, []string{pkg}, keptApps{Config: desired{Applications: []json.RawMessage{got}}}.packages(),
 				"the kept builder knows nothing of bound credentials")
 			require.FileExists(t, filepath.Join(c.opt.StateDir, "packages", pkg))
 			again, err := c.mended(k)
@@ -70,9 +70,9 @@ func TestAKeptAddressOfTheStacksOwnMLflowIsNotGivenToRayAgain(t *testing.T) {
 
 func TestNothingKeptIsNothingToMend(t *testing.T) {
 	c := clientIn(t, t.TempDir())
-	k, err := c.mended(kept{})
+	k, err := c.mended(keptApps{})
 	require.NoError(t, err)
-	require.Equal(t, kept{}, k)
+	require.Equal(t, keptApps{}, k)
 	entries, err := os.ReadDir(c.opt.StateDir)
 	require.NoError(t, err)
 	require.Empty(t, entries)

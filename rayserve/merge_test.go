@@ -99,7 +99,7 @@ func TestANameOrRouteOfOthersIsNotTaken(t *testing.T) {
 	}}
 	for _, tt := range []struct{ name, route, want string }{
 		{"run", "/run", "serve.run"},
-		{"other", "/other", "somebody else"},
+		{"other", "/other", "another program"},
 		{"new", "/r", "belongs to application run"},
 		{"new", "/y", "belongs to application young"},
 		{"young", "/y", ""},

@@ -128,7 +128,7 @@ func (c *Client) keepPackage(name string, data []byte) error {
 
 // sweepPackages removes kept packages that no kept application has run for a
 // day: a deployment that fails goes back to the one before.
-func (c *Client) sweepPackages(k kept) {
+func (c *Client) sweepPackages(k keptApps) {
 	used := k.packages()
 	dir := filepath.Join(c.opt.StateDir, "packages")
 	entries, err := os.ReadDir(dir)

@@ -16,8 +16,8 @@ import (
 	"github.com/mlops-integration/mlops/internal/lockfile"
 )
 
-// kept is the desired configuration as the state folder holds it.
-type kept struct {
+// keptApps is the desired configuration as the state folder holds it.
+type keptApps struct {
 	Session string  `json:"session"` // the Ray session it was written to; another one has forgotten it
 	Config  desired `json:"config"`
 
@@ -29,8 +29,8 @@ type kept struct {
 func (c *Client) keptFile() string { return filepath.Join(c.opt.StateDir, "serve.json") }
 
 // recall reads what is kept; nothing kept is the zero value.
-func (c *Client) recall() (kept, error) {
-	var k kept
+func (c *Client) recall() (keptApps, error) {
+	var k keptApps
 	b, err := os.ReadFile(c.keptFile())
 	if errors.Is(err, fs.ErrNotExist) {
 		return k, nil
@@ -39,12 +39,12 @@ func (c *Client) recall() (kept, error) {
 		return k, err
 	}
 	if err := json.Unmarshal(b, &k); err != nil {
-		return kept{}, fmt.Errorf("rayserve: %s is damaged (%w); remove it, and deploy the applications again that Ray has forgotten", c.keptFile(), err)
+		return keptApps{}, fmt.Errorf("rayserve: %s is damaged (%w); remove it, and deploy the applications again that Ray has forgotten", c.keptFile(), err)
 	}
 	return k, nil
 }
 
-func (c *Client) keep(k kept) error {
+func (c *Client) keep(k keptApps) error {
 	b, err := json.Marshal(k)
 	if err != nil {
 		return err
@@ -57,7 +57,7 @@ func (c *Client) keep(k kept) error {
 }
 
 // packages names the packages that the kept applications of ours run.
-func (k kept) packages() []string {
+func (k keptApps) packages() []string {
 	var out []string
 	for _, raw := range k.Config.Applications {
 		var a struct {

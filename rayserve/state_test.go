@@ -90,7 +90,7 @@ func TestPackagesThatNothingRunsAreSweptAfterADay(t *testing.T) {
 	app := func(path, digit string) json.RawMessage {
 		return json.RawMessage(`{"name":"a","import_path":"` + path + `","runtime_env":{"working_dir":"gcs://` + name(digit) + `"}}`)
 	}
-	k := kept{Session: "s", Config: desired{Applications: []json.RawMessage{app(importPath, "1"), app("their.app:x", "2")}}}
+	k := keptApps{Session: "s", Config: desired{Applications: []json.RawMessage{app(importPath, "1"), app("their.app:x", "2")}}}
 	require.Equal(t, []string{name("1")}, k.packages(), "the packages of others are theirs")
 	require.NoError(t, c.keep(k))
 	entries, err := os.ReadDir(filepath.Join(c.opt.StateDir, "packages"))
@@ -109,7 +109,7 @@ func TestAKeptPackageThatIsGoneStopsNobodyElse(t *testing.T) {
 	c := clientIn(t, t.TempDir())
 	c.opt.Logger = slog.New(slog.DiscardHandler)
 	gone := "gcs://_ray_pkg_" + strings.Repeat("0", 32) + ".zip"
-	k := kept{Config: desired{Applications: []json.RawMessage{json.RawMessage(`{"name":"a","import_path":"mlops_serve.app:build","runtime_env":{"working_dir":"` + gone + `"}}`)}}}
+	k := keptApps{Config: desired{Applications: []json.RawMessage{json.RawMessage(`{"name":"a","import_path":"mlops_serve.app:build","runtime_env":{"working_dir":"` + gone + `"}}`)}}}
 	require.Len(t, k.packages(), 1)
 	require.NoError(t, c.bring(t.Context(), "Deploy", k))
 }

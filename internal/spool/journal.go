@@ -59,7 +59,7 @@ func (o Options) withDefaults() Options {
 const (
 	recentMax  = 8 << 20     // of frames kept in memory until their fsync
 	retryEvery = time.Second // at most so often a disk that refused is asked again
-	syncAtMost = time.Minute // between two tries while fsync goes on failing
+	syncAtMost = time.Minute // between two tries while fsync keeps failing
 	heldExtra  = 64          // what a held record costs besides its bytes
 	settleStep = 1 << 20     // so much is moved from memory to disk under one lock
 )
@@ -68,7 +68,7 @@ const (
 // one reader.
 type Journal struct {
 	o    Options
-	dir  string // "": in memory by wish
+	dir  string // "": in memory by request
 	name string
 	more chan struct{}
 
@@ -373,7 +373,7 @@ func (j *Journal) place() error {
 	for try := 0; ; try++ {
 		path, lock, err := j.makeFolder()
 		if err != nil && try < 2 && (errors.Is(err, mlops.ErrConflict) || errors.Is(err, mlops.ErrNotFound)) {
-			continue // somebody found it empty and took it
+			continue // another process found it empty and took it
 		}
 		if err != nil {
 			return err

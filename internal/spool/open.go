@@ -68,8 +68,8 @@ func (j *Journal) release() {
 }
 
 // Lend returns an open file that holds the journal's lock beside the journal
-// itself: as long as a process has it, also one that outlives this one, nobody
-// else can open the journal. [Journal.Close] ends that. The caller closes the
+// itself: as long as a process has it, also one that outlives this one, no
+// other can open the journal. [Journal.Close] ends that. The caller closes the
 // file; nil means that nothing is on disk.
 func (j *Journal) Lend() (*os.File, error) {
 	j.mu.Lock()
@@ -492,7 +492,7 @@ func exists(path string) bool {
 // [Discard].
 func (j *Journal) Archive() error { return j.note(archivedName, "") }
 
-// Discard deletes a journal that nobody holds, with all that was not sent. The
+// Discard deletes a journal that no process holds, with all that was not sent. The
 // errors are those of [Open].
 func Discard(path string) error {
 	lock, err := lockFolder(path)
@@ -539,7 +539,7 @@ func (j *Journal) Close() error {
 	return j.closeErr
 }
 
-// done tells whether nothing is left to be made durable.
+// done reports whether nothing is left to be made durable.
 func (j *Journal) done() bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()

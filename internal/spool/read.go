@@ -131,7 +131,7 @@ func (j *Journal) addGap(g span) {
 	j.gaps = append(j.gaps, g)
 }
 
-// Ack settles all records up to seq: they are not read again, by nobody, and
+// Ack settles all records up to seq: no reader gets them again, and
 // segments that hold no others are deleted. An error tells that this could not
 // be written down, so that a later reader gets them once more.
 func (j *Journal) Ack(seq uint64) error {
@@ -176,7 +176,7 @@ func (j *Journal) Ack(seq uint64) error {
 	return nil
 }
 
-// settled tells whether a segment can go. One with damage is kept, and the
+// settled reports whether a segment can go. One with damage is kept, and the
 // latest, for the head in it.
 func (j *Journal) settled(s *segment) bool {
 	return s != j.cur && s != j.segs[len(j.segs)-1] && !s.hurt && s.last <= j.acked

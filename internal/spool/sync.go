@@ -24,7 +24,7 @@ func (j *Journal) tick() {
 
 // Sync waits until everything that was appended before is on the medium. The
 // error matches [mlops.ErrUnavailable] if it is not; it is tried again without
-// being asked. In a journal that is in memory by wish it does nothing.
+// being asked. In a journal that is in memory by request it does nothing.
 func (j *Journal) Sync() error { return j.sync(false) }
 
 func (j *Journal) sync(force bool) error {

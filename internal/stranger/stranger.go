@@ -1,4 +1,4 @@
-// Package stranger is a server of somebody else, for tests: it asks for
+// Package stranger is a foreign server, for tests: it asks for
 // credentials and keeps each byte that it is sent. Only tests import it.
 package stranger
 

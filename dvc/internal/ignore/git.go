@@ -167,7 +167,7 @@ func wildmatch(glob, s string, pathname bool) bool {
 }
 
 // bracket matches b against the bracket expression at glob[g]. It returns where
-// the pattern goes on; a bracket without an end matches nothing.
+// the pattern continues; a bracket without an end matches nothing.
 func bracket(glob string, g int, b byte) (bool, int) {
 	g++
 	negate := g < len(glob) && (glob[g] == '!' || glob[g] == '^')

@@ -258,7 +258,7 @@ func (d *DB) Find(ctx context.Context, root string, files map[string]Stamp, now 
 
 // trusted returns the hash of dvc's row if it holds for the file with stamp s.
 // dvc does not look at the ctime: a row is safe only where the ctime tells that
-// nobody set the mtime back, and where both are old.
+// the mtime was not set back, and where both are old.
 func trusted(text string, s Stamp, now time.Time) object.ID {
 	var v dvcRow
 	if json.Unmarshal([]byte(text), &v) != nil || v.Version != 1 || v.Checksum != s.checksum() {

@@ -221,7 +221,7 @@ func etag(e *azcore.ETag) string {
 	return `"` + strings.Trim(string(*e), `"`) + `"`
 }
 
-// Get opens an object. The SDK goes on where a body broke off.
+// Get opens an object. The SDK resumes where a body broke off.
 func (s *Store) Get(ctx context.Context, key string) (io.ReadCloser, error) {
 	b, err := s.blob(key)
 	if err != nil {

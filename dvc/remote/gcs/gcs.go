@@ -171,7 +171,7 @@ func etag(a *storage.ObjectAttrs) string {
 	return hex.EncodeToString(b)
 }
 
-// Get opens an object. The SDK goes on where a body broke off.
+// Get opens an object. The SDK resumes where a body broke off.
 func (s *Store) Get(ctx context.Context, key string) (io.ReadCloser, error) {
 	o, err := s.object(key)
 	if err != nil {

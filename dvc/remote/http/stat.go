@@ -21,7 +21,7 @@ import (
 //
 // Source: fsspec/implementations/http.py (_info), fsspec/spec.py (checksum).
 func (s *Store) Stat(ctx context.Context, key string) (remote.Object, error) {
-	told := &told{size: -1}
+	told := &headers{size: -1}
 	err := told.ask(ctx, s, http.MethodHead, key)
 	if err != nil && !errors.Is(err, mlops.ErrNotFound) && ctx.Err() == nil || err == nil && told.size < 0 {
 		err = told.ask(ctx, s, http.MethodGet, key)
@@ -39,17 +39,17 @@ func (s *Store) Stat(ctx context.Context, key string) (remote.Object, error) {
 	return o, nil
 }
 
-// told is what a server tells of an object, in the order that fsspec keeps.
-type told struct {
+// headers is what a server says about an object, in the order that fsspec keeps.
+type headers struct {
 	name string
 	size int64
 	rest [][2]string // keys, and values as Python shows them
 	text map[string]string
 }
 
-func (t *told) get(key string) string { return t.text[key] }
+func (t *headers) get(key string) string { return t.text[key] }
 
-func (t *told) ask(ctx context.Context, s *Store, method, key string) error {
+func (t *headers) ask(ctx context.Context, s *Store, method, key string) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	resp, err := s.do(ctx, method, key, http.Header{"Accept-Encoding": {"identity"}}, nil, 0)
@@ -84,7 +84,7 @@ func (t *told) ask(ctx context.Context, s *Store, method, key string) error {
 	return nil
 }
 
-func (t *told) set(key, val string) {
+func (t *headers) set(key, val string) {
 	t.text[key] = val
 	quote := "'"
 	if strings.Contains(val, "'") && !strings.Contains(val, `"`) {
@@ -97,7 +97,7 @@ func (t *told) set(key, val string) {
 	t.put(key, quote+val+quote)
 }
 
-func (t *told) put(key, shown string) {
+func (t *headers) put(key, shown string) {
 	for i, f := range t.rest {
 		if f[0] == key {
 			t.rest[i][1] = shown
@@ -108,7 +108,7 @@ func (t *told) put(key, shown string) {
 }
 
 // number is the md5 of what Python shows of it, as a decimal number.
-func (t *told) number() string {
+func (t *headers) number() string {
 	size := "None"
 	if t.size >= 0 {
 		size = strconv.FormatInt(t.size, 10)

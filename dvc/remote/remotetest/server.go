@@ -134,7 +134,7 @@ func (s *Server) Kill() {
 	}
 }
 
-// FreePort is a port that nobody listens on now.
+// FreePort is a port without a listener.
 func FreePort(t testing.TB) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -143,7 +143,7 @@ func FreePort(t testing.TB) string {
 	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
 }
 
-// Random is a text that nobody guesses.
+// Random is a text that cannot be guessed.
 func Random() string {
 	var b [12]byte
 	_, _ = rand.Read(b[:])

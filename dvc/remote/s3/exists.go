@@ -228,7 +228,7 @@ func (s *Store) page(ctx context.Context, base, after, token string) (listed, er
 		l.keys[i] = aws.ToString(o.Key)
 	}
 	if l.more && (l.next == "" || len(l.keys) == 0) {
-		return l, fault(mlops.ErrInvalid, "the store breaks a listing off without saying where it goes on")
+		return l, fault(mlops.ErrInvalid, "the store breaks a listing off without saying where it continues")
 	}
 	return l, nil
 }

@@ -54,7 +54,7 @@ type object struct {
 	size   int64
 
 	now   io.Reader // the span that is read
-	next  int64     // where the span begins that nobody fetches yet
+	next  int64     // where the span begins that is not being fetched yet
 	queue []*fetched
 }
 
@@ -161,7 +161,7 @@ func (o *object) Close() error {
 	return nil
 }
 
-// piece reads the bytes from at to end and goes on when they break off.
+// piece reads the bytes from at to end and resumes when they break off.
 type piece struct {
 	o       *object
 	at, end int64

@@ -80,7 +80,7 @@ func (s *Store) putParts(ctx context.Context, name string, data remote.Blob) err
 		return s.takeBack(ctx, name, id, err)
 	}
 	// An upload that is not found was completed: the answer got lost, or another
-	// program went on with it. One that was begun twice has a twin.
+	// program continued it. One that was begun twice has a twin.
 	if again {
 		return s.abortAll(ctx, name)
 	}
@@ -98,7 +98,7 @@ func (s *Store) takeBack(ctx context.Context, name, id string, err error) error 
 }
 
 // begin starts an upload. again tells that it took more than one try: an answer
-// that got lost may have left an upload that nobody knows.
+// that got lost may have left an unknown upload.
 func (s *Store) begin(ctx context.Context, name string) (id string, again bool, err error) {
 	e := &s.extra
 	made, err := s.s3.CreateMultipartUpload(ctx, &s3.CreateMultipartUploadInput{
@@ -178,7 +178,7 @@ func (s *Store) resume(ctx context.Context, name string, size int64) (string, ma
 	}
 	out, err := s.s3.ListMultipartUploads(ctx, &s3.ListMultipartUploadsInput{Bucket: &s.bucket, Prefix: &name})
 	if err != nil {
-		return "", nil, ctx.Err() // it is only to save work: who may not list begins anew
+		return "", nil, ctx.Err() // it is only to save work: who may not list starts over
 	}
 	for _, u := range out.Uploads {
 		if aws.ToString(u.Key) != name {
@@ -200,7 +200,7 @@ func (s *Store) resume(ctx context.Context, name string, size int64) (string, ma
 	return "", nil, nil
 }
 
-// there tells whether the store has an object of this size.
+// there reports whether the store has an object of this size.
 func (s *Store) there(ctx context.Context, name string, size int64) bool {
 	out, err := s.s3.HeadObject(ctx, &s3.HeadObjectInput{
 		Bucket: &s.bucket, Key: &name, SSECustomerAlgorithm: s.extra.alg, SSECustomerKey: s.extra.key, SSECustomerKeyMD5: s.extra.keyMD5,

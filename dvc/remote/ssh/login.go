@@ -214,7 +214,7 @@ func algorithms(known ssh.HostKeyCallback, addr string) []string {
 	return out
 }
 
-// noKey is a key that nobody has.
+// noKey is a key without an owner.
 type noKey struct{}
 
 func (noKey) Type() string                        { return "none" }

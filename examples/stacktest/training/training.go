@@ -1,4 +1,4 @@
-// Package training is code that somebody wants to test: it logs a run and
+// Package training is code under test: it logs a run and
 // keeps its data where the project's data is. Its test has real servers:
 //
 //	cd examples/stacktest && go test ./...
