@@ -103,13 +103,23 @@ type DAGQuery struct {
 //
 // Airflow REST: GET /api/v2/dags
 func (s DAGsService) All(ctx context.Context, q DAGQuery) iter.Seq2[DAG, error] {
-	return pages(ctx, q.values(), false, func(ctx context.Context, v url.Values) (page[DAG], error) {
+	all := pages(ctx, q.values(), false, func(ctx context.Context, v url.Values) (page[DAG], error) {
 		out, err := do[struct {
 			DAGs  []DAG `json:"dags"`
 			Total int   `json:"total_entries"`
 		}](ctx, s.c, request{op: "DAGs.All", method: "GET", path: "/dags", query: v, again: true})
 		return page[DAG]{items: out.DAGs, total: out.Total}, err
 	})
+	return func(yield func(DAG, error) bool) {
+		for d, err := range all {
+			if err == nil && !strings.HasPrefix(d.ID, q.Prefix) {
+				continue // the server drops what a prefix ends in beside letters and digits
+			}
+			if !yield(d, err) {
+				return
+			}
+		}
+	}
 }
 
 func (q DAGQuery) values() url.Values {

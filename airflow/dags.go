@@ -6,21 +6,42 @@ import (
 	"iter"
 	"net/url"
 	"time"
+
+	"github.com/mlops-integration/mlops"
 )
 
 // PauseAll stops, or with paused false starts, all DAGs that q selects, and
-// returns how many those are.
+// returns how many those are. With q.Prefix it sets one after another.
 //
-// Airflow REST: PATCH /api/v2/dags
+// Airflow REST: GET and PATCH /api/v2/dags, PATCH /api/v2/dags/{dag_id}
 func (s DAGsService) PauseAll(ctx context.Context, q DAGQuery, paused bool) (int, error) {
+	if q.Prefix != "" { // the server's prefix selects more: see All
+		return s.pauseEach(ctx, q, paused)
+	}
 	v := q.values()
 	v.Del("order_by")
 	v.Set("limit", "1")          // bounds the answer, not the change
-	v.Set("dag_id_pattern", "%") // without it the server selects none, whatever the prefix
+	v.Set("dag_id_pattern", "%") // without it the server selects none
 	out, err := do[struct {
 		Total int `json:"total_entries"`
 	}](ctx, s.c, request{op: "DAGs.PauseAll", method: "PATCH", path: "/dags", query: v, body: map[string]bool{"is_paused": paused}, again: true})
 	return out.Total, err
+}
+
+func (s DAGsService) pauseEach(ctx context.Context, q DAGQuery, paused bool) (n int, err error) {
+	dags, err := mlops.Collect(s.All(ctx, q))
+	if err != nil {
+		return 0, err
+	}
+	for _, d := range dags {
+		switch err := s.setPaused(ctx, "DAGs.PauseAll", d.ID, paused); {
+		case err == nil:
+			n++
+		case !isNotFound(err): // one that was removed meanwhile is no error
+			return n, err
+		}
+	}
+	return n, nil
 }
 
 // DAGDetails is what the server knows of a DAG and what its file says.

@@ -159,6 +159,31 @@ func TestVariablesHoldWhatJSONHolds(t *testing.T) {
 	require.ErrorIs(t, err, mlops.ErrNotFound)
 }
 
+func TestAPrefixSelectsWhatBeginsWithItOnly(t *testing.T) {
+	s, c, ctx := open(t)
+	dir, name := dags(t, s), s.Name("lora")
+	mine := airflow.DAGSpec{ID: name + ".train", Paused: true, Tasks: []airflow.TaskSpec{{ID: "one", Bash: "true"}}}
+	other, another := mine, mine
+	other.ID, another.ID = name+"-finetuning.train", name+"2.train"
+	for _, d := range []airflow.DAGSpec{mine, other, another} {
+		deploy(t, ctx, c, dir, d)
+	}
+	q := airflow.DAGQuery{Prefix: name + "."}
+	found, err := mlops.Collect(c.DAGs.All(ctx, q))
+	require.NoError(t, err)
+	require.Len(t, found, 1)
+	require.Equal(t, mine.ID, found[0].ID)
+
+	n, err := c.DAGs.PauseAll(ctx, q, false)
+	require.NoError(t, err)
+	require.Equal(t, 1, n)
+	for id, paused := range map[string]bool{mine.ID: false, other.ID: true, another.ID: true} {
+		dag, err := c.DAGs.Get(ctx, id)
+		require.NoError(t, err)
+		require.Equal(t, paused, dag.Paused, id)
+	}
+}
+
 func TestTheServerTellsWhatItIsMadeOf(t *testing.T) {
 	s, c, ctx := open(t)
 	d := airflow.DAGSpec{ID: s.Name("parts"), Description: "first", Paused: true, Tags: []string{s.Name("tag")}, Tasks: []airflow.TaskSpec{{ID: "one", Bash: "true", Retries: 2}, {ID: "two", Bash: "true", After: []string{"one"}}}}
