@@ -231,6 +231,9 @@ func headerOf(src []byte) (header, bool) {
 func ownedBy(file, id, project string) error {
 	b, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
+		if info, err := os.Lstat(file); err == nil && info.Mode()&fs.ModeSymlink != 0 {
+			return &mlops.Error{Kind: mlops.ErrAlreadyExists, Service: service, Message: file + " is a symbolic link to a file that is not there: left as it is"}
+		}
 		return &mlops.Error{Kind: mlops.ErrNotFound, Service: service, Message: file + " does not exist"}
 	}
 	if err != nil {

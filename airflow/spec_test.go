@@ -289,3 +289,14 @@ func TestADAGOfAnotherProjectIsLeftAlone(t *testing.T) {
 		require.False(t, airflow.DAG{Tags: []string{"mlops-project:" + string(tag[1])}}.OfProject(d.Project+"q"))
 	})
 }
+
+func TestALinkToNothingIsLeftAsItIs(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "linked.py")
+	require.NoError(t, os.Symlink(filepath.Join(dir, "nothing"), file))
+	_, err := airflow.WriteDAG(dir, airflow.DAGSpec{ID: "linked", Tasks: []airflow.TaskSpec{{ID: "one", Bash: "true"}}})
+	require.ErrorIs(t, err, mlops.ErrAlreadyExists)
+	require.ErrorIs(t, airflow.RemoveDAG(dir, "linked", ""), mlops.ErrAlreadyExists)
+	_, err = os.Lstat(file)
+	require.NoError(t, err)
+}
