@@ -233,7 +233,8 @@ func (c *Client) WaitDAG(ctx context.Context, d DAGSpec) (DAG, error) {
 func (c *Client) waitDAG(ctx context.Context, d DAGSpec, still func() error) (DAG, error) {
 	const op = "WaitDAG"
 	want, file := d.Hash(), fileName(d.ID)
-	var before time.Time // of an import error that was there when we came
+	var before time.Time // of the import error that was there last
+	again := false       // one came since we did
 	for first := true; ; first = false {
 		dag, err := c.DAGs.Get(ctx, d.ID)
 		known := "the server does not know the DAG"
@@ -255,13 +256,18 @@ func (c *Client) waitDAG(ctx context.Context, d DAGSpec, still func() error) (DA
 			if first {
 				before = ie.Time
 			}
-			// Of this version if it says so; else if it was written again
+			// Of this version if it says so; else if it was written twice
 			// since we came. An error of the file's previous content stays
-			// until the file is read again.
+			// until the file is read again, and a reading that had begun
+			// before we came may write it once more.
 			ours := strings.Contains(ie.StackTrace, want)
 			others := !ours && strings.Contains(ie.StackTrace, hashTag)
-			if ours || !others && ie.Time.After(before) {
+			newer := !others && ie.Time.After(before)
+			if ours || newer && again {
 				return DAG{}, &mlops.Error{Kind: mlops.ErrInvalid, Service: service, Op: op, Cause: &ie}
+			}
+			if newer {
+				before, again = ie.Time, true
 			}
 		}
 		if err := still(); err != nil {

@@ -58,7 +58,7 @@ func (c *Client) Declare(ctx context.Context, dir string, d DAGSpec, opt Declare
 	}
 	c.reread(ctx, d.ID)
 	dag, err := c.waitDAG(ctx, d, func() error { return unchanged(file, d.ID, src) })
-	if errors.Is(err, mlops.ErrInvalid) {
+	if errors.Is(err, mlops.ErrInvalid) && !bytes.Equal(before, src) {
 		return DAG{}, c.putBack(ctx, file, d, src, before, err)
 	}
 	return dag, err
@@ -80,8 +80,6 @@ func unchanged(file, id string, src []byte) error {
 // putBack restores what the server ran before it refused a declaration, and
 // returns why with which version runs.
 func (c *Client) putBack(ctx context.Context, file string, d DAGSpec, src, before []byte, why error) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
-	defer cancel()
 	if err := unchanged(file, d.ID, src); err != nil {
 		return errors.Join(why, err)
 	}
@@ -94,6 +92,8 @@ func (c *Client) putBack(ctx context.Context, file string, d DAGSpec, src, befor
 	if err := replace(file, before); err != nil {
 		return errors.Join(why, err)
 	}
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
 	c.reread(ctx, d.ID)
 	h, _ := headerOf(before)
 	for {

@@ -94,6 +94,7 @@ func TestLiveABadDeclarationChangesNothing(t *testing.T) {
 		_, err := c.Declare(ctx, dir, bad(good.ID), airflow.DeclareOptions{Python: r.python})
 		require.ErrorIs(t, err, mlops.ErrInvalid, r.name)
 		require.Contains(t, importError(t, err).StackTrace, "61", "%s: Airflow's own words are missing: %v", r.name, err)
+		require.NotContains(t, err.Error(), "was put back", "%s: it was written before it was judged", r.name)
 		now, err := os.ReadFile(filepath.Join(dir, good.ID+".py"))
 		require.NoError(t, err)
 		require.Equal(t, string(before), string(now), r.name)

@@ -79,7 +79,8 @@ func ask(ctx context.Context, python string, d DAGSpec) (verdict string, err err
 	if err != nil {
 		return "", err
 	}
-	return verdict, json.Unmarshal(b, &verdict)
+	err = json.Unmarshal(b, &verdict)
+	return verdict, err
 }
 
 // trialPrefix begins the IDs under which a server judges files.
@@ -98,10 +99,11 @@ func (c *Client) try(ctx context.Context, dir string, d DAGSpec) error {
 	_, err := c.WaitDAG(ctx, d)
 	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer cancel()
-	if err != nil { // what the server could not read it does not know
+	if errors.Is(err, mlops.ErrInvalid) { // what the server could not read it does not know
 		return errors.Join(err, RemoveDAG(dir, d.ID, d.Project))
 	}
-	return c.Remove(end, dir, d.ID, d.Project)
+	_ = c.Remove(end, dir, d.ID, d.Project) // the verdict holds even if the server keeps the trial
+	return err
 }
 
 // sweepTrials removes what killed programs left behind.
