@@ -35,7 +35,11 @@ func dagBackfill(e *env) *cli.Command {
 				return err
 			}
 			return e.inProject(func(c *cli.Context, p *client.Project) error {
-				spec := airflow.BackfillSpec{DAGID: p.DAGID(c.Args().First()), From: from, To: to, MaxActiveRuns: c.Int("max-active-runs"),
+				dag, err := p.OwnDAG(c.Context, c.Args().First())
+				if err != nil {
+					return err
+				}
+				spec := airflow.BackfillSpec{DAGID: dag.ID, From: from, To: to, MaxActiveRuns: c.Int("max-active-runs"),
 					Reprocess: airflow.BackfillReprocess(c.String("reprocess")), Backwards: c.Bool("backwards")}
 				if c.Bool("dry-run") {
 					return e.backfillDates(c, p, spec)

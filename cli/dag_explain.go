@@ -59,14 +59,18 @@ func dagPause(e *env, pause bool) *cli.Command {
 		Description: "   mlopsctl dag " + name + " retrain -p lora-finetuning",
 		Flags:       []cli.Flag{e.projectFlag(), e.dirFlag()},
 		Action: e.inProject(func(c *cli.Context, p *client.Project) error {
-			id, set := p.DAGID(c.Args().First()), p.Airflow.DAGs.Unpause
+			dag, err := p.OwnDAG(c.Context, c.Args().First())
+			if err != nil {
+				return err
+			}
+			set := p.Airflow.DAGs.Unpause
 			if pause {
 				set = p.Airflow.DAGs.Pause
 			}
-			if err := set(c.Context, id); err != nil {
+			if err := set(c.Context, dag.ID); err != nil {
 				return err
 			}
-			return e.print(id, map[string]any{"dag_id": id, "is_paused": pause})
+			return e.print(dag.ID, map[string]any{"dag_id": dag.ID, "is_paused": pause})
 		}),
 	}
 }
@@ -79,11 +83,15 @@ func dagCancel(e *env) *cli.Command {
 		Description: "   mlopsctl dag cancel retrain \"$run_id\" -p lora-finetuning",
 		Flags:       []cli.Flag{e.projectFlag(), e.dirFlag()},
 		Action: e.inProject(func(c *cli.Context, p *client.Project) error {
-			id, run := p.DAGID(c.Args().Get(0)), c.Args().Get(1)
-			if err := p.Airflow.Runs.Cancel(c.Context, id, run); err != nil {
+			dag, err := p.OwnDAG(c.Context, c.Args().Get(0))
+			if err != nil {
 				return err
 			}
-			return e.print(run, map[string]string{"dag_id": id, "dag_run_id": run})
+			run := c.Args().Get(1)
+			if err := p.Airflow.Runs.Cancel(c.Context, dag.ID, run); err != nil {
+				return err
+			}
+			return e.print(run, map[string]string{"dag_id": dag.ID, "dag_run_id": run})
 		}),
 	}
 }
@@ -104,13 +112,17 @@ func dagClear(e *env) *cli.Command {
 		},
 		Action: e.inProject(func(c *cli.Context, p *client.Project) error {
 			a := c.Args().Slice()
+			dag, err := p.OwnDAG(c.Context, a[0])
+			if err != nil {
+				return err
+			}
 			q := airflow.TaskClear{RunID: a[1], Tasks: a[2:], OnlyFailed: c.Bool("only-failed"),
 				TaskScope: airflow.TaskScope{Upstream: c.Bool("upstream"), Downstream: c.Bool("downstream")}}
 			clear := p.Airflow.Tasks.Clear
 			if c.Bool("dry-run") {
 				clear = p.Airflow.Tasks.WouldClear
 			}
-			tasks, err := clear(c.Context, p.DAGID(a[0]), q)
+			tasks, err := clear(c.Context, dag.ID, q)
 			if err != nil {
 				return err
 			}

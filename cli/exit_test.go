@@ -21,6 +21,8 @@ import (
 // nothingThere answers as MLflow, Airflow, Ray and Evidently do that have
 // nothing, and keeps the requests that would make something.
 type nothingThere struct {
+	there map[string]string // answers about what is there all the same, by path
+
 	mu   sync.Mutex
 	made []string
 }
@@ -31,6 +33,8 @@ func (n *nothingThere) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	answer := `{"error_code": "RESOURCE_DOES_NOT_EXIST", "message": "no such thing", "detail": "no such thing"}`
 	status := http.StatusNotFound
 	switch {
+	case n.there[r.URL.Path] != "":
+		status, answer = http.StatusOK, n.there[r.URL.Path]
 	case r.URL.Path == "/auth/token":
 		status, answer, reads = http.StatusCreated, `{"access_token": "x"}`, true
 	case strings.HasPrefix(r.URL.Path, "/api/serve/applications"):

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"maps"
 	"path"
@@ -44,7 +45,13 @@ func (p *Project) DeclareDAG(ctx context.Context, d airflow.DAGSpec) (airflow.DA
 	if d.Pool == "" {
 		d.Pool = p.Workspace().AirflowPool
 	}
-	d.Tags = append([]string{"mlops", p.Name}, d.Tags...)
+	tags := d.Tags
+	d.Tags = nil
+	for _, tag := range append([]string{"mlops", p.Name}, tags...) {
+		if !slices.Contains(d.Tags, tag) {
+			d.Tags = append(d.Tags, tag)
+		}
+	}
 	tasks := d.Tasks
 	d.Tasks = nil
 	for _, t := range tasks {
@@ -83,18 +90,33 @@ func (p *Project) dags() (string, error) {
 // [mlops.ErrNotFound], and nothing is made, if there is no such DAG or project;
 // a pool that was deleted is made again.
 func (p *Project) Trigger(ctx context.Context, dag string, o airflow.TriggerOptions) (airflow.DAGRun, error) {
-	if _, err := p.Airflow.DAGs.Get(ctx, p.DAGID(dag)); err != nil {
-		if errors.Is(err, mlops.ErrNotFound) {
-			if _, perr := p.find(ctx); errors.Is(perr, mlops.ErrNotFound) {
-				err = perr
-			}
-		}
+	own, err := p.OwnDAG(ctx, dag)
+	if err != nil {
 		return airflow.DAGRun{}, err
 	}
 	if err := p.ensurePool(ctx); err != nil {
 		return airflow.DAGRun{}, err
 	}
-	return p.Airflow.Trigger(ctx, p.DAGID(dag), o)
+	return p.Airflow.Trigger(ctx, own.ID, o)
+}
+
+// OwnDAG returns one of the project's DAGs, as [Project.DAGs] lists them. The
+// error matches [mlops.ErrNotFound] if there is no such DAG or project, and if
+// another project declared the DAG: the IDs of two projects can be one.
+func (p *Project) OwnDAG(ctx context.Context, name string) (airflow.DAG, error) {
+	dag, err := p.Airflow.DAGs.Get(ctx, p.DAGID(name))
+	if errors.Is(err, mlops.ErrNotFound) {
+		if _, perr := p.find(ctx); errors.Is(perr, mlops.ErrNotFound) {
+			err = perr
+		}
+	}
+	if err != nil {
+		return airflow.DAG{}, err
+	}
+	if dag.Project() != "" && !dag.OfProject(p.join("/")) {
+		return airflow.DAG{}, &mlops.Error{Kind: mlops.ErrNotFound, Message: fmt.Sprintf("DAG %s belongs to project %s, not to %s", dag.ID, dag.Project(), p.join("/"))}
+	}
+	return dag, nil
 }
 
 // DAGs lists the project's DAGs: those that it declared, and those of other

@@ -1,0 +1,54 @@
+package client_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/mlops-integration/mlops/airflow"
+	"github.com/mlops-integration/mlops/client"
+)
+
+// An Airflow refuses a DAG that has a tag twice.
+func TestTheTagsOfADeclaredDAGStandOnce(t *testing.T) {
+	folder := t.TempDir()
+	hash := regexp.MustCompile(`mlops-sha:[0-9a-f]{12}`)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		id, ok := strings.CutPrefix(r.URL.Path, "/api/v2/dags/")
+		if !ok {
+			_, _ = fmt.Fprint(w, `{"access_token": "x", "slots": 4}`) // of the login, of a pool
+			return
+		}
+		src, err := os.ReadFile(filepath.Join(folder, id+".py"))
+		if err != nil {
+			w.WriteHeader(http.StatusNotFound)
+			return
+		}
+		_ = json.NewEncoder(w).Encode(map[string]any{"dag_id": id, "tags": []map[string]string{{"name": hash.FindString(string(src))}}})
+	}))
+	t.Cleanup(server.Close)
+	python := filepath.Join(t.TempDir(), "python") // takes everything
+	require.NoError(t, os.WriteFile(python, []byte("#!/bin/sh\necho '\"\"' > \"$4\"\n"), 0o755))
+	for name, value := range map[string]string{"MLOPS_AIRFLOW_URL": server.URL, "MLOPS_DAGS_FOLDER": folder, "MLOPS_AIRFLOW_PYTHON": python, "MLOPS_NAMESPACE": "", "MLOPS_HOME": t.TempDir()} {
+		t.Setenv(name, value)
+	}
+	for project, want := range map[string]string{"mlops": `["mlops","night","mlops-project:mlops"]`, "demo": `["mlops","demo","night","mlops-project:demo"]`} {
+		p, err := client.FromProject(t.Context(), project, client.In(t.TempDir()))
+		require.NoError(t, err)
+		_, err = p.DeclareDAG(t.Context(), airflow.DAGSpec{ID: "train", Tags: []string{project, "night"}, Tasks: []airflow.TaskSpec{{ID: "one", Bash: "true"}}})
+		require.NoError(t, err)
+		require.NoError(t, p.Close())
+		src, err := os.ReadFile(filepath.Join(folder, project+".train.py"))
+		require.NoError(t, err)
+		require.Contains(t, strings.Join(strings.Fields(string(src)), ""), `"tags":`+want)
+	}
+}
