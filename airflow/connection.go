@@ -130,33 +130,42 @@ func (s ConnectionsService) Set(ctx context.Context, spec ConnectionSpec) error 
 	if err != nil {
 		return err
 	}
-	// Null empties a field, and one that is left out stays.
+	_, err = send[none](ctx, s.c, op, "PATCH", "/connections/%s", w.whole(), spec.ID)
+	return err
+}
+
+// whole is the connection with null for what it leaves out: null empties a
+// field, and one that is left out stays, as an empty password is to.
+func (w connectionWire) whole() map[string]any {
 	all := map[string]any{"connection_id": w.ID, "conn_type": w.Type, "port": nil}
-	for field, text := range map[string]string{"description": w.Description, "host": w.Host, "login": w.Login, "password": w.Password, "schema": w.Schema, "extra": w.Extra} {
+	for field, text := range map[string]string{"description": w.Description, "host": w.Host, "login": w.Login, "schema": w.Schema, "extra": w.Extra} {
 		all[field] = nil
 		if text != "" {
 			all[field] = text
 		}
 	}
+	if w.Password != "" {
+		all["password"] = w.Password
+	}
 	if w.Port != 0 {
 		all["port"] = w.Port
 	}
-	_, err = send[none](ctx, s.c, op, "PATCH", "/connections/%s", all, spec.ID)
-	return err
+	return all
 }
 
-// SetAll writes connections in one request, new ones and existing ones.
+// SetAll writes connections in one request, new ones and existing ones, the
+// latter as [ConnectionsService.Set] does.
 //
 // Airflow REST: PATCH /api/v2/connections (200 even if it fails)
 func (s ConnectionsService) SetAll(ctx context.Context, specs []ConnectionSpec) (BulkResult, error) {
 	const op = "Connections.SetAll"
-	var all []connectionWire
+	var all []map[string]any
 	for _, spec := range specs {
 		w, err := spec.wire(op)
 		if err != nil {
 			return BulkResult{}, err
 		}
-		all = append(all, w)
+		all = append(all, w.whole())
 	}
 	return s.c.bulk(ctx, op, "/connections", nil, true, bulkAction{Action: BulkActionCreate, Existing: "overwrite", Entities: all})
 }

@@ -90,9 +90,15 @@ func TestConnectionsShowNoSecretsAndTakeNoMasks(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, airflow.Connection{ID: id, Type: "http", Host: "example.org", Password: hidden}, got, "what the new one leaves out is emptied, but for the password")
 
-	done, err := c.Connections.SetAll(ctx, []airflow.ConnectionSpec{{ID: id, Type: "http"}, {ID: other, Type: "postgres", Host: "db"}})
+	done, err := c.Connections.SetAll(ctx, []airflow.ConnectionSpec{{ID: id, Type: "http", Password: "canary"}, {ID: other, Type: "postgres", Host: "db"}})
 	require.NoError(t, err)
 	require.ElementsMatch(t, []string{id, other}, append(done.Created, done.Updated...))
+	got, err = c.Connections.Get(ctx, id)
+	require.NoError(t, err)
+	require.Equal(t, airflow.Connection{ID: id, Type: "http", Password: hidden}, got, "the new password goes to the old host")
+	got, err = c.Connections.Get(ctx, other)
+	require.NoError(t, err)
+	require.Equal(t, airflow.Connection{ID: other, Type: "postgres", Host: "db"}, got)
 	found := 0
 	for conn, err := range c.Connections.All(ctx) {
 		require.NoError(t, err)
@@ -132,6 +138,14 @@ func TestVariablesHoldWhatJSONHolds(t *testing.T) {
 	got, err = c.Variables.Get(ctx, plain)
 	require.NoError(t, err)
 	require.JSONEq(t, `{"rank": 16, "on": [true, null]}`, string(got.Value.Value))
+	require.Empty(t, got.Description)
+
+	require.NoError(t, c.Variables.Set(ctx, airflow.VariableSpec{Key: plain, Value: "x", Description: "again"}))
+	_, err = c.Variables.SetAll(ctx, []airflow.VariableSpec{{Key: plain, Value: "y"}})
+	require.NoError(t, err)
+	got, err = c.Variables.Get(ctx, plain)
+	require.NoError(t, err)
+	require.Equal(t, airflow.Variable{Key: plain, Value: airflow.Masked{Value: "y"}, Encrypted: true}, got, "what SetAll leaves out is emptied, too")
 
 	done, err := c.Variables.SetAll(ctx, []airflow.VariableSpec{{Key: secret, Value: "canary"}, {Key: many, Value: "x"}})
 	require.NoError(t, err)

@@ -10,7 +10,7 @@ import (
 type VariableSpec struct {
 	Key         string `json:"key"`
 	Value       any    `json:"value"` // anything that JSON can hold
-	Description string `json:"description,omitempty"`
+	Description string `json:"description"`
 }
 
 // Variable is a variable as the server shows it. What Value holds as anything
@@ -49,7 +49,7 @@ func (s VariablesService) Create(ctx context.Context, spec VariableSpec) error {
 	return err
 }
 
-// Set replaces a variable that exists.
+// Set replaces a variable that exists, with its description.
 //
 // Airflow REST: PATCH /api/v2/variables/{variable_key}
 func (s VariablesService) Set(ctx context.Context, spec VariableSpec) error {
