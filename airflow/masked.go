@@ -41,17 +41,17 @@ func (m *Masked) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// MarshalJSON refuses to write a hidden value, so that what was read cannot be
-// written back as asterisks.
+// MarshalJSON never tells the value either: it is "[redacted]". A hidden one is an
+// error, so that what was read cannot be written back as asterisks.
 func (m Masked) MarshalJSON() ([]byte, error) {
 	if m.Hidden {
 		return nil, &mlops.Error{Kind: mlops.ErrInvalid, Service: service, Message: "the server hides this value: set it before it is written"}
 	}
-	return json.Marshal(string(m.Value))
+	return json.Marshal(m.Value)
 }
 
-// unmasked reports as an error that v holds asterisks that the server showed
-// instead of a value: written, they would replace it.
+// unmasked reports as an error that v holds what was shown instead of a value,
+// by the server or by an [mlops.Secret]: written, it would replace the value.
 func unmasked(op, what string, v any) error {
 	b, err := json.Marshal(v)
 	if err != nil {
@@ -62,7 +62,7 @@ func unmasked(op, what string, v any) error {
 		return invalid(op, "%s: %v", what, err)
 	}
 	if hasMask(plain) {
-		return invalid(op, "%s holds %s, which the server shows for a value that it hides: set the value", what, mask)
+		return invalid(op, "%s holds %s or %s, which stand for a value that is not shown: set the value, a secret as string(secret)", what, mask, mlops.Redacted)
 	}
 	return nil
 }
@@ -70,7 +70,7 @@ func unmasked(op, what string, v any) error {
 func hasMask(v any) bool {
 	switch v := v.(type) {
 	case string:
-		if v == mask {
+		if v == mask || v == mlops.Redacted {
 			return true
 		}
 		var inner any // a text that holds JSON, as extra does
