@@ -14,6 +14,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 	"unicode/utf16"
 
@@ -274,8 +275,8 @@ func replace(file string, content []byte) error {
 // there. File systems without links get a rename.
 func create(file string, content []byte) error {
 	err := atomicfile.Create(file, content, public)
-	if err == nil || errors.Is(err, fs.ErrExist) {
-		return err
+	if errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.ENOTSUP) || errors.Is(err, syscall.ENOSYS) {
+		return atomicfile.Write(file, content, public)
 	}
-	return atomicfile.Write(file, content, public)
+	return err
 }

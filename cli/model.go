@@ -125,7 +125,7 @@ func modelLog(e *env) *cli.Command {
 		Name:      "log",
 		Usage:     "Package what a training script wrote, log it to a run and register it",
 		ArgsUsage: "<folder>",
-		Description: `   mlopsctl model log out/model --run "$run" --name sentiment --sklearn model.skops \\
+		Description: `   mlopsctl model log out/model --run "$run" --name sentiment --sklearn model.skops \
        --venv .venv --columns data/train.csv --target label
    mlopsctl model log out/model --run "$run" --name echo --pyfunc model.py --venv .venv
 

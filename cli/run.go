@@ -163,7 +163,7 @@ func (e *env) flush(ctx context.Context, run *mlflow.Run) error {
 		cancel()
 		left := run.Pending()
 		if err == nil || ctx.Err() != nil || !slow || left >= before {
-			e.heard(err, slow)
+			e.heard(err, slow && err != nil)
 			return err
 		}
 		e.note("%d records are still on their way to MLflow", left)
@@ -301,8 +301,9 @@ func (e *env) onRun(c *cli.Context, f func(context.Context, *mlflow.Run) error) 
 	if err := f(c.Context, run); err != nil {
 		return err
 	}
-	if run.Pending() == 0 {
-		return nil // f ended the run
+	if run.Pending() == 0 { // f ended the run, and MLflow has it
+		e.heard(nil, false)
+		return nil
 	}
 	err = e.flush(c.Context, run)
 	if c.Context.Err() == nil && away(err) {

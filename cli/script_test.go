@@ -38,17 +38,20 @@ func TestScripts(t *testing.T) {
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
-		Setup: func(env *testscript.Env) error {
-			env.Setenv("MLOPS_HOME", env.WorkDir+"/mlops-home")
-			env.Setenv("GORACE", cmp.Or(os.Getenv("GORACE"), "atexit_sleep_ms=0")) // else each command sleeps for a second before it ends
-			recording, err := filepath.Abs("../testdata/applesilicon/m3max.ndjson")
-			env.Setenv("RECORDING", recording)
-			return err
-		},
+		Setup:               setUp,
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"exits": exits,
 		},
 	})
+}
+
+// setUp gives a script a home and a recording of a Mac.
+func setUp(env *testscript.Env) error {
+	env.Setenv("MLOPS_HOME", env.WorkDir+"/mlops-home")
+	env.Setenv("GORACE", cmp.Or(os.Getenv("GORACE"), "atexit_sleep_ms=0")) // else each command sleeps for a second before it ends
+	recording, err := filepath.Abs("../testdata/applesilicon/m3max.ndjson")
+	env.Setenv("RECORDING", recording)
+	return err
 }
 
 // exits runs a program and wants its exit code: exits 2 mlopsctl vresion

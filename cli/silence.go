@@ -56,7 +56,7 @@ func (e *env) heard(err error, silent bool) {
 	switch {
 	case err == nil && !silent, answer != nil && answer.Status != 0:
 		_ = os.Remove(e.silence)
-	case silent && e.answerWithin() > briefly: // a note lives on from its first hour, so that the server is tried again
+	case silent && e.answerWithin() > briefly: // a note keeps its first time, so that the server is tried again
 		if os.MkdirAll(filepath.Dir(e.silence), 0o700) == nil {
 			_ = os.Remove(e.silence)
 			_ = os.WriteFile(e.silence, nil, 0o600)

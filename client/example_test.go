@@ -3,6 +3,7 @@ package client_test
 import (
 	"context"
 	"log"
+	"time"
 
 	"github.com/mlops-integration/mlops/airflow"
 	"github.com/mlops-integration/mlops/client"
@@ -54,6 +55,7 @@ func ExampleProject_DeclareDAG() {
 	_, err = p.DeclareDAG(ctx, airflow.DAGSpec{
 		ID:       "retrain",
 		Schedule: "0 3 * * *",
+		Start:    time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC),
 		Tasks: []airflow.TaskSpec{
 			{ID: "pull", Bash: "cd /srv/lora && mlopsctl dvc-pull"},
 			{ID: "train", Bash: "cd /srv/lora && mlopsctl run exec -- python train.py", After: []string{"pull"}},
@@ -74,7 +76,7 @@ func ExampleProject_Deploy() {
 	defer p.Close()
 	app, err := p.Deploy(ctx, "sentiment@champion", client.DeployOptions{Replicas: 2})
 	if err != nil {
-		log.Print(err) // the version before it goes on answering
+		log.Print(err) // the version before it keeps answering
 		return
 	}
 	log.Print(app.URL)

@@ -16,8 +16,8 @@ func (d displaced) Error() string { return string(d) }
 // mostMoves is how often in a row a service is started again with other ports.
 const mostMoves = 3
 
-// taken says who listens on one of the ports instead of u; empty if none is
-// Seen to. Where we may not look, the recipe's word counts.
+// taken says who listens on one of the ports instead of u; empty if none is seen
+// to. Where we may not look, the recipe's word counts.
 func (u *unit) taken(ports []port) string {
 	for _, p := range ports {
 		u.sup.mu.Lock()

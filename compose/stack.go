@@ -65,7 +65,7 @@ var defaultTiming = timing{
 	idle:     30 * time.Second,
 }
 
-// Severity is how a service or the stack is.
+// State is how a service or the stack is.
 type State string
 
 // The states of a service. The stack as a whole is [StateHealthy] when all wanted

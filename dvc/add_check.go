@@ -158,8 +158,9 @@ func (c *adder) checkOwner(a *addition, name string) error {
 // notIgnored refuses a .dvc file that git would ignore: it would never be
 // committed.
 func (c *call) notIgnored(rel string) error {
-	err := c.gitIgnore.Err()
-	if err == nil && c.gitIgnore.Ignored(rel, false) {
+	ignored := c.gitIgnore.Ignored(rel, false)
+	err := c.gitIgnore.Err() // of what that question made git read, too
+	if err == nil && ignored {
 		err = fail(mlops.ErrInvalid, "git ignores %[1]s, which would track the data; put !%[2]s into .gitignore, or track a folder above it", c.show(rel), path.Base(rel))
 	}
 	return err

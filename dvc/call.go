@@ -61,7 +61,7 @@ func (r *Repo) begin(ctx context.Context) (*call, error) {
 		c.root, err = os.OpenRoot(r.dir)
 	}
 	if err != nil {
-		_ = held.Close()
+		unlock(held)
 		return nil, err
 	}
 	c.held, c.cache.temps = held, &temps{}
@@ -78,7 +78,7 @@ func (c *call) end() {
 	c.cache.temps.end()
 	c.state.Save()
 	_ = c.root.Close()
-	_ = c.held.Close()
+	unlock(c.held)
 }
 
 // change is begin for a call that changes what is tracked.
@@ -113,7 +113,9 @@ func (c *call) read(ctx context.Context) (err error) {
 // again, and again is true: what the caller found in it does not hold any more.
 func (c *call) claim(ctx context.Context, rels []string) (again bool, err error) {
 	if again, err = c.claims(ctx, true, rels); again && err == nil {
-		err = c.read(ctx)
+		if err = c.read(ctx); err == nil {
+			err = c.ix.twice
+		}
 	}
 	return again, err
 }

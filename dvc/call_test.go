@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -112,4 +113,40 @@ func BenchmarkStatus(b *testing.B) {
 	for b.Loop() {
 		status()
 	}
+}
+
+func TestTheConfigurationIsTheOneOfTheLocksTurn(t *testing.T) {
+	r, names := tracking(t, 1)
+	_, err := r.Add(t.Context(), names, AddOptions{})
+	require.NoError(t, err)
+	other := t.TempDir()
+	require.NoError(t, r.AddRemote(t.Context(), "other", other, AddRemoteOptions{}))
+	held, err := os.OpenFile(filepath.Join(r.dir, ".dvc", "tmp", "lock"), os.O_RDWR|os.O_CREATE, 0o666)
+	require.NoError(t, err)
+	require.NoError(t, takeLock(t.Context(), held, time.Minute))
+	r.lockTimeout = time.Minute
+	asked := make(chan struct{})
+	var once sync.Once
+	r.readFile = func(name string) ([]byte, error) {
+		if strings.HasSuffix(name, "config.local") { // the last level
+			once.Do(func() { close(asked) })
+		}
+		return os.ReadFile(name)
+	}
+	pushed := make(chan error, 1)
+	go func() {
+		_, err := r.Push(t.Context(), PushOptions{})
+		pushed <- err
+	}()
+	<-asked // the lock is another's still
+	config := filepath.Join(r.dir, ".dvc", "config")
+	text, err := os.ReadFile(config)
+	require.NoError(t, err)
+	require.Contains(t, string(text), "remote = store")
+	require.NoError(t, os.WriteFile(config, []byte(strings.Replace(string(text), "remote = store", "remote = other", 1)), 0o666))
+	unlock(held)
+	require.NoError(t, <-pushed)
+	got, err := os.ReadDir(other)
+	require.NoError(t, err)
+	require.NotEmpty(t, got, "it was pushed to the remote that had been replaced before its turn")
 }

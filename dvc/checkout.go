@@ -31,11 +31,6 @@ type checkouter struct{ *call }
 
 // checkout plans for all outputs, and begins to write when none is refused.
 func (c *call) checkout(ctx context.Context, outs []*out, how CheckoutOptions, t *Transfer) error {
-	root, err := os.OpenRoot(c.dir)
-	if err != nil {
-		return err
-	}
-	defer root.Close()
 	w := &checkouter{c}
 	var plans []*plan
 	var unsaved []string

@@ -43,7 +43,11 @@ func (r *Repo) Commit(ctx context.Context, o CommitOptions) ([]Output, error) {
 		if err != nil {
 			return nil, err
 		}
-		switch f := look.ix.outs[rel].file; {
+		o := look.ix.outs[rel]
+		if o == nil {
+			return nil, fail(mlops.ErrConflict, "%s is not tracked any more: another program changed it; run it again", c.Path)
+		}
+		switch f := o.file; {
 		case c.State == ChangeDeleted:
 			return nil, fail(mlops.ErrNotFound, "%s is not in the workspace; run: mlopsctl dvc checkout %s", c.Path, c.Path)
 		case f.stage != "":

@@ -19,7 +19,7 @@
 //		if err != nil {
 //			log.Fatal(err)
 //		}
-//		outs, err := repo.Add(ctx, "data/train.csv")
+//		outs, err := repo.Add(ctx, []string{"data/train.csv"}, dvc.AddOptions{})
 //		if err != nil {
 //			log.Fatal(err)
 //		}

@@ -13,8 +13,12 @@ import (
 // addGitIgnore writes the entry for rel into the .gitignore beside it, as DVC
 // does, unless git ignores rel already.
 func (c *call) addGitIgnore(rel string, isDir bool) error {
-	if c.gitIgnore == nil || c.gitIgnore.Ignored(rel, isDir) {
-		return c.gitIgnore.Err()
+	if c.gitIgnore == nil {
+		return nil
+	}
+	ignored := c.gitIgnore.Ignored(rel, isDir)
+	if err := c.gitIgnore.Err(); err != nil || ignored {
+		return err
 	}
 	file := path.Join(path.Dir(rel), ".gitignore")
 	data, err := c.root.ReadFile(file)

@@ -10,6 +10,7 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/mlops-integration/mlops"
 	"github.com/mlops-integration/mlops/dvc/internal/object"
@@ -432,6 +433,7 @@ func (b *importer) undo(ctx context.Context, isNew bool) error {
 }
 
 // clear removes data from the workspace that the cache has, or with Force any.
+// Files that .dvcignore hides are not data: without Force they stay.
 func (b *importer) clear(ctx context.Context) error {
 	have, _, _, err := b.scan(ctx, b.rel, false)
 	if err != nil {
@@ -448,5 +450,16 @@ func (b *importer) clear(ctx context.Context) error {
 			return fail(mlops.ErrConflict, "%s holds content that is not in the cache; add it, move it away, or use force", b.show(path.Join(b.rel, p)))
 		}
 	}
-	return b.root.RemoveAll(b.rel)
+	if b.o.force {
+		return b.root.RemoveAll(b.rel)
+	}
+	for p := range have {
+		if err := b.root.Remove(path.Join(b.rel, p)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	if err := removeEmptyDirs(b.root, b.rel); err != nil && !errors.Is(err, syscall.ENOTEMPTY) && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR) {
+		return err
+	}
+	return nil
 }

@@ -16,14 +16,12 @@ import (
 
 // lock takes the lock that dvc takes: flock on .dvc/tmp/lock, until held is
 // closed. It waits LockTimeout for another holder, then returns an error that
-// matches [mlops.ErrConflict] and names it.
+// matches [mlops.ErrConflict] and names it. The configuration says whether it is
+// that kind of lock; what another holder changed in it is read again.
 func (r *Repo) lock(ctx context.Context) (held *os.File, cfg *config, err error) {
-	cfg, err = r.config()
-	if err != nil {
+	at := r.configStamp()
+	if cfg, err = r.flockConfig(at); err != nil {
 		return nil, nil, err
-	}
-	if cfg.boolean("core", "hardlink_lock") {
-		return nil, nil, fail(mlops.ErrUnsupported, "core.hardlink_lock is set, and that kind of lock is not spoken here; run: dvc config --unset core.hardlink_lock")
 	}
 	tmp := filepath.Join(r.dir, ".dvc", "tmp")
 	if err := os.MkdirAll(tmp, 0o777); err != nil {
@@ -33,11 +31,53 @@ func (r *Repo) lock(ctx context.Context) (held *os.File, cfg *config, err error)
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := signLock(held); err != nil {
-		_ = held.Close()
+	if now := r.configStamp(); now != at {
+		cfg, err = r.flockConfig(now)
+	}
+	if err == nil {
+		err = signLock(held)
+	}
+	if err != nil {
+		unlock(held)
 		return nil, nil, err
 	}
 	return held, cfg, nil
+}
+
+// unlock releases the lock, also where a git that is just being started has the
+// file still, and closes it.
+func unlock(held *os.File) {
+	_ = syscall.Flock(int(held.Fd()), syscall.LOCK_UN)
+	_ = held.Close()
+}
+
+// flockConfig reads the configuration, which must not ask for dvc's other kind
+// of lock: a file that is linked, which flock would disturb.
+func (r *Repo) flockConfig(stamp string) (*config, error) {
+	cfg, err := r.config()
+	if err == nil && cfg.boolean("core", "hardlink_lock") {
+		err = fail(mlops.ErrUnsupported, "core.hardlink_lock is set, and that kind of lock is not spoken here; run: dvc config --unset core.hardlink_lock")
+	}
+	if err != nil {
+		return nil, err
+	}
+	cfg.stamp = stamp
+	return cfg, nil
+}
+
+// configStamp changes when a file of the configuration does.
+func (r *Repo) configStamp() string {
+	var b strings.Builder
+	for _, l := range r.levels() {
+		if fi, err := os.Stat(l.file); err == nil {
+			ino := uint64(0)
+			if st, ok := fi.Sys().(*syscall.Stat_t); ok {
+				ino = st.Ino
+			}
+			fmt.Fprintln(&b, l.name, fi.ModTime().UnixNano(), fi.Size(), ino)
+		}
+	}
+	return b.String()
 }
 
 // signLock writes our pid into the lock's file, as dvc does.
@@ -50,7 +90,9 @@ func signLock(f *os.File) error {
 	return err
 }
 
-// pause lets go of the lock for a moment and takes it again.
+// pause lets go of the lock for a moment and takes it again. The error matches
+// [mlops.ErrConflict] if the configuration, which the call has read, changed
+// meanwhile.
 func (c *call) pause(ctx context.Context) error {
 	f := c.held
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_UN); err != nil {
@@ -65,6 +107,9 @@ func (c *call) pause(ctx context.Context) error {
 	}
 	if err := takeLock(ctx, f, c.lockTimeout); err != nil {
 		return err
+	}
+	if c.configStamp() != c.cfg.stamp {
+		return fail(mlops.ErrConflict, "the configuration was changed by another program meanwhile; run it again")
 	}
 	return signLock(f)
 }

@@ -187,7 +187,7 @@ func (c *call) editRWLock(ctx context.Context, edit func(l rwlock, written time.
 	if err != nil {
 		return err
 	}
-	defer lock.Close()
+	defer unlock(lock)
 	const file = ".dvc/tmp/rwlock"
 	var data []byte
 	var written time.Time

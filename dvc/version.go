@@ -31,11 +31,11 @@ func (r *Repo) Version(ctx context.Context, name string) (Version, error) {
 	if err != nil {
 		return Version{}, err
 	}
-	c, err := r.look()
-	if err == nil {
-		err = c.read(ctx)
+	c, broken := r.look()
+	if broken != nil { // only a part of a directory, and the remote's name, need the configuration
+		c = &call{Repo: r, cfg: &config{}}
 	}
-	if err != nil {
+	if err := c.read(ctx); err != nil {
 		return Version{}, err
 	}
 	o := c.ix.owner(rel)
@@ -44,6 +44,9 @@ func (r *Repo) Version(ctx context.Context, name string) (Version, error) {
 	}
 	v := Version{Path: r.show(rel), Hash: o.oid.String(), SizeBytes: o.size, Remote: o.remote}
 	if o.path != rel {
+		if broken != nil {
+			return Version{}, broken
+		}
 		if err := c.partVersion(&v, o, strings.TrimPrefix(rel, o.path+"/")); err != nil {
 			return Version{}, err
 		}

@@ -128,6 +128,69 @@ func TestAnArtifactThatWasSetAsideIsSentBeforeWhatIsNewer(t *testing.T) {
 	require.Empty(t, kept)
 }
 
+func TestWhoResumesARunSendsWhatWasSetAsideFirst(t *testing.T) {
+	server := &one{}
+	c, err := New(Options{URL: "http://lab.invalid", HTTP: &http.Client{Transport: server}, Journal: Journal{Dir: t.TempDir()}})
+	require.NoError(t, err)
+	uid := strings.Repeat("ab", 16)
+	file := func(text string) record { return record{kind: blobRecord, key: "a.txt", blob: []byte(text)} }
+	leave(t, c, head{UID: uid, Run: "r1"}, file("second"))
+	leave(t, c, head{UID: uid, Run: "r1", Aside: true}, file("first"))
+	r, err := c.ResumeRun(t.Context(), uid, RunOptions{KeepStatus: true})
+	require.NoError(t, err)
+	require.NoError(t, r.LogText(t.Context(), "third", "a.txt"))
+	require.NoError(t, r.Flush(t.Context()))
+	require.NoError(t, r.Close())
+	require.Equal(t, []string{"a.txt first", "a.txt second", "a.txt third"}, server.done)
+}
+
+func TestAJournalForAnotherServerIsNotSentHere(t *testing.T) {
+	server := &one{}
+	dir := t.TempDir()
+	c, err := New(Options{URL: "http://lab.invalid", HTTP: &http.Client{Transport: server}, Journal: Journal{Dir: dir}})
+	require.NoError(t, err)
+	uid := strings.Repeat("ab", 16)
+	j := c.out.newJournal(head{Server: "http://other.invalid", UID: uid, Run: "r1"})
+	require.NoError(t, j.Append(record{kind: tagRecord, key: "theirs", text: "1"}.appendTo(nil)))
+	require.NoError(t, j.Close())
+	r, err := c.ResumeRun(t.Context(), uid, RunOptions{KeepStatus: true})
+	require.NoError(t, err)
+	require.NoError(t, r.SetTag(t.Context(), "ours", "1"))
+	require.NoError(t, r.Flush(t.Context()))
+	require.NoError(t, r.Close())
+	require.NotContains(t, fmt.Sprint(server.done), "theirs")
+	kept, err := mlops.Collect(Backlogs(dir))
+	require.NoError(t, err)
+	require.Len(t, kept, 1, "it waits for its own server")
+}
+
+func TestArtifactsWaitBehindOlderOnesThatAreNotSent(t *testing.T) {
+	failing := true
+	s := &ill{fails: func(path, body string) bool { return failing && strings.Contains(path, "mlflow-artifacts/artifacts") }}
+	c := illClient(t, s)
+	uid := strings.Repeat("ab", 16)
+	file := func(text string) record { return record{kind: blobRecord, key: "a.txt", blob: []byte(text)} }
+	leave(t, c, head{UID: uid, Run: "r1"}, record{kind: metricRecord, key: "loss", millis: 1}, file("third"))
+	leave(t, c, head{UID: uid, Run: "r1", Aside: true}, file("first"))
+	leave(t, c, head{UID: uid, Run: "r1", Aside: true}, file("second"))
+	_, err := c.Sync(t.Context(), SyncOptions{})
+	require.NoError(t, err)
+	require.Contains(t, strings.Join(s.got, "\n"), `"key":"loss"`, "metrics do not wait for artifacts")
+	require.NotContains(t, strings.Join(s.got, "\n"), "a.txt ")
+	failing = false
+	for range 3 {
+		_, err = c.Sync(t.Context(), SyncOptions{})
+		require.NoError(t, err)
+	}
+	var sent []string
+	for _, got := range s.got {
+		if i := strings.Index(got, "a.txt "); i >= 0 {
+			sent = append(sent, got[i:])
+		}
+	}
+	require.Equal(t, []string{"a.txt first", "a.txt second", "a.txt third"}, sent)
+}
+
 func TestAJournalThatAnotherTookIsNobodysError(t *testing.T) {
 	c, err := New(Options{URL: "http://lab.invalid", HTTP: &http.Client{Transport: &one{}}, Journal: Journal{Dir: t.TempDir()}})
 	require.NoError(t, err)

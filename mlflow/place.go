@@ -208,20 +208,32 @@ func (s *sender) find(ctx context.Context, run string) (RunInfo, error) {
 	if derr != nil || dir == "" {
 		return r, err
 	}
+	left, any := s.leftBy(ctx, dir, run)
+	if !any {
+		return r, err
+	}
+	(&syncer{c: s.c}).send(ctx, left) // its outcome shows in what follows
+	if r, rerr := s.c.RunInfo(ctx, run); rerr == nil {
+		return r, nil
+	}
+	return r, &mlops.Error{Kind: mlops.ErrUnavailable, Service: "mlflow", Op: "RunInfo", Cause: errors.Unwrap(err),
+		Message: fmt.Sprintf("run %s was begun while the server was away, and is not there yet", run)}
+}
+
+// leftBy returns the free journals of a run that are for this server, and
+// whether there is any other than the sender's own. One that was written for
+// another server must never be sent to this one.
+func (s *sender) leftBy(ctx context.Context, dir, run string) (left []*synced, any bool) {
 	for j := range journals(ctx, dir, run) {
 		if j.Path == s.j.Path() {
 			continue
 		}
-		if !j.Held {
-			_, _ = s.c.out.adopt(ctx, j, nil, nil) // its outcome shows in what follows
+		any = true
+		if b := backlogOf(j); !j.Held && (b.Server == "" || b.Server == s.c.out.server()) {
+			left = append(left, &synced{info: j, b: b})
 		}
-		if r, rerr := s.c.RunInfo(ctx, run); rerr == nil {
-			return r, nil
-		}
-		err = &mlops.Error{Kind: mlops.ErrUnavailable, Service: "mlflow", Op: "RunInfo", Cause: errors.Unwrap(err),
-			Message: fmt.Sprintf("run %s was begun while the server was away, and is not there yet", run)}
 	}
-	return r, err
+	return left, any
 }
 
 // adoptEarlier sends what earlier programs left for the run, before something
@@ -231,16 +243,17 @@ func (s *sender) adoptEarlier(ctx context.Context, r RunInfo) (sent bool, err er
 	if s.adopts || dir == "" {
 		return false, nil
 	}
+	var all []*synced
 	for _, name := range []string{r.UID, r.ID} {
-		for j := range journals(ctx, dir, name) {
-			if j.Held || j.Path == s.j.Path() {
-				continue
-			}
-			if _, err := s.c.out.adopt(ctx, j, nil, nil); passing(err) {
-				return sent, err
-			} // another error is that journal's own; mlopsctl sync reports it
-			sent = true
+		left, _ := s.leftBy(ctx, dir, name)
+		all = append(all, left...)
+	}
+	(&syncer{c: s.c}).send(ctx, all)
+	for _, one := range all {
+		if passing(one.b.Err) { // another error is that journal's own; mlopsctl sync reports it
+			return sent, one.b.Err
 		}
+		sent = true
 	}
 	return sent, nil
 }

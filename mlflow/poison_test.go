@@ -345,7 +345,7 @@ func TestAJournalThatTakesLongHoldsUpNoOther(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = c.Close() })
 	for _, name := range []string{"first", "second", "last"} {
-		leave(t, c, head{UID: name, Run: "r1"}, record{kind: metricRecord, key: name, millis: 1})
+		leave(t, c, head{UID: name, Run: "of-" + name}, record{kind: metricRecord, key: name, millis: 1})
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()

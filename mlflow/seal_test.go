@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -37,17 +38,20 @@ func TestWhatLoggedWithoutAnErrorIsNotDeletedByAnEnd(t *testing.T) {
 					got = append(got, path+" "+body)
 					return 200, nil
 				})
-				r := startOne(t, c)
-				require.NoError(t, r.Flush(t.Context()))
 				writes, deletes := newStop(), newStop()
-				r.s.c.onPass = func(place string) {
-					switch place {
-					case "append":
+				var armed atomic.Bool // the sender passes, too, while the run is made
+				c.onPass = func(place string) {
+					switch {
+					case !armed.Load():
+					case place == "append":
 						writes.pause()
-					case "let go":
+					case place == "let go":
 						deletes.pause()
 					}
 				}
+				r := startOne(t, c)
+				require.NoError(t, r.Flush(t.Context()))
+				armed.Store(true)
 				logged, ended := make(chan error, 1), make(chan error, 1)
 				go func() { logged <- log(r) }()
 				<-writes.there

@@ -37,7 +37,7 @@ type Span struct {
 	Start    time.Time
 	End      time.Time
 	Status   SpanStatus // empty: unset
-	Message  string     // why it is TraceError
+	Message  string     // why it is SpanError
 	Inputs   any        // whatever JSON can say
 	Outputs  any
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"os"
 	"slices"
 	"sync"
 	"time"
@@ -121,7 +122,7 @@ func (b Backlog) Discard() error { return spool.Discard(b.Path) }
 // SyncOptions select what Sync sends.
 type SyncOptions struct {
 	Run      string        // one run, by the UID or ID it was logged under; empty: all
-	MaxAge   time.Duration // older journals are left alone; 0: none is too old
+	MaxAge   time.Duration // older journals are left alone, unless a younger one of the run follows them; 0: none is too old
 	Progress func(Backlog) // called as journals are done with
 }
 
@@ -155,6 +156,9 @@ func (c *Client) Sync(ctx context.Context, opt SyncOptions) ([]Backlog, error) {
 		one := &synced{info: i, b: b}
 		s.all = append(s.all, one)
 		n, known := place[b.Run]
+		if !known && b.ID != "" { // a journal of --run is named by the server's ID
+			n, known = place[b.ID]
+		}
 		if parent, of := place[parentOf(i.Head)]; !known && of {
 			n, known = parent, true // a nested run comes after its parent
 		}
@@ -162,6 +166,9 @@ func (c *Client) Sync(ctx context.Context, opt SyncOptions) ([]Backlog, error) {
 			n, runs = len(runs), append(runs, nil)
 		}
 		place[b.Run] = n
+		if b.ID != "" {
+			place[b.ID] = n
+		}
 		runs[n] = append(runs[n], one)
 	}
 	next := make(chan []*synced)
@@ -224,8 +231,9 @@ type synced struct {
 	b    Backlog
 	done bool
 
-	aside *synced // the artifacts that its program had set aside; nil: none
-	taken bool    // they are sent by its main journal's sender
+	aside  *synced // the artifacts that its program had set aside; nil: none
+	taken  bool    // of them: a main journal's sender has them
+	behind error   // of them: why older ones of the run were not sent; they wait, too
 }
 
 // send sends the journals of one run and of those nested in it, one after the
@@ -240,32 +248,44 @@ func (s *syncer) send(ctx context.Context, run []*synced) {
 			continue
 		}
 		if older := aside[one.b.Run]; older != nil {
-			s.sendOne(ctx, older)
+			if older.behind == nil {
+				s.sendOne(ctx, older)
+			}
+			one.behind = errors.Join(older.behind, older.b.Err)
 		}
 		aside[one.b.Run] = one
 	}
 	for _, one := range others {
 		one.aside = aside[one.b.Run]
-		s.sendOne(ctx, one)
-		if one.aside != nil && one.aside.taken {
+		switch sent := s.sendOne(ctx, one); {
+		case one.aside == nil:
+		case !sent: // the program that took it sends the other, too
 			delete(aside, one.b.Run)
+		case one.aside.taken && one.b.Err == nil:
+			delete(aside, one.b.Run)
+		case one.aside.taken:
+			one.aside.taken, one.aside.behind = false, one.b.Err
 		}
 	}
 	for _, one := range aside {
-		s.sendOne(ctx, one)
+		if one.behind == nil {
+			s.sendOne(ctx, one)
+		}
 	}
 }
 
-// sendOne sends a journal, unless ctx has ended or another program took it.
-func (s *syncer) sendOne(ctx context.Context, one *synced) {
+// sendOne sends a journal, and reports whether it did: not after the end of ctx,
+// nor if another program took it.
+func (s *syncer) sendOne(ctx context.Context, one *synced) bool {
 	if ctx.Err() != nil || !s.try(ctx, one) {
-		return
+		return false
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if one.done = true; s.opt.Progress != nil {
 		s.opt.Progress(one.b)
 	}
+	return true
 }
 
 // try reports whether the journal was this Sync's.
@@ -282,8 +302,10 @@ func (s *syncer) try(ctx context.Context, one *synced) bool {
 		b.Err = down
 	default:
 		sent, err := s.c.out.adopt(ctx, one.info, b, one.aside)
-		if errors.Is(err, errTaken) {
-			return false // another program was quicker
+		if errors.Is(err, errTaken) { // another program was quicker, or looks at it
+			_, gone := os.Stat(one.info.Path)
+			b.Held = gone == nil
+			return b.Held
 		}
 		if *b, b.Err = sent, err; passing(err) && (undelivered(err) || alive(ctx, s.c.single()) != nil) {
 			s.mu.Lock()
@@ -329,10 +351,13 @@ func (o *outbox) adopt(ctx context.Context, i spool.Info, b *Backlog, aside *syn
 	if side == nil {
 		return *b, err
 	}
-	if err == nil {
+	if err == nil && (aside == nil || aside.behind == nil) {
 		b.Path = side.j.Path()
 		err = side.sendAll(ctx, time.Now())
 	} else {
+		if aside != nil {
+			err = errors.Join(err, aside.behind)
+		}
 		err = errors.Join(err, side.j.Close())
 	}
 	st = side.j.Stats()

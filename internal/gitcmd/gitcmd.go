@@ -28,7 +28,7 @@ var settings = []string{
 // dropped are variables of the environment that lead git to another repository
 // than the one asked for, as in a hook, or that mix text into its output.
 var dropped = map[string]bool{
-	"GIT_DIR": true, "GIT_WORK_TREE": true, "GIT_COMMON_DIR": true, "GIT_INDEX_FILE": true, "GIT_PREFIX": true, "GIT_NAMESPACE": true,
+	"GIT_CONFIG": true, "GIT_DIR": true, "GIT_WORK_TREE": true, "GIT_COMMON_DIR": true, "GIT_INDEX_FILE": true, "GIT_PREFIX": true, "GIT_NAMESPACE": true,
 	"GIT_OBJECT_DIRECTORY": true, "GIT_ALTERNATE_OBJECT_DIRECTORIES": true, "GIT_SHALLOW_FILE": true, "GIT_GRAFT_FILE": true,
 	"GIT_EXTERNAL_DIFF": true, "GIT_DIFF_OPTS": true, "GIT_PAGER": true, "GIT_LITERAL_PATHSPECS": true, "GIT_GLOB_PATHSPECS": true,
 	"GIT_NOGLOB_PATHSPECS": true, "GIT_ICASE_PATHSPECS": true, "GIT_ALLOW_PROTOCOL": true,

@@ -228,6 +228,7 @@ func TestAServerThatAcceptsAndDoesNotAnswerIsToldAfterSomeSeconds(t *testing.T) 
 			require.NoError(t, err)
 			_, err = Do[None](t.Context(), c, Call{Op: "Runs", Method: "GET", Path: "/x"})
 			require.NoError(t, err)
+			synctest.Wait() // for the timer's goroutine, which writes the log
 			require.Equal(t, told, strings.Count(out.String(), NoAnswerYet), out.String())
 			require.NotContains(t, out.String(), "hunter2")
 		})

@@ -18,7 +18,7 @@ func NewDVC(root string, read ReadFile) *Files {
 	return &Files{root: root, name: ".dvcignore", parse: parseDVCPatterns, base: always, read: map[string]Patterns{}, open: read}
 }
 
-// NewDVCAt is newDVCIgnore for a git revision, by the texts of its files.
+// NewDVCAt is [NewDVC] for a git revision, by the texts of its files.
 func NewDVCAt(texts map[string][]byte) *Files {
 	f := NewDVC("", nil)
 	f.texts = texts

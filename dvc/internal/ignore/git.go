@@ -465,7 +465,7 @@ func gitDir(root string) string {
 // userExcludes returns the file that core.excludesFile names, wherever git's
 // configuration sets it, or git's default. Source: gitignore(5).
 func userExcludes(ctx context.Context, gitRoot string) (string, error) {
-	cmd := gitcmd.Command(ctx, gitRoot, "config", "--type=path", "--get", "core.excludesFile")
+	cmd := gitcmd.Command(ctx, gitRoot, "config", "--path", "--get", "core.excludesFile")
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()

@@ -29,8 +29,6 @@ import (
 	_ "modernc.org/sqlite"
 )
 
-// dvc's database is SQLite
-
 // DB is the database in which dvc remembers hashes of this repository:
 // rows of (absolute path, JSON) in a table of Python's diskcache. With its rows
 // read and written here, dvc does not hash again what we hashed, and we do not
