@@ -23,7 +23,7 @@ import (
 // later level wins key by key.
 type config struct {
 	sections map[string]map[string]value // "core", "cache", …, and `remote "name"`
-	stamp    string                      // of a call that holds the lock: of the files, see [Repo.configStamp]
+	stamp    string                      // of a call that holds the lock: of the files, see stampOf
 }
 
 type value struct {

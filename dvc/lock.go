@@ -19,8 +19,8 @@ import (
 // matches [mlops.ErrConflict] and names it. The configuration says whether it is
 // that kind of lock; what another holder changed in it is read again.
 func (r *Repo) lock(ctx context.Context) (held *os.File, cfg *config, err error) {
-	at := r.configStamp()
-	if cfg, err = r.flockConfig(at); err != nil {
+	at := stampOf(r.levels())
+	if cfg, err = flockConfig(r, at); err != nil {
 		return nil, nil, err
 	}
 	tmp := filepath.Join(r.dir, ".dvc", "tmp")
@@ -31,8 +31,8 @@ func (r *Repo) lock(ctx context.Context) (held *os.File, cfg *config, err error)
 	if err != nil {
 		return nil, nil, err
 	}
-	if now := r.configStamp(); now != at {
-		cfg, err = r.flockConfig(now)
+	if now := stampOf(r.levels()); now != at {
+		cfg, err = flockConfig(r, now)
 	}
 	if err == nil {
 		err = signLock(held)
@@ -53,7 +53,7 @@ func unlock(held *os.File) {
 
 // flockConfig reads the configuration, which must not ask for dvc's other kind
 // of lock: a file that is linked, which flock would disturb.
-func (r *Repo) flockConfig(stamp string) (*config, error) {
+func flockConfig(r *Repo, stamp string) (*config, error) {
 	cfg, err := r.config()
 	if err == nil && cfg.boolean("core", "hardlink_lock") {
 		err = fail(mlops.ErrUnsupported, "core.hardlink_lock is set, and that kind of lock is not spoken here; run: dvc config --unset core.hardlink_lock")
@@ -65,10 +65,10 @@ func (r *Repo) flockConfig(stamp string) (*config, error) {
 	return cfg, nil
 }
 
-// configStamp changes when a file of the configuration does.
-func (r *Repo) configStamp() string {
+// stampOf changes when a file of the configuration does.
+func stampOf(all []level) string {
 	var b strings.Builder
-	for _, l := range r.levels() {
+	for _, l := range all {
 		if fi, err := os.Stat(l.file); err == nil {
 			ino := uint64(0)
 			if st, ok := fi.Sys().(*syscall.Stat_t); ok {
@@ -108,7 +108,7 @@ func (c *call) pause(ctx context.Context) error {
 	if err := takeLock(ctx, f, c.lockTimeout); err != nil {
 		return err
 	}
-	if c.configStamp() != c.cfg.stamp {
+	if stampOf(c.levels()) != c.cfg.stamp {
 		return fail(mlops.ErrConflict, "the configuration was changed by another program meanwhile; run it again")
 	}
 	return signLock(f)
