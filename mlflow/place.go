@@ -208,8 +208,8 @@ func (s *sender) find(ctx context.Context, run string) (RunInfo, error) {
 	if derr != nil || dir == "" {
 		return r, err
 	}
-	left, any := s.leftBy(ctx, dir, run)
-	if !any {
+	left, others := s.leftBy(ctx, dir, run)
+	if !others {
 		return r, err
 	}
 	(&syncer{c: s.c}).send(ctx, left) // its outcome shows in what follows
@@ -223,17 +223,17 @@ func (s *sender) find(ctx context.Context, run string) (RunInfo, error) {
 // leftBy returns the free journals of a run that are for this server, and
 // whether there is any other than the sender's own. One that was written for
 // another server must never be sent to this one.
-func (s *sender) leftBy(ctx context.Context, dir, run string) (left []*synced, any bool) {
+func (s *sender) leftBy(ctx context.Context, dir, run string) (left []*synced, others bool) {
 	for j := range journals(ctx, dir, run) {
 		if j.Path == s.j.Path() {
 			continue
 		}
-		any = true
+		others = true
 		if b := backlogOf(j); !j.Held && (b.Server == "" || b.Server == s.c.out.server()) {
 			left = append(left, &synced{info: j, b: b})
 		}
 	}
-	return left, any
+	return left, others
 }
 
 // adoptEarlier sends what earlier programs left for the run, before something
@@ -248,7 +248,7 @@ func (s *sender) adoptEarlier(ctx context.Context, r RunInfo) (sent bool, err er
 		left, _ := s.leftBy(ctx, dir, name)
 		all = append(all, left...)
 	}
-	(&syncer{c: s.c}).send(ctx, all)
+	(&syncer{c: s.c, inOrder: true}).send(ctx, all)
 	for _, one := range all {
 		if passing(one.b.Err) { // another error is that journal's own; mlopsctl sync reports it
 			return sent, one.b.Err

@@ -221,8 +221,10 @@ type syncer struct {
 	opt SyncOptions
 	all []*synced
 
+	inOrder bool // the first journal that is not sent holds back the others
+
 	mu   sync.Mutex
-	down error // the server is away
+	down error // the server is away, or see inOrder
 }
 
 // synced is a journal of it.
@@ -307,7 +309,7 @@ func (s *syncer) try(ctx context.Context, one *synced) bool {
 			b.Held = gone == nil
 			return b.Held
 		}
-		if *b, b.Err = sent, err; passing(err) && (undelivered(err) || alive(ctx, s.c.single()) != nil) {
+		if *b, b.Err = sent, err; passing(err) && (s.inOrder || undelivered(err) || alive(ctx, s.c.single()) != nil) {
 			s.mu.Lock()
 			s.down = err
 			s.mu.Unlock()
