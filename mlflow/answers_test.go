@@ -77,6 +77,7 @@ func TestEachRefusalHasItsKindAndIsAskedForOnce(t *testing.T) {
 	require.NoError(t, run.LogParam(ctx, "lr", 1))
 	require.NoError(t, run.Flush(ctx))
 	require.NoError(t, run.LogText(ctx, "x", "dir/file.txt"))
+	require.NoError(t, run.Flush(ctx)) // requests of the background would be counted
 	name := s.Name("model")
 	_, err = c.Models.Create(ctx, name, ModelOptions{})
 	require.NoError(t, err)
@@ -118,6 +119,7 @@ func TestEachRefusalHasItsKindAndIsAskedForOnce(t *testing.T) {
 			return count.n.Load() - before, err
 		}
 	}
+	c.out.adopting.Wait()
 	store := inObjectStore(t, s, admin)
 	folder := 400
 	if store {
