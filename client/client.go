@@ -90,7 +90,7 @@ func apply(options []Option) (settings, error) {
 	return s, err
 }
 
-// Close lets go of runs that were not ended. It does not wait for a server: the
+// Close releases runs that were not ended. It does not wait for a server: the
 // error says what was not sent, and where it waits. Runs are ended by their own
 // End. The client's projects must not be used afterwards.
 func (c *Client) Close() error {

@@ -62,7 +62,7 @@ const stackServer = "stack"
 // journals is where the runs of a home have what MLflow does not have yet.
 func journals(home string) string { return filepath.Join(home, "spool", "mlflow") }
 
-// Close ends the project's helpers. A project of [FromProject] lets go of runs
+// Close ends the project's helpers. A project of [FromProject] releases the runs
 // that were not ended, too, as [Client.Close] does; a project of
 // [Client.Project] leaves that to its client.
 func (p *Project) Close() error {

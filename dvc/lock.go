@@ -90,7 +90,7 @@ func signLock(f *os.File) error {
 	return err
 }
 
-// pause lets go of the lock for a moment and takes it again. The error matches
+// pause releases the lock for a moment and takes it again. The error matches
 // [mlops.ErrConflict] if the configuration, which the call has read, changed
 // meanwhile.
 func (c *call) pause(ctx context.Context) error {
