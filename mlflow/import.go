@@ -27,8 +27,9 @@ type Imported struct {
 	Outcome    ImportOutcome
 	Points     int // of metrics
 	Params     int
-	Artifacts  int   // files
-	Err        error // with "imported": what the server refused of it
+	Artifacts  int    // files
+	Elsewhere  string // address of artifacts that are not in the folder, and were not copied; empty: there are none
+	Err        error  // with "imported": what the server refused of it
 }
 
 // ImportOutcome is what Import did with a run.
@@ -157,7 +158,7 @@ func (in importer) run(ctx context.Context, r storedRun, experiment string, done
 			return
 		}
 	}
-	done.Params, done.Artifacts = len(r.Params), len(files)
+	done.Params, done.Artifacts, done.Elsewhere = len(r.Params), len(files), in.from.elsewhere(r)
 	if in.dry {
 		done.Outcome = ImportNew
 		for _, err := range in.from.points(r.dir) {
