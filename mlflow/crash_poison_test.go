@@ -211,7 +211,7 @@ func (one *team) verify(ts *teams, c *mlflow.Client) (good, poisons int) {
 			require.GreaterOrEqual(t, i, 0, "a good record was refused: %s", why)
 			name := why[i : i+strings.Index(why[i:], ".")+1]
 			if _, said := told[name]; !said {
-				require.Equal(t, mlflow.PoisonName(next/one.Poison), name, "nobody logged it")
+				require.Equal(t, mlflow.PoisonName(next/one.Poison), name, "no program logged it")
 			}
 			told[name]++
 		}
