@@ -60,6 +60,9 @@ const importedTag = "mlops.imported_from"
 //
 // MLflow REST: POST runs/create, runs/log-batch, runs/log-inputs, runs/update, PUT mlflow-artifacts
 func (c *Client) Import(ctx context.Context, from FileStore, opt ImportOptions) ([]Imported, error) {
+	if err := c.usable("Import"); err != nil {
+		return nil, err
+	}
 	names := map[string]string{} // of the experiment, by the run's old ID
 	inTrash := map[string]bool{} // runs of deleted experiments
 	homes := map[string]string{} // ID of the experiment on the server, by its name

@@ -77,12 +77,20 @@ func (o *outbox) idleSender(ctx context.Context, j *spool.Journal, h head) *send
 	return s
 }
 
+// errNoRun is the error of a Run that StartRun or ResumeRun did not make.
+func errNoRun(op string) error {
+	return invalid(op, "a run of no server; begin one with StartRun or ResumeRun")
+}
+
 var buffers = sync.Pool{New: func() any { return new([]byte) }}
 
 // add writes what one call logged into the journal.
 func (s *sender) add(op string, rs ...record) error {
 	if len(rs) == 0 {
 		return nil
+	}
+	if s == nil {
+		return errNoRun(op)
 	}
 	buf := buffers.Get().(*[]byte)
 	b := (*buf)[:0]
@@ -415,6 +423,9 @@ func (s *sender) reject(e spool.Entry, err error) {
 
 // complaints returns what was refused or lost since it was last asked.
 func (s *sender) complaints() error {
+	if s == nil {
+		return nil
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	errs := s.rejected
@@ -449,6 +460,9 @@ func (s *sender) finish() {
 
 // close stops sending and lets go of the run without ending it.
 func (s *sender) close() error {
+	if s == nil {
+		return nil
+	}
 	if s.head.Aside && s.shut.Swap(true) {
 		return nil // by the run and by the client
 	}
@@ -477,6 +491,9 @@ func (s *sender) close() error {
 
 // kept is nil if a journal on disk holds all that was not sent.
 func (s *sender) kept() error {
+	if s == nil {
+		return errNoRun("Kept")
+	}
 	for _, one := range []*sender{s, s.aside()} {
 		if one == nil {
 			continue

@@ -138,6 +138,9 @@ type SyncOptions struct {
 //
 // The error is for a folder that cannot be read, or the end of ctx.
 func (c *Client) Sync(ctx context.Context, opt SyncOptions) ([]Backlog, error) {
+	if err := c.usable("Sync"); err != nil {
+		return nil, err
+	}
 	dir, err := c.out.folder()
 	if err != nil || dir == "" {
 		return nil, err

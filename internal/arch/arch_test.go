@@ -35,6 +35,7 @@ var may = map[string][]string{
 	"internal/atomicfile":   {},
 	"internal/spool":        {".", "internal/lockfile", "internal/atomicfile"},
 	"internal/stranger":     {}, // imported by tests only
+	"internal/zerovalue":    {}, // imported by tests only
 	"internal/stackfile":    {".", "internal/trust", "internal/atomicfile"},
 	"internal/cassette":     {".", "internal/stackfile"}, // imported by tests only
 	"mlflow":                {".", "internal/transport", "internal/spool"},
