@@ -50,7 +50,7 @@ func (c *config) boolean(section, key string) bool {
 // config reads the four files: they are small, and another program may have
 // changed them since the last call.
 func (r *Repo) config() (*config, error) {
-	if err := r.opened(); err != nil {
+	if err := opened(r); err != nil {
 		return nil, err
 	}
 	c := &config{sections: map[string]map[string]value{}}

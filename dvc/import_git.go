@@ -29,7 +29,7 @@ type gitFile struct {
 
 // files lists what git tracks.
 func (s *Source) files(ctx context.Context) ([]gitFile, error) {
-	if err := s.r.opened(); err != nil {
+	if err := opened(s.r); err != nil {
 		return nil, err
 	}
 	if s.blobs != nil {

@@ -214,7 +214,7 @@ func (r *Repo) show(rel string) string {
 }
 
 // opened is an error for a Repo that Open did not make.
-func (r *Repo) opened() error {
+func opened(r *Repo) error {
 	if r == nil || r.dir == "" {
 		return fail(mlops.ErrInvalid, "a repository of no folder; make one with dvc.Open")
 	}

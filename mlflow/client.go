@@ -196,7 +196,7 @@ func (c *Client) tracking() *transport.Client {
 }
 
 // usable is an error for a client that was not made by New.
-func (c *Client) usable(op string) error {
+func usable(c *Client, op string) error {
 	if c.tracking() == nil {
 		return invalid(op, "a client of no server; make one with New")
 	}
@@ -373,8 +373,8 @@ func pages[T any](fetch func(token string) ([]T, string, error)) iter.Seq2[T, er
 	}
 }
 
-// uid makes an ID that no other client makes.
-func (c *Client) uid() string {
+// uidOf makes an ID that no other client makes.
+func uidOf(c *Client) string {
 	if c == nil || c.newUID == nil {
 		return newUID()
 	}

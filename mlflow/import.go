@@ -60,7 +60,7 @@ const importedTag = "mlops.imported_from"
 //
 // MLflow REST: POST runs/create, runs/log-batch, runs/log-inputs, runs/update, PUT mlflow-artifacts
 func (c *Client) Import(ctx context.Context, from FileStore, opt ImportOptions) ([]Imported, error) {
-	if err := c.usable("Import"); err != nil {
+	if err := usable(c, "Import"); err != nil {
 		return nil, err
 	}
 	names := map[string]string{} // of the experiment, by the run's old ID

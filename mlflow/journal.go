@@ -140,7 +140,7 @@ func (o *openRuns) remove(s *sender) {
 }
 
 // closeWays closes the connections that are not in use.
-func (c *Client) closeWays() {
+func closeWays(c *Client) {
 	c.t.Close()
 	c.registry.Close()
 	if c.idle != nil {
@@ -157,7 +157,7 @@ func (c *Client) closeWays() {
 // It does not wait for the server; the error names how many records wait, and
 // where. Connections that are not in use are closed.
 func (c *Client) Close() error {
-	if c.usable("Close") != nil {
+	if usable(c, "Close") != nil {
 		return nil
 	}
 	c.out.first.Do(func() {}) // none from now on
@@ -175,6 +175,6 @@ func (c *Client) Close() error {
 	for _, s := range list {
 		errs = append(errs, s.close())
 	}
-	c.closeWays()
+	closeWays(c)
 	return joinShort(errs)
 }

@@ -85,14 +85,14 @@ func (o *outbox) notes() (map[string]map[string]lateRun, error) {
 
 // dropLate deletes the runs that were made once more, and removes the notes for
 // which the server has had long enough. It makes one search for each experiment.
-func (c *Client) dropLate(ctx context.Context) error {
+func dropLate(ctx context.Context, c *Client) error {
 	all, err := c.out.notes()
 	if err != nil {
 		return err
 	}
 	for experiment, notes := range all {
 		now := time.Now()
-		if err := c.dropLateOf(ctx, experiment, notes); passing(err) || ctx.Err() != nil {
+		if err := dropLateOf(ctx, c, experiment, notes); passing(err) || ctx.Err() != nil {
 			return err
 		} else if err != nil {
 			c.log.Debug("late runs", "service", "mlflow", "experiment", experiment, "error", err)
@@ -107,7 +107,7 @@ func (c *Client) dropLate(ctx context.Context) error {
 }
 
 // dropLateOf looks only at open runs: a run that no program knows of is never ended.
-func (c *Client) dropLateOf(ctx context.Context, experiment string, notes map[string]lateRun) error {
+func dropLateOf(ctx context.Context, c *Client, experiment string, notes map[string]lateRun) error {
 	first, last := int64(math.MaxInt64), int64(0)
 	for _, n := range notes {
 		first, last = min(first, n.Start), max(last, n.Start)
@@ -121,7 +121,7 @@ func (c *Client) dropLateOf(ctx context.Context, experiment string, notes map[st
 		if !ok || r.ID == n.ID {
 			continue
 		}
-		empty, err := c.isEmpty(ctx, r)
+		empty, err := isEmpty(ctx, c, r)
 		if err == nil && empty {
 			err = c.DeleteRun(ctx, r.ID)
 		}
@@ -133,7 +133,7 @@ func (c *Client) dropLateOf(ctx context.Context, experiment string, notes map[st
 }
 
 // isEmpty reports whether nothing was logged to a run but what it was made with.
-func (c *Client) isEmpty(ctx context.Context, r RunInfo) (bool, error) {
+func isEmpty(ctx context.Context, c *Client, r RunInfo) (bool, error) {
 	if len(r.Metrics)+len(r.Params)+len(r.Inputs)+len(r.Models) > 0 {
 		return false, nil
 	}

@@ -228,7 +228,7 @@ func (c *Client) PresignUpload(ctx context.Context, of, file string, expires tim
 
 func (a *artifacts) presign(ctx context.Context, op, path, of, file string, expires time.Duration) (SignedURL, error) {
 	if a == nil {
-		return SignedURL{}, (*Client)(nil).usable(op)
+		return SignedURL{}, usable(nil, op)
 	}
 	file, err := cleanPath(file)
 	if err != nil {

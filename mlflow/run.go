@@ -93,7 +93,7 @@ func (c *Client) StartRun(ctx context.Context, experiment Experiment, opt RunOpt
 	if err := ctx.Err(); err != nil {
 		return nil, context.Cause(ctx)
 	}
-	if err := c.usable(op); err != nil {
+	if err := usable(c, op); err != nil {
 		return nil, err
 	}
 	if !opt.New && opt.Parent == "" && c.out.take(c.target) {
@@ -115,7 +115,7 @@ func (c *Client) StartRun(ctx context.Context, experiment Experiment, opt RunOpt
 			return nil, err
 		}
 	}
-	uid := c.uid()
+	uid := uidOf(c)
 	return c.newRun(ctx, head{Server: c.out.server(), UID: uid, Owner: true, PID: os.Getpid(),
 		Create: &create{Experiment: ref, Name: opt.Name, Start: time.Now().UnixMilli(), Parent: opt.Parent, Tags: tags}}, whereabouts{}, opt), nil
 }
@@ -162,7 +162,7 @@ func (c *Client) newRun(ctx context.Context, h head, at whereabouts, opt RunOpti
 func (c *Client) ResumeRun(ctx context.Context, runID string, opt RunOptions) (*Run, error) {
 	const op = "ResumeRun"
 	tags := changes(opt)
-	if err := errors.Join(c.usable(op), checkRunName(op, opt.Name), checkText(op, "the run", runID), checkText(op, "the parent", opt.Parent)); err != nil {
+	if err := errors.Join(usable(c, op), checkRunName(op, opt.Name), checkText(op, "the run", runID), checkText(op, "the parent", opt.Parent)); err != nil {
 		return nil, err
 	}
 	for _, kv := range keyValues(tags) {

@@ -138,7 +138,7 @@ type SyncOptions struct {
 //
 // The error is for a folder that cannot be read, or the end of ctx.
 func (c *Client) Sync(ctx context.Context, opt SyncOptions) ([]Backlog, error) {
-	if err := c.usable("Sync"); err != nil {
+	if err := usable(c, "Sync"); err != nil {
 		return nil, err
 	}
 	dir, err := c.out.folder()
@@ -191,7 +191,7 @@ func (c *Client) Sync(ctx context.Context, opt SyncOptions) ([]Backlog, error) {
 	close(next)
 	senders.Wait()
 	if s.down == nil {
-		if err := c.single().dropLate(ctx); err != nil {
+		if err := dropLate(ctx, c.single()); err != nil {
 			c.log.Debug("late runs", "service", "mlflow", "error", err)
 		}
 	}

@@ -98,7 +98,7 @@ func cleanPath(p string) (string, error) {
 // models to their artifact URI.
 func (a *artifacts) root(ctx context.Context, of string) (string, error) {
 	if a == nil {
-		return "", (*Client)(nil).usable("Artifacts")
+		return "", usable(nil, "Artifacts")
 	}
 	host := ""
 	if u, err := url.Parse(a.c.URL()); err == nil {
