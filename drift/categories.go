@@ -19,6 +19,9 @@ func chiSquare(p pair) (float64, error) {
 
 func chiSquareHomogeneity(p pair) (float64, error) {
 	shares := p.shares()
+	if len(shares) == 1 {
+		return 1, nil
+	}
 	n1, n2 := float64(p.ref.Len()), float64(p.cur.Len())
 	var terms []float64
 	for _, s := range shares {

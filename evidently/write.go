@@ -18,17 +18,13 @@ import (
 // Evidently, as far as its page, its dashboards and [DecodeDrift] need it: the
 // value and the test of each column and of the share of drifted ones, without
 // the charts. Metrics have the IDs that Evidently gives to the same request, so
-// that a history goes on when the engine changes.
+// that a history stays one when the engine changes.
 //
-// Columns that were judged by their missing values alone are left out, and a
-// column counts as drifted there by its value and threshold alone, as it does for
-// Evidently; drifted says so of each of r.Columns.
+// Columns that were judged by their missing values alone are left out, as
+// Evidently has no form for them.
 //
 // Format: SnapshotModel of evidently 0.7.23 (core/serialization.py).
-func WriteSnapshot(r DriftReport, drifted []bool, opt DriftOptions) (json.RawMessage, error) {
-	if len(drifted) != len(r.Columns) {
-		return nil, invalid("WriteSnapshot", "%d verdicts for %d columns", len(drifted), len(r.Columns))
-	}
+func WriteSnapshot(r DriftReport, opt DriftOptions) (json.RawMessage, error) {
 	share := r.DriftShare
 	at := opt.Timestamp
 	if at.IsZero() {
@@ -46,18 +42,18 @@ func WriteSnapshot(r DriftReport, drifted []bool, opt DriftOptions) (json.RawMes
 	count, columns := 0, 0
 	var tests []any
 	var shownDrifts []widget
-	for i, c := range r.Columns {
+	for _, c := range r.Columns {
 		if c.Method == MethodMissing {
 			continue
 		}
 		columns++
-		if drifted[i] {
+		if c.Drifted {
 			count++
 		}
-		id, result := valueResult(c, drifted[i], opt)
+		id, result := valueResult(c, opt)
 		s.Top = append(s.Top, id)
 		s.Results[id] = result
-		shownDrifts = append(shownDrifts, valueWidget(id, c, drifted[i]))
+		shownDrifts = append(shownDrifts, valueWidget(id, c))
 		tests = append(tests, shownTest(result.Tests[0]))
 	}
 	if columns == 0 {
@@ -166,7 +162,7 @@ func shownTest(t testModel) any {
 }
 
 // valueResult is the result of one column.
-func valueResult(c ColumnDrift, drifted bool, opt DriftOptions) (string, resultModel) {
+func valueResult(c ColumnDrift, opt DriftOptions) (string, resultModel) {
 	asked := map[string]any{"column": c.Column}
 	method := c.MethodName // as Evidently shows a method that it chose
 	if m := askedMethod(c.Column, opt); m != "" {
@@ -182,7 +178,7 @@ func valueResult(c ColumnDrift, drifted bool, opt DriftOptions) (string, resultM
 		Tests: []testModel{{
 			ID: "drift", Name: "Value Drift for column " + c.Column,
 			Description: fmt.Sprintf("Drift score is %.2f. The drift detection method is %s. The drift threshold is %.2f.", c.Value, c.MethodName, c.Threshold),
-			Metric:      metric, Config: map[string]any{}, Status: status(drifted),
+			Metric:      metric, Config: map[string]any{}, Status: status(c.Drifted),
 			Bound: map[string]any{
 				"type": "evidently:bound_test:ValueDriftBoundTest", "metric_fingerprint": metric.ID,
 				"test": map[string]any{"type": "evidently:test_v2:ValueDriftTest", "is_critical": true},
@@ -192,9 +188,9 @@ func valueResult(c ColumnDrift, drifted bool, opt DriftOptions) (string, resultM
 }
 
 // valueWidget shows the result of one column.
-func valueWidget(metric string, c ColumnDrift, drifted bool) widget {
+func valueWidget(metric string, c ColumnDrift) widget {
 	found := "not detected"
-	if drifted {
+	if c.Drifted {
 		found = "detected"
 	}
 	w := counter(2, shown{fmt.Sprintf("Drift in column '%s'", c.Column), fmt.Sprintf("Data drift %s. Drift detection method: %s. Drift score: %.3g", found, c.MethodName, c.Value)})

@@ -25,19 +25,18 @@ func TestMetricsHaveEvidentlysIDs(t *testing.T) {
 		{DriftOptions{Threshold: new(0.0)}, 0.5, "c29a3687a18a1c30f6dac66a32a5e5f8", "dafedcfae2c58b539b2568991d0272fc", "c\n\"'"},
 	} {
 		require.Equal(t, tt.whole, fingerprint("DriftedColumnsCount", countFields(tt.share, tt.opt)), "%+v", tt.opt)
-		id, _ := valueResult(ColumnDrift{Column: tt.column}, false, tt.opt)
+		id, _ := valueResult(ColumnDrift{Column: tt.column}, tt.opt)
 		require.Equal(t, tt.each, id, "%+v %q", tt.opt, tt.column)
 	}
 	require.Equal(t, `'\u200b\x7f\U000e0001é\\\t\r'`, pythonRepr("\u200b\x7f\U000e0001é\\\t\r"))
 	require.Equal(t, "1e-09", pythonRepr(1e-9))
 }
 
-func reportOf(columns int) (DriftReport, []bool) {
-	r, drifted := DriftReport{DriftShare: 0.5}, make([]bool, columns)
+func reportOf(columns int) DriftReport {
+	r := DriftReport{DriftShare: 0.5}
 	for i := range columns {
 		c := ColumnDrift{Column: fmt.Sprintf("column %d's \"name\"\n", i), Method: "ks", MethodName: "K-S p_value", Kind: KindPValue, Value: 1 / float64(i+3), Threshold: 0.3}
-		drifted[i] = c.Value <= c.Threshold
-		c.Drifted = drifted[i]
+		c.Drifted = c.Value <= c.Threshold
 		r.Columns = append(r.Columns, c)
 		if c.Drifted {
 			r.DriftedColumns++
@@ -45,19 +44,17 @@ func reportOf(columns int) (DriftReport, []bool) {
 	}
 	r.Share = float64(r.DriftedColumns) / float64(columns)
 	r.Drifted = r.Share >= r.DriftShare
-	return r, drifted
+	return r
 }
 
 func TestAWrittenSnapshotIsSmallAndChecked(t *testing.T) {
-	r, drifted := reportOf(20)
-	b, err := WriteSnapshot(r, drifted, DriftOptions{Name: "today", Tags: []string{"a"}, Metadata: map[string]string{"k": "v"}})
+	r := reportOf(20)
+	b, err := WriteSnapshot(r, DriftOptions{Name: "today", Tags: []string{"a"}, Metadata: map[string]string{"k": "v"}})
 	require.NoError(t, err)
 	require.NoError(t, checkSnapshot(b))
 	t.Logf("%d bytes for 20 columns", len(b))
 	require.Less(t, len(b), 45<<10)
-	_, err = WriteSnapshot(r, nil, DriftOptions{})
-	require.ErrorContains(t, err, "0 verdicts for 20 columns")
-	_, err = WriteSnapshot(DriftReport{Columns: []ColumnDrift{{Column: "x", Method: MethodMissing}}}, []bool{true}, DriftOptions{})
+	_, err = WriteSnapshot(DriftReport{Columns: []ColumnDrift{{Column: "x", Method: MethodMissing}}}, DriftOptions{})
 	require.ErrorContains(t, err, "no column has a value")
 }
 
@@ -66,8 +63,8 @@ func TestAWrittenSnapshotIsSmallAndChecked(t *testing.T) {
 func TestTheServiceReadsBackWhatGoWrote(t *testing.T) {
 	s, c := open(t)
 	p := project(t, s, c, "written")
-	want, drifted := reportOf(3)
-	snapshot, err := WriteSnapshot(want, drifted, DriftOptions{Name: "by Go"})
+	want := reportOf(3)
+	snapshot, err := WriteSnapshot(want, DriftOptions{Name: "by Go"})
 	require.NoError(t, err)
 	id, err := c.AddSnapshot(t.Context(), p.ID, snapshot)
 	require.NoError(t, err)
