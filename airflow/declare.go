@@ -58,10 +58,17 @@ func (c *Client) Declare(ctx context.Context, dir string, d DAGSpec, opt Declare
 	}
 	c.reread(ctx, d.ID)
 	dag, err := c.waitDAG(ctx, d, func() error { return unchanged(file, d.ID, src) })
-	if errors.Is(err, mlops.ErrInvalid) && !bytes.Equal(before, src) {
+	if refused(err) && !bytes.Equal(before, src) {
 		return DAG{}, c.putBack(ctx, file, d, src, before, err)
 	}
 	return dag, err
+}
+
+// refused reports whether the server does not take a DAG. An answer in a form
+// that is not understood says nothing about it.
+func refused(err error) bool {
+	e, ok := errors.AsType[*mlops.Error](err)
+	return errors.Is(err, mlops.ErrInvalid) && !(ok && e.Status/100 == 2)
 }
 
 // unchanged reports whether the file still holds this declaration.

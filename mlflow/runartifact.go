@@ -239,7 +239,11 @@ func (w runWriter) upload(ctx context.Context, j *spool.Journal, rs []record, re
 	return nil
 }
 
-// unfit reports whether an artifact can never be stored as it is.
+// unfit reports whether an artifact can never be stored as it is. An answer that
+// says that it is, in a form that is not understood, says nothing about it.
 func unfit(err error) bool {
+	if e, ok := errors.AsType[*mlops.Error](err); ok && e.Status/100 == 2 {
+		return false
+	}
 	return hopeless(err) || errors.Is(err, mlops.ErrInvalid) || errors.Is(err, mlops.ErrUnsupported) || errors.Is(err, fs.ErrNotExist)
 }

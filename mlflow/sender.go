@@ -44,6 +44,7 @@ type sender struct {
 	newer    error   // the journal continues with records of a form that is not known here
 	side     *sender // artifacts that are set aside; nil: none were
 	adopts   bool    // the journal is another program's
+	late     bool    // an earlier attempt to make the run may still succeed
 	ahead    []record
 	seen     uint64 // number of the last call read from the journal
 	done     uint64 // number of the last call settled: sent or refused
