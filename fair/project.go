@@ -102,8 +102,9 @@ type Rules struct {
 	// what runs within the budget.
 	Overlap bool
 	// Linger is for how long a project without demand keeps its turn after its
-	// last task was seen, so that the next task of a chain finds an open slot,
-	// where the budget has a slot for each project with demand.
+	// last task was seen, if it came back within that time before: the next task
+	// of a chain finds an open slot. This is so only where the budget has a slot
+	// for each project with demand.
 	Linger time.Duration
 	// Quantum is the time for which a task typically holds its slot; 0 is 2 s.
 	Quantum time.Duration

@@ -23,6 +23,7 @@ type Account struct {
 	Waits   bool          `json:"waits"`   // it could have used another slot then
 	Unused  time.Duration `json:"unused"`  // for how long slots have been open to ready tasks
 	Seen    time.Time     `json:"seen"`    // its last task, running or ready
+	Chain   bool          `json:"chain"`   // it came back soon after it had none
 }
 
 const (
@@ -84,6 +85,7 @@ type claim struct {
 	key     float64 // the virtual time at which its next slot is due
 	step    float64 // by which a slot moves the key
 	want    int     // slots that it could use and may have
+	most    int     // slots that it gets while others want some
 	bound   int     // slots that it holds whatever is decided
 	got     int     // slots of the budget that are due to it
 	slots   int     // of these, what it can be given now
@@ -152,6 +154,10 @@ func (q *queue) drop() {
 func (t *Turns) Divide(now time.Time, budget int, projects []Project, demand []Demand, rules Rules) []Share {
 	budget = max(budget, 0)
 	claims := t.claims(now, budget, projects, demand, rules)
+	due := dues(claims, budget)
+	for i := range claims {
+		claims[i].most = int(math.Ceil(due[i])) + 1
+	}
 	line := deal(claims, budget, rules)
 	spare := settle(claims, line, budget, rules)
 	lookAhead(claims, spare, budget)
@@ -159,9 +165,9 @@ func (t *Turns) Divide(now time.Time, budget int, projects []Project, demand []D
 
 	rules.Max = max(rules.Max, budget)
 	out := make([]Share, len(projects))
-	for i, due := range dues(claims, budget) {
+	for i := range claims {
 		c := &claims[i]
-		out[i] = Share{Project: c.project.Name, Slots: c.slots, Due: due}
+		out[i] = Share{Project: c.project.Name, Slots: c.slots, Due: due[i]}
 		if c.wide > 0 || c.demand.Ready > 0 && c.slots <= c.demand.Running {
 			out[i].Cause = c.cause(claims, budget, rules)
 			if out[i].Cause == CauseTurn {
@@ -202,15 +208,18 @@ func (t *Turns) claims(now time.Time, budget int, projects []Project, demand []D
 		if d.Next > limit { // this one cannot start at present, narrower ones may
 			d.Ready, d.Next, c.wide = max(0, d.Ready-d.Next), 0, d.Next
 		}
-		waits := d.Ready > 0 && d.Running < limit
+		waits := d.Ready > 0 && p.Hold == "" && (p.MaxSlots <= 0 || d.Running < p.MaxSlots)
 		if waits && !a.Waits {
 			a.Virtual = max(a.Virtual, t.Virtual)
 		}
 		a.Waits = waits
 		c.want = min(d.Running+d.Ready, limit)
-		if d.Running+d.Ready > 0 {
+		if gone := now.Sub(a.Seen); d.Running+d.Ready > 0 {
+			if gone > dt {
+				a.Chain = gone < rules.Linger && gone > 0
+			}
 			a.Seen = now
-		} else if gone := now.Sub(a.Seen); gone >= 0 && gone < rules.Linger && d.Slots > 0 && waiting < budget {
+		} else if a.Chain && gone >= 0 && gone < rules.Linger && waiting < budget {
 			c.want = min(1, limit)
 		}
 		c.bound = d.Running + min(d.Ready, max(0, d.Slots-d.Running))
@@ -232,7 +241,9 @@ type grant struct {
 }
 
 // deal hands out the budget in the order of turns and returns the order. Urgent
-// claims go first within their part; then all go by their keys.
+// claims go first within their part; then all go by their keys, and none of them
+// gets far more than its due at once, whatever it missed: it could fill those slots
+// with long tasks.
 func deal(claims []claim, budget int, rules Rules) []grant {
 	var urgent, rest queue
 	for i := range claims {
@@ -261,14 +272,28 @@ func deal(claims []claim, budget int, rules Rules) []grant {
 		rest = append(rest, urgent...)
 		rest.order()
 	}
-	for left > 0 && len(rest) > 0 {
-		if c := rest[0]; c.unit() > left {
+	var sated queue
+	for left > 0 && len(rest)+len(sated) > 0 {
+		if len(rest) == 0 {
+			rest, sated = sated, nil
+			rest.order()
+			for _, c := range rest {
+				c.most = budget
+			}
+		}
+		switch c := rest[0]; {
+		case c.unit() > left:
 			rest.drop()
 			c.passed = true
-			continue
+		case c.got > 0 && c.got >= c.most:
+			rest.drop()
+			sated = append(sated, c)
+		default:
+			left -= c.take(&rest, &line)
 		}
-		left -= rest[0].take(&rest, &line)
 	}
+	rest = append(rest, sated...)
+	rest.order()
 	foresee(claims, rest, line, budget)
 	return line
 }

@@ -50,6 +50,7 @@ var may = map[string][]string{
 	"rayserve":              {".", "internal/transport", "internal/lockfile", "internal/atomicfile"},
 	"evidently":             {".", "internal/transport"},
 	"applesilicon":          {"."},
+	"fair/sim":              {"fair"},
 	"fair":                  {}, // no I/O: the time comes as an argument
 	"client":                {".", "internal/stackfile", "internal/trust", "mlflow", "mlflow/s3store", "dvc", "dvc/remote/local", "dvc/remote/s3", "airflow", "rayserve", "evidently", "applesilicon", "internal/gitcmd", "internal/lockfile"},
 	"compose":               {".", "internal/stackfile", "internal/trust", "internal/lockfile", "internal/atomicfile", "rayserve", "compose/internal/proc"},
