@@ -48,6 +48,12 @@ type Config struct {
 	// airflow.python of the user's file; empty: the server judges them.
 	AirflowPython string
 
+	// HeatFile and HeatCommand tell the agent how hot the machine is, beside what
+	// it measures: a file whose first word is nominal, fair, serious or critical,
+	// and a program that prints one. MLOPS_HEAT_FILE, MLOPS_HEAT_COMMAND,
+	// heat.file and heat.command of the user's file.
+	HeatFile, HeatCommand string
+
 	// Credentials come from code, from the environment or from the stack's 0600
 	// files, never from a configuration file. The stack's are used for the
 	// stack's own addresses only, the others for an address that the user gave.
@@ -86,6 +92,8 @@ var keys = []key{
 	{"evidently.python", []string{"MLOPS_EVIDENTLY_PYTHON"}, "", func(c *Config) *string { return &c.EvidentlyPython }, "which program runs"},
 	{"airflow.python", []string{"MLOPS_AIRFLOW_PYTHON"}, "", func(c *Config) *string { return &c.AirflowPython }, "which program runs"},
 	{"airflow.dags_folder", []string{"MLOPS_DAGS_FOLDER"}, "", func(c *Config) *string { return &c.DAGs }, "where files are written"},
+	{"heat.file", []string{"MLOPS_HEAT_FILE"}, "", func(c *Config) *string { return &c.HeatFile }, "how much may run"},
+	{"heat.command", []string{"MLOPS_HEAT_COMMAND"}, "", func(c *Config) *string { return &c.HeatCommand }, "which program runs"},
 	{"namespace", []string{"MLOPS_NAMESPACE"}, "", func(c *Config) *string { return &c.Namespace }, ""},
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/internal/fairfile"
 	"github.com/mlops-integration/mlops/internal/stackfile"
 )
 
@@ -157,7 +158,8 @@ func airflowRevision(ctx context.Context, s *site) (string, error) {
 func airflowEnv(s *site) ([]string, error) {
 	_, jwt, err1 := s.secret("airflow-jwt")
 	_, session, err2 := s.secret("airflow-session")
-	if err := errors.Join(err1, err2); err != nil {
+	slots, err3 := fairfile.Slots(s.home)
+	if err := errors.Join(err1, err2, err3); err != nil {
 		return nil, err
 	}
 	at := s.url("airflow-api-server", "http")
@@ -172,7 +174,7 @@ func airflowEnv(s *site) ([]string, error) {
 		"AIRFLOW__CORE__DAGS_FOLDER="+dagsFolder(s),
 		"AIRFLOW__CORE__PLUGINS_FOLDER="+s.data("airflow", "plugins"),
 		"AIRFLOW__CORE__LOAD_EXAMPLES=False",
-		"AIRFLOW__CORE__PARALLELISM=8", // 32 by default, all forked in advance
+		fmt.Sprintf("AIRFLOW__CORE__PARALLELISM=%d", fairfile.Parallelism(slots)), // 32 by default, all forked in advance
 		"AIRFLOW__CORE__EXECUTION_API_SERVER_URL="+at+"/execution/",
 		"AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS=admin:admin",
 		"AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE="+s.data("airflow", "passwords.json"),
