@@ -59,7 +59,7 @@ var may = map[string][]string{
 	"compose":               {".", "internal/stackfile", "internal/trust", "internal/lockfile", "internal/atomicfile", "rayserve", "compose/internal/proc", "airflow", "internal/fairfile"},
 	"compose/stacktest":     {".", "compose", "internal/stackfile", "internal/lockfile"},
 	"agent":                 {"client", "mlflow", "applesilicon", "agent/internal/heat", "agent/internal/shares"},
-	"cli":                   {".", "client", "compose", "agent", "fair", "internal/fairfile", "internal/stackfile", "internal/gitcmd", "mlflow", "dvc", "dvc/remote/azure", "dvc/remote/http", "dvc/remote/ssh", "airflow", "rayserve", "evidently", "applesilicon"},
+	"cli":                   {".", "client", "compose", "agent", "fair", "fair/sim", "internal/fairfile", "internal/stackfile", "internal/gitcmd", "mlflow", "dvc", "dvc/remote/azure", "dvc/remote/http", "dvc/remote/ssh", "airflow", "rayserve", "evidently", "applesilicon"},
 	"cmd/mlopsctl":          {"cli"},
 	"compose/internal/proc": {},
 	"dvc/internal/known":    {"internal/rawfile", "dvc/internal/object"},
