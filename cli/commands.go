@@ -26,6 +26,7 @@ func commands(e *env) []*cli.Command {
 		syncCommand(e),
 		agentCommand(e),
 		fairCommand(e),
+		quotaCommand(e),
 		heatCommand(e),
 		poolCommand(e),
 		appleCommand(e),

@@ -116,6 +116,8 @@ var mistakes = map[string]struct{ usage, missing string }{
 	"fair status":        {"fair status extra", "-"},
 	"fair slots":         {"fair slots none", "-"},
 	"fair simulate":      {"fair simulate --tasks 0", "fair simulate nope.ndjson"},
+	"quota set":          {"quota set", "-"},
+	"quota list":         {"quota list extra", "-"},
 	"heat show":          {"heat show extra", "-"},
 	"heat set":           {"heat set mild", "-"},
 	"heat clear":         {"heat clear extra", "-"},

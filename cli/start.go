@@ -92,8 +92,29 @@ func startCommand(e *env) *cli.Command {
 			if err != nil {
 				return err
 			}
+			e.prepareQuotas(c.Context)
 			return errors.Join(e.printStatus(st), comeBack(st))
 		},
+	}
+}
+
+// prepareQuotas makes the experiment that keeps the quotas, with the rights of the
+// stack's administrator, before a user makes one of that name.
+func (e *env) prepareQuotas(ctx context.Context) {
+	home, err := e.home()
+	if err != nil {
+		return
+	}
+	c, err := client.Open(ctx, client.WithHome(home))
+	if err != nil {
+		return // the next call says why
+	}
+	defer c.Close()
+	if !c.OwnMLflow() {
+		return
+	}
+	if err := c.PrepareQuotas(ctx); err != nil {
+		e.note("quotas: %v", err)
 	}
 }
 

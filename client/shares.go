@@ -16,6 +16,10 @@ func (c *Client) Home() string { return c.settings.home }
 // runs in this home, and not a server elsewhere.
 func (c *Client) OwnAirflow() bool { return c.Config.Source("airflow.url") == fromStack }
 
+// OwnMLflow reports whether the configured MLflow is that of the stack which runs
+// in this home.
+func (c *Client) OwnMLflow() bool { return c.Config.Source("mlflow.uri") == fromStack }
+
 // RestoreShares gives the pools of projects their own number of slots back if the
 // agent that divided the machine is dead: its lease has expired. It returns the
 // pools that it changed. While an agent lives, or none has ever been, it reads one

@@ -120,7 +120,9 @@ func (p *Project) Register(ctx context.Context) (Workspace, error) {
 func (p *Project) experimentWanted() mlflow.Experiment {
 	w := p.names()
 	w.DVCRemotePath = publicURL(w.DVCRemotePath)
-	return mlflow.Experiment{Name: w.MLflowExperiment, Tags: w.tags()}
+	tags := w.tags()
+	tags[tagAsked] = p.Config.Quota
+	return mlflow.Experiment{Name: w.MLflowExperiment, Tags: tags}
 }
 
 // ensureExperiment returns the ID of the project's experiment, which it makes

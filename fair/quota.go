@@ -2,7 +2,12 @@ package fair
 
 import (
 	"fmt"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
+
+	"github.com/mlops-integration/mlops"
 )
 
 // Quota is what a project may use; the zero value limits nothing.
@@ -125,4 +130,81 @@ func (l *Ledger) Use(project string, slots int, from, to time.Time, joules float
 	s.SlotTime += time.Duration(slots) * to.Sub(from)
 	s.Joules += joules * part
 	l.Spent[project] = s
+}
+
+// ParseQuota reads a quota as [Quota.String] writes it: "weight=2 priority=high
+// slots=4 slot-hours=8 queued-runs=20 watt-hours=50", in any order, each at most
+// once, between spaces or commas; empty is no limit. The error matches
+// [mlops.ErrInvalid].
+func ParseQuota(text string) (Quota, error) {
+	var q Quota
+	seen := map[string]bool{}
+	for _, part := range strings.FieldsFunc(text, func(r rune) bool { return r == ' ' || r == ',' }) {
+		name, value, _ := strings.Cut(part, "=")
+		if seen[name] {
+			return Quota{}, invalid("%s is there twice", name)
+		}
+		seen[name] = true
+		var err error
+		switch name {
+		case "weight":
+			q.Weight, err = amount(value)
+		case "priority":
+			if q.Priority = Priority(value); !slices.Contains(Priorities, q.Priority) {
+				return Quota{}, invalid("priority=%s: want low, normal, high or urgent", value)
+			}
+		case "slots":
+			q.MaxSlots, err = count(value)
+		case "slot-hours":
+			q.SlotHours, err = amount(value)
+		case "queued-runs":
+			q.QueuedRuns, err = count(value)
+		case "watt-hours":
+			q.WattHours, err = amount(value)
+		default:
+			return Quota{}, invalid("%q: want weight=, priority=, slots=, slot-hours=, queued-runs= or watt-hours=", part)
+		}
+		if err != nil {
+			return Quota{}, invalid("%s: want a number above 0", part)
+		}
+	}
+	return q, nil
+}
+
+// String is the quota as [ParseQuota] reads it: what it limits, and no more.
+func (q Quota) String() string {
+	var out []string
+	add := func(name string, value any, is bool) {
+		if is {
+			out = append(out, fmt.Sprintf("%s=%v", name, value))
+		}
+	}
+	add("weight", q.Weight, q.Weight > 0)
+	add("priority", q.Priority, q.Priority != "")
+	add("slots", q.MaxSlots, q.MaxSlots > 0)
+	add("slot-hours", q.SlotHours, q.SlotHours > 0)
+	add("queued-runs", q.QueuedRuns, q.QueuedRuns > 0)
+	add("watt-hours", q.WattHours, q.WattHours > 0)
+	return strings.Join(out, " ")
+}
+
+// amount reads a number above 0 that is at most a billion.
+func amount(text string) (float64, error) {
+	v, err := strconv.ParseFloat(text, 64)
+	if err == nil && !(v > 0 && v <= 1e9) {
+		err = strconv.ErrRange
+	}
+	return v, err
+}
+
+func count(text string) (int, error) {
+	v, err := strconv.ParseInt(text, 10, 32)
+	if err == nil && v <= 0 {
+		err = strconv.ErrRange
+	}
+	return int(v), err
+}
+
+func invalid(format string, args ...any) error {
+	return &mlops.Error{Kind: mlops.ErrInvalid, Op: "quota", Message: fmt.Sprintf(format, args...)}
 }

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/mlops-integration/mlops"
 )
 
 func TestWhatIsSpentIsExact(t *testing.T) {
@@ -74,4 +76,20 @@ func TestANeedIsSlots(t *testing.T) {
 	mac.Reserved = 99 << 30
 	require.Zero(t, mac.Left())
 	require.Equal(t, 4, Capacity{Slots: 4, Reserved: 1}.Left())
+}
+
+func TestAQuotaIsReadAsItIsWritten(t *testing.T) {
+	for _, text := range []string{"", "slots=4", "weight=0.5 priority=low slots=2 slot-hours=1.5 queued-runs=20 watt-hours=50"} {
+		q, err := ParseQuota(text)
+		require.NoError(t, err)
+		require.Equal(t, text, q.String())
+	}
+	q, err := ParseQuota(" slots=1,  priority=urgent")
+	require.NoError(t, err)
+	require.Equal(t, Quota{MaxSlots: 1, Priority: PriorityUrgent}, q)
+	for _, text := range []string{"slots", "slots=", "slots=0", "slots=-1", "slots=1.5", "slots=99999999999", "weight=NaN", "weight=Inf",
+		"weight=1e300", "slot-hours=-1", "priority=king", "priority=", "slot=1", "slots=1 slots=2"} {
+		_, err := ParseQuota(text)
+		require.ErrorIs(t, err, mlops.ErrInvalid, text)
+	}
 }

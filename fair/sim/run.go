@@ -159,9 +159,9 @@ func (w *world) newProject(i int) project {
 }
 
 // plan draws the runs: when they come, of which project, with how many tasks. The
-// machine has about four fifths of what it can do.
+// machine has about as much as it can do beside its heat.
 func (w *world) plan() {
-	horizon := float64(w.Config.Tasks) * meanTask / (0.8 * float64(w.Config.Budget))
+	horizon := float64(w.Config.Tasks) * meanTask / (0.7 * float64(w.Config.Budget))
 	for planned := 0; planned < w.Config.Tasks; {
 		n := min(1+int(math.Pow(w.rnd.Float64(), -0.9)), 500, w.Config.Tasks-planned)
 		planned += n
@@ -277,7 +277,10 @@ func (w *world) tick() {
 		}
 	}
 	if w.rnd.IntN(60) == 0 {
-		w.level = fair.Levels[w.rnd.IntN(len(fair.Levels))]
+		w.level = fair.LevelNominal
+		if w.rnd.IntN(3) == 0 {
+			w.level = fair.Levels[w.rnd.IntN(len(fair.Levels))]
+		}
 	}
 	d := w.heat.Budget(w.now, fair.Reading{Level: w.level})
 	if d.Slots != w.budget {

@@ -54,8 +54,8 @@ var may = map[string][]string{
 	"internal/fairfile":     {"internal/atomicfile", "internal/lockfile", "internal/trust"},
 	"agent/internal/heat":   {"applesilicon", "internal/fairfile", "internal/trust"},
 	"agent/internal/shares": {".", "agent/internal/heat", "airflow", "fair", "internal/fairfile", "internal/lockfile"},
-	"fair":                  {}, // no I/O: the time comes as an argument
-	"client":                {".", "internal/stackfile", "internal/trust", "mlflow", "mlflow/s3store", "dvc", "dvc/remote/local", "dvc/remote/s3", "airflow", "rayserve", "evidently", "applesilicon", "internal/gitcmd", "internal/lockfile", "internal/fairfile"},
+	"fair":                  {"."}, // no I/O: the time comes as an argument
+	"client":                {".", "internal/stackfile", "internal/trust", "mlflow", "mlflow/s3store", "dvc", "dvc/remote/local", "dvc/remote/s3", "airflow", "rayserve", "evidently", "applesilicon", "fair", "internal/gitcmd", "internal/lockfile", "internal/fairfile"},
 	"compose":               {".", "internal/stackfile", "internal/trust", "internal/lockfile", "internal/atomicfile", "rayserve", "compose/internal/proc", "airflow", "internal/fairfile"},
 	"compose/stacktest":     {".", "compose", "internal/stackfile", "internal/lockfile"},
 	"agent":                 {"client", "mlflow", "applesilicon", "agent/internal/heat", "agent/internal/shares"},
