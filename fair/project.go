@@ -55,6 +55,15 @@ func (p *Project) weight() float64 {
 	return w * p.Priority.factor()
 }
 
+// least is how many slots the narrowest ready task needs.
+func (d *Demand) least() int { return max(1, d.Least) }
+
+// open is how many slots of its pool ready tasks could take at once.
+func (d *Demand) open() int {
+	n := min(d.Slots-d.Running, d.Ready)
+	return max(0, n-n%d.least())
+}
+
 // limit is the most slots that the project may hold.
 func (p *Project) limit(budget int) int {
 	if p.Hold != "" {
@@ -74,6 +83,7 @@ type Demand struct {
 	Running int // held by tasks that run or are queued to a worker: these cannot be taken back
 	Ready   int // needed by tasks that could start at once
 	Next    int // needed by the widest ready task; 0 is 1
+	Least   int // needed by the narrowest ready task; 0 is 1
 }
 
 // Share is what one project gets until the next look.
@@ -102,9 +112,12 @@ type Rules struct {
 	// what runs within the budget.
 	Overlap bool
 	// Linger is for how long a project without demand keeps its turn after its
-	// last task was seen, so that the next task of a chain finds an open slot,
-	// where the budget has a slot for each project with demand.
+	// last task was seen, if it came back within that time before: the next task
+	// of a chain finds an open slot. This is so only where the budget has a slot
+	// for each project with demand.
 	Linger time.Duration
+	// Brief leaves out how many are before a project and when it may start.
+	Brief bool
 	// Quantum is the time for which a task typically holds its slot; 0 is 2 s.
 	Quantum time.Duration
 	// UrgentShare is the part of the budget within which urgent projects go

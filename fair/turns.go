@@ -13,6 +13,11 @@ type Turns struct {
 	Virtual  float64             `json:"virtual"` // where a project begins that comes now
 	At       time.Time           `json:"at"`      // the last decision
 	Accounts map[string]*Account `json:"accounts"`
+
+	// what a decision needs, kept for the next
+	claimed      []claim
+	urgent, rest queue
+	line         []grant
 }
 
 // Account is what is kept of one project.
@@ -23,6 +28,7 @@ type Account struct {
 	Waits   bool          `json:"waits"`   // it could have used another slot then
 	Unused  time.Duration `json:"unused"`  // for how long slots have been open to ready tasks
 	Seen    time.Time     `json:"seen"`    // its last task, running or ready
+	Chain   bool          `json:"chain"`   // it came back soon after it had none
 }
 
 const (
@@ -57,11 +63,11 @@ func (t *Turns) account(project string) *Account {
 // has come and gone since, within its pool. A slot that was open to its ready tasks
 // for longer than the patience counts, too: tasks that cannot start, because of a
 // limit of their DAG, would hold it for ever.
-func (a *Account) charge(dt time.Duration, weight float64, d Demand) {
+func (a *Account) charge(dt time.Duration, weight float64, d *Demand) {
 	begun := max(0, d.Running-a.Holds)
 	gone := min(a.Ready-d.Ready-begun, d.Slots-a.Holds)
 	used := float64(a.Holds+max(0, gone)) * dt.Seconds()
-	if open := min(d.Slots-d.Running, d.Ready); open > 0 && begun == 0 && gone <= 0 {
+	if open := d.open(); open > 0 && begun == 0 && gone <= 0 {
 		before := a.Unused
 		if a.Unused += dt; before > patience {
 			used += float64(open) * dt.Seconds()
@@ -75,75 +81,6 @@ func (a *Account) charge(dt time.Duration, weight float64, d Demand) {
 	a.Holds, a.Ready = d.Running, d.Ready
 }
 
-// claim is one project in one decision.
-type claim struct {
-	project *Project
-	demand  Demand
-	account *Account
-	index   int     // in the result
-	key     float64 // the virtual time at which its next slot is due
-	step    float64 // by which a slot moves the key
-	want    int     // slots that it could use and may have
-	bound   int     // slots that it holds whatever is decided
-	got     int     // slots of the budget that are due to it
-	slots   int     // of these, what it can be given now
-	before  int     // slots' worth of tasks that start before its next; -1 is not known yet
-	wide    int     // slots of a ready task that needs more than the project may hold now
-	passed  bool    // its next task needs more than is left
-	line    int     // slots that the line has given it so far
-}
-
-// unit is how many slots the claim's next task needs.
-func (c *claim) unit() int {
-	if c.got == 0 {
-		return max(1, min(c.demand.Next, c.want))
-	}
-	return 1
-}
-
-// queue is a heap of claims, the one whose turn it is first. It is container/heap
-// without its calls through an interface, which took most of a decision.
-type queue []*claim
-
-func (q queue) less(i, j int) bool {
-	if q[i].key != q[j].key {
-		return q[i].key < q[j].key
-	}
-	return q[i].project.Name < q[j].project.Name
-}
-
-// order makes a heap of the claims as they come.
-func (q queue) order() {
-	for i := len(q)/2 - 1; i >= 0; i-- {
-		q.sink(i)
-	}
-}
-
-// sink moves the claim at i down to its place.
-func (q queue) sink(i int) {
-	for {
-		least := i
-		for child := 2*i + 1; child <= 2*i+2 && child < len(q); child++ {
-			if q.less(child, least) {
-				least = child
-			}
-		}
-		if least == i {
-			return
-		}
-		q[i], q[least] = q[least], q[i]
-		i = least
-	}
-}
-
-// drop removes the first claim.
-func (q *queue) drop() {
-	last := len(*q) - 1
-	(*q)[0] = (*q)[last]
-	*q = (*q)[:last]
-	q.sink(0)
-}
-
 // Divide gives the budget to the projects, for what the look at now found, and
 // returns a share for each project in their order. The pools together, with what
 // runs on in pools that were made smaller, are never above the budget, unless what
@@ -152,19 +89,23 @@ func (q *queue) drop() {
 func (t *Turns) Divide(now time.Time, budget int, projects []Project, demand []Demand, rules Rules) []Share {
 	budget = max(budget, 0)
 	claims := t.claims(now, budget, projects, demand, rules)
-	line := deal(claims, budget, rules)
+	fill(claims, budget)
+	for i := range claims {
+		claims[i].most = int(math.Ceil(claims[i].due)) + 1
+	}
+	line := t.deal(claims, budget, rules)
 	spare := settle(claims, line, budget, rules)
 	lookAhead(claims, spare, budget)
 	t.advance(claims)
 
 	rules.Max = max(rules.Max, budget)
 	out := make([]Share, len(projects))
-	for i, due := range dues(claims, budget) {
+	for i := range claims {
 		c := &claims[i]
-		out[i] = Share{Project: c.project.Name, Slots: c.slots, Due: due}
+		out[i] = Share{Project: c.project.Name, Slots: c.slots, Due: c.due}
 		if c.wide > 0 || c.demand.Ready > 0 && c.slots <= c.demand.Running {
 			out[i].Cause = c.cause(claims, budget, rules)
-			if out[i].Cause == CauseTurn {
+			if out[i].Cause == CauseTurn && !rules.Brief {
 				out[i].Before = max(c.before, 0)
 				out[i].Expected = time.Duration(float64(rules.Quantum) * float64(out[i].Before+1) / float64(budget))
 			}
@@ -177,153 +118,83 @@ func (t *Turns) Divide(now time.Time, budget int, projects []Project, demand []D
 // claim.
 func (t *Turns) claims(now time.Time, budget int, projects []Project, demand []Demand, rules Rules) []claim {
 	dt := t.elapsed(now)
-	of := make(map[string]int, len(demand))
+	find := demandOf(projects, demand)
 	waiting := 0 // projects with demand
-	for i, d := range demand {
-		of[d.Project] = i
-		if d.Running+d.Ready > 0 {
+	for i := range demand {
+		if demand[i].Running+demand[i].Ready > 0 {
 			waiting++
 		}
 	}
-	claims := make([]claim, len(projects))
-	known := make(map[string]bool, len(projects))
+	if cap(t.claimed) < len(projects) {
+		t.claimed = make([]claim, 2*len(projects))
+	}
+	claims := t.claimed[:len(projects)]
 	for i := range projects {
 		p := &projects[i]
-		known[p.Name] = true
 		c := &claims[i]
-		*c = claim{project: p, account: t.account(p.Name), index: i, before: -1, demand: Demand{Project: p.Name}}
-		if j, ok := of[p.Name]; ok {
-			c.demand = demand[j]
+		*c = claim{project: p, account: t.account(p.Name), before: -1, demand: Demand{Project: p.Name}}
+		if d := find(i); d != nil {
+			c.demand = *d
 		}
 		d, a, w := &c.demand, c.account, p.weight()
+		c.weight = w
 		d.Running, d.Ready = max(d.Running, 0), max(d.Ready, 0)
-		a.charge(dt, w, *d)
+		a.charge(dt, w, d)
 		limit := p.limit(budget)
-		if d.Next > limit { // this one cannot start at present, narrower ones may
+		if p.Hold == "" && d.Next > max(limit, 1) { // this one cannot start at present, narrower ones may
 			d.Ready, d.Next, c.wide = max(0, d.Ready-d.Next), 0, d.Next
+			if d.least() > max(limit, 1) {
+				d.Ready = 0
+			}
 		}
-		waits := d.Ready > 0 && d.Running < limit
+		waits := d.Ready > 0 && p.Hold == "" && (p.MaxSlots <= 0 || d.Running+d.least() <= p.MaxSlots)
 		if waits && !a.Waits {
 			a.Virtual = max(a.Virtual, t.Virtual)
 		}
 		a.Waits = waits
-		c.want = min(d.Running+d.Ready, limit)
-		if d.Running+d.Ready > 0 {
+		if c.want = d.Running + d.Ready; c.want > limit {
+			c.want = limit - limit%d.least()
+		}
+		if gone := now.Sub(a.Seen); d.Running+d.Ready > 0 {
+			if gone > dt {
+				a.Chain = gone < rules.Linger && gone > 0
+			}
 			a.Seen = now
-		} else if gone := now.Sub(a.Seen); gone >= 0 && gone < rules.Linger && d.Slots > 0 && waiting < budget {
+		} else if a.Chain && gone >= 0 && gone < rules.Linger && waiting < budget {
 			c.want = min(1, limit)
 		}
-		c.bound = d.Running + min(d.Ready, max(0, d.Slots-d.Running))
+		c.bound = d.Running + d.open()
 		c.step = rules.quantum() / w
 		c.key = a.Virtual
 	}
-	for name, a := range t.Accounts {
-		if !known[name] || a.Holds == 0 && !a.Waits && a.Virtual <= t.Virtual && now.Sub(a.Seen) > time.Hour {
-			delete(t.Accounts, name)
-		}
+	if len(t.Accounts) > 2*len(projects)+16 {
+		t.forget(now)
 	}
 	return claims
 }
 
-// grant is a step of the order: that many slots are the claim's next.
-type grant struct {
-	to    *claim
-	slots int
+// demandOf returns what finds the demand of a project by its place: mostly, both
+// have the same order.
+func demandOf(projects []Project, demand []Demand) func(int) *Demand {
+	aligned := len(projects) == len(demand)
+	for i := 0; aligned && i < len(projects); i++ {
+		aligned = projects[i].Name == demand[i].Project
+	}
+	if aligned {
+		return func(i int) *Demand { return &demand[i] }
+	}
+	of := make(map[string]*Demand, len(demand))
+	for i := range demand {
+		of[demand[i].Project] = &demand[i]
+	}
+	return func(i int) *Demand { return of[projects[i].Name] }
 }
 
-// deal hands out the budget in the order of turns and returns the order. Urgent
-// claims go first within their part; then all go by their keys.
-func deal(claims []claim, budget int, rules Rules) []grant {
-	var urgent, rest queue
-	for i := range claims {
-		if c := &claims[i]; c.want > 0 {
-			if c.project.Priority == PriorityUrgent {
-				urgent = append(urgent, c)
-			} else {
-				rest = append(rest, c)
-			}
-		}
-	}
-	urgent.order()
-	rest.order()
-	first := rules.urgent(budget)
-	if len(rest) > 0 { // urgent work leaves room for the widest task whose turn it is
-		first = min(first, budget-rest[0].unit())
-	}
-	line := make([]grant, 0, budget)
-	left := budget
-	for len(urgent) > 0 && urgent[0].unit() <= first {
-		n := urgent[0].take(&urgent, &line)
-		first -= n
-		left -= n
-	}
-	if len(urgent) > 0 {
-		rest = append(rest, urgent...)
-		rest.order()
-	}
-	for left > 0 && len(rest) > 0 {
-		if c := rest[0]; c.unit() > left {
-			rest.drop()
-			c.passed = true
-			continue
-		}
-		left -= rest[0].take(&rest, &line)
-	}
-	foresee(claims, rest, line, budget)
-	return line
-}
-
-// take gives the first claim of the queue its next slots.
-func (c *claim) take(q *queue, line *[]grant) int {
-	n := c.unit()
-	c.got += n
-	c.key += float64(n) * c.step
-	*line = append(*line, grant{c, n})
-	if c.got < c.want {
-		q.sink(0)
-	} else {
-		q.drop()
-	}
-	return n
-}
-
-// foresee counts for each claim how many slots' worth of tasks start before its
-// next one: what the line and then the queue have before it.
-func foresee(claims []claim, rest queue, line []grant, budget int) {
-	ahead := 0
-	for _, g := range line {
-		if g.to.line += g.slots; g.to.line <= g.to.bound {
-			continue // it runs, or starts before this decision
-		}
-		if g.to.before < 0 {
-			g.to.before = ahead
-		}
-		ahead += g.slots
-	}
-	for i := range claims {
-		if c := &claims[i]; c.passed {
-			c.before = ahead
-		}
-	}
-	unknown := 0
-	for _, c := range rest {
-		if c.before < 0 {
-			unknown++
-		}
-	}
-	for tries := 4*len(rest) + budget; unknown > 0 && tries > 0; tries-- {
-		c := rest[0]
-		if c.before < 0 {
-			c.before = ahead
-			unknown--
-		}
-		ahead++
-		c.key += c.step
-		rest.sink(0)
-	}
-	for _, c := range rest {
-		if c.before < 0 {
-			c.before = ahead
+// forget drops the accounts that differ in nothing from that of a new project.
+func (t *Turns) forget(now time.Time) {
+	for name, a := range t.Accounts {
+		if a.Holds == 0 && a.Ready == 0 && a.Virtual <= t.Virtual && !a.Chain || now.Sub(a.Seen) > 24*time.Hour {
+			delete(t.Accounts, name)
 		}
 	}
 }
@@ -446,36 +317,4 @@ func (c *claim) cause(claims []claim, budget int, rules Rules) Cause {
 		return hot
 	}
 	return CauseTurn
-}
-
-// dues are the weighted max-min shares of the budget, in slots: each project has
-// what it wants or as much for its weight as any other.
-func dues(claims []claim, budget int) []float64 {
-	order := make([]*claim, 0, len(claims))
-	weights := 0.0
-	for i := range claims {
-		if c := &claims[i]; c.want > 0 {
-			order = append(order, c)
-			weights += c.project.weight()
-		}
-	}
-	slices.SortFunc(order, func(a, b *claim) int {
-		x, y := float64(a.want)*b.project.weight(), float64(b.want)*a.project.weight()
-		switch {
-		case x < y:
-			return -1
-		case x > y:
-			return 1
-		}
-		return a.index - b.index
-	})
-	out := make([]float64, len(claims))
-	left := float64(budget)
-	for _, c := range order {
-		w := c.project.weight()
-		out[c.index] = min(float64(c.want), left*w/weights)
-		left -= out[c.index]
-		weights -= w
-	}
-	return out
 }

@@ -50,6 +50,7 @@ var may = map[string][]string{
 	"rayserve":              {".", "internal/transport", "internal/lockfile", "internal/atomicfile"},
 	"evidently":             {".", "internal/transport"},
 	"applesilicon":          {"."},
+	"fair/sim":              {"fair"},
 	"internal/fairfile":     {"internal/atomicfile", "internal/lockfile", "internal/trust"},
 	"agent/internal/heat":   {"applesilicon", "internal/fairfile", "internal/trust"},
 	"agent/internal/shares": {".", "agent/internal/heat", "airflow", "fair", "internal/fairfile", "internal/lockfile"},
