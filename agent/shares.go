@@ -3,19 +3,22 @@ package agent
 import (
 	"context"
 	"errors"
+	"net/url"
 	"time"
 
 	"github.com/mlops-integration/mlops/agent/internal/heat"
 	"github.com/mlops-integration/mlops/agent/internal/shares"
 	"github.com/mlops-integration/mlops/client"
+	"github.com/mlops-integration/mlops/internal/stackfile"
 )
 
 // How often the pools are looked at: often while tasks wait, less while some run,
 // and rarely at rest.
 const (
-	lookBusy = 500 * time.Millisecond
-	lookCalm = time.Second
-	lookRest = 2 * time.Second
+	lookBusy = 300 * time.Millisecond
+	lookCalm = 500 * time.Millisecond
+	lookRest = time.Second
+	lookSlow = 2 * time.Second  // between two, if each takes the server long
 	lookMost = 20 * time.Second // how long one may take
 )
 
@@ -31,7 +34,7 @@ func (a *Agent) divide(ctx context.Context) {
 			msg = err.Error()
 		}
 		if msg != said && msg != "" {
-			a.o.Logger.Warn("the machine is not divided", "error", msg)
+			a.o.Logger.Warn("while the machine is divided", "error", msg)
 		}
 		said = msg
 	}
@@ -75,7 +78,7 @@ func (a *Agent) divide(ctx context.Context) {
 		a.mu.Lock()
 		a.shares = state
 		a.mu.Unlock()
-		say(err)
+		say(errors.Join(err, state.Queue))
 		wait = interval(state)
 		if err != nil {
 			wait = a.o.Every
@@ -96,7 +99,7 @@ func interval(s shares.State) time.Duration {
 	case s.Taken > 0:
 		every = lookCalm
 	}
-	return max(every, min(4*s.Took, lookRest))
+	return max(every, min(4*s.Took, lookSlow))
 }
 
 // moved reports whether the configuration leads to another server now, or with
@@ -113,7 +116,7 @@ func moved(ctx context.Context, c *client.Client, options []client.Option) bool 
 // keeper is one for the Airflow of c; one for the same server keeps its turns.
 func (a *Agent) keeper(c *client.Client, before *shares.Keeper) *shares.Keeper {
 	if before != nil && before.Own == c.OwnAirflow() {
-		before.Airflow, before.Server = c.Airflow, c.Config.AirflowURL
+		before.Airflow, before.Server, before.Queue = c.Airflow, c.Config.AirflowURL, queue(c)
 		return before
 	}
 	sources := []heat.Source{heat.Linux{}}
@@ -127,9 +130,32 @@ func (a *Agent) keeper(c *client.Client, before *shares.Keeper) *shares.Keeper {
 		sources = append(sources, heat.Command{Path: c.Config.HeatCommand})
 	}
 	return &shares.Keeper{
-		Home: c.Home(), Server: c.Config.AirflowURL, Own: c.OwnAirflow(), Airflow: c.Airflow,
+		Home: c.Home(), Server: c.Config.AirflowURL, Own: c.OwnAirflow(), Airflow: c.Airflow, Queue: queue(c),
 		Judge: heat.Judge{Home: c.Home(), Sources: sources}, Waited: a.waited,
 	}
+}
+
+// queue reads the database of the home's own Airflow; nil where there is none that
+// this agent may read.
+func queue(c *client.Client) *shares.Queue {
+	if !c.OwnAirflow() {
+		return nil
+	}
+	stack, err := stackfile.Read(c.Home())
+	if err != nil {
+		return nil
+	}
+	e, ok := stack.Endpoints[stackfile.AirflowReader]
+	if !ok {
+		return nil
+	}
+	password, err := e.Secret()
+	at, err2 := url.Parse(e.URL)
+	if err != nil || err2 != nil {
+		return nil
+	}
+	at.User = url.UserPassword(e.Username, string(password))
+	return &shares.Queue{Address: at.String()}
 }
 
 // waited counts how long a project waited for a slot.

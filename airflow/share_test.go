@@ -1,6 +1,7 @@
 package airflow_test
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -46,7 +47,7 @@ func TestRestoreGivesBackWhatAnAgentTook(t *testing.T) {
 		require.NoError(t, c.Pools.Create(ctx, p))
 		t.Cleanup(func() {
 			if s.Live {
-				_ = c.Pools.Delete(t.Context(), p.Name)
+				_ = c.Pools.Delete(context.WithoutCancel(ctx), p.Name)
 			}
 		})
 		if share == nil {

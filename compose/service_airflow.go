@@ -48,7 +48,10 @@ func airflowServices() []service {
 	api.ready = airflowReady
 	api.settled = airflowWarm
 	api.endpoints = func(s *site) map[string]stackfile.Endpoint {
-		return map[string]stackfile.Endpoint{stackfile.Airflow: {URL: s.url("airflow-api-server", "http"), Username: "admin", SecretFile: s.secretFile("airflow")}}
+		return map[string]stackfile.Endpoint{
+			stackfile.Airflow:       {URL: s.url("airflow-api-server", "http"), Username: "admin", SecretFile: s.secretFile("airflow")},
+			stackfile.AirflowReader: readerEndpoint(s),
+		}
 	}
 	scheduler := part("airflow-scheduler", "scheduler", "--skip-serve-logs")
 	scheduler.ready = beats("airflow-scheduler", "scheduler")
@@ -119,7 +122,7 @@ func airflowTables(ctx context.Context, s *site) error {
 		return err
 	}
 	if now != "" && string(before) == version+" "+now {
-		return nil
+		return makeAirflowReader(ctx, s)
 	}
 	c, err := airflowCommand(s, "db", "migrate")
 	if err != nil {
@@ -131,7 +134,7 @@ func airflowTables(ctx context.Context, s *site) error {
 	if now, err = airflowRevision(ctx, s); err != nil {
 		return err
 	}
-	return writePrivate(mark, version+" "+now)
+	return errors.Join(makeAirflowReader(ctx, s), writePrivate(mark, version+" "+now))
 }
 
 // airflowRevision is the version of the tables, empty if there are none.

@@ -4,13 +4,13 @@
 package shares
 
 import (
-	"cmp"
 	"context"
 	"maps"
 	"os"
 	"slices"
 	"time"
 
+	"github.com/mlops-integration/mlops"
 	"github.com/mlops-integration/mlops/agent/internal/heat"
 	"github.com/mlops-integration/mlops/airflow"
 	"github.com/mlops-integration/mlops/fair"
@@ -24,6 +24,7 @@ type Keeper struct {
 	Server  string // the Airflow's address
 	Own     bool   // it is the home's own: the lease is a file, and flock says who leads
 	Airflow *airflow.Client
+	Queue   *Queue // the same server's database; nil: pools are read by REST
 	Judge   Judge
 	Clock   func() time.Time    // nil: time.Now
 	Waited  func(time.Duration) // is told how long a project waited for a slot; may be nil
@@ -38,8 +39,7 @@ type Keeper struct {
 	written fairfile.Lease
 	renewed time.Time // when the lease was written last
 	waiting map[string]time.Time
-	unused  map[string]int // looks for which a pool's open slots were not used
-	widest  map[string]int // slots that the widest ready task of a pool takes
+	widths  widths
 	state   State
 }
 
@@ -54,6 +54,7 @@ type State struct {
 	Lease  fairfile.Lease
 	Took   time.Duration // the look, requests and all
 	Writes int           // requests that changed pools, since the keeper began
+	Queue  error         // why the database was not read, and REST was
 	Ready  int           // slots that ready tasks wait for
 	Taken  int           // slots that tasks have, of all pools
 }
@@ -119,14 +120,13 @@ type survey struct {
 	managed map[string]airflow.Pool // projects' pools that the agent sets
 	edited  map[string]airflow.Pool // projects' pools that a person set
 	others  int                     // slots that are taken in pools which the agent does not set
+	widest  map[string]int          // of pools with ready tasks of several slots: the most that one takes
 }
 
 func (k *Keeper) survey(ctx context.Context) (survey, error) {
 	s := survey{managed: map[string]airflow.Pool{}, edited: map[string]airflow.Pool{}}
-	for p, err := range k.Airflow.Pools.All(ctx) {
-		if err != nil {
-			return s, err
-		}
+	pools, err := k.pools(ctx, &s)
+	for _, p := range pools {
 		_, shared := p.Share()
 		switch {
 		case p.OfProject() && !p.Edited() && (shared || p.Slots == base):
@@ -138,7 +138,23 @@ func (k *Keeper) survey(ctx context.Context) (survey, error) {
 			s.others += taken(p)
 		}
 	}
-	return s, nil
+	return s, err
+}
+
+// pools reads the pools: in the database, or if that cannot be, by REST.
+func (k *Keeper) pools(ctx context.Context, s *survey) ([]airflow.Pool, error) {
+	if k.Queue != nil {
+		pools, widest, err := k.Queue.Pools(ctx)
+		if k.state.Queue = err; err == nil {
+			s.widest = widest
+			return pools, nil
+		}
+	}
+	pools, err := mlops.Collect(k.Airflow.Pools.All(ctx))
+	if err == nil {
+		s.widest, err = k.widths.find(ctx, k.Airflow, pools)
+	}
+	return pools, err
 }
 
 // taken is how many of a pool's slots are at work.
@@ -157,7 +173,7 @@ func (k *Keeper) divide(ctx context.Context, seen survey, most int, now time.Tim
 	for _, name := range slices.Sorted(maps.Keys(seen.managed)) {
 		p := seen.managed[name]
 		projects = append(projects, fair.Project{Name: name})
-		demands = append(demands, fair.Demand{Project: name, Slots: p.Slots, Running: taken(p), Ready: p.Scheduled, Next: k.width(ctx, p)})
+		demands = append(demands, fair.Demand{Project: name, Slots: p.Slots, Running: taken(p), Ready: p.Scheduled, Next: seen.widest[name]})
 	}
 	budget := k.budget.Slots
 	shares := k.turns.Divide(now, seen.free(budget), projects, demands, fair.Rules{Max: most, Reason: k.budget.Cause, Linger: linger})
@@ -232,34 +248,3 @@ func (k *Keeper) write(ctx context.Context, pools []airflow.Pool) error {
 	_, err := k.Airflow.Pools.Update(ctx, pools)
 	return err
 }
-
-// width is how many slots the widest ready task of a pool takes: 1, unless slots
-// stay open although tasks are ready. Only then is the server asked.
-func (k *Keeper) width(ctx context.Context, p airflow.Pool) int {
-	if k.unused == nil {
-		k.unused, k.widest = map[string]int{}, map[string]int{}
-	}
-	switch open := p.Slots - taken(p); {
-	case p.Scheduled < 2:
-		delete(k.unused, p.Name)
-		delete(k.widest, p.Name)
-	case open > 0:
-		k.unused[p.Name]++
-	default:
-		k.unused[p.Name] = 0
-	}
-	if k.unused[p.Name] == patience {
-		wide := 1
-		for t, err := range k.Airflow.Tasks.Search(ctx, airflow.TaskSearch{States: []airflow.State{airflow.StateScheduled}, Pools: []string{p.Name}}) {
-			if err != nil {
-				break // it is asked again, if it matters
-			}
-			wide = max(wide, t.PoolSlots)
-		}
-		k.widest[p.Name] = wide
-	}
-	return cmp.Or(k.widest[p.Name], 1)
-}
-
-// patience is after how many looks an open slot that is not taken is one too few.
-const patience = 3

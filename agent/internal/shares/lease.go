@@ -185,6 +185,9 @@ func (k *Keeper) Close(ctx context.Context) error {
 			err = fairfile.RemoveLease(k.Home)
 		}
 	}
+	if k.Queue != nil {
+		k.Queue.Close(ctx)
+	}
 	err = errors.Join(err, k.lead.Close())
 	k.lead, k.state.Leads = nil, false
 	return err
