@@ -9,6 +9,7 @@ import (
 	"github.com/mlops-integration/mlops/agent/internal/heat"
 	"github.com/mlops-integration/mlops/agent/internal/shares"
 	"github.com/mlops-integration/mlops/client"
+	"github.com/mlops-integration/mlops/fair"
 	"github.com/mlops-integration/mlops/internal/stackfile"
 )
 
@@ -117,6 +118,7 @@ func moved(ctx context.Context, c *client.Client, options []client.Option) bool 
 func (a *Agent) keeper(c *client.Client, before *shares.Keeper) *shares.Keeper {
 	if before != nil && before.Own == c.OwnAirflow() {
 		before.Airflow, before.Server, before.Queue = c.Airflow, c.Config.AirflowURL, queue(c)
+		before.Quotas = poolQuotas(c)
 		return before
 	}
 	sources := []heat.Source{heat.Linux{}}
@@ -132,6 +134,19 @@ func (a *Agent) keeper(c *client.Client, before *shares.Keeper) *shares.Keeper {
 	return &shares.Keeper{
 		Home: c.Home(), Server: c.Config.AirflowURL, Own: c.OwnAirflow(), Airflow: c.Airflow, Queue: queue(c),
 		Judge: heat.Judge{Home: c.Home(), Sources: sources}, Waited: a.waited,
+		Quotas: poolQuotas(c),
+	}
+}
+
+// poolQuotas reads what the pools of projects may use.
+func poolQuotas(c *client.Client) func(context.Context) (map[string]fair.Quota, error) {
+	return func(ctx context.Context) (map[string]fair.Quota, error) {
+		all, err := c.Quotas(ctx)
+		out := make(map[string]fair.Quota, len(all))
+		for _, q := range all {
+			out["mlops."+q.Project] = q.Holds
+		}
+		return out, err
 	}
 }
 

@@ -37,7 +37,7 @@ func (w *world) begun(p *project, t task) {
 	if p.since >= 0 {
 		// others catch up with what it was ahead, and each has what it had at once;
 		// urgent ones have half of the rest
-		allowed := 2 * (w.slack + 2*quantum*float64(len(w.projects)) + w.weights*(p.lead+quantum/p.weight()))
+		allowed := 2 * (w.slack + 2*quantum*float64(len(w.projects)) + w.weights*(p.lead+quantum/p.weight))
 		if waited := w.capacity - p.since; waited > 0 {
 			w.Wait = max(w.Wait, waited/allowed)
 			if waited > allowed {
@@ -60,7 +60,7 @@ func (w *world) check() {
 		if waits {
 			widest = max(widest, p.width)
 			if p.since < 0 {
-				p.since, p.lead = w.capacity, max(0, w.turns.Accounts[p.name].Virtual-w.turns.Virtual)
+				p.since, p.lead = w.capacity, max(0, p.account.Virtual-w.turns.Virtual)
 			}
 		} else {
 			p.since = -1
@@ -86,13 +86,13 @@ func (w *world) waits(p *project) bool {
 func (w *world) checkLead() {
 	last := math.Inf(1)
 	for k, s := range w.shares {
-		p, a := w.held[k], w.turns.Accounts[s.Project]
+		p, a := w.held[k], w.held[k].account
 		if a != nil && a.Waits && float64(p.running) < math.Ceil(s.Due)+1 {
-			last = min(last, a.Virtual+quantum*float64(p.running)/p.weight())
+			last = min(last, a.Virtual+quantum*float64(p.running)/p.weight)
 		}
 	}
-	for k, s := range w.shares {
-		p, a := w.held[k], w.turns.Accounts[s.Project]
+	for _, p := range w.held {
+		a := p.account
 		if a == nil || !a.Waits || p.quota.Priority == fair.PriorityUrgent {
 			continue
 		}
@@ -100,7 +100,7 @@ func (w *world) checkLead() {
 		if w.Deaths > 0 { // pools alone decided, which is charged as one long look
 			longest = max(longest, deathSeconds)
 		}
-		allowed := (float64(p.peak)*longest+quantum*float64(p.width))/p.weight() + w.quantum
+		allowed := (float64(p.peak)*longest+quantum*float64(p.width))/p.weight + w.quantum
 		lead := a.Virtual - last
 		w.Lead = max(w.Lead, lead/allowed)
 		if lead > allowed {
@@ -109,8 +109,8 @@ func (w *world) checkLead() {
 	}
 }
 
-// weight is the weight of a project, its class included.
-func (p *project) weight() float64 {
+// weigh is the weight of a project, its class included.
+func (p *project) weigh() float64 {
 	w := max(p.quota.Weight, 1)
 	switch p.quota.Priority {
 	case "low":

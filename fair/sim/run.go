@@ -46,11 +46,13 @@ type task struct{ takes time.Duration }
 type project struct {
 	name    string
 	quota   fair.Quota
+	weight  float64
 	width   int
 	ready   []task
-	running int // slots
-	pool    int // slots in force
-	place   int // among the active; -1 is none
+	running int           // slots
+	pool    int           // slots in force
+	place   int           // among the active; -1 is none
+	account *fair.Account // of the last decision
 
 	booked  time.Time        // up to which the ledger has it
 	days    map[string]int64 // slot-nanoseconds by day, counted by task
@@ -131,8 +133,9 @@ func newWorld(c Config) *world {
 	w.projects = make([]project, c.Projects)
 	for i := range w.projects {
 		w.projects[i] = w.newProject(i)
-		w.weights += w.projects[i].weight()
-		w.quantum = max(w.quantum, 2*quantum*float64(w.projects[i].width)/w.projects[i].weight())
+		w.projects[i].weight = w.projects[i].weigh()
+		w.weights += w.projects[i].weight
+		w.quantum = max(w.quantum, 2*quantum*float64(w.projects[i].width)/w.projects[i].weight)
 	}
 	w.plan()
 	w.events.add(event{kind: tickEvent})
@@ -159,9 +162,9 @@ func (w *world) newProject(i int) project {
 }
 
 // plan draws the runs: when they come, of which project, with how many tasks. The
-// machine has about as much as it can do beside its heat.
+// machine has bursts of more than it can do, and time to catch up.
 func (w *world) plan() {
-	horizon := float64(w.Config.Tasks) * meanTask / (0.7 * float64(w.Config.Budget))
+	horizon := float64(w.Config.Tasks) * meanTask / (0.6 * float64(w.Config.Budget))
 	for planned := 0; planned < w.Config.Tasks; {
 		n := min(1+int(math.Pow(w.rnd.Float64(), -0.9)), 500, w.Config.Tasks-planned)
 		planned += n
@@ -270,6 +273,7 @@ func (w *world) rest() {
 func (w *world) tick() {
 	if day := w.now.YearDay(); day != w.day {
 		w.day = day
+		w.ledger.Use(w.projects[0].name, 0, w.now.Add(-1), w.now, 0) // the day turns, though nothing is held
 		for i := range w.projects {
 			if p := &w.projects[i]; p.spent && len(p.ready) > 0 {
 				w.wake(i)
@@ -341,7 +345,6 @@ func (w *world) divide() {
 		fp := fair.Project{Name: p.name, Weight: p.quota.Weight, MaxSlots: p.quota.MaxSlots, Priority: p.quota.Priority}
 		if p.quota.SlotHours > 0 {
 			w.book(p)
-			w.ledger.Use(p.name, 0, w.now.Add(-1), w.now, 0) // the day turns, though it holds nothing
 			fp = p.quota.Project(p.name, w.ledger.Spent[p.name])
 			if spent := fp.Hold != ""; spent != p.spent {
 				if p.spent = spent; spent {
@@ -361,7 +364,8 @@ func (w *world) divide() {
 		return
 	}
 	for k, i := range w.active {
-		w.projects[i].pool = w.shares[k].Slots
+		p := &w.projects[i]
+		p.pool, p.account = w.shares[k].Slots, w.turns.Accounts[p.name]
 	}
 	w.settled = true
 }
@@ -369,6 +373,9 @@ func (w *world) divide() {
 // start begins what a project's pool has room for.
 func (w *world) start(i int) {
 	p := &w.projects[i]
+	if len(p.ready) == 0 || p.running+p.width > p.pool {
+		return
+	}
 	for len(p.ready) > 0 && p.running+p.width <= p.pool {
 		t := p.ready[0]
 		p.ready = p.ready[1:]

@@ -58,7 +58,7 @@ var may = map[string][]string{
 	"client":                {".", "internal/stackfile", "internal/trust", "mlflow", "mlflow/s3store", "dvc", "dvc/remote/local", "dvc/remote/s3", "airflow", "rayserve", "evidently", "applesilicon", "fair", "internal/gitcmd", "internal/lockfile", "internal/fairfile"},
 	"compose":               {".", "internal/stackfile", "internal/trust", "internal/lockfile", "internal/atomicfile", "rayserve", "compose/internal/proc", "airflow", "internal/fairfile"},
 	"compose/stacktest":     {".", "compose", "internal/stackfile", "internal/lockfile"},
-	"agent":                 {"client", "mlflow", "applesilicon", "agent/internal/heat", "agent/internal/shares", "internal/stackfile"},
+	"agent":                 {"client", "fair", "mlflow", "applesilicon", "agent/internal/heat", "agent/internal/shares", "internal/stackfile"},
 	"cli":                   {".", "client", "compose", "agent", "fair", "fair/sim", "internal/fairfile", "internal/stackfile", "internal/gitcmd", "mlflow", "dvc", "dvc/remote/azure", "dvc/remote/http", "dvc/remote/ssh", "airflow", "rayserve", "evidently", "applesilicon"},
 	"cmd/mlopsctl":          {"cli"},
 	"compose/internal/proc": {},

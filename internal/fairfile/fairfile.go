@@ -72,6 +72,7 @@ const (
 	leaseFile = "lease.json"
 	heatFile  = "heat.json"
 	slotsFile = "slots.json"
+	spentFile = "spent.json"
 	leadFile  = "lead.lock"
 )
 
@@ -92,6 +93,18 @@ func WriteHeat(home string, o HeatOrder) error { return write(home, heatFile, o)
 
 // RemoveHeat deletes the order; there being none is no error.
 func RemoveHeat(home string) error { return remove(home, heatFile) }
+
+// Spent is what pools have used of a day, in slots × time.
+type Spent struct {
+	Day   string                   `json:"day"`
+	Pools map[string]time.Duration `json:"pools"`
+}
+
+// ReadSpent returns what was used, the zero value if nothing says so.
+func ReadSpent(home string) (Spent, error) { return read[Spent](home, spentFile) }
+
+// WriteSpent replaces it.
+func WriteSpent(home string, s Spent) error { return write(home, spentFile, s) }
 
 type slots struct {
 	Slots int `json:"slots"`

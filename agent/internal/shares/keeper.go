@@ -29,6 +29,10 @@ type Keeper struct {
 	Clock   func() time.Time    // nil: time.Now
 	Waited  func(time.Duration) // is told how long a project waited for a slot; may be nil
 
+	// Quotas returns what pools may use, by name; nil: none has a quota.
+	Quotas func(context.Context) (map[string]fair.Quota, error)
+
+	quotas  quotas
 	lead    *os.File // the lock, while this agent leads
 	epoch   int
 	turns   fair.Turns
@@ -168,11 +172,15 @@ func (s survey) free(budget int) int { return max(budget-s.others, min(budget, 1
 // has. A slot that one pool loses is given to another only when the server's own
 // figures say that it is free: a task may have taken it since the look.
 func (k *Keeper) divide(ctx context.Context, seen survey, most int, now time.Time) (survey, []fair.Share, error) {
+	if err := k.book(seen, now); err != nil {
+		return seen, nil, err
+	}
+	k.ask(ctx, now)
 	var projects []fair.Project
 	var demands []fair.Demand
 	for _, name := range slices.Sorted(maps.Keys(seen.managed)) {
 		p := seen.managed[name]
-		projects = append(projects, fair.Project{Name: name})
+		projects = append(projects, k.project(name, now))
 		demands = append(demands, fair.Demand{Project: name, Slots: p.Slots, Running: taken(p), Ready: p.Scheduled, Next: seen.widest[name]})
 	}
 	budget := k.budget.Slots

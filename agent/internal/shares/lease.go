@@ -188,7 +188,7 @@ func (k *Keeper) Close(ctx context.Context) error {
 	if k.Queue != nil {
 		k.Queue.Close(ctx)
 	}
-	err = errors.Join(err, k.lead.Close())
+	err = errors.Join(err, k.saveSpent(), k.lead.Close())
 	k.lead, k.state.Leads = nil, false
 	return err
 }
