@@ -115,6 +115,7 @@ var mistakes = map[string]struct{ usage, missing string }{
 	"agent":              {"agent --listen localhost", "-"},
 	"fair status":        {"fair status extra", "-"},
 	"fair slots":         {"fair slots none", "-"},
+	"fair simulate":      {"fair simulate --tasks 0", "fair simulate nope.ndjson"},
 	"heat show":          {"heat show extra", "-"},
 	"heat set":           {"heat set mild", "-"},
 	"heat clear":         {"heat clear extra", "-"},

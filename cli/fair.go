@@ -15,7 +15,7 @@ func fairCommand(e *env) *cli.Command {
 	return &cli.Command{
 		Name:        "fair",
 		Usage:       "Show and set how the machine is divided among projects",
-		Subcommands: []*cli.Command{fairStatus(e), fairSlots(e)},
+		Subcommands: []*cli.Command{fairStatus(e), fairSlots(e), fairSimulate(e)},
 	}
 }
 

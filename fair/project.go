@@ -39,11 +39,11 @@ const (
 
 // Project is what a project may have.
 type Project struct {
-	Name     string
-	Weight   float64 // its part beside others; 0 is 1
-	MaxSlots int     // most slots at once; 0 is no limit
-	Priority Priority
-	Hold     Cause // if not empty, nothing of it starts, for this cause
+	Name     string   `json:"name"`
+	Weight   float64  `json:"weight,omitempty"`    // its part beside others; 0 is 1
+	MaxSlots int      `json:"max_slots,omitempty"` // most slots at once; 0 is no limit
+	Priority Priority `json:"priority,omitempty"`
+	Hold     Cause    `json:"hold,omitempty"` // if not empty, nothing of it starts, for this cause
 }
 
 // weight is the weight that counts: above 0, the class included.
@@ -78,12 +78,12 @@ func (p *Project) limit(budget int) int {
 // Demand is what a look found of one project, all in slots. A project without a
 // Demand has none.
 type Demand struct {
-	Project string
-	Slots   int // its pool, as it was in force at the look
-	Running int // held by tasks that run or are queued to a worker: these cannot be taken back
-	Ready   int // needed by tasks that could start at once
-	Next    int // needed by the widest ready task; 0 is 1
-	Least   int // needed by the narrowest ready task; 0 is 1
+	Project string `json:"project"`
+	Slots   int    `json:"slots,omitempty"`   // its pool, as it was in force at the look
+	Running int    `json:"running,omitempty"` // held by tasks that run or are queued to a worker: these cannot be taken back
+	Ready   int    `json:"ready,omitempty"`   // needed by tasks that could start at once
+	Next    int    `json:"next,omitempty"`    // needed by the widest ready task; 0 is 1
+	Least   int    `json:"least,omitempty"`   // needed by the narrowest ready task; 0 is 1
 }
 
 // Share is what one project gets until the next look.
@@ -99,30 +99,41 @@ type Share struct {
 	Expected time.Duration `json:"expected,omitempty"`
 }
 
+// Look is a decision with all that it was made from: a line of a trace, which can
+// be decided again.
+type Look struct {
+	At       time.Time `json:"at"`
+	Budget   int       `json:"budget"`
+	Projects []Project `json:"projects"`
+	Demand   []Demand  `json:"demand"`
+	Rules    Rules     `json:"rules"`
+	Slots    []int     `json:"slots"` // the decision, in the order of the projects
+}
+
 // Rules are what holds for all projects; the zero value is useful.
 type Rules struct {
 	// Max is the budget of a cool machine; it tells a wait for heat from one for a
 	// turn. 0 is the budget.
-	Max int
+	Max int `json:"max,omitempty"`
 	// Reason is the cause to give where the budget is below Max; empty is heat.
-	Reason Cause
+	Reason Cause `json:"reason,omitempty"`
 	// Overlap allows to give a slot to a project while the task of another one
 	// that holds it still runs. It saves a look at each change of hands, and is
 	// right only where something else, such as the executor's parallelism, keeps
 	// what runs within the budget.
-	Overlap bool
+	Overlap bool `json:"overlap,omitempty"`
 	// Linger is for how long a project without demand keeps its turn after its
 	// last task was seen, if it came back within that time before: the next task
 	// of a chain finds an open slot. This is so only where the budget has a slot
 	// for each project with demand.
-	Linger time.Duration
+	Linger time.Duration `json:"linger,omitempty"`
 	// Brief leaves out how many are before a project and when it may start.
-	Brief bool
+	Brief bool `json:"brief,omitempty"`
 	// Quantum is the time for which a task typically holds its slot; 0 is 2 s.
-	Quantum time.Duration
+	Quantum time.Duration `json:"quantum,omitempty"`
 	// UrgentShare is the part of the budget within which urgent projects go
 	// first; 0 is a half.
-	UrgentShare float64
+	UrgentShare float64 `json:"urgent_share,omitempty"`
 }
 
 func (r Rules) quantum() float64 {

@@ -146,17 +146,3 @@ func (w *world) checkDays() {
 		}
 	}
 }
-
-// Record is one event of a trace, as the agent writes it and Run can.
-type Record struct {
-	T       float64 `json:"t"` // seconds since the trace began
-	Project string  `json:"project"`
-	Event   string  `json:"event"` // "ready", "start", "end"
-	Slots   int     `json:"slots"`
-}
-
-func (w *world) tell(p *project, event string, slots int) {
-	if w.Each != nil {
-		w.Each(&Record{T: w.at.Seconds(), Project: p.name, Event: event, Slots: slots})
-	}
-}

@@ -51,6 +51,8 @@ type Pools struct {
 	Pass   time.Duration // the scheduler's loop while it works; 0 is 200 ms
 	Idle   time.Duration // its sleep when nothing was to do; 0 is 1 s
 
+	Each func(fair.Look) // is told every decision, if not nil
+
 	// What came of it.
 	Over    int     // samples at 5 Hz at which more ran than the budget
 	Samples int     //
@@ -190,7 +192,14 @@ func (a *agent) step(p *Pools) {
 			d.Ready += j.slots()
 			d.Next = max(d.Next, j.slots())
 		}
-		a.shares = p.turns.Divide(time.Unix(0, int64(p.now)), p.Budget, p.Projects, demand, p.Rules)
+		look := fair.Look{At: time.Unix(0, int64(p.now)).UTC(), Budget: p.Budget, Projects: p.Projects, Demand: demand, Rules: p.Rules}
+		a.shares = p.turns.Divide(look.At, look.Budget, look.Projects, look.Demand, look.Rules)
+		if p.Each != nil {
+			for _, s := range a.shares {
+				look.Slots = append(look.Slots, s.Slots)
+			}
+			p.Each(look)
+		}
 		a.set = slices.Clone(p.pool)
 		for i, s := range a.shares {
 			a.set[i] = min(s.Slots, p.pool[i])

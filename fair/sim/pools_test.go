@@ -1,8 +1,11 @@
 package sim
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -227,4 +230,21 @@ func TestWhatWasCancelledCostsNothing(t *testing.T) {
 		after := func(at time.Duration) bool { return at > 12*time.Second }
 		require.InEpsilon(t, len(a)-slices.IndexFunc(a, after), len(b)-slices.IndexFunc(b, after), 0.1)
 	})
+}
+
+func TestATraceIsDecidedAgain(t *testing.T) {
+	var trace bytes.Buffer
+	p := machines["overlap"].Pools
+	p.Budget, p.Projects, p.Jobs = 4, projects(14), flood(200)
+	p.Each = func(l fair.Look) { require.NoError(t, json.NewEncoder(&trace).Encode(l)) }
+	p.Run(60 * time.Second)
+	text := trace.String()
+	n, err := Replay(strings.NewReader(text))
+	require.NoError(t, err)
+	require.Greater(t, n, 50)
+
+	_, err = Replay(strings.NewReader(strings.Replace(text, `"slots":[`, `"slots":[9`, 1)))
+	require.ErrorContains(t, err, "look 1 at 00:00:00.000: decided [")
+	_, err = Replay(strings.NewReader("{"))
+	require.ErrorContains(t, err, "look 1: ")
 }

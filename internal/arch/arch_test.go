@@ -55,11 +55,11 @@ var may = map[string][]string{
 	"agent/internal/heat":   {"applesilicon", "internal/fairfile", "internal/trust"},
 	"agent/internal/shares": {".", "agent/internal/heat", "airflow", "fair", "internal/fairfile", "internal/lockfile"},
 	"fair":                  {}, // no I/O: the time comes as an argument
-	"client":                {".", "internal/stackfile", "internal/trust", "mlflow", "mlflow/s3store", "dvc", "dvc/remote/local", "dvc/remote/s3", "airflow", "rayserve", "evidently", "applesilicon", "internal/gitcmd", "internal/lockfile", "internal/fairfile"},
+	"client":                {".", "internal/stackfile", "internal/trust", "mlflow", "mlflow/s3store", "dvc", "dvc/remote/local", "dvc/remote/s3", "airflow", "rayserve", "evidently", "applesilicon", "internal/gitcmd", "internal/lockfile", "internal/fairfile", "fair"},
 	"compose":               {".", "internal/stackfile", "internal/trust", "internal/lockfile", "internal/atomicfile", "rayserve", "compose/internal/proc", "airflow", "internal/fairfile"},
 	"compose/stacktest":     {".", "compose", "internal/stackfile", "internal/lockfile"},
 	"agent":                 {"client", "internal/stackfile", "mlflow", "applesilicon", "agent/internal/heat", "agent/internal/shares"},
-	"cli":                   {".", "client", "compose", "agent", "fair", "internal/fairfile", "internal/stackfile", "internal/gitcmd", "mlflow", "dvc", "dvc/remote/azure", "dvc/remote/http", "dvc/remote/ssh", "airflow", "rayserve", "evidently", "applesilicon"},
+	"cli":                   {".", "client", "compose", "agent", "fair", "internal/fairfile", "internal/stackfile", "internal/gitcmd", "mlflow", "dvc", "dvc/remote/azure", "dvc/remote/http", "dvc/remote/ssh", "airflow", "rayserve", "evidently", "applesilicon", "fair/sim"},
 	"cmd/mlopsctl":          {"cli"},
 	"compose/internal/proc": {},
 	"dvc/internal/known":    {"internal/rawfile", "dvc/internal/object"},
