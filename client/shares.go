@@ -5,7 +5,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mlops-integration/mlops"
 	"github.com/mlops-integration/mlops/airflow"
+	"github.com/mlops-integration/mlops/fair"
 	"github.com/mlops-integration/mlops/internal/fairfile"
 )
 
@@ -33,6 +35,19 @@ func (c *Client) RestoreShares(ctx context.Context) ([]string, error) {
 		return nil, err
 	}
 	return c.Airflow.Pools.Restore(ctx, func(airflow.Share) bool { return true })
+}
+
+// tooHot is the error of work for the stack's own Ray while the machine's heat is
+// critical, by the agent of its home.
+func (c *Client) tooHot() error {
+	if c.Config.Source("ray.address") != fromStack {
+		return nil
+	}
+	l, err := fairfile.ReadLease(c.Home())
+	if err != nil || !l.Held(time.Now()) || fair.Level(l.Heat) != fair.LevelCritical {
+		return err
+	}
+	return &mlops.Error{Kind: mlops.ErrUnavailable, Message: "the machine is too hot for new work (critical: " + l.Reason + "); wait, or say otherwise: mlopsctl heat set serious"}
 }
 
 // Share is what one project has of the machine.
