@@ -19,6 +19,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mlops-integration/mlops/agent/internal/shares"
 	"github.com/mlops-integration/mlops/applesilicon"
 	"github.com/mlops-integration/mlops/client"
 	"github.com/mlops-integration/mlops/mlflow"
@@ -28,6 +29,10 @@ import (
 type Options struct {
 	Every  time.Duration // between two looks; 0: 5 s
 	MaxAge time.Duration // what waits for longer is left to "mlopsctl sync"; 0: 30 days
+
+	// Share divides the slots of projects' pools also in an Airflow that is not
+	// the one of the home's own stack.
+	Share bool
 
 	Home   string          // of the journals; told at /health
 	Client []client.Option // where configuration is
@@ -57,7 +62,9 @@ type Agent struct {
 	mu      sync.Mutex
 	health  Health
 	machine *applesilicon.Machine // nil: not running, or none that could be opened
-	said    map[string]string     // per journal, the error that was told
+	shares  shares.State
+	waits   shares.Waits
+	said    map[string]string // per journal, the error that was told
 }
 
 // New returns an Agent that is not running yet.
@@ -91,6 +98,9 @@ func (a *Agent) Run(ctx context.Context) error {
 			_ = m.Close()
 		}()
 	}
+	var dividing sync.WaitGroup
+	dividing.Go(func() { a.divide(ctx) })
+	defer dividing.Wait()
 	tick := time.NewTicker(a.o.Every)
 	defer tick.Stop()
 	for {
@@ -177,7 +187,7 @@ func (a *Agent) tell(of string, err error) {
 // tells nothing of what was logged.
 func (a *Agent) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a.mu.Lock()
-	h, machine := a.health, a.machine
+	h, machine, state, waits := a.health, a.machine, a.shares, a.waits
 	a.mu.Unlock()
 	switch {
 	case r.Method != http.MethodGet && r.Method != http.MethodHead:
@@ -198,6 +208,7 @@ func (a *Agent) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		} {
 			fmt.Fprintf(w, "# HELP %s %s\n# TYPE %s %s\n%s %d\n", m.name, m.help, m.name, m.kind, m.name, m.v)
 		}
+		shares.WritePrometheus(w, state, waits, time.Now())
 		if machine == nil {
 			return
 		}

@@ -123,7 +123,8 @@ func (c *Client) reread(ctx context.Context, id string) {
 }
 
 // checkPools refuses tasks that no slot would ever let start: Airflow only
-// writes a warning. A pool of 0 slots is one on hold, and takes any task.
+// writes a warning. A pool of 0 slots is one on hold, and takes any task; of one
+// whose slots an agent sets, the most that it can get counts.
 func (c *Client) checkPools(ctx context.Context, d DAGSpec) error {
 	pools := map[string]Pool{}
 	for i := range d.Tasks {
@@ -138,8 +139,8 @@ func (c *Client) checkPools(ctx context.Context, d DAGSpec) error {
 			}
 			pools[t.Pool] = p
 		}
-		if p.Slots > 0 && t.PoolSlots > p.Slots {
-			return invalid("Declare", "task %s of DAG %s takes %d slots, pool %q has %d: it would never start", t.ID, d.ID, t.PoolSlots, t.Pool, p.Slots)
+		if most := p.most(); most > 0 && t.PoolSlots > most {
+			return invalid("Declare", "task %s of DAG %s takes %d slots, pool %q has %d: it would never start", t.ID, d.ID, t.PoolSlots, t.Pool, most)
 		}
 	}
 	return nil

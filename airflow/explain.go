@@ -27,6 +27,7 @@ const (
 	CausePoolMissing      CauseCode = "pool_missing"       //
 	CausePoolTooSmall     CauseCode = "pool_too_small"     // the task takes more slots than it has
 	CausePoolHeld         CauseCode = "pool_held"          // it has no slots
+	CauseTurn             CauseCode = "turn"               // the agent gives the project's slots to others now
 	CausePoolFull         CauseCode = "pool_full"          //
 	CauseMaxActiveTasks   CauseCode = "max_active_tasks"   // of the DAG or the task run
 	CauseTriggererGone    CauseCode = "triggerer_gone"     // what is deferred does not come back
@@ -101,7 +102,7 @@ func (c *Client) Explain(ctx context.Context, dagID, runID, taskID string) ([]Ca
 
 // order ranks the causes: what holds everything comes first.
 var order = []CauseCode{CauseSchedulerGone, CauseDAGUnreadable, CauseDAGStale, CauseDAGPaused, CauseBackfillPaused, CauseBackfillLimit, CauseMaxActiveRuns,
-	CausePoolMissing, CausePoolTooSmall, CausePoolHeld, CausePoolFull, CauseMaxActiveTasks, CauseTriggererGone, CauseAwaitingInput, CauseRetry, CauseDeferred,
+	CausePoolMissing, CausePoolTooSmall, CausePoolHeld, CauseTurn, CausePoolFull, CauseMaxActiveTasks, CauseTriggererGone, CauseAwaitingInput, CauseRetry, CauseDeferred,
 	CauseExecutorFull, CauseTaskFailed, CauseUpstreamFailed, CauseServerDependency, CauseDAGProcessorGone}
 
 func (c CauseCode) rank() int { return slices.Index(order, c) }
@@ -256,6 +257,8 @@ func (x *explainer) pool(ctx context.Context, t TaskInstance, reason string) err
 		x.say(CausePoolMissing, &t, "declare the DAG again, or trigger another run", "task %s: %s", t.TaskID, reason)
 	case err != nil:
 		return err
+	case p.Slots < p.most() && t.PoolSlots <= p.most():
+		x.say(CauseTurn, &t, "mlopsctl fair status", "task %s waits for its turn: the agent gives pool %s %d slots now, of %d", t.TaskID, t.Pool, p.Slots, p.most())
 	case p.Slots == 0:
 		x.say(CausePoolHeld, &t, "", "task %s: pool %s is on hold, it has 0 slots", t.TaskID, t.Pool)
 	case t.PoolSlots > p.Slots:

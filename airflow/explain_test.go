@@ -131,3 +131,26 @@ func TestExplainNamesWhatHoldsARun(t *testing.T) {
 	}
 	_ = c.Runs.Cancel(ctx, one.ID, second.ID)
 }
+
+func TestExplainNamesTheTurn(t *testing.T) {
+	s, c, ctx := open(t)
+	dir := dags(t, s)
+	pool := airflow.Pool{Name: s.Name("turn"), Description: "of a test", Slots: 4}
+	require.NoError(t, c.Pools.Create(ctx, pool))
+	_, err := c.Pools.Update(ctx, []airflow.Pool{pool.Shared(airflow.Share{Slots: 0, Of: 4, Base: 2, Epoch: 1})})
+	require.NoError(t, err)
+	d := deploy(t, ctx, c, dir, airflow.DAGSpec{ID: s.Name("waits"), Pool: pool.Name, Tasks: []airflow.TaskSpec{{ID: "one", Bash: "true"}}})
+	run, err := c.Trigger(ctx, d.ID, airflow.TriggerOptions{RunID: "r"})
+	require.NoError(t, err)
+	for {
+		causes, err := c.Explain(ctx, d.ID, run.ID, "one")
+		require.NoError(t, err)
+		if len(causes) > 0 && causes[0].Code != airflow.CauseServerDependency { // until the scheduler has seen the run
+			require.Equal(t, airflow.CauseTurn, causes[0].Code, causes[0].Message)
+			require.Contains(t, causes[0].Message, "the agent gives pool "+pool.Name+" 0 slots now, of 4")
+			break
+		}
+	}
+	require.NoError(t, c.Runs.Cancel(ctx, d.ID, run.ID))
+	require.NoError(t, c.Pools.Delete(ctx, pool.Name))
+}

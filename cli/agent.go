@@ -16,12 +16,13 @@ import (
 func agentCommand(e *env) *cli.Command {
 	return &cli.Command{
 		Name:  "agent",
-		Usage: "Send what programs left behind, as long as it runs (the stack has one)",
+		Usage: "Send what programs left behind, and divide the machine among projects, as long as it runs (the stack has one)",
 		Description: `   mlopsctl agent                             until Ctrl-C
    mlopsctl agent --listen 127.0.0.1:8010     with /health and /metrics`,
 		Flags: []cli.Flag{
 			e.dirFlag(),
 			&cli.StringFlag{Name: "listen", Usage: "`address` of this machine for /health and /metrics; empty: none"},
+			&cli.BoolFlag{Name: "share", Usage: "divide the slots of projects' pools also in an Airflow that is not of this home's stack"},
 			&cli.DurationFlag{Name: "every", Value: 5 * time.Second, Usage: "time between two looks"},
 		},
 		Action: func(c *cli.Context) error {
@@ -37,7 +38,7 @@ func agentCommand(e *env) *cli.Command {
 				return usagef("--every: want a time above 0, such as 5s")
 			}
 			log := slog.New(slog.NewTextHandler(e.stderr, nil))
-			a := agent.New(agent.Options{Every: c.Duration("every"), Home: home, Client: o, Logger: log})
+			a := agent.New(agent.Options{Every: c.Duration("every"), Share: c.Bool("share"), Home: home, Client: o, Logger: log})
 			if at := c.String("listen"); at != "" {
 				stop, err := serveLoopback(at, a)
 				if err != nil {

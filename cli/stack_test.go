@@ -46,6 +46,8 @@ func TestStack(t *testing.T) {
 		{"upstream clients agree", s.judges},
 		{"secrets stay secret", s.canary},
 		{"a hostile repository gets nothing", s.hostile},
+		{"fourteen projects share the machine", s.share},
+		{"a hot machine rests, and no agent that dies leaves it so", s.hot},
 		{"start twice changes nothing", s.startTwice},
 		{"what is killed comes back on its port", s.kill},
 		{"a new supervisor adopts", s.killSupervisor},

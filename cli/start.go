@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strconv"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/mlops-integration/mlops/client"
 	"github.com/mlops-integration/mlops/compose"
 )
 
@@ -90,8 +92,29 @@ func startCommand(e *env) *cli.Command {
 			if err != nil {
 				return err
 			}
+			e.prepareQuotas(c.Context)
 			return errors.Join(e.printStatus(st), comeBack(st))
 		},
+	}
+}
+
+// prepareQuotas makes the experiment that keeps the quotas, with the rights of the
+// stack's administrator, before a user makes one of that name.
+func (e *env) prepareQuotas(ctx context.Context) {
+	home, err := e.home()
+	if err != nil {
+		return
+	}
+	c, err := client.Open(ctx, client.WithHome(home))
+	if err != nil {
+		return // the next call says why
+	}
+	defer c.Close()
+	if !c.OwnMLflow() {
+		return
+	}
+	if err := c.PrepareQuotas(ctx); err != nil {
+		e.note("quotas: %v", err)
 	}
 }
 
@@ -226,6 +249,7 @@ func statusCommand(e *env) *cli.Command {
 			if err != nil {
 				return err
 			}
+			e.restoreShares(c)
 			if err := e.printStatus(st); err != nil {
 				return err
 			}
@@ -237,6 +261,25 @@ func statusCommand(e *env) *cli.Command {
 			}
 			return withCode(exitDegraded, nil)
 		},
+	}
+}
+
+// restoreShares gives the pools of projects their base if the agent that divided
+// the machine is dead, and says so. What hinders that is no fault of the status.
+func (e *env) restoreShares(c *cli.Context) {
+	o, err := e.options(c)
+	if err != nil {
+		return
+	}
+	p, err := client.Open(c.Context, o...)
+	if err != nil {
+		return
+	}
+	defer p.Close()
+	ctx, cancel := context.WithTimeout(c.Context, 10*time.Second)
+	defer cancel()
+	if names, err := p.RestoreShares(ctx); err == nil && len(names) > 0 {
+		e.note("the agent that divided the machine is dead: %d projects have the slots again that they have without one", len(names))
 	}
 }
 

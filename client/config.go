@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/fair"
 	"github.com/mlops-integration/mlops/internal/stackfile"
 	"github.com/mlops-integration/mlops/mlflow"
 )
@@ -47,6 +48,16 @@ type Config struct {
 	// are judged there before they are declared. MLOPS_AIRFLOW_PYTHON,
 	// airflow.python of the user's file; empty: the server judges them.
 	AirflowPython string
+
+	// Quota is what the project asks to be limited to, below what it was granted, as
+	// [fair.ParseQuota] reads it: MLOPS_QUOTA, quota of mlops.yaml.
+	Quota string
+
+	// HeatFile and HeatCommand tell the agent how hot the machine is, beside what
+	// it measures: a file whose first word is nominal, fair, serious or critical,
+	// and a program that prints one. MLOPS_HEAT_FILE, MLOPS_HEAT_COMMAND,
+	// heat.file and heat.command of the user's file.
+	HeatFile, HeatCommand string
 
 	// Credentials come from code, from the environment or from the stack's 0600
 	// files, never from a configuration file. The stack's are used for the
@@ -86,6 +97,9 @@ var keys = []key{
 	{"evidently.python", []string{"MLOPS_EVIDENTLY_PYTHON"}, "", func(c *Config) *string { return &c.EvidentlyPython }, "which program runs"},
 	{"airflow.python", []string{"MLOPS_AIRFLOW_PYTHON"}, "", func(c *Config) *string { return &c.AirflowPython }, "which program runs"},
 	{"airflow.dags_folder", []string{"MLOPS_DAGS_FOLDER"}, "", func(c *Config) *string { return &c.DAGs }, "where files are written"},
+	{"heat.file", []string{"MLOPS_HEAT_FILE"}, "", func(c *Config) *string { return &c.HeatFile }, "how much may run"},
+	{"heat.command", []string{"MLOPS_HEAT_COMMAND"}, "", func(c *Config) *string { return &c.HeatCommand }, "which program runs"},
+	{"quota", []string{"MLOPS_QUOTA"}, "", func(c *Config) *string { return &c.Quota }, ""},
 	{"namespace", []string{"MLOPS_NAMESPACE"}, "", func(c *Config) *string { return &c.Namespace }, ""},
 }
 
@@ -279,6 +293,9 @@ func (c Config) check() error {
 		if u, err := url.Parse(v); err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
 			return invalid("%s (from %s) is not the http or https URL of a server", k.name, c.sources[k.name])
 		}
+	}
+	if _, err := fair.ParseQuota(c.Quota); err != nil {
+		return invalid("quota of %s: %v", c.sources["quota"], err)
 	}
 	if c.Namespace != "" && !projectName.MatchString(c.Namespace) {
 		return invalid("namespace %q: use lower-case letters, digits and hyphens, at most 63, not a hyphen first", c.Namespace)

@@ -68,12 +68,16 @@ func parseModel(ref string) (name, alias, version string, err error) {
 //
 // The deployment is called like the model; no two models share a name. Only
 // DeployOptions.Name replaces a deployment of another model: without it the
-// error matches [mlops.ErrConflict].
+// error matches [mlops.ErrConflict]. While this machine is too hot for any new
+// work, the stack's own Ray is given none: the error matches [mlops.ErrUnavailable].
 func (p *Project) Deploy(ctx context.Context, model string, o DeployOptions) (rayserve.App, error) {
 	if err := p.opened(); err != nil {
 		return rayserve.App{}, err
 	}
 	mv, err := p.ModelVersion(ctx, model)
+	if err == nil {
+		err = p.tooHot()
+	}
 	if err != nil {
 		return rayserve.App{}, err
 	}

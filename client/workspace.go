@@ -7,9 +7,11 @@ import (
 	"net/url"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/mlops-integration/mlops"
 	"github.com/mlops-integration/mlops/airflow"
+	"github.com/mlops-integration/mlops/internal/fairfile"
 	"github.com/mlops-integration/mlops/mlflow"
 )
 
@@ -118,7 +120,9 @@ func (p *Project) Register(ctx context.Context) (Workspace, error) {
 func (p *Project) experimentWanted() mlflow.Experiment {
 	w := p.names()
 	w.DVCRemotePath = publicURL(w.DVCRemotePath)
-	return mlflow.Experiment{Name: w.MLflowExperiment, Tags: w.tags()}
+	tags := w.tags()
+	tags[tagAsked] = p.Config.Quota
+	return mlflow.Experiment{Name: w.MLflowExperiment, Tags: tags}
 }
 
 // ensureExperiment returns the ID of the project's experiment, which it makes
@@ -163,7 +167,25 @@ func publicURL(s string) string {
 }
 
 // ensurePool makes the project's Airflow pool, also when it was made before and
-// deleted since. An existing one keeps its slots.
+// deleted since. An existing one keeps its slots, unless the agent that set them
+// is dead. Beside an agent a new one has none until the agent's next look.
 func (p *Project) ensurePool(ctx context.Context) error {
-	return p.Airflow.Pools.Ensure(ctx, airflow.Pool{Name: p.Workspace().AirflowPool, Slots: poolSlots, Description: "project " + p.Name, IncludeDeferred: true})
+	if _, err := p.RestoreShares(ctx); err != nil {
+		return err
+	}
+	pool := airflow.Pool{Name: p.Workspace().AirflowPool, Slots: poolSlots, Description: "project " + p.Name}
+	if p.OwnAirflow() {
+		if l, err := fairfile.ReadLease(p.Home()); err == nil && l.Held(time.Now()) {
+			pool = pool.Shared(airflow.Share{Of: l.Max, Base: min(poolSlots, l.Max), Epoch: l.Epoch})
+		}
+		return p.Airflow.Pools.Ensure(ctx, pool)
+	}
+	there, err := p.Airflow.Pools.Get(ctx, pool.Name)
+	if errors.Is(err, mlops.ErrNotFound) {
+		return p.Airflow.Pools.Ensure(ctx, pool)
+	}
+	if s, ok := there.Share(); err == nil && ok && !s.Until.IsZero() && s.Until.Before(time.Now()) {
+		_, err = p.Airflow.Pools.Restore(ctx, func(other airflow.Share) bool { return other.Epoch == s.Epoch })
+	}
+	return err
 }

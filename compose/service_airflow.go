@@ -17,6 +17,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/internal/fairfile"
 	"github.com/mlops-integration/mlops/internal/stackfile"
 )
 
@@ -47,7 +48,10 @@ func airflowServices() []service {
 	api.ready = airflowReady
 	api.settled = airflowWarm
 	api.endpoints = func(s *site) map[string]stackfile.Endpoint {
-		return map[string]stackfile.Endpoint{stackfile.Airflow: {URL: s.url("airflow-api-server", "http"), Username: "admin", SecretFile: s.secretFile("airflow")}}
+		return map[string]stackfile.Endpoint{
+			stackfile.Airflow:       {URL: s.url("airflow-api-server", "http"), Username: "admin", SecretFile: s.secretFile("airflow")},
+			stackfile.AirflowReader: readerEndpoint(s),
+		}
 	}
 	scheduler := part("airflow-scheduler", "scheduler", "--skip-serve-logs")
 	scheduler.ready = beats("airflow-scheduler", "scheduler")
@@ -118,7 +122,7 @@ func airflowTables(ctx context.Context, s *site) error {
 		return err
 	}
 	if now != "" && string(before) == version+" "+now {
-		return nil
+		return makeAirflowReader(ctx, s)
 	}
 	c, err := airflowCommand(s, "db", "migrate")
 	if err != nil {
@@ -130,7 +134,7 @@ func airflowTables(ctx context.Context, s *site) error {
 	if now, err = airflowRevision(ctx, s); err != nil {
 		return err
 	}
-	return writePrivate(mark, version+" "+now)
+	return errors.Join(makeAirflowReader(ctx, s), writePrivate(mark, version+" "+now))
 }
 
 // airflowRevision is the version of the tables, empty if there are none.
@@ -157,7 +161,8 @@ func airflowRevision(ctx context.Context, s *site) (string, error) {
 func airflowEnv(s *site) ([]string, error) {
 	_, jwt, err1 := s.secret("airflow-jwt")
 	_, session, err2 := s.secret("airflow-session")
-	if err := errors.Join(err1, err2); err != nil {
+	slots, err3 := fairfile.Slots(s.home)
+	if err := errors.Join(err1, err2, err3); err != nil {
 		return nil, err
 	}
 	at := s.url("airflow-api-server", "http")
@@ -172,7 +177,7 @@ func airflowEnv(s *site) ([]string, error) {
 		"AIRFLOW__CORE__DAGS_FOLDER="+dagsFolder(s),
 		"AIRFLOW__CORE__PLUGINS_FOLDER="+s.data("airflow", "plugins"),
 		"AIRFLOW__CORE__LOAD_EXAMPLES=False",
-		"AIRFLOW__CORE__PARALLELISM=8", // 32 by default, all forked in advance
+		fmt.Sprintf("AIRFLOW__CORE__PARALLELISM=%d", fairfile.Parallelism(slots)), // 32 by default, all forked in advance
 		"AIRFLOW__CORE__EXECUTION_API_SERVER_URL="+at+"/execution/",
 		"AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS=admin:admin",
 		"AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE="+s.data("airflow", "passwords.json"),

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/mlops-integration/mlops"
@@ -111,7 +112,7 @@ func (s *Stack) BrowserURL(ctx context.Context, service string) (string, error) 
 		return "", err
 	}
 	e, ok := st.Endpoints[service]
-	if !ok || service == stackfile.Postgres || service == stackfile.S3 {
+	if !ok || slices.Contains([]string{stackfile.Postgres, stackfile.S3, stackfile.AirflowReader}, service) {
 		return "", &mlops.Error{Kind: mlops.ErrNotFound, Service: "compose", Op: "BrowserURL", Message: fmt.Sprintf("no service %q with pages is running; mlopsctl status lists the services", service)}
 	}
 	if service != stackfile.Evidently {

@@ -277,7 +277,13 @@ func (sup *supervisor) stop(opt StopOptions) error {
 	sup.optional = slices.DeleteFunc(sup.optional, func(n string) bool { return slices.Contains(opt.Services, n) })
 	names = slices.DeleteFunc(names, func(n string) bool { return sup.units[n] == nil })
 	sup.mu.Unlock()
-	return sup.remove(names)
+	if !slices.Contains(names, "agent") {
+		return sup.remove(names)
+	}
+	// It gives the pools of projects their base while Airflow is there.
+	err := sup.remove([]string{"agent"})
+	sup.restoreShares(context.Background(), true)
+	return errors.Join(err, sup.remove(slices.DeleteFunc(names, func(n string) bool { return n == "agent" })))
 }
 
 // missing names a service in after that u has to wait for.
@@ -383,6 +389,7 @@ func (sup *supervisor) housekeeping(ctx context.Context) {
 			}
 		}
 		if time.Since(marked) > 10*time.Second {
+			sup.restoreShares(ctx, false)
 			marked = time.Now()
 		}
 	}

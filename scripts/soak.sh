@@ -16,6 +16,7 @@
 #              MLflow fails on, and of the agent; likewise; a round in
 #              which a project waited for longer than 60 s fails
 #   Each file of a home removed, emptied, opened and given away, in turn.
+#   SHARES=10000  seeds of the simulator of shares, in rounds of a hundred
 #   DVC_KILLS=200 DVC_TOGETHER=100
 #              kill -9 of add, checkout, push and pull; rounds of dvc and ours in
 #              one repository at once. Both need dvc in the home.
@@ -100,6 +101,13 @@ trees() {
 	MLOPS_LIVE=1 MLOPS_TREES=10 MLOPS_SEED="$round" go test -count=1 -timeout 60m -run '^TestLiveTreesComeOutAsDVCs$' ./dvc
 }
 home_files() { MLOPS_LIVE=1 MLOPS_HOME_FILES=all go test -count=1 -timeout 300m -run '^TestEachFileOfAHomeMayBeLost$' -v ./cli; }
+shares() {
+	local round
+	round=$(cat "$at/shares.round" 2>/dev/null || echo 0)
+	echo $((round + 1)) >"$at/shares.round"
+	MLOPS_SEED=$((round * 100)) MLOPS_SIM_SEEDS=100 go test -count=1 -timeout 60m -run '^TestEachSeedHoldsWhatSharesPromise$' ./fair/sim
+}
+part shares $((${SHARES:-10000} / 100)) shares
 part home-files 1 home_files
 part trees $((${TREES:-500} / 10)) trees
 

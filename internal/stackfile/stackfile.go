@@ -30,6 +30,8 @@ const (
 	Evidently = "evidently"
 	Postgres  = "postgres"
 	S3        = "s3" // where Bucket is
+
+	AirflowReader = "airflow-reader" // the database of Airflow, for a role that reads its queue only
 )
 
 // Bucket is what the stack's S3 server has from the beginning, in either runtime.
