@@ -7,6 +7,6 @@ import (
 )
 
 func TestZeroValuesGiveErrors(t *testing.T) {
-	zerovalue.Check(t, []string{"Client.Close", "PoolsService.SetAll"}, new(Client), DAGsService{}, RunsService{}, TasksService{}, XComsService{}, DecisionsService{}, TaskStateService{},
+	zerovalue.Check(t, []string{"Client.Close", "PoolsService.SetAll", "PoolsService.Update"}, new(Client), DAGsService{}, RunsService{}, TasksService{}, XComsService{}, DecisionsService{}, TaskStateService{},
 		AssetStateService{}, AssetsService{}, BackfillsService{}, ConnectionsService{}, VariablesService{}, PoolsService{}, ServerService{}, new(DAG))
 }
