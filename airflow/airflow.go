@@ -85,8 +85,24 @@ func New(opt Options) (*Client, error) {
 	return c, nil
 }
 
+// Close closes the client's idle connections and ends a login that is under way. A client that is used
+// afterwards opens them again. The error is always nil.
+func (c *Client) Close() error {
+	c.way().Close()
+	return nil
+}
+
 // URL returns the server's address, without credentials.
-func (c *Client) URL() string { return c.t.URL() }
+func (c *Client) URL() string { return c.way().URL() }
+
+// way is the way to the server; nil, whose calls are errors, for a client or a
+// service that was not made by New.
+func (c *Client) way() *transport.Client {
+	if c == nil {
+		return nil
+	}
+	return c.t
+}
 
 // login trades a name and a password for a token.
 //
@@ -203,7 +219,7 @@ func do[T any](ctx context.Context, c *Client, r request) (T, error) {
 	if err != nil {
 		return *new(T), err
 	}
-	return transport.Do[T](ctx, c.t, call)
+	return transport.Do[T](ctx, c.way(), call)
 }
 
 // wait sleeps until the next look.

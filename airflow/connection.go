@@ -237,6 +237,6 @@ func (s ConnectionsService) EnqueueTest(ctx context.Context, spec ConnectionSpec
 //
 // Airflow REST: GET /api/v2/connections/enqueue-test
 func (s ConnectionsService) QueuedTest(ctx context.Context, token mlops.Secret) (QueuedTest, error) {
-	return transport.Do[QueuedTest](ctx, s.c.t, transport.Call{Op: "Connections.QueuedTest", Method: "GET", Path: apiRoot + "/connections/enqueue-test", Idempotent: true,
+	return transport.Do[QueuedTest](ctx, s.c.way(), transport.Call{Op: "Connections.QueuedTest", Method: "GET", Path: apiRoot + "/connections/enqueue-test", Idempotent: true,
 		Header: map[string][]string{"Airflow-Connection-Test-Token": {string(token)}}})
 }

@@ -164,7 +164,7 @@ func (s DAGsService) setPaused(ctx context.Context, op, id string, paused bool) 
 //
 // Airflow REST: DELETE /api/v2/dags/{dag_id} (204)
 func (s DAGsService) Delete(ctx context.Context, id string) error {
-	return transport.Gone(ctx, s.c.t, func() error {
+	return transport.Gone(ctx, s.c.way(), func() error {
 		_, err := do[none](ctx, s.c, request{op: "DAGs.Delete", method: "DELETE", path: "/dags/%s", ids: []string{id}})
 		return err
 	})

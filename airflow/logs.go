@@ -212,7 +212,7 @@ func (l *logs) whole(ctx context.Context) (fresh int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	resp, err := transport.Open(ctx, l.c.t, call)
+	resp, err := transport.Open(ctx, l.c.way(), call)
 	if err != nil {
 		return 0, err
 	}

@@ -58,7 +58,7 @@ func (s PoolsService) Create(ctx context.Context, p Pool) error {
 	if err := checkSlots(op, p.Name, p.Slots); err != nil {
 		return err
 	}
-	_, err := transport.Once(ctx, s.c.t, func() (Pool, error) {
+	_, err := transport.Once(ctx, s.c.way(), func() (Pool, error) {
 		return do[Pool](ctx, s.c, request{op: op, method: "POST", path: "/pools", body: p.wire()})
 	}, func() (Pool, error) {
 		there, err := s.c.Pools.Get(ctx, p.Name)
@@ -75,7 +75,7 @@ func (s PoolsService) Create(ctx context.Context, p Pool) error {
 //
 // Airflow REST: GET /api/v2/pools/{pool_name}, POST /api/v2/pools
 func (s PoolsService) Ensure(ctx context.Context, p Pool) error {
-	_, err := s.c.Pools.Get(ctx, p.Name)
+	_, err := s.Get(ctx, p.Name)
 	if !isNotFound(err) {
 		return err
 	}
@@ -128,7 +128,7 @@ func (s PoolsService) SetAll(ctx context.Context, pools []Pool) (BulkResult, err
 //
 // Airflow REST: DELETE /api/v2/pools/{pool_name} (204)
 func (s PoolsService) Delete(ctx context.Context, name string) error {
-	return transport.Gone(ctx, s.c.t, func() error {
+	return transport.Gone(ctx, s.c.way(), func() error {
 		_, err := do[none](ctx, s.c, request{op: "Pools.Delete", method: "DELETE", path: "/pools/%s", ids: []string{name}})
 		return err
 	})

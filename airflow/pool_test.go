@@ -29,7 +29,7 @@ func TestPoolsKeepWhatIsNotSet(t *testing.T) {
 	require.NoError(t, c.Pools.Ensure(ctx, airflow.Pool{Name: name, Slots: 9}))
 	got, err = c.Pools.Get(ctx, name)
 	require.NoError(t, err)
-	require.Equal(t, 1, got.Slots, "Ensure undid what somebody set")
+	require.Equal(t, 1, got.Slots, "Ensure undid what a user set")
 
 	other := s.Name("mlops.other")
 	require.NoError(t, c.Pools.Ensure(ctx, airflow.Pool{Name: other, Slots: 2}))

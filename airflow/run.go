@@ -167,7 +167,7 @@ func (c *Client) Wait(ctx context.Context, dagID, runID string, opt WaitOptions)
 	const op = "Wait"
 	var last DAGRun
 	for first := true; ; first = false {
-		run, err := c.Runs.Get(ctx, dagID, runID)
+		run, err := RunsService{c}.Get(ctx, dagID, runID)
 		if err != nil {
 			return last, err
 		}

@@ -16,7 +16,7 @@ import (
 	"github.com/mlops-integration/mlops/airflow"
 )
 
-// hostile is what somebody may well write into a command, a description or a
+// hostile is what a user may well write into a command, a description or a
 // variable.
 const hostile = "''' \"\"\" it''s \\ \\n {{ run_id }} {% raw %} ü → 🧊 \u2028 </script> %s $(exit 9)'"
 
@@ -308,7 +308,7 @@ func TestManyTriggersAtOnceMakeAsManyRuns(t *testing.T) {
 	seen := 0
 	for run, err := range c.Runs.All(ctx, d.ID, airflow.DAGRunQuery{}) {
 		require.NoError(t, err)
-		require.True(t, ids[run.ID], "a run that nobody was told of: %s", run.ID)
+		require.True(t, ids[run.ID], "a run that no caller was told of: %s", run.ID)
 		seen++
 	}
 	require.Equal(t, workers*each, seen)

@@ -66,28 +66,7 @@ func (c *Client) bind() {
 //
 // Airflow REST: any
 func (c *Client) Do(ctx context.Context, method, path string, query url.Values, in, out any) error {
-	call := transport.Call{Op: "Do", Method: method, Path: path, Query: query, Body: in}
-	switch method {
-	case http.MethodGet, http.MethodHead, http.MethodPut:
-		call.Idempotent = true
-	}
-	switch out := out.(type) {
-	case nil:
-		_, err := transport.Bytes(ctx, c.t, call)
-		return err
-	case *[]byte:
-		b, err := transport.Bytes(ctx, c.t, call)
-		*out = b
-		return err
-	}
-	raw, err := transport.Do[json.RawMessage](ctx, c.t, call)
-	if err != nil {
-		return err
-	}
-	if err := json.Unmarshal(raw, out); err != nil {
-		return invalid("Do", "the answer does not fit %T: %v", out, err)
-	}
-	return nil
+	return transport.Any(ctx, c.way(), method, path, query, in, out)
 }
 
 // get reads one thing.
@@ -108,7 +87,7 @@ func sendOnce[T any](ctx context.Context, c *Client, op, method, path string, bo
 // remove deletes one thing. That it is gone after a lost answer is no error.
 func (c *Client) remove(ctx context.Context, r request) error {
 	r.method = http.MethodDelete
-	return transport.Gone(ctx, c.t, func() error {
+	return transport.Gone(ctx, c.way(), func() error {
 		_, err := do[none](ctx, c, r)
 		return err
 	})
@@ -133,7 +112,7 @@ func pageOf[T any](ctx context.Context, c *Client, key string, r request) (page[
 	for field, to := range map[string]any{key: &p.items, "total_entries": &p.total, "next_cursor": &p.next} {
 		if raw := out[field]; raw != nil {
 			if err := json.Unmarshal(raw, to); err != nil {
-				return page[T]{}, &mlops.Error{Service: service, Op: r.op, Cause: err, Message: "the answer's " + field + " is not of the form that is due"}
+				return page[T]{}, &mlops.Error{Service: service, Op: r.op, Cause: err, Kind: mlops.ErrInvalid, Message: c.URL() + " answered JSON of another form than was due in " + field}
 			}
 		}
 	}

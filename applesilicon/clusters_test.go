@@ -42,7 +42,7 @@ func TestAGPUsStatesMayOutnumberItsTable(t *testing.T) {
 	require.Equal(t, 1053.0, gpuOnly(t, 15, a18, map[string]float64{"P8": 1}).FrequencyMegahertz.Value, "state i is entry i, where the table falls, too")
 
 	g = gpuOnly(t, 4, pro, map[string]float64{"P1": 1})
-	require.Equal(t, "no one table of 4 frequencies", g.FrequencyMegahertz.Reason, "which of more entries is meant, nobody knows")
+	require.Equal(t, "no one table of 4 frequencies", g.FrequencyMegahertz.Reason, "which of more entries is meant is not known")
 	require.Equal(t, "no one table of 15 frequencies", gpuOnly(t, 15, nil, map[string]float64{"P1": 1}).FrequencyMegahertz.Reason)
 	require.Equal(t, "no one table of 15 frequencies", gpuOnly(t, 15, table(1, 0, 1296, 972, 486), map[string]float64{"P1": 1}).FrequencyMegahertz.Reason, "a table of periods falls as a whole")
 	for _, mac := range []string{"m1", "m2ultra", "m3max"} {

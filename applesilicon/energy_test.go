@@ -134,7 +134,7 @@ func TestBatchedEnergyIsMeasuredByTheDriversTime(t *testing.T) {
 			per := last.CPUJoules.Value / last.Covered.Seconds()
 			t.Logf("%d of %d readings, within %.4f W; %.3f J over %v: %.4f %% off", ok, len(samples), worst, last.CPUJoules.Value, last.Covered, 100*math.Abs(per-10)/10)
 			require.InEpsilon(t, published(s), last.CPUJoules.Value, 0.001)
-			if tt.ok > 0 { // else nobody knows the time of what was published
+			if tt.ok > 0 { // else the time of what was published is not known
 				require.InEpsilon(t, 10, per, 0.001)
 			}
 			require.InDelta(t, s.to-s.from, last.Covered.Seconds(), 4.3, "all but a batch at each end, or at a reset")

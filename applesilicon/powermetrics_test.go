@@ -198,7 +198,7 @@ func TestMain(m *testing.M) {
 	case "refused":
 		fmt.Fprintln(os.Stderr, "sudo: a password is required")
 		os.Exit(1)
-	case "deaf": // does not mind that nobody reads
+	case "deaf": // does not mind that its output is not read
 		signal.Ignore(syscall.SIGPIPE)
 		for {
 			os.Stdout.WriteString(os.Getenv("MLOPS_APPLE_DOCUMENT") + "\x00")

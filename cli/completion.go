@@ -132,7 +132,9 @@ func (e *env) flagValues(f cli.Flag) []string {
 	case "runtime":
 		return []string{"docker", "process"}
 	case "method":
-		return []string{"chisquare", "jensenshannon", "ks", "psi", "wasserstein", "z"}
+		return []string{"chisquare", "jensenshannon", "ks", "mannw_two_sided", "psi", "psi_reference", "wasserstein", "z"}
+	case "engine":
+		return []string{string(client.EngineEvidently), string(client.EngineNative)}
 	case "project":
 		return e.ask(projectNames)
 	}

@@ -3,12 +3,14 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/mlops-integration/mlops"
 	"github.com/mlops-integration/mlops/client"
+	_ "github.com/mlops-integration/mlops/drift/table/parquet" // drift check reads Parquet
 	"github.com/mlops-integration/mlops/evidently"
 )
 
@@ -28,15 +30,18 @@ func driftCheck(e *env) *cli.Command {
 		Description: `   mlopsctl drift check data/train.csv data/today.csv -p lora-finetuning
    mlopsctl drift check ref.parquet new.parquet -p lora-finetuning --column age --column income
 
-   Evidently chooses the method for each column unless --method says one, and
-   keeps the result as a snapshot in its service. The verdict and the exit code
-   do not depend on the service: a snapshot that it does not take waits on this
-   machine and is sent by the next check, mlopsctl sync or the agent.`,
+   The method is chosen for each column by Evidently's rules unless --method says
+   one, and computed here, with Evidently's numbers; texts and a few methods need
+   its Python. The result is kept as a snapshot in Evidently's service. The verdict
+   and the exit code do not depend on the service: a snapshot that it does not take
+   waits on this machine and is sent by the next check, mlopsctl sync or the agent.`,
 		Flags: []cli.Flag{
 			e.projectFlag(), e.dirFlag(),
 			&cli.StringFlag{Name: "name", Usage: "`name` of the snapshot"},
 			&cli.StringSliceFlag{Name: "column", Usage: "only this `column`; may be repeated"},
 			&cli.StringFlag{Name: "method", Usage: "`method` for all columns: ks, wasserstein, psi, jensenshannon, chisquare, z, …"},
+			&cli.StringSliceFlag{Name: "column-method", Usage: "`column=method` for one column; may be repeated"},
+			&cli.StringFlag{Name: "engine", Usage: "compute by this `engine`: native (Go) or evidently (its Python); default: native where it has all methods"},
 			&cli.Float64Flag{Name: "threshold", Usage: "the method's `threshold`"},
 			&cli.Float64Flag{Name: "share", Value: 0.5, Usage: "`share` of drifted columns that counts as drift; 0: any column"},
 			&cli.Float64Flag{Name: "missing", Value: 0.1, Usage: "`difference` of the shares of missing values that counts as drift of a column"},
@@ -49,12 +54,22 @@ func driftCheck(e *env) *cli.Command {
 		Action: e.inProject(func(c *cli.Context, p *client.Project) error {
 			o := evidently.DriftOptions{Name: c.String("name"), Columns: c.StringSlice("column"), Method: c.String("method"), DriftShare: new(c.Float64("share")), Separator: separatorOf(c.String("separator")),
 				Numerical: c.StringSlice("numerical"), Categorical: c.StringSlice("categorical"), MissingShare: c.Float64("missing")}
+			if by := c.StringSlice("column-method"); len(by) > 0 {
+				o.ColumnMethods = map[string]string{}
+				for _, pair := range by {
+					at := strings.LastIndex(pair, "=")
+					if at < 1 {
+						return usagef("--column-method %q is not column=method", pair)
+					}
+					o.ColumnMethods[pair[:at]] = pair[at+1:]
+				}
+			}
 			if c.IsSet("threshold") {
 				o.Threshold = new(c.Float64("threshold"))
 			}
 			bar := e.progress()
 			bar.set("comparing")
-			r, err := p.Drift(c.Context, c.Args().Get(0), c.Args().Get(1), o)
+			r, err := p.DriftBy(c.Context, client.DriftEngine(c.String("engine")), c.Args().Get(0), c.Args().Get(1), o)
 			bar.done()
 			if err != nil {
 				return err

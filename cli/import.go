@@ -19,6 +19,7 @@ type importedJSON struct {
 	Points     int                  `json:"points"`
 	Params     int                  `json:"params"`
 	Artifacts  int                  `json:"artifacts"`
+	Elsewhere  string               `json:"artifacts_elsewhere,omitempty"` // not copied
 	Error      string               `json:"error,omitempty"`
 }
 
@@ -56,7 +57,7 @@ func importCommand(e *env) *cli.Command {
 			var docs []importedJSON
 			failed := ierr
 			for _, d := range list {
-				doc := importedJSON{d.Experiment, d.OldID, d.RunID, d.Name, d.Outcome, d.Points, d.Params, d.Artifacts, ""}
+				doc := importedJSON{d.Experiment, d.OldID, d.RunID, d.Name, d.Outcome, d.Points, d.Params, d.Artifacts, d.Elsewhere, ""}
 				outcome := good(d.Outcome)
 				switch {
 				case d.Err != nil:
@@ -72,6 +73,11 @@ func importCommand(e *env) *cli.Command {
 			}
 			if failed != nil && len(list) == 0 {
 				return failed
+			}
+			for _, d := range list {
+				if d.Elsewhere != "" {
+					e.note("left out: the artifacts of run %s at %s", d.OldID, d.Elsewhere)
+				}
 			}
 			for _, what := range sortedKeys(left) {
 				e.note("left out: %d %s", left[what], what)

@@ -90,14 +90,15 @@ func apply(options []Option) (settings, error) {
 	return s, err
 }
 
-// Close releases runs that were not ended. It does not wait for a server: the
+// Close releases runs that were not ended, and the connections and logins of all
+// tools. It does not wait for a server: the
 // error says what was not sent, and where it waits. Runs are ended by their own
 // End. The client's projects must not be used afterwards.
 func (c *Client) Close() error {
 	if err := c.opened(); err != nil {
 		return err
 	}
-	return c.MLflow.Close()
+	return errors.Join(c.MLflow.Close(), c.Airflow.Close(), c.Serve.Close(), c.Evidently.Close())
 }
 
 // opened refuses a client that Open did not open.

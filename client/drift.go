@@ -24,18 +24,25 @@ const stackColumns = 1000
 // Evidently does, and keeps the result as a snapshot of the project in the
 // Evidently service. Relative paths start at the project's folder.
 //
+// It is computed in Go, in milliseconds, unless a column of texts or a method
+// needs Evidently's own library and its Python is known; see [Project.DriftBy].
+//
 // The service is asked for nothing before the comparison, and what becomes of
 // the snapshot never costs the verdict: one that the service does not take
 // within a minute waits on this machine, as the report's Unsent and Waiting
 // say, and is sent once by the next Drift, [Client.SyncSnapshots], mlopsctl sync or
 // the agent.
 //
-// The first call starts a Python worker, which Close ends; it takes seconds.
+// The first call that needs Evidently's library starts a Python worker, which
+// Close ends; it takes seconds.
 func (p *Project) Drift(ctx context.Context, reference, current string, o evidently.DriftOptions) (evidently.DriftReport, error) {
-	r, err := p.driftRunner()
-	if err != nil {
-		return evidently.DriftReport{}, err
-	}
+	return p.DriftBy(ctx, "", reference, current, o)
+}
+
+// DriftBy is Drift by one engine. The native one skips the columns of texts, and
+// refuses a method that it does not have; an empty engine leaves the choice to
+// Drift.
+func (p *Project) DriftBy(ctx context.Context, engine DriftEngine, reference, current string, o evidently.DriftOptions) (evidently.DriftReport, error) {
 	o.Metadata = maps.Clone(o.Metadata)
 	if o.Metadata == nil {
 		o.Metadata = map[string]string{}
@@ -44,12 +51,32 @@ func (p *Project) Drift(ctx context.Context, reference, current string, o eviden
 	if o.MaxColumns == 0 && p.Config.evidentlyServer() == stackServer {
 		o.MaxColumns = stackColumns
 	}
-	report, err := r.Drift(ctx, absIn(p.Dir, reference), absIn(p.Dir, current), o)
+	report, err := p.compare(ctx, engine, absIn(p.Dir, reference), absIn(p.Dir, current), o)
 	if err != nil {
 		return report, err
 	}
 	p.keep(ctx, &report)
 	return report, nil
+}
+
+func (p *Project) compare(ctx context.Context, engine DriftEngine, reference, current string, o evidently.DriftOptions) (evidently.DriftReport, error) {
+	switch engine {
+	case "":
+		report, err := compareNative(reference, current, o, p.Config.EvidentlyPython != "")
+		if !errors.Is(err, errNeedsEvidently) {
+			return report, err
+		}
+	case EngineNative:
+		return compareNative(reference, current, o, false)
+	case EngineEvidently:
+	default:
+		return evidently.DriftReport{}, invalid("there is no drift engine %q; there are %s and %s", engine, EngineNative, EngineEvidently)
+	}
+	r, err := p.driftRunner()
+	if err != nil {
+		return evidently.DriftReport{}, err
+	}
+	return r.Drift(ctx, reference, current, o)
 }
 
 // keep stores the report's snapshot in the service, or else on this machine.

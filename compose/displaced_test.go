@@ -104,7 +104,7 @@ func TestAStrangerOnAPortThatIsOpenedLateMovesTheService(t *testing.T) {
 }
 
 func TestStacksOfOneUserDoNotChooseTheSameNumber(t *testing.T) {
-	t.Setenv("TMPDIR", t.TempDir()) // where nobody else reserves
+	t.Setenv("TMPDIR", t.TempDir()) // where no other stack reserves
 	number := freePort(t)
 	late := func(f fake) *Stack {
 		s := stackOf(t, f)

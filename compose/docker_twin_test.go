@@ -64,7 +64,7 @@ func TestARecordThatWasDeletedIsReadFromWhatRuns(t *testing.T) {
 	below := filepath.Join(t.TempDir(), "ours")
 	t.Setenv("MLOPS_PROJECTS", below) // /ours is not to be made
 	_, err = again.Start(t.Context(), StartOptions{Services: []string{"redis", "airflow-worker"}})
-	require.Error(t, err, "nobody answers as Airflow here")
+	require.Error(t, err, "no server answers as Airflow here")
 	require.Contains(t, e.environment(t), "MLOPS_PORT_SERVE=28000\n")
 	require.Contains(t, e.calls(t), "--scale airflow-worker=2 ")
 	r, err := readDockerRecord(s.home)
@@ -120,7 +120,7 @@ func TestOfATwinThatComesBackMeanwhileTheHomeStays(t *testing.T) {
 	err = twin.Destroy(t.Context())
 	require.ErrorIs(t, err, mlops.ErrConflict)
 	require.ErrorContains(t, err, "13 containers came")
-	require.FileExists(t, dockerRecordPath(home), "nobody could remove the containers any more")
+	require.FileExists(t, dockerRecordPath(home), "the containers could not be removed any more")
 }
 
 func TestAClientThatOutlivedItsProgramIsEndedBeforeItsContainers(t *testing.T) {

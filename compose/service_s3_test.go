@@ -26,7 +26,7 @@ func TestAnOptionalServiceBelongsToTheStackFromItsStartByName(t *testing.T) {
 		return of(st, "app").State, of(st, "extra").State
 	}
 	app, extra := all()
-	require.Equal(t, [2]State{StateReady, StateStopped}, [2]State{app, extra}, "nobody asked for it")
+	require.Equal(t, [2]State{StateReady, StateStopped}, [2]State{app, extra}, "no user asked for it")
 	p, err := s.Plan(t.Context(), StartOptions{})
 	require.NoError(t, err)
 	require.Len(t, p.Steps, 1)

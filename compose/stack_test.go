@@ -56,7 +56,7 @@ func TestStopLeavesNothing(t *testing.T) {
 	for _, v := range st.Services {
 		_, err := proc.Inspect(v.PID)
 		require.ErrorIs(t, err, proc.ErrNone, v.Name)
-		require.Empty(t, proc.Listeners(v.Ports["http"]), "somebody listens on the port of %s", v.Name)
+		require.Empty(t, proc.Listeners(v.Ports["http"]), "a process listens on the port of %s", v.Name)
 	}
 	require.False(t, proc.Alive(i.ID), "the child that left the session still runs")
 	require.False(t, proc.Alive(proc.ID{PID: st.Supervisor.PID, Start: 0}))
@@ -96,7 +96,7 @@ func TestAKilledSupervisorIsFollowedByOneThatAdopts(t *testing.T) {
 	eventually(t, "the supervisor is dead", func() bool { _, err := proc.Inspect(before.Supervisor.PID); return err != nil })
 	alone, err := s.Status(t.Context())
 	require.NoError(t, err)
-	require.Equal(t, StateDegraded, alone.State, "services that nobody watches")
+	require.Equal(t, StateDegraded, alone.State, "services that no supervisor watches")
 	require.Equal(t, of(before, "app").PID, of(alone, "app").PID)
 	p, err := s.Plan(t.Context(), StartOptions{})
 	require.NoError(t, err)

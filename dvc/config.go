@@ -50,6 +50,9 @@ func (c *config) boolean(section, key string) bool {
 // config reads the four files: they are small, and another program may have
 // changed them since the last call.
 func (r *Repo) config() (*config, error) {
+	if err := r.opened(); err != nil {
+		return nil, err
+	}
 	c := &config{sections: map[string]map[string]value{}}
 	for _, l := range r.levels() {
 		data, err := r.readFile(l.file)

@@ -32,6 +32,9 @@ func (r *Repo) DVCKnows(ctx context.Context, now time.Time, rels ...string) (map
 
 // Ignored tells what .dvcignore files say of a path.
 func (r *Repo) Ignored(rel string, isDir bool) (bool, error) {
+	if err := r.opened(); err != nil {
+		return false, err
+	}
 	di := ignore.NewDVC(r.dir, r.readFile)
 	ignored := di.Ignored(rel, isDir)
 	return ignored, di.Err()

@@ -29,6 +29,9 @@ type gitFile struct {
 
 // files lists what git tracks.
 func (s *Source) files(ctx context.Context) ([]gitFile, error) {
+	if err := s.r.opened(); err != nil {
+		return nil, err
+	}
 	if s.blobs != nil {
 		return s.blobs, nil
 	}

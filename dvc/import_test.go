@@ -140,7 +140,7 @@ func TestGitURLsThatRunCommandsOrHoldPasswordsAreRefused(t *testing.T) {
 func TestASourceCannotReachIntoThisMachine(t *testing.T) {
 	w := newWorld(t)
 	private := w.registry()
-	src, sr := w.repo() // a repository of somebody else, which imports from a folder
+	src, sr := w.repo() // a repository of another team, which imports from a folder
 	_, err := sr.Import(bg(t), private, "one.csv", dvc.ImportOptions{})
 	require.NoError(t, err)
 	write(t, src, map[string]string{

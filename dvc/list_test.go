@@ -127,7 +127,7 @@ func TestDoctorFindsWhatShouldBeDone(t *testing.T) {
 	require.Empty(t, sick())
 	tmp := filepath.Join(dir, ".dvc/cache/files/md5/.aaaaaaaaaaaaaaaaaaaaaa.tmp")
 	require.NoError(t, os.WriteFile(tmp, []byte("half"), 0o644))
-	require.Empty(t, sick(), "somebody may be writing it")
+	require.Empty(t, sick(), "another program may be writing it")
 	long := time.Now().Add(-48 * time.Hour)
 	require.NoError(t, os.Chtimes(tmp, long, long))
 	write(t, dir, map[string]string{".dvc/config": "[cache]\n    type = reflink\n['remote \"r\"']\n    url = https://me:hunter2@example.com/x\n    password = hunter3\n"})

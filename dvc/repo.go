@@ -213,6 +213,14 @@ func (r *Repo) show(rel string) string {
 	return filepath.ToSlash(p)
 }
 
+// opened is an error for a Repo that Open did not make.
+func (r *Repo) opened() error {
+	if r == nil || r.dir == "" {
+		return fail(mlops.ErrInvalid, "a repository of no folder; make one with dvc.Open")
+	}
+	return nil
+}
+
 func (r *Repo) abs(rel string) string { return filepath.Join(r.dir, filepath.FromSlash(rel)) }
 
 // git runs git in the root and returns what it printed.

@@ -37,6 +37,9 @@ type Setting struct {
 // Settings lists the options of one level, or of all levels when at is "", in
 // the order of the files. The stronger level comes later.
 func (r *Repo) Settings(at Level) ([]Setting, error) {
+	if err := r.opened(); err != nil {
+		return nil, err
+	}
 	levels, err := r.levelsAt(at)
 	if err != nil {
 		return nil, err

@@ -50,6 +50,13 @@ func New(opt Options) (*Client, error) {
 	return &Client{t}, nil
 }
 
+// Close closes the client's idle connections. A client that is used
+// afterwards opens them again. The error is always nil.
+func (c *Client) Close() error {
+	c.t.Close()
+	return nil
+}
+
 // URL returns the service's address, without credentials.
 func (c *Client) URL() string { return c.t.URL() }
 

@@ -43,15 +43,15 @@ func (a driftAnswer) report() (DriftReport, error) {
 
 // missing compares the shares of missing values. A column that was skipped
 // because a side has no value is judged by them if they differ.
-func (r *DriftReport) missing(a driftAnswer, most float64) {
+func (r *DriftReport) missing(cells, unparsed map[string][2]int, most float64) {
 	of := func(column string) (Missing, bool) {
-		n, ok := a.Missing[column]
+		n, ok := cells[column]
 		if !ok || r.ReferenceRows == 0 || r.CurrentRows == 0 {
 			return Missing{}, false
 		}
 		m := Missing{
 			Reference: float64(n[0]) / float64(r.ReferenceRows), Current: float64(n[1]) / float64(r.CurrentRows),
-			Unparsed: a.Unparsed[column],
+			Unparsed: unparsed[column],
 		}
 		m.Drifted = math.Abs(m.Reference-m.Current) >= most && !byChance(n[0], r.ReferenceRows, n[1], r.CurrentRows)
 		return m, true

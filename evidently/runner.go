@@ -138,14 +138,7 @@ func (r *Runner) Drift(ctx context.Context, reference, current string, opt Drift
 	if r.turn == nil {
 		return DriftReport{}, invalid(op, "a runner without a Python; make one with NewRunner")
 	}
-	if err := opt.check(); err != nil {
-		return DriftReport{}, invalid(op, "%v", err)
-	}
-	reference, err := dataFile(op, "reference", reference)
-	if err != nil {
-		return DriftReport{}, err
-	}
-	current, err = dataFile(op, "current", current)
+	reference, current, err := opt.Files(reference, current)
 	if err != nil {
 		return DriftReport{}, err
 	}
@@ -156,10 +149,7 @@ func (r *Runner) Drift(ctx context.Context, reference, current string, opt Drift
 	if err != nil {
 		return DriftReport{}, err
 	}
-	share := 0.5
-	if opt.DriftShare != nil {
-		share = *opt.DriftShare
-	}
+	share := opt.share()
 	params := map[string]any{"drift_share": max(share, anyShare)}
 	if opt.Method != "" {
 		params["method"] = methodOf(opt.Method).name
@@ -199,12 +189,35 @@ func (r *Runner) Drift(ctx context.Context, reference, current string, opt Drift
 		return DriftReport{}, err
 	}
 	rep.Skipped = append(rep.Skipped, skipped...)
-	rep.missing(ans, cmp.Or(opt.MissingShare, 0.1))
+	rep.missing(ans.Missing, ans.Unparsed, cmp.Or(opt.MissingShare, 0.1))
 	if len(rep.Columns) == 0 {
 		return DriftReport{}, invalid(op, "no column can be judged: %s", reasons(rep.Skipped))
 	}
 	rep.count(share)
 	return rep, nil
+}
+
+// Files checks the options and that both files have data, and returns the files'
+// absolute paths. The error matches [mlops.ErrInvalid].
+func (o DriftOptions) Files(reference, current string) (string, string, error) {
+	const op = "Drift"
+	if err := o.check(); err != nil {
+		return "", "", invalid(op, "%v", err)
+	}
+	reference, err := dataFile(op, "reference", reference)
+	if err != nil {
+		return "", "", err
+	}
+	current, err = dataFile(op, "current", current)
+	return reference, current, err
+}
+
+// share is the drift share that counts.
+func (o DriftOptions) share() float64 {
+	if o.DriftShare != nil {
+		return *o.DriftShare
+	}
+	return 0.5
 }
 
 // list is s, never null in JSON.

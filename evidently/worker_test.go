@@ -140,7 +140,7 @@ func TestADoneContextEndsTheProcess(t *testing.T) {
 
 func TestWaitingForATurnEndsWithTheContextAndHarmsNobody(t *testing.T) {
 	r, data := strangeRunner(t)
-	<-r.turn // somebody is at it
+	<-r.turn // another call is at it
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	_, err := r.Drift(ctx, data, data, DriftOptions{})

@@ -72,7 +72,7 @@ func TestARunThatWasDeletedIsNotMadeAgain(t *testing.T) {
 	require.Len(t, list, 1)
 	require.ErrorIs(t, list[0].Err, mlops.ErrInvalid)
 	require.ErrorContains(t, list[0].Err, "run r1 is deleted; restore it first")
-	require.Empty(t, server.done, "somebody deleted the run, and Sync brought it back")
+	require.Empty(t, server.done, "a user deleted the run, and Sync brought it back")
 	kept, err := mlops.Collect(Backlogs(dir))
 	require.NoError(t, err)
 	require.Len(t, kept, 1, "what was logged waits for a decision")

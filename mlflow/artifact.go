@@ -219,6 +219,9 @@ const maxComponent = 255
 func control(r rune) bool { return r < 0x20 || r == 0x7f }
 
 func (a *artifacts) put(ctx context.Context, root, artifactPath string, src Source) error {
+	if src == nil {
+		return invalid("Upload", "%s: no source is given", artifactPath)
+	}
 	p, err := uploadPath(artifactPath)
 	if err != nil {
 		return err

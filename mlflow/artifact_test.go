@@ -212,7 +212,7 @@ type memory struct {
 	mu    sync.Mutex
 	files map[string][]byte
 	cuts  []int // bytes after which the next connections end
-	down  int   // how many opens find nobody, once there was one
+	down  int   // how many opens find no server, once there was one
 	whole bool  // it can only begin at the start, and tells neither size nor version
 	opens []Range
 }
@@ -233,7 +233,7 @@ func (m *memory) Open(_ context.Context, uri string, span Range) (*Object, error
 	m.opens = append(m.opens, span)
 	if m.down > 0 && len(m.opens) > 1 {
 		m.down--
-		return nil, &mlops.Error{Kind: mlops.ErrUnavailable, Message: "nobody is there"}
+		return nil, &mlops.Error{Kind: mlops.ErrUnavailable, Message: "no server is there"}
 	}
 	b, ok := m.files[uri]
 	if !ok {

@@ -12,6 +12,9 @@ import (
 
 // aside is the sender of what was set aside; nil if nothing was.
 func (s *sender) aside() *sender {
+	if s == nil {
+		return nil
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.side

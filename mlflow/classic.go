@@ -20,7 +20,7 @@ import (
 func (r *Run) logClassic(ctx context.Context, at whereabouts, p *pkg, m ModelSpec) (ModelVersion, error) {
 	folder := cmp.Or(m.LoggedName, m.Name, "model")
 	uri := at.root + "/" + folder
-	if err := r.upload(ctx, at, p, LoggedModel{ID: r.c.newUID(), ArtifactURI: uri}); err != nil {
+	if err := r.upload(ctx, at, p, LoggedModel{ID: r.c.uid(), ArtifactURI: uri}); err != nil {
 		return ModelVersion{}, err
 	}
 	var doc map[string]any

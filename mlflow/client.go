@@ -76,6 +76,7 @@ type Client struct {
 	out      *outbox
 	art      *artifacts
 
+	idle   func()        // closes connections of a transport that way made; nil: there is none
 	linger time.Duration // how long to wait before sending a partial batch
 	pause  func(ctx context.Context, d time.Duration) error
 	newUID func() string
@@ -119,6 +120,9 @@ func New(opt Options) (*Client, error) {
 		art:    newArtifacts(opt.Artifacts),
 		out:    &outbox{opt: opt.Journal, openRuns: &openRuns{senders: map[*sender]struct{}{}, experiments: map[string]string{}}},
 		linger: 200 * time.Millisecond, pause: pause, newUID: newUID}
+	if way != nil && way != opt.HTTP {
+		c.idle = way.CloseIdleConnections
+	}
 	c.bind()
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
@@ -151,7 +155,7 @@ func (c *Client) pass(place string) {
 }
 
 // URL returns the server's address, without credentials.
-func (c *Client) URL() string { return c.t.URL() }
+func (c *Client) URL() string { return c.tracking().URL() }
 
 var versionForm = regexp.MustCompile(`^\d+\.\d+\.\d+[0-9A-Za-z.+-]*$`)
 
@@ -160,7 +164,7 @@ var versionForm = regexp.MustCompile(`^\d+\.\d+\.\d+[0-9A-Za-z.+-]*$`)
 //
 // MLflow REST: GET /version
 func (c *Client) Version(ctx context.Context) (string, error) {
-	b, err := transport.Bytes(ctx, c.t, transport.Call{Op: "Version", Method: "GET", Path: "/version", Idempotent: true})
+	b, err := transport.Bytes(ctx, c.tracking(), transport.Call{Op: "Version", Method: "GET", Path: "/version", Idempotent: true})
 	if err != nil {
 		return "", err
 	}
@@ -176,10 +180,27 @@ const api = "/api/2.0/mlflow/"
 // door is the way to the server that answers path: models and their versions
 // may be kept by another.
 func (c *Client) door(path string) *transport.Client {
-	if strings.HasPrefix(path, "registered-models/") || strings.HasPrefix(path, "model-versions/") {
+	if c != nil && (strings.HasPrefix(path, "registered-models/") || strings.HasPrefix(path, "model-versions/")) {
 		return c.registry
 	}
+	return c.tracking()
+}
+
+// tracking is the way to the tracking server; nil, whose calls are errors, for a
+// client or a service that was not made by New.
+func (c *Client) tracking() *transport.Client {
+	if c == nil {
+		return nil
+	}
 	return c.t
+}
+
+// usable is an error for a client that was not made by New.
+func (c *Client) usable(op string) error {
+	if c.tracking() == nil {
+		return invalid(op, "a client of no server; make one with New")
+	}
+	return nil
 }
 
 // get asks for something by GET.
@@ -350,6 +371,14 @@ func pages[T any](fetch func(token string) ([]T, string, error)) iter.Seq2[T, er
 			token = next
 		}
 	}
+}
+
+// uid makes an ID that no other client makes.
+func (c *Client) uid() string {
+	if c == nil || c.newUID == nil {
+		return newUID()
+	}
+	return c.newUID()
 }
 
 // newUID makes an ID that no other client makes: 32 hex digits.

@@ -92,7 +92,7 @@ func TestAJournalThatStaysEndsItsRunOnlyOnce(t *testing.T) {
 					c.out.remove(r.s)
 				}
 				require.NoError(t, c.Close())
-				for i := range 2 { // and somebody goes on with the run after the first
+				for i := range 2 { // and another program resumes the run after the first
 					list, err := c.Sync(t.Context(), SyncOptions{})
 					require.NoError(t, err)
 					if i == 0 && !ended {
@@ -100,7 +100,7 @@ func TestAJournalThatStaysEndsItsRunOnlyOnce(t *testing.T) {
 						require.NoError(t, list[0].Err)
 						require.Equal(t, 1, list[0].Refused)
 					} else {
-						require.Empty(t, list, "nobody has to look after it any more")
+						require.Empty(t, list, "no program has to look after it any more")
 					}
 					require.Equal(t, want, server.statuses)
 					server.status = RunRunning

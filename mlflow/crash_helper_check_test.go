@@ -126,7 +126,7 @@ func (e expectation) verify(t testing.TB, c *mlflow.Client, r mlflow.RunInfo) {
 		require.Equal(t, want, seen[n], "%s %d of run %s was acknowledged: it must be there once", kindOf(n), n, r.UID)
 	}
 	for n, times := range seen {
-		require.True(t, e.acked[n] || e.maybe[n], "%s %d of run %s is there %d times, though nobody logged it", kindOf(n), n, r.UID, times)
+		require.True(t, e.acked[n] || e.maybe[n], "%s %d of run %s is there %d times, though no program logged it", kindOf(n), n, r.UID, times)
 	}
 }
 

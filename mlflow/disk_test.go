@@ -138,7 +138,7 @@ func fillDisk(t *testing.T, dir string, calls int, gap bool) {
 		require.Empty(t, list)
 		return
 	}
-	require.Len(t, list, 1, "a journal with a gap stays until somebody has looked")
+	require.Len(t, list, 1, "a journal with a gap stays until a user has looked")
 	require.Equal(t, lost, list[0].Dropped)
 	require.Zero(t, list[0].Waiting)
 }

@@ -2,8 +2,6 @@ package mlflow
 
 import (
 	"context"
-	"encoding/json"
-	"net/http"
 	"net/url"
 
 	"github.com/mlops-integration/mlops/internal/transport"
@@ -23,28 +21,7 @@ import (
 //
 // MLflow REST: any
 func (c *Client) Do(ctx context.Context, method, path string, query url.Values, in, out any) error {
-	call := transport.Call{Op: "Do", Method: method, Path: path, Query: query, Body: in}
-	switch method {
-	case http.MethodGet, http.MethodHead, http.MethodPut:
-		call.Idempotent = true
-	}
-	switch out := out.(type) {
-	case nil:
-		_, err := transport.Bytes(ctx, c.t, call)
-		return err
-	case *[]byte:
-		b, err := transport.Bytes(ctx, c.t, call)
-		*out = b
-		return err
-	}
-	raw, err := transport.Do[json.RawMessage](ctx, c.t, call)
-	if err != nil {
-		return err
-	}
-	if err := json.Unmarshal(raw, out); err != nil {
-		return invalid("Do", "the answer does not fit %T: %v", out, err)
-	}
-	return nil
+	return transport.Any(ctx, c.tracking(), method, path, query, in, out)
 }
 
 const api3 = "/api/3.0/mlflow/"
@@ -54,17 +31,17 @@ func get3[T any](ctx context.Context, c *Client, op, path string, query url.Valu
 	if err := storable(op, query); err != nil {
 		return *new(T), err
 	}
-	return transport.Do[T](ctx, c.t, transport.Call{Op: op, Method: "GET", Path: api3 + path, Query: query, Idempotent: true})
+	return transport.Do[T](ctx, c.tracking(), transport.Call{Op: op, Method: "GET", Path: api3 + path, Query: query, Idempotent: true})
 }
 
 // send3 is send for the newer half of the API.
 func send3[T any](ctx context.Context, c *Client, op, method, path string, body any) (T, error) {
-	return call[T](ctx, c.t, transport.Call{Op: op, Method: method, Path: api3 + path, Body: body, Idempotent: true})
+	return call[T](ctx, c.tracking(), transport.Call{Op: op, Method: method, Path: api3 + path, Body: body, Idempotent: true})
 }
 
 // sendOnce3 is sendOnce for the newer half of the API.
 func sendOnce3[T any](ctx context.Context, c *Client, op, method, path string, body any) (T, error) {
-	return call[T](ctx, c.t, transport.Call{Op: op, Method: method, Path: api3 + path, Body: body})
+	return call[T](ctx, c.tracking(), transport.Call{Op: op, Method: method, Path: api3 + path, Body: body})
 }
 
 // remove3 deletes by sendOnce3, once.

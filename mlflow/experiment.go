@@ -206,7 +206,7 @@ func (c *Client) Datasets(ctx context.Context, experiments ...string) iter.Seq2[
 		for part := range slices.Chunk(experiments, 20) {
 			out, err := transport.Do[struct {
 				Datasets []DatasetSummary `json:"dataset_summaries"`
-			}](ctx, c.t, transport.Call{Op: "Datasets", Method: "POST", Path: "/ajax-api/2.0/mlflow/experiments/search-datasets",
+			}](ctx, c.tracking(), transport.Call{Op: "Datasets", Method: "POST", Path: "/ajax-api/2.0/mlflow/experiments/search-datasets",
 				Body: map[string]any{"experiment_ids": part}, Idempotent: true})
 			if err != nil {
 				yield(DatasetSummary{}, err)

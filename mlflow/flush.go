@@ -77,6 +77,9 @@ func (s *sender) waits(err error) error {
 
 // whereabouts waits until the server has the run.
 func (s *sender) whereabouts(ctx context.Context) (whereabouts, error) {
+	if s == nil {
+		return whereabouts{}, errNoRun("ID")
+	}
 	for {
 		s.mu.Lock()
 		at, placed, failure, changed := s.at, s.placed, s.failure, s.changed

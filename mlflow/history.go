@@ -49,7 +49,7 @@ func histories(ctx context.Context, c *Client, runIDs []string, key string, most
 		for part := range slices.Chunk(runIDs, maxBulkRuns) {
 			out, err := transport.Do[struct {
 				Metrics []RunMetric `json:"metrics"`
-			}](ctx, c.t, transport.Call{Op: "MetricHistories", Method: "GET", Path: "/ajax-api/2.0/mlflow/metrics/get-history-bulk",
+			}](ctx, c.tracking(), transport.Call{Op: "MetricHistories", Method: "GET", Path: "/ajax-api/2.0/mlflow/metrics/get-history-bulk",
 				Query: url.Values{"run_id": part, "metric_key": {key}, "max_results": {strconv.Itoa(most)}}, Idempotent: true})
 			if err != nil {
 				yield(RunMetric{}, err)

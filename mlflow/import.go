@@ -27,8 +27,9 @@ type Imported struct {
 	Outcome    ImportOutcome
 	Points     int // of metrics
 	Params     int
-	Artifacts  int   // files
-	Err        error // with "imported": what the server refused of it
+	Artifacts  int    // files
+	Elsewhere  string // address of artifacts that are not in the folder, and were not copied; empty: there are none
+	Err        error  // with "imported": what the server refused of it
 }
 
 // ImportOutcome is what Import did with a run.
@@ -59,6 +60,9 @@ const importedTag = "mlops.imported_from"
 //
 // MLflow REST: POST runs/create, runs/log-batch, runs/log-inputs, runs/update, PUT mlflow-artifacts
 func (c *Client) Import(ctx context.Context, from FileStore, opt ImportOptions) ([]Imported, error) {
+	if err := c.usable("Import"); err != nil {
+		return nil, err
+	}
 	names := map[string]string{} // of the experiment, by the run's old ID
 	inTrash := map[string]bool{} // runs of deleted experiments
 	homes := map[string]string{} // ID of the experiment on the server, by its name
@@ -157,7 +161,7 @@ func (in importer) run(ctx context.Context, r storedRun, experiment string, done
 			return
 		}
 	}
-	done.Params, done.Artifacts = len(r.Params), len(files)
+	done.Params, done.Artifacts, done.Elsewhere = len(r.Params), len(files), in.from.elsewhere(r)
 	if in.dry {
 		done.Outcome = ImportNew
 		for _, err := range in.from.points(r.dir) {

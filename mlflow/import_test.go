@@ -97,7 +97,7 @@ func TestAnMlrunsFolderIsImportedOnce(t *testing.T) {
 	require.Equal(t, map[string]string{"lr": "0.1", "multi/line": "a\nb", "empty": ""}, r.Params)
 	require.Equal(t, "v two\nlines", r.Tags["k"]+" "+r.Tags["mlflow.note.content"])
 	require.Regexp(t, "^file://mlruns/[0-9]+/"+old["first"].ID+"$", r.Tags[importedTag])
-	require.Equal(t, []DatasetInput{{"wine", "abc123", "local", `{"uri": "wine.csv"}`, "{}", "{}", "training"}}, r.Inputs)
+	require.Equal(t, []DatasetInput{{"wine", "abc123", "local", `{"uri": "wine.csv"}`, "{}", "{}", "training", nil}}, r.Inputs)
 	at := time.UnixMilli(1700000001000).UTC()
 	require.Equal(t, []Metric{{Key: "loss", Value: 1, Time: at}, {Key: "loss", Value: 0.5, Time: at.Add(time.Millisecond), Step: 1}, {Key: "loss", Value: 1.0 / 3, Time: at.Add(2 * time.Millisecond), Step: 2}}, history(t, c, r.ID, "loss"))
 	nan, inf := history(t, c, r.ID, "odd/nan"), history(t, c, r.ID, "odd/inf")

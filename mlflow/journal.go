@@ -139,10 +139,27 @@ func (o *openRuns) remove(s *sender) {
 	delete(o.senders, s)
 }
 
+// closeWays closes the connections that are not in use.
+func (c *Client) closeWays() {
+	c.t.Close()
+	c.registry.Close()
+	if c.idle != nil {
+		c.idle()
+	}
+	c.art.mu.Lock()
+	defer c.art.mu.Unlock()
+	for _, t := range c.art.direct {
+		t.Close()
+	}
+}
+
 // Close lets go of all runs that are still being written, as [Run.Close] does.
 // It does not wait for the server; the error names how many records wait, and
-// where.
+// where. Connections that are not in use are closed.
 func (c *Client) Close() error {
+	if c.usable("Close") != nil {
+		return nil
+	}
 	c.out.first.Do(func() {}) // none from now on
 	if c.out.stopAdopting != nil {
 		c.out.stopAdopting()
@@ -158,5 +175,6 @@ func (c *Client) Close() error {
 	for _, s := range list {
 		errs = append(errs, s.close())
 	}
+	c.closeWays()
 	return joinShort(errs)
 }

@@ -115,7 +115,7 @@ func (s LoggedModelsService) Create(ctx context.Context, experiment string, opt 
 }
 
 func (s LoggedModelsService) create(ctx context.Context, op, experiment string, opt LoggedModelOptions) (LoggedModel, error) {
-	uid := s.c.newUID()
+	uid := s.c.uid()
 	all := Tags{modelTag: uid}
 	for k, v := range opt.Tags {
 		all[k] = v

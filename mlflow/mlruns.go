@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"iter"
+	"net/url"
 	"os"
 	"path"
 	"path/filepath"
@@ -273,7 +274,9 @@ func (f FileStore) inputs(run string) ([]DatasetInput, error) {
 		if err != nil {
 			return out, err
 		}
-		out = append(out, DatasetInput{d.Name, d.Digest, d.SourceType, d.Source, d.Schema, d.Profile, in.Tags[contextTag]})
+		input := DatasetInput{Name: d.Name, Digest: d.Digest, SourceType: d.SourceType, Source: d.Source, Schema: d.Schema, Profile: d.Profile}
+		input.setTags(in.Tags)
+		out = append(out, input)
 	}
 	return out, err
 }
@@ -356,6 +359,19 @@ func (f FileStore) artifacts(r storedRun) string {
 		}
 	}
 	return ""
+}
+
+// elsewhere is the address of a run's artifacts that are not in the store, so that
+// Import does not copy them; "" for none. A store that was moved names a place of its own.
+func (f FileStore) elsewhere(r storedRun) string {
+	u, err := url.Parse(r.ArtifactURI)
+	if r.ArtifactURI == "" || f.artifacts(r) != "" || err == nil && (u.Scheme == "file" || u.Scheme == "") && strings.HasSuffix(u.Path, "/"+r.dir+"/artifacts") {
+		return ""
+	}
+	if err != nil {
+		return "an address that cannot be read"
+	}
+	return u.Redacted()
 }
 
 // isFolderIn reports whether a folder is there, and no link on its way leads out.

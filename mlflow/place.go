@@ -48,6 +48,9 @@ func (s *sender) create(ctx context.Context) (whereabouts, error) {
 		if ok && r.Deleted {
 			err = deletedRun("StartRun", r.ID)
 		}
+		if ok && err == nil {
+			s.noteLate(experiment, r.ID)
+		}
 		if ok || err != nil {
 			return placeOf(r), err
 		}
@@ -82,10 +85,16 @@ func (s *sender) create(ctx context.Context) (whereabouts, error) {
 		asked = true
 	}
 	if asked { // an early attempt may have been on its way still
-		out.Run, err = s.c.keepFirst(ctx, experiment, h.UID, out.Run)
-		s.late = true
+		if out.Run, err = s.c.keepFirst(ctx, experiment, h.UID, out.Run); err == nil {
+			s.noteLate(experiment, out.Run.ID)
+		}
 	}
 	return placeOf(out.Run), err
+}
+
+// noteLate has later Syncs look for a run that is made once more.
+func (s *sender) noteLate(experiment, kept string) {
+	s.c.out.note(lateRun{Experiment: experiment, UID: s.head.UID, ID: kept, Start: s.head.Create.Start})
 }
 
 // createBare makes the run with nothing but its UID, after the server failed time
@@ -140,20 +149,6 @@ func (s *sender) describe(ctx context.Context, id, name string, tags Tags, suspe
 
 func deletedRun(op, id string) error {
 	return invalid(op, "run %s is deleted; restore it first", id)
-}
-
-// dropLate deletes a run that an attempt of the program before us made after
-// ours was there: it holds nothing.
-func (s *sender) dropLate(ctx context.Context) error {
-	for r, err := range s.c.runsByUID(ctx, []string{s.at.experiment}, s.head.UID, ViewActive) {
-		if err == nil && r.ID != s.at.id {
-			err = s.c.DeleteRun(ctx, r.ID)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // keepFirst deletes all runs with a UID but the first, and returns that one.

@@ -81,7 +81,7 @@ func (a *artifacts) openSigned(ctx context.Context, uri string, span Range) (*Ob
 	if !a.opt.Presigned || a.noURLs.Load() {
 		return nil, nil
 	}
-	s, err := transport.Do[signed](ctx, a.c.t, transport.Call{Op: "Download", Method: "GET", Path: escape("presigned", uri), Idempotent: true})
+	s, err := transport.Do[signed](ctx, a.c.tracking(), transport.Call{Op: "Download", Method: "GET", Path: escape("presigned", uri), Idempotent: true})
 	if err != nil {
 		if !offered(err) {
 			a.noURLs.Store(true)
@@ -123,7 +123,7 @@ func (a *artifacts) putSigned(ctx context.Context, uri string, src Source) (bool
 			signed
 			Number int `json:"part_number"`
 		} `json:"credentials"`
-	}](ctx, a.c.t, transport.Call{Op: "Upload", Method: "POST", Path: escape("mpu/create", at), Body: map[string]any{"path": name, "num_parts": parts}, Idempotent: true})
+	}](ctx, a.c.tracking(), transport.Call{Op: "Upload", Method: "POST", Path: escape("mpu/create", at), Body: map[string]any{"path": name, "num_parts": parts}, Idempotent: true})
 	if err != nil {
 		if !offered(err) {
 			a.noParts.Store(true)
@@ -134,7 +134,7 @@ func (a *artifacts) putSigned(ctx context.Context, uri string, src Source) (bool
 	end := func(ctx context.Context, verb string, more map[string]any) error {
 		body := map[string]any{"path": name, "upload_id": made.ID}
 		maps.Copy(body, more)
-		_, err := transport.Do[json.RawMessage](ctx, a.c.t, transport.Call{Op: "Upload", Method: "POST", Path: escape("mpu/"+verb, at), Body: body, Idempotent: true})
+		_, err := transport.Do[json.RawMessage](ctx, a.c.tracking(), transport.Call{Op: "Upload", Method: "POST", Path: escape("mpu/"+verb, at), Body: body, Idempotent: true})
 		return err
 	}
 	done := make([]part, parts)
@@ -227,6 +227,9 @@ func (c *Client) PresignUpload(ctx context.Context, of, file string, expires tim
 }
 
 func (a *artifacts) presign(ctx context.Context, op, path, of, file string, expires time.Duration) (SignedURL, error) {
+	if a == nil {
+		return SignedURL{}, (*Client)(nil).usable(op)
+	}
 	file, err := cleanPath(file)
 	if err != nil {
 		return SignedURL{}, err

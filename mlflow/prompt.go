@@ -173,21 +173,21 @@ func (s PromptsService) Register(ctx context.Context, v PromptVersion) (PromptVe
 	}
 	all := Tags{promptTag: "true"}
 	maps.Copy(all, v.Tags)
-	_, err = s.c.Models.Create(ctx, v.Name, ModelOptions{Description: v.Message, Tags: all})
+	_, err = s.models().Create(ctx, v.Name, ModelOptions{Description: v.Message, Tags: all})
 	if errors.Is(err, mlops.ErrAlreadyExists) {
 		if _, err = s.Get(ctx, v.Name); errors.Is(err, mlops.ErrInvalid) {
 			return PromptVersion{}, &mlops.Error{Kind: mlops.ErrAlreadyExists, Service: "mlflow", Op: op, Cause: err, Message: "a model has the name " + v.Name}
 		}
 		for _, k := range slices.Sorted(maps.Keys(v.Tags)) {
 			if err == nil {
-				err = s.c.Models.SetTag(ctx, v.Name, k, v.Tags[k])
+				err = s.models().SetTag(ctx, v.Name, k, v.Tags[k])
 			}
 		}
 	}
 	if err != nil {
 		return PromptVersion{}, err
 	}
-	m, err := s.c.Models.CreateVersion(ctx, v.Name, promptSource, ModelVersionOptions{Tags: tags, Description: v.Message})
+	m, err := s.models().CreateVersion(ctx, v.Name, promptSource, ModelVersionOptions{Tags: tags, Description: v.Message})
 	if err != nil {
 		return PromptVersion{}, err
 	}
@@ -257,9 +257,9 @@ func (s PromptsService) Load(ctx context.Context, address string) (PromptVersion
 	var err error
 	switch {
 	case isVersion:
-		m, err = s.c.Models.Version(ctx, name, v)
+		m, err = s.models().Version(ctx, name, v)
 	case isAlias && alias != "latest":
-		m, err = s.c.Models.VersionByAlias(ctx, name, alias)
+		m, err = s.models().VersionByAlias(ctx, name, alias)
 	default:
 		return s.newest(ctx, name)
 	}
@@ -298,7 +298,7 @@ func (s PromptsService) All(ctx context.Context, q PromptQuery) iter.Seq2[Prompt
 		filter = q.Filter + " AND " + filter
 	}
 	return func(yield func(Prompt, error) bool) {
-		for m, err := range s.c.Models.All(ctx, ModelQuery{Filter: filter}) {
+		for m, err := range s.models().All(ctx, ModelQuery{Filter: filter}) {
 			if !yield(promptOf(m), err) || err != nil {
 				return
 			}
@@ -317,7 +317,7 @@ func (s PromptsService) Versions(ctx context.Context, name string) iter.Seq2[Pro
 			return
 		}
 		q := ModelQuery{Filter: "name = '" + name + "' AND tags.`" + promptTag + "` = 'true'", OrderBy: []string{"version_number DESC"}}
-		for m, err := range s.c.Models.Versions(ctx, q) {
+		for m, err := range s.models().Versions(ctx, q) {
 			v := PromptVersion{}
 			if err == nil {
 				v, err = promptVersionOf("Prompts.Versions", m)
@@ -338,5 +338,5 @@ func (s PromptsService) Show(ctx context.Context, name, experiment string) error
 	if err != nil || slices.Contains(p.Experiments, experiment) {
 		return err
 	}
-	return s.c.Models.SetTag(ctx, name, promptExperiments, ","+strings.Join(append(p.Experiments, experiment), ",")+",")
+	return s.models().SetTag(ctx, name, promptExperiments, ","+strings.Join(append(p.Experiments, experiment), ",")+",")
 }

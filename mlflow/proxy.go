@@ -50,7 +50,7 @@ func (s proxyStore) List(ctx context.Context, uri string) iter.Seq2[FileInfo, er
 				IsDir bool    `json:"is_dir"`
 				Size  wireInt `json:"file_size"`
 			} `json:"files"`
-		}](ctx, s.c.t, transport.Call{Op: "Artifacts", Method: "GET", Path: proxy + "artifacts", Query: url.Values{"path": {within(uri)}}, Idempotent: true})
+		}](ctx, s.c.tracking(), transport.Call{Op: "Artifacts", Method: "GET", Path: proxy + "artifacts", Query: url.Values{"path": {within(uri)}}, Idempotent: true})
 		files := make([]FileInfo, 0, len(out.Files))
 		for _, f := range out.Files {
 			files = append(files, FileInfo{f.Path, f.IsDir, int64(f.Size)})
@@ -66,7 +66,7 @@ func (s proxyStore) Open(ctx context.Context, uri string, span Range) (*Object, 
 			return obj, err
 		}
 	}
-	obj, err := openAt(ctx, s.c.t, transport.Call{Op: "Download", Method: "GET", Path: escape("artifacts", uri), Idempotent: true}, span)
+	obj, err := openAt(ctx, s.c.tracking(), transport.Call{Op: "Download", Method: "GET", Path: escape("artifacts", uri), Idempotent: true}, span)
 	if err != nil || obj.Size >= 0 {
 		return obj, err
 	}
@@ -160,7 +160,7 @@ func contentRange(s string) (from, size int64, err error) {
 
 // Delete removes a file or a folder.
 func (s proxyStore) Delete(ctx context.Context, uri string) error {
-	_, err := transport.Do[transport.None](ctx, s.c.t, transport.Call{Op: "DeleteArtifacts", Method: "DELETE", Path: escape("artifacts", uri), Idempotent: true})
+	_, err := transport.Do[transport.None](ctx, s.c.tracking(), transport.Call{Op: "DeleteArtifacts", Method: "DELETE", Path: escape("artifacts", uri), Idempotent: true})
 	if errors.Is(err, mlops.ErrNotFound) {
 		return nil
 	}
@@ -207,7 +207,7 @@ const inOnePiece = 32 << 10
 func (s proxyStore) putOnce(ctx context.Context, uri string, src Source) (int64, error) {
 	var most atomic.Int64
 	var last *counted
-	_, err := transport.Do[transport.None](ctx, s.c.t, transport.Call{Op: "Upload", Method: "PUT", Path: escape("artifacts", uri), Idempotent: true,
+	_, err := transport.Do[transport.None](ctx, s.c.tracking(), transport.Call{Op: "Upload", Method: "PUT", Path: escape("artifacts", uri), Idempotent: true,
 		Raw: &transport.Stream{Size: src.Size(), ContentType: "application/octet-stream", Open: func() (io.ReadCloser, error) {
 			if src.Size() <= inOnePiece {
 				b, err := io.ReadAll(io.NewSectionReader(src, 0, src.Size()))

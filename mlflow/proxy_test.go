@@ -150,7 +150,7 @@ func TestEightProgramsLogToOneRun(t *testing.T) {
 	j := job{Do: "log", URL: g.URL, Journals: dir, Experiment: "0", Pace: time.Millisecond, End: "close", KeepStatus: true, EndTimeout: time.Minute}
 	owner := j
 	owner.To, owner.End, owner.KeepStatus, owner.Pace = 2000, "end", false, 4*time.Millisecond
-	all := []*program{startProgram(t, owner)} // nobody listens yet
+	all := []*program{startProgram(t, owner)} // no server listens yet
 	all[0].after("uid", 0)
 	uid, ok := all[0].word("uid")
 	require.True(t, ok)
@@ -163,7 +163,7 @@ func TestEightProgramsLogToOneRun(t *testing.T) {
 	for i := range 4 {
 		all = append(all, startProgram(t, guest(i+1)))
 	}
-	all[1].after("uid", 0) // somebody gave up waiting for the server
+	all[1].after("uid", 0) // its user gave up waiting for the server
 	g.Open()
 	for i := range 3 {
 		all = append(all, startProgram(t, guest(i+5)))

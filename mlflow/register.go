@@ -27,6 +27,9 @@ type RegisterOptions struct {
 //
 // MLflow REST: POST /api/2.0/mlflow/model-versions/create
 func (s ModelsService) Register(ctx context.Context, name, of string, opt RegisterOptions) (ModelVersion, error) {
+	if err := s.c.usable("Models.Register"); err != nil {
+		return ModelVersion{}, err
+	}
 	v, err := s.source(ctx, of)
 	if err != nil {
 		return ModelVersion{}, err

@@ -217,7 +217,7 @@ const versionTag = "mlops.version_uid"
 //
 // MLflow REST: POST /api/2.0/mlflow/model-versions/create
 func (s ModelsService) CreateVersion(ctx context.Context, name, source string, opt ModelVersionOptions) (ModelVersion, error) {
-	uid := s.c.newUID()
+	uid := s.c.uid()
 	tags := Tags{versionTag: uid}
 	for k, v := range opt.Tags {
 		tags[k] = v

@@ -93,6 +93,9 @@ func (c *Client) StartRun(ctx context.Context, experiment Experiment, opt RunOpt
 	if err := ctx.Err(); err != nil {
 		return nil, context.Cause(ctx)
 	}
+	if err := c.usable(op); err != nil {
+		return nil, err
+	}
 	if !opt.New && opt.Parent == "" && c.out.take(c.target) {
 		return c.ResumeRun(ctx, c.target.RunID, opt)
 	}
@@ -112,7 +115,7 @@ func (c *Client) StartRun(ctx context.Context, experiment Experiment, opt RunOpt
 			return nil, err
 		}
 	}
-	uid := c.newUID()
+	uid := c.uid()
 	return c.newRun(ctx, head{Server: c.out.server(), UID: uid, Owner: true, PID: os.Getpid(),
 		Create: &create{Experiment: ref, Name: opt.Name, Start: time.Now().UnixMilli(), Parent: opt.Parent, Tags: tags}}, whereabouts{}, opt), nil
 }
@@ -159,7 +162,7 @@ func (c *Client) newRun(ctx context.Context, h head, at whereabouts, opt RunOpti
 func (c *Client) ResumeRun(ctx context.Context, runID string, opt RunOptions) (*Run, error) {
 	const op = "ResumeRun"
 	tags := changes(opt)
-	if err := errors.Join(checkRunName(op, opt.Name), checkText(op, "the run", runID), checkText(op, "the parent", opt.Parent)); err != nil {
+	if err := errors.Join(c.usable(op), checkRunName(op, opt.Name), checkText(op, "the run", runID), checkText(op, "the parent", opt.Parent)); err != nil {
 		return nil, err
 	}
 	for _, kv := range keyValues(tags) {
@@ -370,6 +373,9 @@ func (r *Run) LogOutput(_ context.Context, step int64, modelID string) error {
 // at the server's address or five attempts did not get through, and then the
 // records wait on.
 func (r *Run) Flush(ctx context.Context) error {
+	if r.s == nil {
+		return errNoRun("Flush")
+	}
 	err := r.s.flush(ctx, someTries)
 	if err != nil {
 		err = errors.Join(err, r.s.j.Sync())
@@ -378,7 +384,12 @@ func (r *Run) Flush(ctx context.Context) error {
 }
 
 // Pending returns how many records the server does not have yet.
-func (r *Run) Pending() int { return int(r.s.waiting.Load() + r.s.asideWaits()) }
+func (r *Run) Pending() int {
+	if r.s == nil {
+		return 0
+	}
+	return int(r.s.waiting.Load() + r.s.asideWaits())
+}
 
 // Kept returns nil if the server, or a journal on this machine's disk, has all
 // that was logged. Otherwise the error names what is lost with this process; it
@@ -416,6 +427,9 @@ func (r *Run) EndAs(ctx context.Context, status RunStatus) error {
 	case RunFinished, RunFailed, RunKilled:
 	default:
 		return invalid("EndAs", "a run ends as %s, %s or %s, not as %q", RunFinished, RunFailed, RunKilled, status)
+	}
+	if r.s == nil {
+		return errNoRun("EndAs")
 	}
 	var err error
 	r.ending.Do(func() {
@@ -464,6 +478,9 @@ func (s *sender) end(ctx context.Context, status RunStatus, timeout time.Duratio
 // does not wait for the server; the error names how many records were not
 // sent, and where they wait.
 func (r *Run) Close() error {
+	if r.s == nil {
+		return nil
+	}
 	r.stopSampling()
 	r.sampling.Wait()
 	r.leave(context.Background())
@@ -484,11 +501,19 @@ func (r *Run) leave(ctx context.Context) (last map[string]float64) {
 // as the command has it, no other program takes the run for one whose program
 // was killed, even if this one was. The caller closes it after the start of the
 // command; nil means that nothing of the run is on disk.
-func (r *Run) Lend() (*os.File, error) { return r.s.j.Lend() }
+func (r *Run) Lend() (*os.File, error) {
+	if r.s == nil {
+		return nil, errNoRun("Lend")
+	}
+	return r.s.j.Lend()
+}
 
 // Discard is Close for a run that is to leave no trace: what the server does
 // not have yet is deleted. A run that the server has stays there, not ended.
 func (r *Run) Discard() error {
+	if r.s == nil {
+		return nil
+	}
 	_ = r.Close() // what waits is to be deleted
 	var errs []error
 	for _, s := range []*sender{r.s, r.s.aside()} {

@@ -98,6 +98,9 @@ func (r *Run) LogDir(ctx context.Context, localDir, artifactDir string) error {
 // LogFS logs the files of fsys into artifactDir, "" for the root. Each is
 // copied to the journal, whatever its size.
 func (r *Run) LogFS(ctx context.Context, fsys fs.FS, artifactDir string) error {
+	if fsys == nil {
+		return invalid("LogFS", "no file system is given")
+	}
 	return fs.WalkDir(fsys, ".", func(p string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err

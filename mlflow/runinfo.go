@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"iter"
+	"maps"
 	"net/url"
 	"slices"
 	"strings"
@@ -252,6 +253,7 @@ type DatasetInput struct {
 	Schema     string // JSON; may be empty
 	Profile    string // JSON; may be empty
 	Context    string // "training", "eval"; may be empty
+	Tags       Tags   // others than that of Context; may be nil
 }
 
 type wireInput struct {
@@ -273,8 +275,11 @@ const contextTag = "mlflow.data.context"
 // MarshalJSON writes MLflow's form of a dataset input.
 func (d DatasetInput) MarshalJSON() ([]byte, error) {
 	w := wireInput{Dataset: wireDataset{d.Name, d.Digest, d.SourceType, d.Source, d.Schema, d.Profile}}
-	if d.Context != "" {
-		w.Tags = Tags{contextTag: d.Context}
+	if w.Tags = maps.Clone(d.Tags); d.Context != "" {
+		if w.Tags == nil {
+			w.Tags = Tags{}
+		}
+		w.Tags[contextTag] = d.Context
 	}
 	return json.Marshal(w)
 }
@@ -286,8 +291,18 @@ func (d *DatasetInput) UnmarshalJSON(b []byte) error {
 		return err
 	}
 	s := w.Dataset
-	*d = DatasetInput{s.Name, s.Digest, s.SourceType, s.Source, s.Schema, s.Profile, w.Tags[contextTag]}
+	*d = DatasetInput{Name: s.Name, Digest: s.Digest, SourceType: s.SourceType, Source: s.Source, Schema: s.Schema, Profile: s.Profile}
+	d.setTags(w.Tags)
 	return nil
+}
+
+// setTags takes the tags of an input, of which Context is one.
+func (d *DatasetInput) setTags(tags Tags) {
+	d.Context = tags[contextTag]
+	delete(tags, contextTag)
+	if len(tags) > 0 {
+		d.Tags = tags
+	}
 }
 
 // gone is the error for something that an answer did not hold.

@@ -40,6 +40,9 @@ type SavedModel struct {
 //
 // MLflow REST: GET /api/2.0/mlflow-artifacts/artifacts
 func (s ModelsService) Download(ctx context.Context, uri, localDir string) (SavedModel, error) {
+	if err := s.c.usable("Models.Download"); err != nil {
+		return SavedModel{}, err
+	}
 	if err := s.c.DownloadDir(ctx, uri, "", localDir); err != nil {
 		return SavedModel{}, err
 	}

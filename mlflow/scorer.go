@@ -164,7 +164,7 @@ func (s ScorersService) Online(ctx context.Context, scorerIDs ...string) iter.Se
 	return chunks(scorerIDs, func(part []string) ([]OnlineScoring, error) {
 		out, err := transport.Do[struct {
 			Configs []OnlineScoring `json:"configs"`
-		}](ctx, s.c.t, transport.Call{Op: "Scorers.Online", Method: "GET", Path: api3 + "scorers/online-configs", Query: url.Values{"scorer_ids": part}, Idempotent: true})
+		}](ctx, s.c.tracking(), transport.Call{Op: "Scorers.Online", Method: "GET", Path: api3 + "scorers/online-configs", Query: url.Values{"scorer_ids": part}, Idempotent: true})
 		return out.Configs, err
 	})
 }

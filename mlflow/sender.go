@@ -44,7 +44,6 @@ type sender struct {
 	newer    error   // the journal continues with records of a form that is not known here
 	side     *sender // artifacts that are set aside; nil: none were
 	adopts   bool    // the journal is another program's
-	late     bool    // an earlier attempt to make the run may still succeed
 	ahead    []record
 	seen     uint64 // number of the last call read from the journal
 	done     uint64 // number of the last call settled: sent or refused
@@ -78,12 +77,20 @@ func (o *outbox) idleSender(ctx context.Context, j *spool.Journal, h head) *send
 	return s
 }
 
+// errNoRun is the error of a Run that StartRun or ResumeRun did not make.
+func errNoRun(op string) error {
+	return invalid(op, "a run of no server; begin one with StartRun or ResumeRun")
+}
+
 var buffers = sync.Pool{New: func() any { return new([]byte) }}
 
 // add writes what one call logged into the journal.
 func (s *sender) add(op string, rs ...record) error {
 	if len(rs) == 0 {
 		return nil
+	}
+	if s == nil {
+		return errNoRun(op)
 	}
 	buf := buffers.Get().(*[]byte)
 	b := (*buf)[:0]
@@ -416,6 +423,9 @@ func (s *sender) reject(e spool.Entry, err error) {
 
 // complaints returns what was refused or lost since it was last asked.
 func (s *sender) complaints() error {
+	if s == nil {
+		return nil
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	errs := s.rejected
@@ -450,6 +460,9 @@ func (s *sender) finish() {
 
 // close stops sending and lets go of the run without ending it.
 func (s *sender) close() error {
+	if s == nil {
+		return nil
+	}
 	if s.head.Aside && s.shut.Swap(true) {
 		return nil // by the run and by the client
 	}
@@ -478,6 +491,9 @@ func (s *sender) close() error {
 
 // kept is nil if a journal on disk holds all that was not sent.
 func (s *sender) kept() error {
+	if s == nil {
+		return errNoRun("Kept")
+	}
 	for _, one := range []*sender{s, s.aside()} {
 		if one == nil {
 			continue

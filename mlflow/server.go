@@ -34,7 +34,7 @@ func (c *Client) ServerInfo(ctx context.Context) (ServerInfo, error) {
 //
 // MLflow REST: GET /health
 func (c *Client) Health(ctx context.Context) error {
-	b, err := transport.Bytes(ctx, c.t, transport.Call{Op: "Health", Method: "GET", Path: "/health", Idempotent: true})
+	b, err := transport.Bytes(ctx, c.tracking(), transport.Call{Op: "Health", Method: "GET", Path: "/health", Idempotent: true})
 	if err == nil && strings.TrimSpace(string(b)) != "OK" {
 		return &mlops.Error{Kind: mlops.ErrUnavailable, Service: "mlflow", Op: "Health", Message: "the server says " + cut(string(b))}
 	}

@@ -27,6 +27,9 @@ type (
 	WorkspacesService struct{ c *Client }
 )
 
+// models is the registry that keeps the prompts.
+func (s PromptsService) models() ModelsService { return ModelsService{s.c} }
+
 // bind points the parts of c at c.
 func (c *Client) bind() {
 	c.Models, c.LoggedModels = ModelsService{c}, LoggedModelsService{c}

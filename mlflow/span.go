@@ -97,7 +97,7 @@ func (s TracesService) LogSpans(ctx context.Context, experiment string, spans []
 	type resource struct {
 		Scopes []scope `json:"scopeSpans"`
 	}
-	_, err := transport.Do[transport.None](ctx, s.c.t, transport.Call{Op: "Traces.LogSpans", Method: "POST", Path: "/v1/traces", Header: header, Idempotent: true,
+	_, err := transport.Do[transport.None](ctx, s.c.tracking(), transport.Call{Op: "Traces.LogSpans", Method: "POST", Path: "/v1/traces", Header: header, Idempotent: true,
 		Body: map[string]any{"resourceSpans": []resource{{[]scope{{list}}}}}})
 	return err
 }

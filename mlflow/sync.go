@@ -132,10 +132,15 @@ type SyncOptions struct {
 // program was killed is marked as [RunKilled]. After the first journal that finds the
 // server away the others are not tried; one on which the server fails, while it
 // answers otherwise, holds back none of them. Records on which it fails time after
-// time are refused. Programs may keep logging meanwhile, and several may Sync.
+// time are refused. An empty run that the server made twice, because it carried out an attempt
+// that had been given up, is deleted (in MLflow's way, so that it can be restored).
+// Programs may keep logging meanwhile, and several may Sync.
 //
 // The error is for a folder that cannot be read, or the end of ctx.
 func (c *Client) Sync(ctx context.Context, opt SyncOptions) ([]Backlog, error) {
+	if err := c.usable("Sync"); err != nil {
+		return nil, err
+	}
 	dir, err := c.out.folder()
 	if err != nil || dir == "" {
 		return nil, err
@@ -185,6 +190,11 @@ func (c *Client) Sync(ctx context.Context, opt SyncOptions) ([]Backlog, error) {
 	}
 	close(next)
 	senders.Wait()
+	if s.down == nil {
+		if err := c.single().dropLate(ctx); err != nil {
+			c.log.Debug("late runs", "service", "mlflow", "error", err)
+		}
+	}
 	var out []Backlog
 	for _, one := range s.all {
 		if one.done {
@@ -431,11 +441,6 @@ func (s *sender) drain(ctx context.Context, changed time.Time) error {
 			return err
 		}
 		try++ // to see whether it fails on this, or at all
-	}
-	if s.late {
-		if err := s.dropLate(ctx); err != nil {
-			return err
-		}
 	}
 	if !s.head.Owner || s.endSeen {
 		return nil

@@ -244,6 +244,9 @@ func (r *Run) LogFigure(ctx context.Context, figure io.WriterTo, artifactPath st
 	if !slices.Contains(figures, strings.ToLower(path.Ext(artifactPath))) {
 		return invalid("LogFigure", "figure %q: want a path that ends in one of %s", artifactPath, strings.Join(figures, " "))
 	}
+	if figure == nil {
+		return invalid("LogFigure", "figure %q is nil", artifactPath)
+	}
 	var b bytes.Buffer
 	if _, err := figure.WriteTo(&b); err != nil {
 		return err

@@ -128,6 +128,9 @@ type workspaced struct {
 	name string
 }
 
+// CloseIdleConnections is what [http.Client.CloseIdleConnections] looks for.
+func (w workspaced) CloseIdleConnections() { (&http.Client{Transport: w.next}).CloseIdleConnections() }
+
 func (w workspaced) RoundTrip(req *http.Request) (*http.Response, error) {
 	if !strings.Contains(req.URL.Path, "/mlflow/workspaces") && req.Header.Get(workspaceHeader) == "" {
 		req = req.Clone(req.Context())

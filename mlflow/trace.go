@@ -111,7 +111,7 @@ type Trace struct {
 // MLflow REST: POST /api/3.0/mlflow/traces
 func (s TracesService) Start(ctx context.Context, t TraceInfo) (TraceInfo, error) {
 	if t.ID == "" {
-		t.ID = "tr-" + s.c.newUID()
+		t.ID = "tr-" + s.c.uid()
 	}
 	if t.Time.IsZero() {
 		t.Time = time.Now()

@@ -106,6 +106,6 @@ func (s TracesService) AllV2(ctx context.Context, q TraceQuery) iter.Seq2[TraceI
 //
 // MLflow REST: GET /ajax-api/2.0/mlflow/get-trace-artifact
 func (s TracesService) Data(ctx context.Context, id string) (json.RawMessage, error) {
-	return transport.Do[json.RawMessage](ctx, s.c.t, transport.Call{Op: "Traces.Data", Method: "GET", Path: "/ajax-api/2.0/mlflow/get-trace-artifact",
+	return transport.Do[json.RawMessage](ctx, s.c.tracking(), transport.Call{Op: "Traces.Data", Method: "GET", Path: "/ajax-api/2.0/mlflow/get-trace-artifact",
 		Query: url.Values{"request_id": {id}}, Idempotent: true})
 }

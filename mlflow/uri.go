@@ -97,6 +97,9 @@ func cleanPath(p string) (string, error) {
 // root finds the address of what of names, following runs, versions and logged
 // models to their artifact URI.
 func (a *artifacts) root(ctx context.Context, of string) (string, error) {
+	if a == nil {
+		return "", (*Client)(nil).usable("Artifacts")
+	}
 	host := ""
 	if u, err := url.Parse(a.c.URL()); err == nil {
 		host = u.Host

@@ -111,7 +111,7 @@ func (s WorkspacesService) Delete(ctx context.Context, name string, mode Workspa
 		q.Set("mode", string(mode))
 	}
 	return remove(ctx, s.c, func() error {
-		_, err := transport.Do[transport.None](ctx, s.c.t, transport.Call{Op: "Workspaces.Delete", Method: "DELETE", Path: api3 + "workspaces/" + url.PathEscape(name), Query: q})
+		_, err := transport.Do[transport.None](ctx, s.c.tracking(), transport.Call{Op: "Workspaces.Delete", Method: "DELETE", Path: api3 + "workspaces/" + url.PathEscape(name), Query: q})
 		return err
 	})
 }

@@ -125,6 +125,14 @@ func portOf(raw string) (int, error) {
 	return 80, nil
 }
 
+// Close closes the client's idle connections. A client that is used
+// afterwards opens them again. The error is always nil.
+func (c *Client) Close() error {
+	c.t.Close()
+	c.serve.Close()
+	return nil
+}
+
 // Version returns Ray's version, "2.60.0".
 //
 // Ray REST: GET /api/version

@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// strange is somebody else's application, with what we would never write.
+// strange is another user's application, with what we would never write.
 func strange(rnd *rand.Rand, name string) json.RawMessage {
 	forms := []string{
 		`{"name":%q,"import_path":"a.b:c"}`,
@@ -51,7 +51,7 @@ func TestAMergeLeavesOthersByteForByte(t *testing.T) {
 				want++
 				// encoding/json may compact, nothing else
 				require.JSONEq(t, string(a.Config), string(sent.app(n)))
-				require.Equal(t, compact(t, a.Config), string(sent.app(n)), "seed %d: somebody else's configuration was rewritten", seed)
+				require.Equal(t, compact(t, a.Config), string(sent.app(n)), "seed %d: another user's configuration was rewritten", seed)
 			}
 		}
 		if mine != nil {

@@ -153,7 +153,7 @@ func TestADeploymentThatFindsNoResourcesEndsWithRaysWords(t *testing.T) {
 	takeDown(t, s, c, name)
 	opt := rayserve.DeployOptions{Timeout: 55 * time.Second} // Ray speaks after 30 s
 	if !s.Live {
-		opt.Timeout = 40 * time.Second // of a clock that nobody waits for; the tape holds more
+		opt.Timeout = 40 * time.Second // of a clock that no test waits for; the tape holds more
 	}
 	inTime(t, s, func(t *testing.T) {
 		_, err := c.Deploy(t.Context(), rayserve.AppSpec{Name: name, ModelURI: "models:/" + name + "/1", TrackingURI: tracking, NumCPUs: 512}, opt)

@@ -38,7 +38,8 @@ scripts/mlflow2.sh
 # make soak takes ten minutes for every fuzz target there is.
 for target in internal/spool:FuzzReader mlflow:FuzzReadRecords mlflow:FuzzDecodeError mlflow:FuzzParsePlace airflow:FuzzADeclarationPassesThroughTheFileUnchanged \
 	dvc:FuzzDVCFile dvc:FuzzPipeline dvc:FuzzYAMLValueIsReadBack dvc:FuzzRWLock dvc/internal/object:FuzzTree \
-	dvc/internal/ini:FuzzConfig dvc/internal/ignore:FuzzIgnorePattern dvc/internal/known:FuzzState; do
+	dvc/internal/ini:FuzzConfig dvc/internal/ignore:FuzzIgnorePattern dvc/internal/known:FuzzState \
+	drift:FuzzCompareColumn drift/table:FuzzReadCSV; do
 	# go test is content with a target that is not there.
 	grep -q "^func ${target#*:}(" "${target%:*}"/*_test.go || { echo "there is no fuzz target $target"; exit 1; }
 	go test -run '^$' -fuzz "^${target#*:}\$" -fuzztime 10s "./${target%:*}"

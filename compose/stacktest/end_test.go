@@ -116,7 +116,7 @@ func leavesNothing(t *testing.T, v victim) {
 		if err == nil {
 			c.Close()
 		}
-		require.Error(t, err, "somebody still listens on %s", at)
+		require.Error(t, err, "a process still listens on %s", at)
 	}
 }
 

@@ -153,7 +153,7 @@ func TestOnlyWhatWasStartedToGuardAStackDoes(t *testing.T) {
 	require.False(t, isGuard([]string{"x.test"}, home))
 	require.False(t, isGuard([]string{"x.test", "-test.v"}, home))
 	require.False(t, isGuard([]string{"x.test", "supervise", "all"}, home), "a user's own command line")
-	require.False(t, isGuard([]string{"x.test", "supervise"}, home+"-other"), "nobody claimed it")
+	require.False(t, isGuard([]string{"x.test", "supervise"}, home+"-other"), "no process claimed it")
 	require.False(t, isGuard([]string{"x.test", "supervise"}, t.TempDir()), "no stack of a test")
 }
 

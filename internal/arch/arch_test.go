@@ -35,6 +35,7 @@ var may = map[string][]string{
 	"internal/atomicfile":   {},
 	"internal/spool":        {".", "internal/lockfile", "internal/atomicfile"},
 	"internal/stranger":     {}, // imported by tests only
+	"internal/zerovalue":    {}, // imported by tests only
 	"internal/stackfile":    {".", "internal/trust", "internal/atomicfile"},
 	"internal/cassette":     {".", "internal/stackfile"}, // imported by tests only
 	"mlflow":                {".", "internal/transport", "internal/spool"},
@@ -51,11 +52,14 @@ var may = map[string][]string{
 	"rayserve":              {".", "internal/transport", "internal/lockfile", "internal/atomicfile"},
 	"evidently":             {".", "internal/transport"},
 	"applesilicon":          {"."},
-	"client":                {".", "internal/stackfile", "internal/trust", "mlflow", "mlflow/s3store", "dvc", "dvc/remote/local", "dvc/remote/s3", "airflow", "rayserve", "evidently", "applesilicon", "internal/gitcmd", "internal/lockfile"},
+	"drift":                 {"."},
+	"drift/table":           {".", "drift"},
+	"drift/table/parquet":   {"drift/table"},
+	"client":                {".", "internal/stackfile", "internal/trust", "mlflow", "mlflow/s3store", "dvc", "dvc/remote/local", "dvc/remote/s3", "airflow", "rayserve", "evidently", "applesilicon", "drift", "drift/table", "internal/gitcmd", "internal/lockfile"},
 	"compose":               {".", "internal/stackfile", "internal/trust", "internal/lockfile", "internal/atomicfile", "rayserve", "compose/internal/proc"},
 	"compose/stacktest":     {".", "compose", "internal/stackfile", "internal/lockfile"},
 	"agent":                 {"client", "mlflow", "applesilicon"},
-	"cli":                   {".", "client", "compose", "agent", "internal/stackfile", "internal/gitcmd", "mlflow", "dvc", "dvc/remote/azure", "dvc/remote/http", "dvc/remote/ssh", "airflow", "rayserve", "evidently", "applesilicon"},
+	"cli":                   {".", "client", "drift/table/parquet", "compose", "agent", "internal/stackfile", "internal/gitcmd", "mlflow", "dvc", "dvc/remote/azure", "dvc/remote/http", "dvc/remote/ssh", "airflow", "rayserve", "evidently", "applesilicon"},
 	"cmd/mlopsctl":          {"cli"},
 	"compose/internal/proc": {},
 	"dvc/internal/known":    {"internal/rawfile", "dvc/internal/object"},

@@ -97,7 +97,7 @@ func TestErrorsAreOfTheKindsOfOS(t *testing.T) {
 	_, err = f.Write([]byte("a"))
 	require.Error(t, err)
 	require.NoError(t, f.Close())
-	require.ErrorIs(t, f.Close(), os.ErrClosed, "and nobody else's descriptor is closed")
+	require.ErrorIs(t, f.Close(), os.ErrClosed, "and no other file's descriptor is closed")
 	_, err = f.Read(make([]byte, 1))
 	require.Error(t, err)
 }

@@ -2,8 +2,6 @@ package spool
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -393,11 +391,27 @@ func (j *Journal) place() error {
 	}
 }
 
+// folderID is the end of a new folder's name, which has 16 hex digits. IDs are in the
+// order in which they are made: file systems give one time to all that is made in a
+// tick of some milliseconds.
+func folderID() string {
+	for {
+		before := latestID.Load()
+		now := max(time.Now().UnixNano(), before+1)
+		if latestID.CompareAndSwap(before, now) {
+			return fmt.Sprintf("%016x", now)
+		}
+	}
+}
+
+var latestID atomic.Int64
+
 func (j *Journal) makeFolder() (path string, lock *os.File, err error) {
-	var id [8]byte
-	rand.Read(id[:])
-	path = filepath.Join(j.dir, j.name+"-"+hex.EncodeToString(id[:]))
-	if err := j.o.fs.Mkdir(path, 0o700); err != nil {
+	for err = fs.ErrExist; errors.Is(err, fs.ErrExist); { // another program's, of the same nanosecond
+		path = filepath.Join(j.dir, j.name+"-"+folderID())
+		err = j.o.fs.Mkdir(path, 0o700)
+	}
+	if err != nil {
 		return "", nil, err
 	}
 	f, err := os.OpenFile(filepath.Join(path, lockName), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)

@@ -314,6 +314,9 @@ type Info struct {
 
 var folderName = regexp.MustCompile(`^(.+)-[0-9a-f]{16}$`)
 
+// idOf is what [folderID] put into the name of a journal's folder.
+func idOf(path string) string { return path[max(0, len(path)-16):] }
+
 // List returns the journals in a folder, the oldest first, without taking them
 // over. One that vanishes meanwhile is left out; the others come before the
 // error for one that cannot be read. It reads every record.
@@ -362,7 +365,7 @@ func list(ctx context.Context, dir, name string, look func(*Info) error) iter.Se
 			}
 		}
 		slices.SortFunc(all, func(a, b Info) int {
-			return cmp.Or(a.Created.Compare(b.Created), cmp.Compare(a.Path, b.Path))
+			return cmp.Or(a.Created.Compare(b.Created), cmp.Compare(idOf(a.Path), idOf(b.Path)))
 		})
 		for _, i := range all {
 			if ctx.Err() != nil {

@@ -11,6 +11,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"reflect"
 	"strconv"
 	"strings"
 	"time"
@@ -166,39 +167,78 @@ func (a *attempt) read(ctx context.Context, resp *http.Response, limit int64) ([
 	case err != nil && ctx.Err() != nil:
 		return b, &mlops.Error{Status: resp.StatusCode, Cause: ended(ctx)}
 	case err != nil:
-		return b, &mlops.Error{Kind: mlops.ErrUnavailable, Status: resp.StatusCode, Cause: err, Message: fmt.Sprintf("the answer broke off after %d bytes: %v: %s", len(b), err, snippet(b))}
+		return b, &mlops.Error{Kind: mlops.ErrUnavailable, Status: resp.StatusCode, Cause: err, Message: fmt.Sprintf("the answer of %s broke off after %d bytes: %v: %s", a.client.URL(), len(b), err, snippet(b))}
 	case int64(len(b)) > limit:
-		return nil, &mlops.Error{Kind: mlops.ErrInvalid, Status: resp.StatusCode, Message: fmt.Sprintf("the answer is larger than %d bytes", limit)}
+		return nil, &mlops.Error{Kind: mlops.ErrInvalid, Status: resp.StatusCode, Message: fmt.Sprintf("the answer of %s is larger than %d bytes", a.client.URL(), limit)}
 	}
 	return b, nil
 }
 
-// wholeJSON tells an answer that is one complete JSON value from everything
-// else that arrives with status 200.
+// wholeJSON is nil for an answer that is one complete JSON value, and says what
+// else arrived with a status of success.
 func (a *attempt) wholeJSON(resp *http.Response) *mlops.Error {
-	e := &mlops.Error{Kind: mlops.ErrUnavailable, Status: resp.StatusCode}
 	trimmed := bytes.TrimSpace(a.body)
+	e := &mlops.Error{Kind: mlops.ErrUnavailable, Status: resp.StatusCode, Cause: io.ErrUnexpectedEOF}
 	switch {
 	case len(trimmed) == 0:
-		e.Message = "the answer is empty where JSON was due"
-		e.Cause = io.ErrUnexpectedEOF
+		e.Message = fmt.Sprintf("%s answered nothing where JSON was due", a.client.URL())
 	case trimmed[0] == '<':
-		e.Kind = mlops.ErrInvalid
-		e.Message = "a web page answered where JSON was due; is there a proxy or another server at " + a.client.URL() + "? " + snippet(trimmed)
+		e.Kind, e.Cause = mlops.ErrInvalid, nil
+		e.Message = fmt.Sprintf("%s answered a web page where JSON was due; is a proxy or another server there? %s", a.client.URL(), snippet(trimmed))
 	case json.Valid(trimmed):
 		return nil
 	default:
 		var v any
-		e.Cause = json.Unmarshal(trimmed, &v)
-		if strings.HasSuffix(e.Cause.Error(), "unexpected end of JSON input") {
-			e.Cause = io.ErrUnexpectedEOF
-			e.Message = "the answer is cut off: " + snippet(trimmed)
+		if err := json.Unmarshal(trimmed, &v); strings.HasSuffix(err.Error(), "unexpected end of JSON input") {
+			e.Message = fmt.Sprintf("%s answered JSON that is cut off after %d bytes: %s", a.client.URL(), len(a.body), snippet(trimmed))
 		} else {
-			e.Kind = mlops.ErrInvalid
-			e.Message = "the answer is not JSON: " + snippet(trimmed)
+			e.Kind, e.Cause = mlops.ErrInvalid, err
+			e.Message = fmt.Sprintf("%s answered what is not JSON; is a proxy or another server there? %s", a.client.URL(), snippet(trimmed))
 		}
 	}
 	return e
+}
+
+// into decodes the buffered answer, which is JSON, into out.
+func (a *attempt) into(resp *http.Response, out any) error {
+	err := json.Unmarshal(a.body, out)
+	if err == nil {
+		return nil
+	}
+	what := "JSON of another form than was due"
+	if t, ok := errorsAs[*json.UnmarshalTypeError](err); ok {
+		what = fmt.Sprintf("JSON with %s where %s was due", article(t.Value), kindOf(t.Type))
+		if t.Field != "" {
+			what += " in " + t.Field
+		}
+	}
+	return a.fail(&mlops.Error{Kind: mlops.ErrInvalid, Status: resp.StatusCode, Cause: err, Message: fmt.Sprintf("%s answered %s; is another server there, or another version? %s", a.client.URL(), what, snippet(a.body))})
+}
+
+// kindOf is JSON's word for what is decoded into a type.
+func kindOf(t reflect.Type) string {
+	switch t.Kind() {
+	case reflect.Struct, reflect.Map:
+		return "an object"
+	case reflect.Slice, reflect.Array:
+		return "an array"
+	case reflect.String:
+		return "a string"
+	case reflect.Bool:
+		return "true or false"
+	case reflect.Pointer:
+		return kindOf(t.Elem())
+	}
+	return "a number"
+}
+
+// article puts one before encoding/json's word for a value: "object", "array",
+// "string", "bool", "number" or "number 1.5".
+func article(value string) string {
+	if value == "object" || value == "array" {
+		return "an " + value
+	}
+	return "a " + value
 }
 
 // decode turns an error answer into words, the tool's own first.

@@ -67,8 +67,9 @@ type Client struct {
 	base *url.URL
 	http *http.Client
 
-	pause   time.Duration // the limit of the first wait between tries
-	longest time.Duration // the limit of any
+	own     *http.Transport // nil: the caller's
+	pause   time.Duration   // the limit of the first wait between tries
+	longest time.Duration   // the limit of any
 }
 
 // New returns a Client for opt.BaseURL, which must be http or https.
@@ -119,7 +120,7 @@ func New(opt Options) (*Client, error) {
 		t.ResponseHeaderTimeout = opt.HeaderTimeout
 		t.MaxIdleConnsPerHost = 16
 		t.WriteBufferSize = 64 << 10 // a small body leaves together with its header
-		hc.Transport = t
+		hc.Transport, c.own = t, t
 	}
 	hc.Transport = &door{base: hc.Transport, client: c, tokens: tokens{login: opt.Login}}
 	hc.CheckRedirect = refuseRedirect
@@ -140,6 +141,19 @@ func (c *Client) WithTries(n int) *Client {
 	other := *c
 	other.opt.Tries = n
 	return &other
+}
+
+// Close ends a login that is under way and closes the connections that are not in
+// use, unless they are of the caller's own transport. A call that comes later opens
+// them again.
+func (c *Client) Close() {
+	if c == nil || c.http == nil {
+		return
+	}
+	c.door().tokens.close()
+	if c.own != nil {
+		c.own.CloseIdleConnections()
+	}
 }
 
 // URL returns the server's address, without credentials.
@@ -190,10 +204,37 @@ func Do[T any](ctx context.Context, c *Client, call Call) (T, error) {
 	if drop {
 		return out, nil
 	}
-	if err := json.Unmarshal(a.body, &out); err != nil {
-		return *new(T), a.fail(&mlops.Error{Status: resp.StatusCode, Cause: err, Message: fmt.Sprintf("the answer does not have the expected form: %v: %s", err, snippet(a.body))})
+	if err := a.into(resp, &out); err != nil {
+		return *new(T), err
 	}
 	return out, nil
+}
+
+// Any reaches an operation that has no method of its own, as "Do". The answer is
+// decoded into out; with out nil it is dropped, with a *[]byte it is kept as it came.
+// GET, HEAD and PUT are idempotent.
+func Any(ctx context.Context, c *Client, method, path string, query url.Values, in, out any) error {
+	call := Call{Op: "Do", Method: method, Path: path, Query: query, Body: in}
+	switch method {
+	case http.MethodGet, http.MethodHead, http.MethodPut:
+		call.Idempotent = true
+	}
+	switch out := out.(type) {
+	case nil:
+		_, err := Bytes(ctx, c, call)
+		return err
+	case *[]byte:
+		b, err := Bytes(ctx, c, call)
+		*out = b
+		return err
+	}
+	a := &attempt{client: c, call: call, buffer: true, wantJSON: true}
+	resp, err := a.do(ctx)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	return a.into(resp, out)
 }
 
 // Bytes sends call and returns the answer's body, bounded by Options.MaxBody.

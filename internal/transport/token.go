@@ -28,6 +28,7 @@ type tokens struct {
 }
 
 type login struct {
+	stop  context.CancelFunc
 	done  chan struct{}
 	token Token
 	err   error
@@ -43,9 +44,10 @@ func (t *tokens) current(ctx context.Context) (mlops.Secret, error) {
 	}
 	l := t.going
 	if l == nil {
-		l = &login{done: make(chan struct{})}
+		apart, stop := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+		l = &login{stop: stop, done: make(chan struct{})}
 		t.going = l
-		go t.run(context.WithoutCancel(ctx), l)
+		go t.run(apart, l)
 	}
 	t.mu.Unlock()
 
@@ -58,8 +60,7 @@ func (t *tokens) current(ctx context.Context) (mlops.Secret, error) {
 }
 
 func (t *tokens) run(ctx context.Context, l *login) {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
+	defer l.stop()
 	begin := time.Now()
 	l.token, l.err = t.login(ctx)
 	t.mu.Lock()
@@ -73,6 +74,19 @@ func (t *tokens) run(ctx context.Context, l *login) {
 		}
 	}
 	close(l.done)
+}
+
+// close ends a login that is under way, and forgets the token.
+func (t *tokens) close() {
+	t.mu.Lock()
+	l := t.going
+	t.token = Token{}
+	t.mu.Unlock()
+	if l != nil {
+		l.stop()
+		<-l.done
+		t.drop(l.token.Value)
+	}
 }
 
 // drop forgets the token that a server refused, unless it was replaced already.

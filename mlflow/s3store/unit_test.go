@@ -96,7 +96,7 @@ func TestAnswersOfAStoreHaveTheRightKind(t *testing.T) {
 		require.Equal(t, tt.status, e.Status)
 		srv.Close()
 		_, err = s.Open(t.Context(), "s3://b/k", mlflow.Range{})
-		require.ErrorIs(t, err, mlops.ErrUnavailable, "nobody answers")
+		require.ErrorIs(t, err, mlops.ErrUnavailable, "no server answers")
 		ended, cancel := context.WithCancel(t.Context())
 		cancel()
 		_, err = s.Open(ended, "s3://b/k", mlflow.Range{})

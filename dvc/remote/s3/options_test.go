@@ -75,7 +75,7 @@ func TestOptionsMeanWhatTheyMeanToDVC(t *testing.T) {
 	s, err = New(ctx, with("allow_anonymous_login", "True", "use_ssl", "false", "ssl_verify", "false", "sse_customer_key", "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=", "grant_read", "id=1"))
 	require.NoError(t, err)
 	o = s.s3.Options()
-	require.Nil(t, o.Credentials, "there is nobody to sign for")
+	require.Nil(t, o.Credentials, "there is no key to sign with")
 	require.True(t, o.EndpointOptions.DisableHTTPS)
 	require.False(t, s.https)
 	require.Equal(t, "us-east-1", o.Region)

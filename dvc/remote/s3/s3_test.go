@@ -136,7 +136,7 @@ func TestTheNextPushUsesThePartsOfAKilledOne(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, got, 100<<20)
 
-	// Parts that nobody goes on with are found and taken back.
+	// Parts of uploads that were given up are found and taken back.
 	body, sum = remotetest.Body(2, 80<<20)
 	sent.Store(0)
 	require.ErrorIs(t, broken.Put(t.Context(), remotetest.Key(sum), remote.Blob{Body: body, MD5: sum}), mlops.ErrForbidden)

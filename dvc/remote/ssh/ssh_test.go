@@ -53,7 +53,7 @@ func know(t *testing.T, home, host, port string, key ssh.PublicKey) {
 }
 
 // start starts a server that is made of x/crypto/ssh and pkg/sftp, and a home
-// whose keys it takes. It has a second host key, which nobody knows.
+// whose keys it takes. It has a second host key, which is not known.
 func start(t *testing.T) place {
 	t.Helper()
 	home := t.TempDir()

@@ -1,0 +1,69 @@
+package table
+
+import (
+	"fmt"
+	"slices"
+)
+
+// Builder makes a table, for a reader of another format.
+type Builder struct {
+	rows    int
+	take    []*Collector // nil: not to be read
+	reasons []string
+	header  []string
+	unclear []Unclear
+}
+
+// NewBuilder chooses the columns to be read among those of a file.
+func NewBuilder(header []string, o Options) *Builder {
+	b := &Builder{take: make([]*Collector, len(header)), reasons: make([]string, len(header)), header: header}
+	times := map[string]int{}
+	for _, name := range header {
+		times[name]++
+	}
+	said := map[string]bool{}
+	for i, name := range header {
+		wanted := len(o.Columns) == 0 || slices.Contains(o.Columns, name)
+		switch {
+		case name == "" && len(o.Columns) == 0:
+			b.unclear = append(b.unclear, Unclear{i + 1, fmt.Sprintf("column %d", i+1), "it has no name"})
+		case !wanted || name == "":
+		case times[name] > 1:
+			if !said[name] {
+				b.unclear = append(b.unclear, Unclear{i + 1, name, "several columns have that name"})
+			}
+			said[name] = true
+		default:
+			b.take[i] = newCollector(name, o)
+		}
+	}
+	return b
+}
+
+// Collector takes the cells of column i; nil if it is not to be read.
+func (b *Builder) Collector(i int) *Collector { return b.take[i] }
+
+// Skip leaves column i out, which has a type that no method takes.
+func (b *Builder) Skip(i int, reason string) { b.reasons[i] = reason }
+
+// SetRows says how many rows each column has.
+func (b *Builder) SetRows(n int) { b.rows = n }
+
+// Table is what the cells make.
+func (b *Builder) Table() (*Table, error) {
+	t := &Table{Rows: b.rows, Unclear: b.unclear}
+	for i, c := range b.take {
+		switch {
+		case c == nil:
+		case b.reasons[i] != "":
+			skipped := Column{Reason: b.reasons[i]}
+			skipped.Name, skipped.Rows = b.header[i], b.rows
+			t.Columns = append(t.Columns, skipped)
+		case c.rows != b.rows:
+			return nil, fmt.Errorf("column %q has %d values, and the file %d rows", c.name, c.rows, b.rows)
+		default:
+			t.Columns = append(t.Columns, c.column())
+		}
+	}
+	return t, nil
+}

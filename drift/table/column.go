@@ -1,0 +1,280 @@
+package table
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/mlops-integration/mlops/drift"
+)
+
+// kind is how a column's cells are taken.
+type kind int
+
+const (
+	kindOpen       kind = iota // to be found out
+	kindNumbers                // by request, or as the reference
+	kindCategories             // by request, or as the reference
+)
+
+// form is how a column's categories are written.
+type form int
+
+const (
+	formText   form = iota // as they stand
+	formNumber             // 1, 01 and 1.0 are one
+	formTruth              // true and TRUE are True
+)
+
+// Collector takes the cells of one column, for a reader of another format. It is
+// made by [Builder.Collector].
+type Collector struct {
+	name string
+	as   kind
+	form form // of its categories, as the reference has them
+	most int  // different texts
+
+	rows, missing int
+	numbers       []float64 // of cells that are numbers; NaN for missing ones and others
+	notNumbers    int
+	whole         bool           // all numbers so far are whole
+	truths        int            // cells that are True or False
+	texts         map[string]int // by cell, while the column may be one of categories
+	lost          int            // cells that are not in texts, as the column seemed to be one of numbers
+}
+
+// exact is how many different numbers are kept as texts too, for a column that
+// turns out to have categories.
+const exact = 1000
+
+func newCollector(name string, o Options) *Collector {
+	c := &Collector{name: name, whole: true, most: o.maxCategories(), texts: map[string]int{}}
+	switch {
+	case slices.Contains(o.Numerical, name):
+		c.as = kindNumbers
+	case slices.Contains(o.Categorical, name):
+		c.as = kindCategories
+	}
+	if o.Like == nil {
+		return c
+	}
+	if like, ok := o.Like.Column(name); ok {
+		switch like.Type {
+		case drift.TypeNumerical:
+			c.as = kindNumbers
+		case drift.TypeCategorical:
+			c.as, c.form = kindCategories, like.form
+		}
+	}
+	return c
+}
+
+// Null takes a missing value.
+func (c *Collector) Null() {
+	c.rows++
+	c.missing++
+	if c.as != kindCategories {
+		c.numbers = append(c.numbers, math.NaN())
+	}
+}
+
+// Number takes a number of a file without texts. Whole numbers are kept as they
+// are up to 2⁵³. The error is one of too many categories, as those of Truth and
+// Word.
+func (c *Collector) Number(v float64, whole bool) error {
+	if math.IsNaN(v) {
+		c.Null()
+		return nil
+	}
+	if c.as == kindNumbers || c.lost > 0 { // no text is needed
+		c.rows++
+		c.whole = c.whole && whole
+		c.numbers = append(c.numbers, v)
+		if c.as == kindOpen {
+			c.lost++
+		}
+		return nil
+	}
+	return c.spelt(v, whole, label(v))
+}
+
+// Integer is Number of a whole number, whose category has all digits.
+func (c *Collector) Integer(n int64) error {
+	if c.as == kindNumbers || c.lost > 0 {
+		return c.Number(float64(n), true)
+	}
+	return c.spelt(float64(n), true, strconv.FormatInt(n, 10))
+}
+
+// spelt takes a number that stands as raw.
+func (c *Collector) spelt(v float64, whole bool, raw string) error {
+	c.rows++
+	c.whole = c.whole && whole
+	return c.keep(v, raw)
+}
+
+// Truth takes a cell that is True or False.
+func (c *Collector) Truth(v bool) error {
+	return c.said(v, map[bool]string{true: "True", false: "False"}[v])
+}
+
+// said takes a truth that stands as raw.
+func (c *Collector) said(v bool, raw string) error {
+	c.rows++
+	c.truths++
+	return c.keep(map[bool]float64{true: 1}[v], raw)
+}
+
+// Word takes a cell that is any text.
+func (c *Collector) Word(raw string) error {
+	c.rows++
+	c.notNumbers++
+	return c.keep(math.NaN(), raw)
+}
+
+func (c *Collector) keep(v float64, raw string) error {
+	if c.as != kindCategories {
+		c.numbers = append(c.numbers, v)
+	}
+	if c.as == kindNumbers {
+		return nil
+	}
+	_, known := c.texts[raw]
+	if !known {
+		if err := text(raw); err != nil {
+			return err
+		}
+		if len(c.texts) >= exact && c.as == kindOpen && c.notNumbers+c.truths == 0 {
+			c.lost++
+			return nil
+		}
+		raw = strings.Clone(raw)
+	}
+	if c.texts[raw]++; len(c.texts) > c.most {
+		return fmt.Errorf("column %q has more than %d different values", c.name, c.most)
+	}
+	return nil
+}
+
+// cell takes a cell of a CSV file.
+func (c *Collector) cell(s string, missing map[string]bool) error {
+	if s == "" || missing[s] {
+		c.Null()
+		return nil
+	}
+	if v, ok := truth(s); ok {
+		return c.said(v, s)
+	}
+	if v, whole, ok := parse(s); ok {
+		return c.spelt(v, whole, s)
+	}
+	return c.Word(s)
+}
+
+// truth reads what pandas takes for True and False.
+func truth(s string) (v, ok bool) {
+	switch s {
+	case "True", "TRUE", "true":
+		return true, true
+	case "False", "FALSE", "false":
+		return false, true
+	}
+	return false, false
+}
+
+// parse reads a number as pandas does: decimal, with blanks around it.
+func parse(s string) (v float64, whole, ok bool) {
+	s = strings.Trim(s, " \t")
+	if n, err := strconv.ParseInt(s, 10, 64); err == nil {
+		return float64(n), true, true
+	}
+	if strings.ContainsAny(s, "xX_pP") {
+		return 0, false, false
+	}
+	v, err := strconv.ParseFloat(s, 64)
+	if err != nil && !errors.Is(err, strconv.ErrRange) {
+		return 0, false, false
+	}
+	return v, false, !math.IsNaN(v)
+}
+
+// label is a number as a category: 1 and 1.0 are one.
+func label(v float64) string {
+	if v == math.Trunc(v) && math.Abs(v) < 1<<53 {
+		return strconv.FormatInt(int64(v), 10)
+	}
+	return strconv.FormatFloat(v, 'g', -1, 64)
+}
+
+// column is what the cells make.
+func (c *Collector) column() Column {
+	present := c.rows - c.missing
+	numbers := present > 0 && 10*(c.notNumbers+c.truths) <= present
+	whole := numbers && c.notNumbers+c.truths+c.missing == 0 && c.whole
+	none := func(reason string) Column {
+		return Column{Column: drift.Column{Name: c.name, Rows: c.rows, Missing: c.missing}, Reason: reason}
+	}
+	switch {
+	case c.as == kindNumbers:
+		return c.numerical(whole)
+	case c.as == kindCategories && c.form == formText && numbers && c.notNumbers+c.truths == 0:
+		return c.categories(formNumber) // by request
+	case c.as == kindCategories:
+		return c.categories(c.form)
+	case present == 0:
+		return none("it has no value")
+	case whole && c.lost == 0 && len(c.texts) <= 10:
+		return c.categories(formNumber)
+	case numbers:
+		return c.numerical(whole)
+	case c.lost > 0:
+		return none("it has both numbers and texts; name it numerical or categorical")
+	case c.truths == present:
+		return c.categories(formTruth)
+	case 2*len(c.texts) > present:
+		return none("it is text, for which there is no method here")
+	}
+	return c.categories(formText)
+}
+
+// categories makes a categorical column, its labels in one form.
+func (c *Collector) categories(f form) Column {
+	counts := c.texts
+	if f != formText {
+		counts = make(map[string]int, len(c.texts))
+		for raw, n := range c.texts {
+			counts[f.label(raw)] += n
+		}
+	}
+	return Column{Column: drift.Counted(c.name, counts, c.missing), form: f}
+}
+
+func (f form) label(raw string) string {
+	if v, ok := truth(raw); ok && f == formTruth {
+		return map[bool]string{true: "True", false: "False"}[v]
+	}
+	if v, whole, ok := parse(raw); ok && f == formNumber {
+		if n := strings.Trim(raw, " \t+"); whole && n[0] != '0' && n[0] != '-' {
+			return n // also beyond 2⁵³
+		}
+		return label(v)
+	}
+	return raw
+}
+
+func (c *Collector) numerical(whole bool) Column {
+	out := Column{Unparsed: c.notNumbers}
+	if whole {
+		n := make([]int64, len(c.numbers))
+		for i, v := range c.numbers {
+			n[i] = int64(v)
+		}
+		out.Column = drift.Integers(c.name, n)
+		return out
+	}
+	out.Column = drift.Numbers(c.name, c.numbers)
+	return out
+}

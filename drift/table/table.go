@@ -1,0 +1,180 @@
+// Package table reads CSV and Parquet files into columns that can be compared.
+//
+//	ref, err := table.Read("train.parquet", table.Options{})
+//	cur, err := table.Read("today.csv", table.Options{Like: ref})
+//	a, _ := ref.Column("age")
+//	b, _ := cur.Column("age")
+//	r, err := drift.CompareColumn(a.Column, b.Column, drift.Options{})
+//
+// A file is read once from its beginning. Numbers are kept as they are, eight
+// bytes each; of a column of texts only how often each is there.
+//
+// # Types
+//
+// A column's type is that of the reference, which pandas and Evidently would
+// give it; the current file is read as that type.
+//
+//	whole numbers, at most ten different ones, none missing   categorical
+//	other numbers, and those among which at most a tenth
+//	of the values are none (they count as missing)             numerical
+//	True and False                                            categorical
+//	texts, of which at most half are different                categorical
+//	other texts                                               text: no method here
+//	times, decimals, lists, structs (Parquet)                 no method
+//	no value at all                                           no method
+//
+// # Missing values
+//
+// In CSV files an empty cell is missing, and so are the words that pandas
+// takes for that: see [Missing]. In Parquet files null and NaN are.
+package table
+
+import (
+	"compress/gzip"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/drift"
+)
+
+// Missing lists the cells of CSV files that are missing values, those of
+// pandas.read_csv, beside the empty one.
+var Missing = []string{
+	"#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN",
+	"<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null",
+}
+
+// Options say how a file is read. The zero value reads all columns as a
+// reference.
+type Options struct {
+	Separator rune     // of a CSV file; 0: a comma
+	Columns   []string // to read; empty: all
+	Missing   []string // cells that are missing values, beside the empty one; nil: [Missing]
+
+	// Numerical and Categorical override the types of columns.
+	Numerical, Categorical []string
+
+	// Like is the reference whose types this file's columns have.
+	Like *Table
+
+	// MaxCategories bounds the different texts of a column, above which it is an
+	// error; 0: 1,000,000.
+	MaxCategories int
+}
+
+// Table is a file.
+type Table struct {
+	Rows    int
+	Columns []Column // in the order of the file
+	Unclear []Unclear
+}
+
+// Column is one column of a file.
+type Column struct {
+	drift.Column        // of type "" if no method takes it, as Reason says
+	Reason       string // why no method takes it
+
+	Unparsed int // values that are no number in a column of numbers; they count as missing
+
+	form form // of its categories
+}
+
+// Unclear is a column that cannot be told from others.
+type Unclear struct {
+	Position int // from 1
+	Name     string
+	Reason   string // "it has no name", "several columns have that name"
+}
+
+// Column finds a column by its name.
+func (t *Table) Column(name string) (Column, bool) {
+	for _, c := range t.Columns {
+		if c.Name == name {
+			return c, true
+		}
+	}
+	return Column{}, false
+}
+
+// parquet reads Parquet files, if the program has the package for that.
+var parquet func(*os.File, Options) (*Table, error)
+
+// RegisterParquet is called by package drift/table/parquet.
+func RegisterParquet(read func(*os.File, Options) (*Table, error)) { parquet = read }
+
+// Read reads a file: Parquet if its name ends in .parquet or .pq, else CSV,
+// also compressed by gzip.
+//
+// Parquet is read by package drift/table/parquet, which a program imports for
+// that; otherwise the error matches [mlops.ErrUnsupported]. Other errors match
+// [mlops.ErrInvalid] and name the file, and in a CSV file the line.
+func Read(path string, o Options) (*Table, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, refused(path, err)
+	}
+	defer f.Close()
+	var t *Table
+	if ext := strings.ToLower(filepath.Ext(path)); ext == ".parquet" || ext == ".pq" {
+		if parquet == nil {
+			return nil, fmt.Errorf("table: %s: %w: import _ \"github.com/mlops-integration/mlops/drift/table/parquet\" to read Parquet files", path, mlops.ErrUnsupported)
+		}
+		t, err = parquet(f, o)
+	} else {
+		t, err = readCSVFile(f, o)
+	}
+	if err != nil {
+		return nil, refused(path, err)
+	}
+	if t.Rows == 0 {
+		return nil, refused(path, errors.New("it has no rows"))
+	}
+	return t, nil
+}
+
+func refused(path string, err error) error {
+	return fmt.Errorf("table: %s: %w: %w", path, mlops.ErrInvalid, err)
+}
+
+func readCSVFile(f *os.File, o Options) (*Table, error) {
+	var magic [4]byte
+	n, err := f.ReadAt(magic[:], 0)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	var in io.Reader = f
+	switch s := string(magic[:n]); {
+	case strings.HasPrefix(s, "\x1f\x8b"):
+		z, err := gzip.NewReader(f)
+		if err != nil {
+			return nil, err
+		}
+		in = z
+	case strings.HasPrefix(s, "PK\x03\x04"), strings.HasPrefix(s, "BZh"), strings.HasPrefix(s, "\xfd7zX"), s == "\x28\xb5\x2f\xfd":
+		return nil, errors.New("it is compressed by something else than gzip; decompress it first")
+	case s == "PAR1":
+		return nil, errors.New("it is a Parquet file; name it .parquet")
+	}
+	return readCSV(in, o)
+}
+
+func (o Options) maxCategories() int {
+	if o.MaxCategories > 0 {
+		return o.MaxCategories
+	}
+	return 1_000_000
+}
+
+// text reports whether a cell is text at all.
+func text(s string) error {
+	if !utf8.ValidString(s) {
+		return fmt.Errorf("%.20q is not UTF-8", s)
+	}
+	return nil
+}

@@ -1,0 +1,11 @@
+package evidently
+
+import (
+	"testing"
+
+	"github.com/mlops-integration/mlops/internal/zerovalue"
+)
+
+func TestZeroValuesGiveErrors(t *testing.T) {
+	zerovalue.Check(t, []string{"Client.Close", "Runner.Close"}, new(Client), new(Runner))
+}
