@@ -9,10 +9,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -31,14 +31,12 @@ var helper []byte
 // two versions of this package can live in one folder.
 var helperName = "mlops_dag_" + digest(helper)[:8]
 
-// dagFile is the Python file of a DAG: its ID, version and project, twice the
-// helper's name, the declaration, the version.
+// dagFile is the Python file of a DAG: its ID, version and project, the helper's
+// name, the declaration, the helper's name again and the version.
 const dagFile = `# DAG %s mlops-sha:%s project:%s
-# Written by mlops from a declaration in Go. The next write replaces it.
+# Written by mlops from a declaration. The next write replaces it.
 import json
-
-from airflow.providers.standard.operators.bash import BashOperator
-from airflow.sdk import DAG, literal
+from importlib import import_module
 
 import %s
 
@@ -46,64 +44,80 @@ SPEC = json.loads(r'''
 %s
 ''')
 
-dag = %s.build(SPEC, "%s", DAG, BashOperator, literal)
+dag = %s.build(SPEC, "%s", lambda name: import_module("airflow." + name))
 `
 
 // fileName is the file of a DAG in the DAGs folder.
 func fileName(id string) string { return id + ".py" }
 
-// specWire is the declaration as the file holds it, defaults filled in.
-type specWire struct {
-	ID            string     `json:"id"`
-	Project       string     `json:"project,omitempty"`
-	Description   string     `json:"description,omitempty"`
-	Schedule      string     `json:"schedule,omitempty"`
-	Start         string     `json:"start,omitempty"`
-	Tags          []string   `json:"tags,omitempty"`
-	MaxActiveRuns int        `json:"max_active_runs,omitempty"`
-	Paused        bool       `json:"paused,omitempty"`
-	Owner         string     `json:"owner,omitempty"`
-	Tasks         []taskWire `json:"tasks"`
+// format tells the declaration of a file from those of other versions.
+const format = 2
+
+// declaration is what the file holds, with defaults filled in. Durations are
+// nanoseconds.
+type declaration struct {
+	Format int `json:"format"`
+	DAGSpec
+	ProjectTags []string `json:"project_tags,omitempty"`
 }
 
-type taskWire struct {
-	ID         string            `json:"id"`
-	Bash       string            `json:"bash"`
-	Env        map[string]string `json:"env,omitempty"`
-	After      []string          `json:"after,omitempty"`
-	Retries    int               `json:"retries"`
-	RetryDelay float64           `json:"retry_delay,omitempty"` // seconds
-	Timeout    float64           `json:"timeout,omitempty"`     // seconds
-	Pool       string            `json:"pool"`
-	PoolSlots  int               `json:"pool_slots"`
-	Dir        string            `json:"dir,omitempty"`
+// resolved returns a task with the defaults of the DAG filled in.
+func (d DAGSpec) resolved(i int) TaskSpec {
+	t, a := d.Tasks[i], d.DefaultArgs
+	t.Retries = max(0, orElse(t.Retries, a.Retries))
+	t.RetryDelay = orElse(t.RetryDelay, a.RetryDelay)
+	t.Pool = orElse(orElse(t.Pool, d.Pool), "default_pool")
+	t.PoolSlots = orElse(t.PoolSlots, 1)
+	if t.Wait != nil || t.Decision != nil {
+		// apache/airflow#72716; what waits runs no program, and has its own limit.
+		t.Retries = max(2, t.Retries)
+		t.RetryDelay = orElse(t.RetryDelay, 10*time.Second)
+		t.Timeout, t.Dir = 0, ""
+		return t
+	}
+	t.Timeout = max(0, orElse(t.Timeout, a.Timeout))
+	t.Dir = orElse(t.Dir, a.Dir)
+	env := map[string]string{}
+	maps.Copy(env, a.Env)
+	maps.Copy(env, t.Env)
+	t.Env = env
+	return t
 }
 
-func (d DAGSpec) wire() specWire {
-	w := specWire{ID: d.ID, Project: d.Project, Description: d.Description, Schedule: d.Schedule, Tags: slices.Clone(d.Tags), MaxActiveRuns: d.MaxActiveRuns, Paused: d.Paused, Owner: d.DefaultArgs.Owner}
-	if d.Project != "" {
-		w.Tags = append(w.Tags, projectTag+projectShown(d.Project))
+func orElse[T comparable](v, other T) T {
+	if v == *new(T) {
+		return other
 	}
-	if !d.Start.IsZero() {
-		w.Start = d.Start.UTC().Format("2006-01-02T15:04:05-07:00")
-	}
+	return v
+}
+
+// Resolved returns the declaration as the file holds it: each task has the
+// defaults of the DAG.
+func (d DAGSpec) Resolved() DAGSpec {
+	tasks := make([]TaskSpec, len(d.Tasks))
 	for i := range d.Tasks {
-		t := d.resolved(i)
-		w.Tasks = append(w.Tasks, taskWire{t.ID, t.Bash, t.Env, t.After, t.Retries, seconds(t.RetryDelay), seconds(t.Timeout), t.Pool, t.PoolSlots, t.Dir})
+		tasks[i] = d.resolved(i)
 	}
-	return w
+	d.Tasks, d.Pool, d.DefaultArgs = tasks, "", DefaultArgs{Owner: d.DefaultArgs.Owner}
+	if !d.Start.IsZero() {
+		d.Start = d.Start.UTC()
+	}
+	return d
 }
 
-func seconds(d time.Duration) float64 { return d.Seconds() }
-
-// json is the declaration in ASCII, without ”' in it, whatever the texts hold.
+// json is the declaration in ASCII, without two single quotes in a row, whatever
+// the texts hold.
 func (d DAGSpec) json() []byte {
+	w := declaration{Format: format, DAGSpec: d.Resolved()}
+	if d.Project != "" {
+		w.ProjectTags = []string{projectTag + projectShown(d.Project)}
+	}
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
 	enc.SetIndent("", " ")
-	if err := enc.Encode(d.wire()); err != nil {
-		panic(err) // strings, numbers and maps of them always encode
+	if err := enc.Encode(w); err != nil {
+		panic(err) // Validate has seen that Each and Params encode
 	}
 	var out strings.Builder
 	last := rune(0)

@@ -7,7 +7,9 @@
 //	})
 //	dag := airflow.DAGSpec{ID: "retrain", Tasks: []airflow.TaskSpec{
 //		{ID: "pull", Bash: "mlopsctl dvc-pull"},
-//		{ID: "train", Bash: `python train.py --conf "$MLOPS_CONF_FILE"`, After: []string{"pull"}},
+//		{ID: "train", Python: &airflow.PythonTask{File: "train.py"}, Dir: "/srv/lora", After: []string{"pull"}},
+//		{ID: "sure", Decision: &airflow.DecisionSpec{Subject: "Deploy?"}, After: []string{"train"}},
+//		{ID: "deploy", Bash: `mlopsctl deploy lora "$VERSION"`, Inputs: map[string]string{"VERSION": "train"}, After: []string{"sure"}},
 //	}}
 //	// A declaration that Airflow cannot read is an error here and changes nothing.
 //	if _, err := c.Declare(ctx, "/opt/airflow/dags", dag, airflow.DeclareOptions{}); err != nil { … }
@@ -17,10 +19,8 @@
 //
 // A DAG becomes one generated Python file that holds its declaration as JSON;
 // there is no upload over REST, so Declare writes into the folder that Airflow
-// reads. Its tasks run in bash, with the environment of Airflow's worker and
-// these variables:
-//
-//	MLOPS_DAG_ID MLOPS_RUN_ID MLOPS_TASK_ID MLOPS_TRY MLOPS_CONF_JSON MLOPS_CONF_FILE
+// reads. [TaskSpec] tells which kinds of tasks there are and what they find in
+// their environment; package gotask is for those that are written in Go.
 //
 // The package speaks the REST API v2 of Airflow 3. What differs between the
 // versions of the API lies in wire.go.

@@ -18,9 +18,10 @@ def fault(path):
         return f"the file holds {len(bag.dags)} DAGs, 1 was due"
     try:
         for dag in bag.dags.values():
-            DagSerialization.to_dict(dag)
+            DagSerialization.from_dict(DagSerialization.to_dict(dag))
     except Exception as exc:
-        return f"{type(exc).__name__}: {exc}"
+        cause = exc.__cause__ or exc
+        return f"{type(cause).__name__}: {cause}"
     return ""
 
 

@@ -16,8 +16,8 @@ import (
 func dagCommand(e *env) *cli.Command {
 	return &cli.Command{
 		Name:        "dag",
-		Usage:       "Trigger, watch and remove the project's DAGs",
-		Subcommands: []*cli.Command{dagList(e), dagTrigger(e), dagWait(e), dagLogs(e), dagErrors(e), dagRemove(e), dagExplain(e), dagPause(e, true), dagPause(e, false), dagCancel(e), dagClear(e), dagBackfill(e)},
+		Usage:       "Declare, trigger, watch and remove the project's DAGs",
+		Subcommands: []*cli.Command{dagDeclare(e), dagDiff(e), dagList(e), dagTrigger(e), dagWait(e), dagLogs(e), dagErrors(e), dagRemove(e), dagExplain(e), dagPause(e, true), dagPause(e, false), dagCancel(e), dagClear(e), dagBackfill(e)},
 	}
 }
 

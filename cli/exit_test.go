@@ -130,6 +130,8 @@ var mistakes = map[string]struct{ usage, missing string }{
 	"model tag":          {"model tag wine", "model tag nothing a=b"},
 	"model copy":         {"model copy wine 3", "model copy nothing 1 b"},
 	"model delete":       {"model delete wine", "model delete nothing --all"},
+	"dag declare":        {"dag declare -p demo", "dag declare -f nothing.yaml -p typo"},
+	"dag diff":           {"dag diff -p demo", "dag diff -f nothing.yaml -p typo"},
 	"dag list":           {"dag list -p Bad_Name", "dag list -p typo"},
 	"dag wait":           {"dag wait x", "dag wait x y -p typo"},
 	"dag logs":           {"dag logs x y", "dag logs x y z -p typo"},

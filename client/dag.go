@@ -27,8 +27,8 @@ func (p *Project) DAGID(name string) string {
 
 // DeclareDAG declares the DAG under the project's prefix and in its pool, and
 // waits until Airflow runs it. A declaration that Airflow cannot read changes
-// nothing. Tasks find MLOPS_PROJECT in their environment, and the stack's
-// addresses and credentials through it.
+// nothing. Tasks that run a program find MLOPS_PROJECT in their environment, and
+// the stack's addresses and credentials through it.
 //
 // It needs to write into Airflow's DAG folder ([Config].DAGs). The error matches
 // [mlops.ErrInvalid] if Airflow cannot read the file or a pool is too small, and
@@ -41,6 +41,41 @@ func (p *Project) DeclareDAG(ctx context.Context, d airflow.DAGSpec) (airflow.DA
 	if err := p.ensurePool(ctx); err != nil {
 		return airflow.DAG{}, err
 	}
+	return p.Airflow.Declare(ctx, dir, p.ownSpec(d), airflow.DeclareOptions{Python: p.Config.AirflowPython})
+}
+
+// DiffDAG says in words what [Project.DeclareDAG] would change, as [airflow.Diff]
+// does, and changes nothing; it asks no server. The error matches
+// [mlops.ErrInvalid] if the declaration is not valid by itself, and
+// [mlops.ErrAlreadyExists] if the ID is another project's.
+func (p *Project) DiffDAG(d airflow.DAGSpec) ([]string, error) {
+	dir, err := p.dags()
+	if err != nil {
+		return nil, err
+	}
+	d = p.ownSpec(d)
+	if err := d.Validate(); err != nil {
+		return nil, err
+	}
+	file := filepath.Join(dir, d.ID+".py")
+	before, err := airflow.ReadDAG(file)
+	switch {
+	case errors.Is(err, mlops.ErrNotFound):
+		return []string{fmt.Sprintf("DAG %s is new, with %d tasks", d.ID, len(d.Tasks))}, nil
+	case errors.Is(err, mlops.ErrInvalid):
+		return nil, &mlops.Error{Kind: mlops.ErrAlreadyExists, Message: file + " was not written by mlops; choose another ID"}
+	case err != nil:
+		return nil, err
+	}
+	if before.Project != "" && before.Project != d.Project {
+		return nil, &mlops.Error{Kind: mlops.ErrAlreadyExists, Message: fmt.Sprintf("DAG %s belongs to project %s; choose another ID", d.ID, before.Project)}
+	}
+	return airflow.Diff(before, d), nil
+}
+
+// ownSpec is the declaration under the project's prefix, in its pool, with its
+// tags and variables.
+func (p *Project) ownSpec(d airflow.DAGSpec) airflow.DAGSpec {
 	d.ID, d.Project = p.DAGID(d.ID), p.join("/")
 	if d.Pool == "" {
 		d.Pool = p.Workspace().AirflowPool
@@ -55,15 +90,17 @@ func (p *Project) DeclareDAG(ctx context.Context, d airflow.DAGSpec) (airflow.DA
 	tasks := d.Tasks
 	d.Tasks = nil
 	for _, t := range tasks {
-		env := map[string]string{"MLOPS_PROJECT": p.Name}
-		if p.Config.Namespace != "" {
-			env["MLOPS_NAMESPACE"] = p.Config.Namespace
+		if t.Wait == nil && t.Decision == nil { // which run no program
+			env := map[string]string{"MLOPS_PROJECT": p.Name}
+			if p.Config.Namespace != "" {
+				env["MLOPS_NAMESPACE"] = p.Config.Namespace
+			}
+			maps.Copy(env, t.Env)
+			t.Env = env
 		}
-		maps.Copy(env, t.Env)
-		t.Env = env
 		d.Tasks = append(d.Tasks, t)
 	}
-	return p.Airflow.Declare(ctx, dir, d, airflow.DeclareOptions{Python: p.Config.AirflowPython})
+	return d
 }
 
 // RemoveDAG takes one of the project's declared DAGs away, with its runs, and
@@ -87,12 +124,22 @@ func (p *Project) dags() (string, error) {
 
 // Trigger starts a run of one of the project's DAGs. Without o.RunID it makes
 // one, so that a trigger whose answer was lost is not repeated. The error matches
-// [mlops.ErrNotFound], and nothing is made, if there is no such DAG or project;
-// a pool that was deleted is made again.
+// [mlops.ErrNotFound], and nothing is made, if there is no such DAG or project,
+// and [mlops.ErrInvalid] if o.Conf does not match the DAG's parameters; a pool
+// that was deleted is made again.
 func (p *Project) Trigger(ctx context.Context, dag string, o airflow.TriggerOptions) (airflow.DAGRun, error) {
 	own, err := p.OwnDAG(ctx, dag)
 	if err != nil {
 		return airflow.DAGRun{}, err
+	}
+	if len(o.Conf) > 0 && own.Hash() != "" {
+		details, err := p.Airflow.DAGs.Details(ctx, own.ID)
+		if err == nil {
+			err = details.Schemas().Check(o.Conf)
+		}
+		if err != nil {
+			return airflow.DAGRun{}, err
+		}
 	}
 	if err := p.ensurePool(ctx); err != nil {
 		return airflow.DAGRun{}, err

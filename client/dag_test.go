@@ -13,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/mlops-integration/mlops"
 	"github.com/mlops-integration/mlops/airflow"
 	"github.com/mlops-integration/mlops/client"
 )
@@ -41,7 +42,7 @@ func TestTheTagsOfADeclaredDAGStandOnce(t *testing.T) {
 	for name, value := range map[string]string{"MLOPS_AIRFLOW_URL": server.URL, "MLOPS_DAGS_FOLDER": folder, "MLOPS_AIRFLOW_PYTHON": python, "MLOPS_NAMESPACE": "", "MLOPS_HOME": t.TempDir()} {
 		t.Setenv(name, value)
 	}
-	for project, want := range map[string]string{"mlops": `["mlops","night","mlops-project:mlops"]`, "demo": `["mlops","demo","night","mlops-project:demo"]`} {
+	for project, want := range map[string]string{"mlops": `["mlops","night"]`, "demo": `["mlops","demo","night"]`} {
 		p, err := client.FromProject(t.Context(), project, client.In(t.TempDir()))
 		require.NoError(t, err)
 		_, err = p.DeclareDAG(t.Context(), airflow.DAGSpec{ID: "train", Tags: []string{project, "night"}, Tasks: []airflow.TaskSpec{{ID: "one", Bash: "true"}}})
@@ -51,4 +52,31 @@ func TestTheTagsOfADeclaredDAGStandOnce(t *testing.T) {
 		require.NoError(t, err)
 		require.Contains(t, strings.Join(strings.Fields(string(src)), ""), `"tags":`+want)
 	}
+}
+
+func TestAConfThatDoesNotMatchTheParametersIsNotSent(t *testing.T) {
+	var sent []string
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		if r.Method != "GET" && r.URL.Path != "/auth/token" {
+			sent = append(sent, r.Method+" "+r.URL.Path)
+		}
+		// As Airflow 3.3.2 answers to GET /api/v2/dags/{dag_id}/details.
+		_, _ = fmt.Fprint(w, `{"access_token": "x", "dag_id": "demo.train", "tags": [{"name": "mlops-sha:0123456789ab"}],
+			"params": {"rank": {"value": 16, "description": "of the adapter", "schema": {"type": "integer", "maximum": 64}, "source": "dag"}}, "slots": 4, "dag_run_id": "r", "state": "queued"}`)
+	}))
+	t.Cleanup(server.Close)
+	t.Setenv("MLOPS_AIRFLOW_URL", server.URL)
+	t.Setenv("MLOPS_NAMESPACE", "")
+	t.Setenv("MLOPS_HOME", t.TempDir())
+	p, err := client.FromProject(t.Context(), "demo", client.In(t.TempDir()))
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, p.Close()) })
+	_, err = p.Trigger(t.Context(), "train", airflow.TriggerOptions{Conf: map[string]any{"rank": 100}})
+	require.ErrorIs(t, err, mlops.ErrInvalid)
+	require.ErrorContains(t, err, `rank is 100, which does not match {"maximum":64,"type":"integer"}`)
+	require.Empty(t, sent)
+	_, err = p.Trigger(t.Context(), "train", airflow.TriggerOptions{Conf: map[string]any{"rank": 8, "other": true}})
+	require.NoError(t, err)
+	require.NotEmpty(t, sent)
 }

@@ -48,6 +48,7 @@ var may = map[string][]string{
 	"dvc/remote":            {"."},
 	"dvc/remote/*":          {".", "internal/rawfile", "dvc/remote"}, // the drivers share a row
 	"airflow":               {".", "internal/transport", "internal/atomicfile"},
+	"airflow/gotask":        {}, // linked into tasks: the standard library only
 	"rayserve":              {".", "internal/transport", "internal/lockfile", "internal/atomicfile"},
 	"evidently":             {".", "internal/transport"},
 	"applesilicon":          {"."},

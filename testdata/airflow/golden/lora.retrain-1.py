@@ -1,25 +1,26 @@
-# DAG lora.retrain-1 mlops-sha:d75e8e6debd0 project:
-# Written by mlops from a declaration in Go. The next write replaces it.
+# DAG lora.retrain-1 mlops-sha:5780210fd28f project:
+# Written by mlops from a declaration. The next write replaces it.
 import json
+from importlib import import_module
 
-from airflow.providers.standard.operators.bash import BashOperator
-from airflow.sdk import DAG, literal
-
-import mlops_dag_0a7c68e1
+import mlops_dag_8d6441e6
 
 SPEC = json.loads(r'''
 {
+ "format": 2,
  "id": "lora.retrain-1",
  "description": "'\u0027' \"\"\" it'\u0027s \\ \\n {{ run_id }} {% raw %} \u00fc \u2192 \ud83e\uddca \u2028 </script> %s $(exit 9)'",
  "schedule": "30 2 * * *",
- "start": "2026-03-01T00:00:00+00:00",
+ "start": "2026-03-01T00:00:00Z",
  "tags": [
   "lora",
   "nightly"
  ],
  "max_active_runs": 1,
  "paused": true,
- "owner": "ada",
+ "default_args": {
+  "owner": "ada"
+ },
  "tasks": [
   {
    "id": "pull",
@@ -29,8 +30,8 @@ SPEC = json.loads(r'''
     "B": "2"
    },
    "retries": 2,
-   "retry_delay": 90,
-   "timeout": 3600,
+   "retry_delay": 90000000000,
+   "timeout": 3600000000000,
    "pool": "mlops.lora",
    "pool_slots": 1,
    "dir": "/srv/lora"
@@ -45,8 +46,7 @@ SPEC = json.loads(r'''
    "after": [
     "pull"
    ],
-   "retries": 0,
-   "retry_delay": 90,
+   "retry_delay": 90000000000,
    "pool": "gpu",
    "pool_slots": 2,
    "dir": "/"
@@ -55,4 +55,4 @@ SPEC = json.loads(r'''
 }
 ''')
 
-dag = mlops_dag_0a7c68e1.build(SPEC, "d75e8e6debd0", DAG, BashOperator, literal)
+dag = mlops_dag_8d6441e6.build(SPEC, "5780210fd28f", lambda name: import_module("airflow." + name))
