@@ -22,7 +22,6 @@ func commands(e *env) []*cli.Command {
 		tagCommand(e),
 		artifactCommand(e),
 		experimentCommand(e),
-		gcCommand(e),
 		importCommand(e),
 		syncCommand(e),
 		agentCommand(e),

@@ -58,7 +58,7 @@ func driftCheck(e *env) *cli.Command {
 				o.ColumnMethods = map[string]string{}
 				for _, pair := range by {
 					at := strings.LastIndex(pair, "=")
-					if at < 1 {
+					if at < 1 || at == len(pair)-1 {
 						return usagef("--column-method %q is not column=method", pair)
 					}
 					o.ColumnMethods[pair[:at]] = pair[at+1:]

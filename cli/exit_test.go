@@ -110,7 +110,6 @@ var mistakes = map[string]struct{ usage, missing string }{
 	"experiment tag":     {"experiment tag mine a", "experiment tag nothing a=b"},
 	"experiment delete":  {"experiment delete", "experiment delete nothing"},
 	"experiment restore": {"experiment restore", "experiment restore nothing"},
-	"gc":                 {"gc --older-than soon", "gc -p typo"},
 	"import":             {"import", "import nothing"},
 	"sync":               {"sync --discard", "sync --discard " + noRun},
 	"agent":              {"agent --listen localhost", "-"},

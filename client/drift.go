@@ -24,8 +24,9 @@ const stackColumns = 1000
 // Evidently does, and keeps the result as a snapshot of the project in the
 // Evidently service. Relative paths start at the project's folder.
 //
-// It is computed in Go, in milliseconds, unless a column of texts or a method
-// needs Evidently's own library and its Python is known; see [Project.DriftBy].
+// It is computed in Go, unless a column of texts, a method or a file that Go does
+// not read needs Evidently's own library and its Python is known; see
+// [Project.DriftBy].
 //
 // The service is asked for nothing before the comparison, and what becomes of
 // the snapshot never costs the verdict: one that the service does not take
@@ -55,6 +56,9 @@ func (p *Project) DriftBy(ctx context.Context, engine DriftEngine, reference, cu
 	if err != nil {
 		return report, err
 	}
+	if err := context.Cause(ctx); err != nil {
+		return evidently.DriftReport{}, err
+	}
 	p.keep(ctx, &report)
 	return report, nil
 }
@@ -62,12 +66,12 @@ func (p *Project) DriftBy(ctx context.Context, engine DriftEngine, reference, cu
 func (p *Project) compare(ctx context.Context, engine DriftEngine, reference, current string, o evidently.DriftOptions) (evidently.DriftReport, error) {
 	switch engine {
 	case "":
-		report, err := compareNative(reference, current, o, p.Config.EvidentlyPython != "")
+		report, err := compareNative(ctx, reference, current, o, p.Config.EvidentlyPython != "")
 		if !errors.Is(err, errNeedsEvidently) {
 			return report, err
 		}
 	case EngineNative:
-		return compareNative(reference, current, o, false)
+		return compareNative(ctx, reference, current, o, false)
 	case EngineEvidently:
 	default:
 		return evidently.DriftReport{}, invalid("there is no drift engine %q; there are %s and %s", engine, EngineNative, EngineEvidently)

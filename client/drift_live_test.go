@@ -104,7 +104,7 @@ func TestBothEnginesReportTheSame(t *testing.T) {
 		}
 		want, err := r.Drift(t.Context(), reference, current, opt)
 		require.NoError(t, err)
-		got, err := compareNative(reference, current, opt, true)
+		got, err := compareNative(t.Context(), reference, current, opt, true)
 		if len(want.Skipped) == 0 || err == nil {
 			require.NoError(t, err, "seed %d: Evidently judges %v", seed, want)
 		} else {

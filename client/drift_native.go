@@ -1,12 +1,12 @@
 package client
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
-	"github.com/mlops-integration/mlops"
 	"github.com/mlops-integration/mlops/drift"
 	"github.com/mlops-integration/mlops/drift/table"
 	"github.com/mlops-integration/mlops/evidently"
@@ -30,13 +30,16 @@ const (
 // seed, one of random permutations, two with a trained classifier.
 var onlyEvidently = []string{"empirical_mmd", "TVD", "Total-Variation-Distance", "perc_text_content_drift", "Percentile text content drift", "abs_text_content_drift", "Absolute text content drift"}
 
+// onlyNative are the methods that EngineEvidently does not have.
+var onlyNative = []drift.Method{drift.MannWhitneyTwoSided, drift.ChiSquareHomogeneity, drift.PSIReference, drift.JSReference}
+
 // errNeedsEvidently is a comparison that EngineNative cannot make whole.
 var errNeedsEvidently = errors.New("it needs Evidently's own library")
 
 // compareNative compares two files in Go. With whole, a column or a method that
 // needs Evidently ends the comparison with errNeedsEvidently; otherwise such a
 // column is skipped.
-func compareNative(reference, current string, o evidently.DriftOptions, whole bool) (evidently.DriftReport, error) {
+func compareNative(ctx context.Context, reference, current string, o evidently.DriftOptions, whole bool) (evidently.DriftReport, error) {
 	reference, current, err := o.Files(reference, current)
 	if err != nil {
 		return evidently.DriftReport{}, err
@@ -51,20 +54,18 @@ func compareNative(reference, current string, o evidently.DriftOptions, whole bo
 		if m != "" && methodNamed(m) == "" {
 			return evidently.DriftReport{}, invalid("there is no drift method %q; there are %s", m, methodList())
 		}
+		whole = whole && !slices.Contains(onlyNative, methodNamed(m))
 	}
 	opt := table.Options{Columns: o.Columns, Numerical: o.Numerical, Categorical: o.Categorical}
 	for _, r := range o.Separator {
 		opt.Separator = r
 	}
-	ref, err := table.Read(reference, opt)
-	var cur *table.Table
-	if err == nil {
-		opt.Like = ref
-		cur, err = table.Read(current, opt)
+	ref, err := readTable(ctx, "reference", reference, opt, whole)
+	if err != nil {
+		return evidently.DriftReport{}, err
 	}
-	if whole && errors.Is(err, mlops.ErrUnsupported) { // Parquet in a program without its reader
-		return evidently.DriftReport{}, errNeedsEvidently
-	}
+	opt.Like = ref
+	cur, err := readTable(ctx, "current", current, opt, whole)
 	if err != nil {
 		return evidently.DriftReport{}, err
 	}
@@ -76,12 +77,33 @@ func compareNative(reference, current string, o evidently.DriftOptions, whole bo
 	for _, name := range columns {
 		a, _ := ref.Column(name)
 		b, _ := cur.Column(name)
-		if whole && strings.HasPrefix(a.Reason, "it is text") {
+		if whole && b.Foreign {
 			return evidently.DriftReport{}, errNeedsEvidently
+		}
+		if err := context.Cause(ctx); err != nil {
+			return evidently.DriftReport{}, err
 		}
 		compareColumn(&c, a, b, o)
 	}
 	return c.Report(o)
+}
+
+// readTable reads one side. With whole, what it cannot read, or has no method
+// for, is left to Evidently, which reads more.
+func readTable(ctx context.Context, side, path string, o table.Options, whole bool) (*table.Table, error) {
+	t, err := table.ReadContext(ctx, path, o)
+	switch {
+	case ctx.Err() != nil:
+		return nil, context.Cause(ctx)
+	case err != nil && whole:
+		return nil, errNeedsEvidently
+	case err != nil:
+		return nil, fmt.Errorf("the %s file: %w", side, err)
+	}
+	if whole && slices.ContainsFunc(t.Columns, func(c table.Column) bool { return c.Foreign }) {
+		return nil, errNeedsEvidently
+	}
+	return t, nil
 }
 
 // compareColumn judges one column, or skips it with the reason.
@@ -167,9 +189,9 @@ func chooseColumns(ref, cur *table.Table, o evidently.DriftOptions, c *evidently
 		t    *table.Table
 	}{{"reference", ref}, {"current", cur}} {
 		for _, u := range side.t.Unclear {
-			unclear[u.Name] = true
 			reason := u.Reason + " in the " + side.name + " file"
 			if u.Reason == "several columns have that name" {
+				unclear[u.Name] = true
 				reason = "the " + side.name + " file has several columns of that name"
 			}
 			c.Skipped = append(c.Skipped, evidently.SkippedColumn{Column: u.Name, Reason: reason})

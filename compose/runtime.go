@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os/exec"
 
 	"github.com/mlops-integration/mlops"
 )
@@ -21,8 +20,6 @@ type runtime interface {
 	status(context.Context) (Status, error) // without the deployments
 	supervise(context.Context) error
 	logs(context.Context, io.Writer, LogOptions) error
-
-	collector(context.Context) (*exec.Cmd, error) // runs mlflow_gc.py in MLflow's environment
 
 	setup(context.Context) error // what all its services need
 	doctor(context.Context) ([]Finding, error)

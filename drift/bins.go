@@ -200,9 +200,13 @@ func hellinger(p pair) (float64, error) {
 }
 
 // tenths are the nine inner edges of ten bins that the reference fills equally,
-// without those that fall together.
+// without those that fall together. A lowest value that fills a bin has it for
+// itself.
 func tenths(ref []float64) []float64 {
 	var cuts []float64
+	if above := sort.Search(len(ref), func(i int) bool { return ref[i] > ref[0] }); above > len(ref)/10 {
+		cuts = append(cuts, ref[above]) // there are more than twenty different values
+	}
 	for i := 1; i < 10; i++ {
 		v := ref[(len(ref)*i)/10]
 		if len(cuts) == 0 && v > ref[0] || len(cuts) > 0 && v > cuts[len(cuts)-1] {

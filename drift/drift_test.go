@@ -44,6 +44,12 @@ func TestOurMethodsSeeWhatEvidentlyDoesNot(t *testing.T) {
 		require.InDelta(t, clean.Value, value(t, own, before, outlier).Value, 0.01*clean.Value)
 		require.False(t, value(t, own, before, Numbers("n", normals(5, 5000, 0))).Drifted)
 	}
+	// Where nearly all of the reference is one value, the others count.
+	var mostly, moved []float64
+	for i := range 1000 {
+		mostly, moved = append(mostly, float64(max(0, i-950))), append(moved, 25)
+	}
+	require.True(t, value(t, PSIReference, Numbers("n", mostly), Numbers("n", moved)).Drifted)
 	// A category that is new counts, and so does one among few numbers.
 	words := Counted("w", map[string]int{"a": 500, "b": 500}, 0)
 	require.True(t, value(t, PSIReference, words, Counted("w", map[string]int{"a": 400, "b": 400, "c": 200}, 0)).Drifted)

@@ -21,7 +21,7 @@ func (c Comparison) Report(opt DriftOptions) (DriftReport, error) {
 	r := DriftReport{Columns: c.Columns, Skipped: c.Skipped, ReferenceRows: c.Rows[0], CurrentRows: c.Rows[1]}
 	if len(c.Columns) > 0 { // before the missing values, which Evidently does not compare
 		shown := r
-		shown.DriftShare = max(opt.share(), anyShare)
+		shown.DriftShare = opt.share()
 		var err error
 		if r.Snapshot, err = WriteSnapshot(shown, opt); err != nil {
 			return DriftReport{}, err

@@ -45,6 +45,12 @@ var methods = []method{
 	{"TVD", "Total-Variation-Distance", KindPValue},
 	{"wasserstein", "Wasserstein distance (normed)", KindDistance},
 	{"z", "Z-test p_value", KindPValue},
+
+	// Of package drift, which Evidently's runner does not have.
+	{"mannw_two_sided", "Mann-Whitney U-rank test, two-sided", KindPValue},
+	{"chisquare_homogeneity", "chi-square p_value of homogeneity", KindPValue},
+	{"psi_reference", "PSI over the reference's bins", KindDistance},
+	{"jensenshannon_reference", "Jensen-Shannon distance over the reference's bins", KindDistance},
 }
 
 // methodOf finds a method by its name or display name. One that is not in the

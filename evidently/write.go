@@ -25,7 +25,7 @@ import (
 //
 // Format: SnapshotModel of evidently 0.7.23 (core/serialization.py).
 func WriteSnapshot(r DriftReport, opt DriftOptions) (json.RawMessage, error) {
-	share := r.DriftShare
+	share := max(r.DriftShare, anyShare)
 	at := opt.Timestamp
 	if at.IsZero() {
 		at = time.Now()

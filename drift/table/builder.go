@@ -9,14 +9,14 @@ import (
 type Builder struct {
 	rows    int
 	take    []*Collector // nil: not to be read
-	reasons []string
+	skipped []Column
 	header  []string
 	unclear []Unclear
 }
 
 // NewBuilder chooses the columns to be read among those of a file.
 func NewBuilder(header []string, o Options) *Builder {
-	b := &Builder{take: make([]*Collector, len(header)), reasons: make([]string, len(header)), header: header}
+	b := &Builder{take: make([]*Collector, len(header)), skipped: make([]Column, len(header)), header: header}
 	times := map[string]int{}
 	for _, name := range header {
 		times[name]++
@@ -43,8 +43,12 @@ func NewBuilder(header []string, o Options) *Builder {
 // Collector takes the cells of column i; nil if it is not to be read.
 func (b *Builder) Collector(i int) *Collector { return b.take[i] }
 
-// Skip leaves column i out, which has a type that no method takes.
-func (b *Builder) Skip(i int, reason string) { b.reasons[i] = reason }
+// Skip leaves column i out, which has a type that no method takes, and so many
+// missing values.
+func (b *Builder) Skip(i, missing int, reason string) {
+	b.skipped[i] = Column{Reason: reason, Foreign: missing < b.rows}
+	b.skipped[i].Missing = missing
+}
 
 // SetRows says how many rows each column has.
 func (b *Builder) SetRows(n int) { b.rows = n }
@@ -55,15 +59,18 @@ func (b *Builder) Table() (*Table, error) {
 	for i, c := range b.take {
 		switch {
 		case c == nil:
-		case b.reasons[i] != "":
-			skipped := Column{Reason: b.reasons[i]}
-			skipped.Name, skipped.Rows = b.header[i], b.rows
-			t.Columns = append(t.Columns, skipped)
+		case b.skipped[i].Reason != "":
+			b.skipped[i].Name, b.skipped[i].Rows = b.header[i], b.rows
+			t.Columns = append(t.Columns, b.skipped[i])
 		case c.rows != b.rows:
 			return nil, fmt.Errorf("column %q has %d values, and the file %d rows", c.name, c.rows, b.rows)
 		default:
 			t.Columns = append(t.Columns, c.column())
 		}
+	}
+	t.at = make(map[string]int, len(t.Columns))
+	for i, c := range t.Columns {
+		t.at[c.Name] = i
 	}
 	return t, nil
 }

@@ -43,8 +43,13 @@ type Collector struct {
 	whole         bool           // all numbers so far are whole
 	truths        int            // cells that are True or False
 	texts         map[string]int // by cell, while the column may be one of categories
+	bytes         int            // of the keys of texts
+	tooMany       bool           // texts were given up, as there are too many
 	lost          int            // cells that are not in texts, as the column seemed to be one of numbers
 }
+
+// mostBytes bounds the different texts of a column together.
+const mostBytes = 256 << 20
 
 // exact is how many different numbers are kept as texts too, for a column that
 // turns out to have categories.
@@ -128,6 +133,14 @@ func (c *Collector) said(v bool, raw string) error {
 	return c.keep(map[bool]float64{true: 1}[v], raw)
 }
 
+// Text takes a text of a file that has types, which may be a number's.
+func (c *Collector) Text(s string) error {
+	if v, whole, ok := parse(s); ok {
+		return c.spelt(v, whole, s)
+	}
+	return c.Word(s)
+}
+
 // Word takes a cell that is any text.
 func (c *Collector) Word(raw string) error {
 	c.rows++
@@ -139,7 +152,8 @@ func (c *Collector) keep(v float64, raw string) error {
 	if c.as != kindCategories {
 		c.numbers = append(c.numbers, v)
 	}
-	if c.as == kindNumbers {
+	if c.as == kindNumbers || c.tooMany {
+		c.lost++
 		return nil
 	}
 	_, known := c.texts[raw]
@@ -151,11 +165,17 @@ func (c *Collector) keep(v float64, raw string) error {
 			c.lost++
 			return nil
 		}
-		raw = strings.Clone(raw)
+		if c.bytes += len(raw); len(c.texts) >= c.most || c.bytes > mostBytes {
+			c.texts, c.tooMany = nil, true
+		} else {
+			raw = strings.Clone(raw)
+		}
 	}
-	if c.texts[raw]++; len(c.texts) > c.most {
-		return fmt.Errorf("column %q has more than %d different values", c.name, c.most)
+	if c.tooMany {
+		c.lost++
+		return nil
 	}
+	c.texts[raw]++
 	return nil
 }
 
@@ -215,18 +235,22 @@ func (c *Collector) column() Column {
 	numbers := present > 0 && 10*(c.notNumbers+c.truths) <= present
 	whole := numbers && c.notNumbers+c.truths+c.missing == 0 && c.whole
 	none := func(reason string) Column {
-		return Column{Column: drift.Column{Name: c.name, Rows: c.rows, Missing: c.missing}, Reason: reason}
+		return Column{Column: drift.Column{Name: c.name, Rows: c.rows, Missing: c.missing}, Reason: reason, Foreign: present > 0}
 	}
 	switch {
 	case c.as == kindNumbers:
 		return c.numerical(whole)
+	case c.tooMany && (c.as == kindCategories || !numbers):
+		return none(fmt.Sprintf("it has more than %d different values, or more than %d MiB of them", c.most, mostBytes>>20))
 	case c.as == kindCategories && c.form == formText && numbers && c.notNumbers+c.truths == 0:
 		return c.categories(formNumber) // by request
+	case c.as == kindCategories && c.form == formTruth && numbers && c.notNumbers+c.truths == 0:
+		return c.truthsOfNumbers()
 	case c.as == kindCategories:
 		return c.categories(c.form)
 	case present == 0:
 		return none("it has no value")
-	case whole && c.lost == 0 && len(c.texts) <= 10:
+	case whole && c.lost == 0 && c.categories(formNumber).Distinct() <= 10:
 		return c.categories(formNumber)
 	case numbers:
 		return c.numerical(whole)
@@ -252,7 +276,24 @@ func (c *Collector) categories(f form) Column {
 	return Column{Column: drift.Counted(c.name, counts, c.missing), form: f}
 }
 
+// truthsOfNumbers makes the categories of a column of numbers whose reference has
+// True and False: 1 and 0 are these.
+func (c *Collector) truthsOfNumbers() Column {
+	counts := map[string]int{}
+	for raw, n := range c.texts {
+		l := formNumber.label(raw)
+		if named, ok := map[string]string{"1": "True", "0": "False"}[l]; ok {
+			l = named
+		}
+		counts[l] += n
+	}
+	return Column{Column: drift.Counted(c.name, counts, c.missing), form: formTruth}
+}
+
 func (f form) label(raw string) string {
+	if v, ok := truth(raw); ok && f == formNumber { // Python's True is 1
+		return map[bool]string{true: "1", false: "0"}[v]
+	}
 	if v, ok := truth(raw); ok && f == formTruth {
 		return map[bool]string{true: "True", false: "False"}[v]
 	}

@@ -1,6 +1,8 @@
 package table
 
 import (
+	"bufio"
+	"bytes"
 	"encoding/csv"
 	"errors"
 	"fmt"
@@ -11,8 +13,12 @@ import (
 
 // readCSV reads a CSV file with a header line.
 func readCSV(in io.Reader, o Options) (*Table, error) {
-	r := csv.NewReader(in)
-	r.LazyQuotes, r.ReuseRecord, r.FieldsPerRecord = true, true, -1
+	lines := bufio.NewReaderSize(&bounded{in: in}, 1<<16)
+	if mark, _ := lines.Peek(3); string(mark) == "\ufeff" {
+		_, _ = lines.Discard(3)
+	}
+	r := csv.NewReader(lines)
+	r.ReuseRecord, r.FieldsPerRecord = true, -1
 	if o.Separator != 0 {
 		r.Comma = o.Separator
 	}
@@ -24,7 +30,6 @@ func readCSV(in io.Reader, o Options) (*Table, error) {
 		return nil, err
 	}
 	header = slices.Clone(header)
-	header[0] = strings.TrimPrefix(header[0], "\ufeff")
 	if len(header) == 1 && o.Separator == 0 {
 		if at := strings.IndexAny(header[0], ";\t|"); at >= 0 {
 			return nil, fmt.Errorf("it has one column, %q: is %q its separator? Name it with --separator, or a comma if it is one column", header[0], header[0][at])
@@ -63,10 +68,18 @@ func readCSV(in io.Reader, o Options) (*Table, error) {
 				take[0].Null()
 			}
 		}
+		if len(header) > 1 && len(record) == 1 && strings.TrimSpace(record[0]) == "" {
+			continue // a line of blanks
+		}
+		for len(record) > len(header) && record[len(record)-1] == "" {
+			record = record[:len(record)-1]
+		}
 		if len(record) > len(header) {
 			return nil, fmt.Errorf("line %d has %d values, and the header %d names", line, len(record), len(header))
 		}
-		t.rows++
+		if t.rows++; t.rows%4096 == 0 && o.Err() != nil {
+			return nil, o.Err()
+		}
 		for i, c := range take {
 			switch {
 			case c == nil:
@@ -84,4 +97,26 @@ func readCSV(in io.Reader, o Options) (*Table, error) {
 		}
 	}
 	return t.Table()
+}
+
+// longestLine bounds a line: what has no end is no CSV file.
+const longestLine = 64 << 20
+
+// bounded fails after a line that is too long.
+type bounded struct {
+	in   io.Reader
+	line int
+}
+
+func (b *bounded) Read(p []byte) (int, error) {
+	n, err := b.in.Read(p)
+	if at := bytes.LastIndexByte(p[:n], '\n'); at >= 0 {
+		b.line = n - at - 1
+	} else {
+		b.line += n
+	}
+	if b.line > longestLine {
+		return 0, fmt.Errorf("a line has more than %d MiB", longestLine>>20)
+	}
+	return n, err
 }

@@ -7,7 +7,8 @@
 //	r, err := drift.CompareColumn(a.Column, b.Column, drift.Options{})
 //
 // A file is read once from its beginning. Numbers are kept as they are, eight
-// bytes each; of a column of texts only how often each is there.
+// bytes a row; of texts only how often each is there, up to a million different
+// ones. A line of a CSV file has at most 64 MiB. Quotes must be balanced.
 //
 // # Types
 //
@@ -20,7 +21,9 @@
 //	True and False                                            categorical
 //	texts, of which at most half are different                categorical
 //	other texts                                               text: no method here
-//	times, decimals, lists, structs (Parquet)                 no method
+//	numbers and texts, of which a tenth or more are texts
+//	and more than a thousand different numbers                no method here
+//	times, decimals, lists, structs (Parquet)                 no method here
 //	no value at all                                           no method
 //
 // # Missing values
@@ -31,6 +34,7 @@ package table
 
 import (
 	"compress/gzip"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -63,9 +67,19 @@ type Options struct {
 	// Like is the reference whose types this file's columns have.
 	Like *Table
 
-	// MaxCategories bounds the different texts of a column, above which it is an
-	// error; 0: 1,000,000.
+	// MaxCategories bounds the different texts of a column that is judged; 0:
+	// 1,000,000.
 	MaxCategories int
+
+	ctx context.Context // nil: until the end
+}
+
+// Err is why reading should end: the context is done.
+func (o Options) Err() error {
+	if o.ctx == nil {
+		return nil
+	}
+	return context.Cause(o.ctx)
 }
 
 // Table is a file.
@@ -73,12 +87,15 @@ type Table struct {
 	Rows    int
 	Columns []Column // in the order of the file
 	Unclear []Unclear
+
+	at map[string]int // Columns, by name
 }
 
 // Column is one column of a file.
 type Column struct {
 	drift.Column        // of type "" if no method takes it, as Reason says
 	Reason       string // why no method takes it
+	Foreign      bool   // and Evidently's own library may have one
 
 	Unparsed int // values that are no number in a column of numbers; they count as missing
 
@@ -94,12 +111,11 @@ type Unclear struct {
 
 // Column finds a column by its name.
 func (t *Table) Column(name string) (Column, bool) {
-	for _, c := range t.Columns {
-		if c.Name == name {
-			return c, true
-		}
+	i, ok := t.at[name]
+	if !ok {
+		return Column{}, false
 	}
-	return Column{}, false
+	return t.Columns[i], true
 }
 
 // parquet reads Parquet files, if the program has the package for that.
@@ -115,6 +131,12 @@ func RegisterParquet(read func(*os.File, Options) (*Table, error)) { parquet = r
 // that; otherwise the error matches [mlops.ErrUnsupported]. Other errors match
 // [mlops.ErrInvalid] and name the file, and in a CSV file the line.
 func Read(path string, o Options) (*Table, error) {
+	return ReadContext(context.Background(), path, o)
+}
+
+// ReadContext is Read until ctx is done.
+func ReadContext(ctx context.Context, path string, o Options) (*Table, error) {
+	o.ctx = ctx
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, refused(path, err)

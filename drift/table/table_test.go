@@ -131,6 +131,9 @@ func TestCSVOfAllKindsIsRead(t *testing.T) {
 		"carriage returns": "x,y\r\n1.5,a\r\n2.5,b\r\n",
 		"a short line":     "x,y\n1.5\n2.5,b\n",
 		"no last newline":  "x,y\n1.5,a\n2.5,b",
+		"a comma too many": "x,y\n1.5,a,\n2.5,b,\n",
+		"a line of blanks": "x,y\n1.5,a\n   \n2.5,b\n",
+		"quoted name":      "\ufeff\"x\",y\n1.5,a\n2.5,b\n",
 	} {
 		tab := read(t, csv, Options{Columns: []string{"x"}})
 		require.Equal(t, 2, tab.Rows, name)
@@ -169,6 +172,8 @@ func TestAFileThatCannotBeReadIsRefusedInASentence(t *testing.T) {
 		"encoding":    {"x.csv", "a,b\n1,caf\xe9\n", `line 2: "caf\xe9" is not UTF-8`},
 		"zip":         {"x.csv", "PK\x03\x04", "something else than gzip"},
 		"parquet":     {"x.csv", "PAR1", "it is a Parquet file"},
+		"stray quote": {"x.csv", "a,b\n1,\"x\n2,y\n3,z\n", "quote"},
+		"escaped":     {"x.csv", "a,b\n1,\"say \\\"hi\\\"\"\n2,y\n", "quote"},
 		"cut gzip":    {"x.csv", "\x1f\x8b\x08", "EOF"},
 	} {
 		_, err := Read(write(t, tt.file, tt.content), Options{})
@@ -180,8 +185,28 @@ func TestAFileThatCannotBeReadIsRefusedInASentence(t *testing.T) {
 	require.ErrorContains(t, err, "drift/table/parquet")
 	_, err = Read("nowhere.csv", Options{})
 	require.ErrorIs(t, err, os.ErrNotExist)
-	_, err = Read(write(t, "x.csv", "a\nx\ny\nz\n"), Options{MaxCategories: 2})
-	require.ErrorContains(t, err, "more than 2 different values")
+	tab := read(t, "a,b\nx,1\ny,2\nz,3\nx,3\nx,1\nx,1\nx,1\n", Options{MaxCategories: 2})
+	a, _ := tab.Column("a")
+	require.Contains(t, a.Reason, "more than 2 different values")
+	require.True(t, a.Foreign)
+	_, err = readCSV(endless{}, Options{})
+	require.ErrorContains(t, err, "a line has more than 64 MiB")
+}
+
+type endless struct{}
+
+func (endless) Read(p []byte) (int, error) { clear(p); return len(p), nil }
+
+func TestTruthsAreTheNumbersOneAndZero(t *testing.T) {
+	truths, numbers := "x\nTrue\nFalse\nTrue\n", "x\n1\n0\n1\n"
+	for _, pair := range [][2]string{{truths, numbers}, {numbers, truths}} {
+		ref := read(t, pair[0], Options{})
+		cur := read(t, pair[1], Options{Like: ref})
+		r, err := drift.CompareColumn(ref.Columns[0].Column, cur.Columns[0].Column, drift.Options{})
+		require.NoError(t, err)
+		require.Equal(t, drift.ZTest, r.Method)
+		require.False(t, r.Drifted)
+	}
 }
 
 func FuzzReadCSV(f *testing.F) {

@@ -5,10 +5,12 @@
 package parquet
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"github.com/parquet-go/parquet-go"
 	"github.com/parquet-go/parquet-go/format"
@@ -34,8 +36,10 @@ func read(f *os.File, o table.Options) (t *table.Table, err error) {
 	if err != nil {
 		return nil, err
 	}
-	columns := file.Root().Columns()
+	columns := slices.Clone(file.Root().Columns())
+	index := indexOf(file)
 	var header []string
+	columns = slices.DeleteFunc(columns, func(c *parquet.Column) bool { return slices.Contains(index, c.Name()) })
 	for _, c := range columns {
 		header = append(header, c.Name())
 	}
@@ -46,9 +50,16 @@ func read(f *os.File, o table.Options) (t *table.Table, err error) {
 		if c == nil {
 			continue
 		}
+		if err := o.Err(); err != nil {
+			return nil, err
+		}
 		take, reason := cells(column)
 		if reason != "" {
-			b.Skip(i, reason)
+			missing, err := nulls(column)
+			if err != nil {
+				return nil, fmt.Errorf("column %q: %w", header[i], err)
+			}
+			b.Skip(i, missing, reason)
 			continue
 		}
 		if err := readColumn(column, c, take); err != nil {
@@ -56,6 +67,44 @@ func read(f *os.File, o table.Options) (t *table.Table, err error) {
 		}
 	}
 	return b.Table()
+}
+
+// indexOf names the columns that pandas wrote as its index, and does not give
+// back as columns.
+func indexOf(file *parquet.File) []string {
+	text, _ := file.Lookup("pandas")
+	var meta struct {
+		Index []any `json:"index_columns"` // names, and descriptions of what is no column
+	}
+	_ = json.Unmarshal([]byte(text), &meta)
+	var out []string
+	for _, name := range meta.Index {
+		if s, ok := name.(string); ok {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// nulls counts the missing values of a column whose values are not read; none of
+// one that has other columns below it.
+func nulls(column *parquet.Column) (int, error) {
+	if !column.Leaf() || column.Repeated() {
+		return 0, nil
+	}
+	pages, n := column.Pages(), 0
+	defer pages.Close()
+	for {
+		page, err := pages.ReadPage()
+		if errors.Is(err, io.EOF) {
+			return n, nil
+		}
+		if err != nil {
+			return 0, err
+		}
+		n += int(page.NumNulls())
+		parquet.Release(page)
+	}
 }
 
 // cells is how a column's values are taken, or the reason why there is no
@@ -106,7 +155,7 @@ func cells(column *parquet.Column) (func(*table.Collector, parquet.Value) error,
 		if !texts {
 			return nil, "there is no drift method for a column of bytes"
 		}
-		return func(c *table.Collector, v parquet.Value) error { return c.Word(string(v.ByteArray())) }, ""
+		return func(c *table.Collector, v parquet.Value) error { return c.Text(string(v.ByteArray())) }, ""
 	}
 	return nil, fmt.Sprintf("there is no drift method for a column of type %v", column.Type())
 }
