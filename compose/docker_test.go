@@ -339,7 +339,7 @@ func TestOnlyWhatIsReadyIsInTheStackFile(t *testing.T) {
 	f, err := stackfile.Read(s.home)
 	require.NoError(t, err)
 	require.Equal(t, DockerRuntime, f.Runtime)
-	require.Equal(t, []string{"airflow", "evidently", "mlflow", "ray", "s3", "serve"}, slices.Sorted(maps.Keys(f.Endpoints)))
+	require.Equal(t, []string{"airflow", "airflow-reader", "evidently", "mlflow", "ray", "s3", "serve"}, slices.Sorted(maps.Keys(f.Endpoints)))
 	for _, name := range []string{stackfile.Ray, stackfile.S3} {
 		_, err = f.Endpoints[name].Secret()
 		require.NoError(t, err)

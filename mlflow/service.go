@@ -28,7 +28,7 @@ type (
 )
 
 // models is the registry that keeps the prompts.
-func (s PromptsService) models() ModelsService { return ModelsService{s.c} }
+func (s PromptsService) models() ModelsService { return ModelsService(s) }
 
 // bind points the parts of c at c.
 func (c *Client) bind() {
