@@ -34,7 +34,11 @@ type Quota struct {
 // administrator of MLflow and it is not there: the user who makes it may edit it.
 // The error matches [mlops.ErrForbidden] for another user.
 func (c *Client) PrepareQuotas(ctx context.Context) error {
-	_, err := c.quotas(ctx)
+	e, err := c.quotas(ctx)
+	if err == nil && e.Tags[tagProject] != "" {
+		return &mlops.Error{Kind: mlops.ErrConflict, Service: "mlflow", Op: "PrepareQuotas",
+			Message: "experiment " + quotaExperiment + ", where quotas are kept, is that of a project: rename it on MLflow, and the project"}
+	}
 	if !errors.Is(err, mlops.ErrNotFound) {
 		return err
 	}
@@ -88,6 +92,9 @@ func (c *Client) Quotas(ctx context.Context) ([]Quota, error) {
 	if err != nil && !errors.Is(err, mlops.ErrNotFound) {
 		return nil, err
 	}
+	if e.Tags[tagProject] != "" { // of a project, whose owner may edit it
+		e.Tags = nil
+	}
 	of := map[string]*Quota{}
 	read := func(project, text, by string) (fair.Quota, *Quota) {
 		q := of[project]
@@ -112,8 +119,11 @@ func (c *Client) Quotas(ctx context.Context) ([]Quota, error) {
 		if err != nil {
 			return nil, err
 		}
-		if w := workspaceOf(e); w.AirflowPool != "" {
-			asked, q := read(strings.TrimPrefix(w.AirflowPool, "mlops."), e.Tags[tagAsked], "asked")
+		// The project is the one that the experiment's name says: a user could name the
+		// pool of another one in its tags.
+		project := strings.ReplaceAll(e.Name, "/", ".")
+		if w := workspaceOf(e); e.Tags[tagAsked] != "" && w.AirflowPool == "mlops."+project {
+			asked, q := read(project, e.Tags[tagAsked], "asked")
 			q.Asked = asked
 		}
 	}

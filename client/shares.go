@@ -9,6 +9,7 @@ import (
 	"github.com/mlops-integration/mlops/airflow"
 	"github.com/mlops-integration/mlops/fair"
 	"github.com/mlops-integration/mlops/internal/fairfile"
+	"github.com/mlops-integration/mlops/internal/stackfile"
 )
 
 // Home is the home of the local stack that this client reads.
@@ -16,11 +17,29 @@ func (c *Client) Home() string { return c.settings.home }
 
 // OwnAirflow reports whether the configured Airflow is that of the stack which
 // runs in this home, and not a server elsewhere.
-func (c *Client) OwnAirflow() bool { return c.Config.Source("airflow.url") == fromStack }
+func (c *Client) OwnAirflow() bool {
+	return c.own("airflow.url", stackfile.Airflow, c.Config.AirflowURL)
+}
 
 // OwnMLflow reports whether the configured MLflow is that of the stack which runs
 // in this home.
-func (c *Client) OwnMLflow() bool { return c.Config.Source("mlflow.uri") == fromStack }
+func (c *Client) OwnMLflow() bool {
+	return c.own("mlflow.uri", stackfile.MLflow, c.Config.MLflowURI)
+}
+
+// own reports whether an address is that of the stack which runs in this home. A
+// shell that took "mlopsctl status --env" has it in a variable.
+func (c *Client) own(key, service, address string) bool {
+	if c.Config.Source(key) == fromStack {
+		return true
+	}
+	stack, err := stackfile.Read(c.Home())
+	if err != nil {
+		return false
+	}
+	e, ok := stack.Endpoints[service]
+	return ok && sameOrigin(e.URL, address)
+}
 
 // RestoreShares gives the pools of projects their own number of slots back if the
 // agent that divided the machine is dead: its lease has expired. It returns the
@@ -32,7 +51,7 @@ func (c *Client) RestoreShares(ctx context.Context) ([]string, error) {
 	}
 	lease, err := fairfile.ReadLease(c.Home())
 	if err != nil || !lease.Expired(time.Now()) {
-		return nil, err
+		return nil, nil //nolint:nilerr // doctor and the agent say what is wrong with the file; no trigger fails for it
 	}
 	return c.Airflow.Pools.Restore(ctx, func(airflow.Share) bool { return true })
 }
@@ -40,12 +59,12 @@ func (c *Client) RestoreShares(ctx context.Context) ([]string, error) {
 // tooHot is the error of work for the stack's own Ray while the machine's heat is
 // critical, by the agent of its home.
 func (c *Client) tooHot() error {
-	if c.Config.Source("ray.address") != fromStack {
+	if !c.own("ray.address", stackfile.Ray, c.Config.RayAddress) {
 		return nil
 	}
 	l, err := fairfile.ReadLease(c.Home())
 	if err != nil || !l.Held(time.Now()) || fair.Level(l.Heat) != fair.LevelCritical {
-		return err
+		return nil //nolint:nilerr // without a lease that can be read there is no reading of the heat
 	}
 	return &mlops.Error{Kind: mlops.ErrUnavailable, Message: "the machine is too hot for new work (critical: " + l.Reason + "); wait, or say otherwise: mlopsctl heat set serious"}
 }

@@ -43,9 +43,25 @@ func TestNothingIsDeployedOnAMachineThatIsTooHot(t *testing.T) {
 	require.NoError(t, fairfile.WriteLease(c.Home(), l))
 	require.NoError(t, c.tooHot(), "that was the word of an agent that is dead")
 	c.Config.sources["ray.address"] = "MLOPS_RAY_ADDRESS"
+	c.Config.RayAddress = "http://127.0.0.1:10"
 	l.Expires = time.Now().Add(time.Minute)
 	require.NoError(t, fairfile.WriteLease(c.Home(), l))
 	require.NoError(t, c.tooHot(), "another machine serves")
+}
+
+// TestTheStacksServersAreItsOwnInAShellThatNamesThem is "mlopsctl status --env".
+func TestTheStacksServersAreItsOwnInAShellThatNamesThem(t *testing.T) {
+	c := openedOnStack(t)
+	t.Setenv("MLOPS_AIRFLOW_URL", "http://localhost:9")
+	named, err := Open(t.Context(), WithHome(c.Home()), In(t.TempDir()))
+	require.NoError(t, err)
+	defer named.Close()
+	require.True(t, named.OwnAirflow())
+	t.Setenv("MLOPS_AIRFLOW_URL", "http://127.0.0.1:10")
+	other, err := Open(t.Context(), WithHome(c.Home()), In(t.TempDir()))
+	require.NoError(t, err)
+	defer other.Close()
+	require.False(t, other.OwnAirflow())
 }
 
 func TestWhileAnAgentLivesNoRequestIsMadeForItsLease(t *testing.T) {

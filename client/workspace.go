@@ -121,7 +121,9 @@ func (p *Project) experimentWanted() mlflow.Experiment {
 	w := p.names()
 	w.DVCRemotePath = publicURL(w.DVCRemotePath)
 	tags := w.tags()
-	tags[tagAsked] = p.Config.Quota
+	if p.Config.Quota != "" { // a program that does not see mlops.yaml takes nothing back
+		tags[tagAsked] = p.Config.Quota
+	}
 	return mlflow.Experiment{Name: w.MLflowExperiment, Tags: tags}
 }
 

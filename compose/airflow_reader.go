@@ -52,6 +52,7 @@ func makeAirflowReader(ctx context.Context, s *site) error {
 		verb = "alter"
 	}
 	for _, statement := range []string{
+		"set log_min_error_statement = panic", // no statement, and so no password, in the server's log
 		verb + " role " + airflowReader + " login nosuperuser nocreatedb nocreaterole connection limit 8 password '" + password + "'", // hex digits
 		"alter role " + airflowReader + " set default_transaction_read_only = on",
 		"alter role " + airflowReader + " set statement_timeout = '5s'",

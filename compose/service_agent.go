@@ -3,6 +3,7 @@ package compose
 import (
 	"context"
 	"fmt"
+	"os"
 	"strings"
 	"time"
 
@@ -17,7 +18,7 @@ func agentService() service {
 		after: []string{"mlflow"},
 		ports: []port{{name: "http", first: 8010}},
 		command: func(s *site) (command, error) {
-			return command{path: s.command, args: []string{"agent", "--listen", strings.TrimPrefix(s.url("agent", "http"), "http://")}, env: []string{"MLOPS_HOME=" + s.home}, dir: s.home}, nil
+			return command{path: s.command, args: []string{"agent", "--listen", strings.TrimPrefix(s.url("agent", "http"), "http://")}, env: append(heatSettings(), "MLOPS_HOME="+s.home), dir: s.home}, nil
 		},
 		ready: func(ctx context.Context, s *site) error {
 			var h struct{ Name, Home string }
@@ -31,4 +32,16 @@ func agentService() service {
 			return nil
 		},
 	}
+}
+
+// heatSettings are the variables that say where the heat is read, as the stack's
+// start has them: the agent does not read the user's configuration.
+func heatSettings() []string {
+	var out []string
+	for _, name := range []string{"MLOPS_HEAT_FILE", "MLOPS_HEAT_COMMAND"} {
+		if v := os.Getenv(name); v != "" {
+			out = append(out, name+"="+v)
+		}
+	}
+	return out
 }

@@ -122,7 +122,8 @@ func airflowTables(ctx context.Context, s *site) error {
 		return err
 	}
 	if now != "" && string(before) == version+" "+now {
-		return makeAirflowReader(ctx, s)
+		readQueue(ctx, s)
+		return nil
 	}
 	c, err := airflowCommand(s, "db", "migrate")
 	if err != nil {
@@ -134,7 +135,16 @@ func airflowTables(ctx context.Context, s *site) error {
 	if now, err = airflowRevision(ctx, s); err != nil {
 		return err
 	}
-	return errors.Join(makeAirflowReader(ctx, s), writePrivate(mark, version+" "+now))
+	readQueue(ctx, s)
+	return writePrivate(mark, version+" "+now)
+}
+
+// readQueue lets the agent read Airflow's queue in the database. Without that it
+// asks the API, so a failure does not keep Airflow from starting.
+func readQueue(ctx context.Context, s *site) {
+	if err := makeAirflowReader(ctx, s); err != nil {
+		fmt.Fprintln(s.log, err)
+	}
 }
 
 // airflowRevision is the version of the tables, empty if there are none.

@@ -16,7 +16,7 @@ import (
 // after the agent was stopped. An agent that ends in order leaves none.
 func (sup *supervisor) restoreShares(ctx context.Context, stopped bool) {
 	l, err := fairfile.ReadLease(sup.stack.home)
-	if err == nil && (l.Expires.IsZero() || !stopped && !l.Expired(time.Now())) {
+	if err == nil && (l.Expires.IsZero() || !stopped && (!l.Expired(time.Now()) || l.Expires.Equal(sup.restored))) {
 		return
 	}
 	sup.mu.Lock()
@@ -30,6 +30,9 @@ func (sup *supervisor) restoreShares(ctx context.Context, stopped bool) {
 	var names []string
 	if err == nil {
 		names, err = restorePools(ctx, st)
+	}
+	if err == nil {
+		sup.restored = l.Expires
 	}
 	switch {
 	case err != nil:
@@ -48,6 +51,7 @@ func restorePools(ctx context.Context, s *site) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	defer c.Close()
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	return c.Pools.Restore(ctx, func(airflow.Share) bool { return true })

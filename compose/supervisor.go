@@ -39,7 +39,8 @@ type supervisor struct {
 	ending      bool                    // the supervisor is on its way out
 	marks       map[proc.ID]string      // what processes were seen to carry
 
-	repairs []string // what was put back that others changed
+	repairs  []string  // what was put back that others changed
+	restored time.Time // when the lease expired after which pools had their base again
 
 	saving               sync.Mutex
 	savedAs, publishedAs stamp // the state file and the stack file as we left them
