@@ -15,6 +15,7 @@ import (
 	"github.com/mlops-integration/mlops/client"
 	"github.com/mlops-integration/mlops/fair"
 	"github.com/mlops-integration/mlops/internal/cassette"
+	"github.com/mlops-integration/mlops/mlflow"
 )
 
 // TestQuotasAreForAdministratorsToSet sets quotas as the stack's administrator, and
@@ -57,6 +58,15 @@ func TestQuotasAreForAdministratorsToSet(t *testing.T) {
 		Asked:   fair.Quota{MaxSlots: 1, Weight: 9, Priority: fair.PriorityUrgent},
 		Holds:   fair.Quota{Weight: 2, MaxSlots: 1, Priority: fair.PriorityHigh},
 	}, all[at], "more than was granted is not to be had by asking")
+
+	// Another experiment of the user's asks in the name of a pool that is not its.
+	victim := fmt.Sprintf("suite-%08x", rand.Uint32())
+	id, err := user.MLflow.CreateExperiment(ctx, victim+"-foe", mlflow.ExperimentOptions{Tags: map[string]string{"mlops.airflow_pool": "mlops." + victim, "mlops.quota": "slot-hours=0.001"}})
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = admin.MLflow.DeleteExperiment(context.WithoutCancel(ctx), id) })
+	all, err = user.Quotas(ctx)
+	require.NoError(t, err)
+	require.False(t, slices.ContainsFunc(all, func(q client.Quota) bool { return q.Project == victim }), "%+v", all)
 
 	require.ErrorIs(t, admin.SetQuota(ctx, "Bad_Name", fair.Quota{}), mlops.ErrInvalid)
 	require.NoError(t, admin.SetQuota(ctx, name, fair.Quota{}))
