@@ -83,6 +83,9 @@ func plainValue(v reflect.Value) any {
 	case reflect.Invalid:
 		return nil
 	}
+	if !v.CanInterface() { // a field of a value of the caller's
+		return fmt.Sprint(v)
+	}
 	return v.Interface()
 }
 

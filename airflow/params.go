@@ -60,12 +60,18 @@ func (d DAGSettings) Schemas() Params {
 		schema, _ := known["schema"].(map[string]any)
 		param := Param{}
 		maps.Copy(param, schema)
-		if known["value"] != nil {
-			param["default"] = known["value"]
+		// The server shows null for a default of null, and for none.
+		if v, there := known["value"]; v != nil || there && param.takesNull() {
+			param["default"] = v
 		}
 		params[name] = param
 	}
 	return params
+}
+
+func (p Param) takesNull() bool {
+	s, err := Params{"p": p}.schema()
+	return err == nil && s["p"].Validate(nil) == nil
 }
 
 // Check reports whether a run may have this conf. Keys that are no parameters

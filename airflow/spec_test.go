@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -219,6 +220,23 @@ func TestWhatCannotRunIsRefused(t *testing.T) {
 			d.Tasks[0].Role, d.Tasks[1].TriggerRule = airflow.RoleSetup, airflow.TriggerRuleAlways
 		}},
 		{"want 1 to 100", func(d *airflow.DAGSpec) { d.Tasks[0].RetryBackoff = 0.5 }},
+		{"want 1 to 100", func(d *airflow.DAGSpec) { d.Tasks[0].RetryBackoff = math.NaN() }},
+		{"Each is an empty list", func(d *airflow.DAGSpec) { d.Tasks[0].Each = []any{} }},
+		{"below a second", func(d *airflow.DAGSpec) { d.Tasks[0].Timeout = 30 }},
+		{"below a second", func(d *airflow.DAGSpec) {
+			d.Tasks[0].Bash, d.Tasks[0].Wait = "", &airflow.WaitFor{File: "/x", Every: 30}
+		}},
+		{"Until is in the year", func(d *airflow.DAGSpec) {
+			d.Tasks[0].Bash, d.Tasks[0].Wait = "", &airflow.WaitFor{Until: day(10000, 1, 1)}
+		}},
+		{"want Wait.Timeout", func(d *airflow.DAGSpec) {
+			d.Tasks[0].Bash, d.Tasks[0].Timeout, d.Tasks[0].Wait = "", time.Hour, &airflow.WaitFor{File: "/x"}
+		}},
+		{"want Decision.Timeout", func(d *airflow.DAGSpec) {
+			d.Tasks[0].Bash, d.Tasks[0].Dir, d.Tasks[0].Decision = "", "/x", &airflow.DecisionSpec{Subject: "?"}
+		}},
+		{"without a user", func(d *airflow.DAGSpec) { d.On.Failure.Webhook = "http://user:pw@localhost/" }},
+		{"without a user", func(d *airflow.DAGSpec) { d.On.Failure.Webhook = "http://localhost/ü" }},
 	} {
 		d := good()
 		tt.do(&d)
@@ -360,4 +378,20 @@ func TestALinkToNothingIsLeftAsItIs(t *testing.T) {
 	require.ErrorIs(t, airflow.RemoveDAG(dir, "linked", ""), mlops.ErrAlreadyExists)
 	_, err = os.Lstat(file)
 	require.NoError(t, err)
+}
+
+func TestAParameterWhoseDefaultIsNullNeedNotBeGiven(t *testing.T) {
+	params := airflow.DAGSettings{Params: map[string]any{
+		"note": map[string]any{"value": nil, "schema": map[string]any{"type": []any{"string", "null"}}},
+		"rank": map[string]any{"value": nil, "schema": map[string]any{"type": "integer"}},
+	}}.Schemas()
+	require.NoError(t, params.Check(map[string]any{"rank": 8}))
+	require.ErrorContains(t, params.Check(map[string]any{"note": "x"}), "conf lacks rank")
+}
+
+func TestDiffTakesValuesOfAnyType(t *testing.T) {
+	odd := func(n int) airflow.DAGSpec {
+		return airflow.DAGSpec{ID: "d", Tasks: []airflow.TaskSpec{{ID: "a", Bash: "true", Each: []any{struct{ x int }{n}}}}}
+	}
+	require.NotPanics(t, func() { airflow.Diff(odd(1), odd(2)) })
 }

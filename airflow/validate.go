@@ -156,6 +156,8 @@ func (c Callback) validate(bad *faults, where string) {
 		bad.say("%s: Bash is no text of up to %d bytes", where, most)
 	case c.Webhook != "" && (err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https"):
 		bad.say("%s: Webhook %.120q is no http URL", where, c.Webhook)
+	case c.Webhook != "" && (u.User != nil || strings.ContainsFunc(c.Webhook, func(r rune) bool { return r <= ' ' || r > '~' })):
+		bad.say("%s: a Webhook is a URL of ASCII without a user and blanks; others are not sent", where)
 	}
 }
 
@@ -257,6 +259,17 @@ func (f taskFaults) wait(w WaitFor) {
 	if w.For < 0 || w.Every < 0 || w.Timeout < 0 {
 		f.about("Wait: a negative time")
 	}
+	for name, d := range map[string]time.Duration{"For": w.For, "Every": w.Every, "Timeout": w.Timeout} {
+		if d > 0 && d < time.Second {
+			f.about("Wait: %s %v is below a second", name, d)
+		}
+	}
+	if at := w.Until.UTC().Year(); !w.Until.IsZero() && (at < 1970 || at > 9998) {
+		f.about("Wait: Until is in the year %d", at)
+	}
+	if given := f.d.Tasks[f.i]; given.Timeout != 0 || given.Dir != "" {
+		f.about("it waits and runs no program: want Wait.Timeout, and no Timeout and Dir")
+	}
 	if w.File != "" && (!filepath.IsAbs(w.File) || !isText(w.File)) {
 		f.about("Wait: File %.120q is not an absolute path", w.File)
 	}
@@ -269,6 +282,9 @@ func (f taskFaults) wait(w WaitFor) {
 }
 
 func (f taskFaults) decision(q DecisionSpec) {
+	if given := f.d.Tasks[f.i]; given.Timeout != 0 || given.Dir != "" {
+		f.about("it asks and runs no program: want Decision.Timeout, and no Timeout and Dir")
+	}
 	for _, s := range slices.Concat([]string{q.Subject, q.Body}, q.Options, q.Defaults) {
 		if !isText(s) {
 			f.about("Decision: %.120q is not UTF-8 text", s)
@@ -362,6 +378,9 @@ func (f taskFaults) order() {
 			f.about("input %s is of %.300q, which is no other task", k, id)
 		}
 	}
+	if t.Each != nil && len(t.Each) == 0 { // the file would not tell it from none: one run, without an item
+		f.about("Each is an empty list; leave the task out, or name a task that returns the list: EachOf")
+	}
 	if t.EachOf != "" && (!isTask(t.EachOf) || t.Each != nil) {
 		f.about("EachOf names %.300q: want another task, and no Each", t.EachOf)
 	}
@@ -395,7 +414,10 @@ func (f taskFaults) numbers() {
 	if t.RetryDelay < 0 || t.PoolSlots < 0 || t.MaxRetryDelay < 0 || t.MaxActive < 0 || t.RetryBackoff < 0 {
 		f.about("a negative number")
 	}
-	if t.RetryBackoff > 0 && t.RetryBackoff < 1 || t.RetryBackoff > 100 {
+	if t.Timeout > 0 && t.Timeout < time.Second {
+		f.about("Timeout %v is below a second", t.Timeout)
+	}
+	if !(t.RetryBackoff == 0 || t.RetryBackoff >= 1 && t.RetryBackoff <= 100) {
 		f.about("RetryBackoff %v: want 1 to 100", t.RetryBackoff)
 	}
 }

@@ -22,6 +22,7 @@
 package gotask
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -34,11 +35,12 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // Func is a task. Its context ends when Airflow ends the task: cancelled,
-// cleared, marked or out of time. It has a minute then, before the process is
-// killed.
+// cleared, marked or out of time. Airflow stops listening five seconds later, and
+// after a minute the process ends itself. What it returns then is not a success.
 type Func func(ctx context.Context, t *Task) (any, error)
 
 // Tasks are the tasks of a program by name.
@@ -68,21 +70,29 @@ func (ts Tasks) Main(args []string) int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
+	done := context.AfterFunc(ctx, func() {
+		time.AfterFunc(grace, func() { os.Exit(exitEnded) }) // Airflow ends its own side alone
+	})
+	defer done()
 	value, err := call(ctx, f, fromEnvironment())
 	switch {
+	case ctx.Err() != nil:
+		return complain(exitEnded, cmp.Or(err, errEnded))
 	case errors.Is(err, ErrSkip):
 		return complain(exitSkipped, err)
-	case err == nil && value != nil:
-		err = leave(value)
+	case err == nil && (value != nil || os.Getenv("MLOPS_RETURN_FILE") != ""):
+		err = leave(value) // null, too: without a value Airflow takes the last line of the log
 	}
-	switch {
-	case err == nil:
-		return 0
-	case ctx.Err() != nil:
-		return complain(exitEnded, err)
+	if err != nil {
+		return complain(exitFailed, err)
 	}
-	return complain(exitFailed, err)
+	return 0
 }
+
+// grace is how long a task may tidy up.
+const grace = time.Minute
+
+var errEnded = errors.New("the task was ended")
 
 // Calls reports whether the arguments are those of a task, for a program that
 // does something else as well.

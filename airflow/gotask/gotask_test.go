@@ -47,6 +47,10 @@ var tasks = gotask.Tasks{
 		first := func(of []int) int { return of[0] }
 		return first(nil), nil
 	},
+	"nothing": func(context.Context, *gotask.Task) (any, error) {
+		fmt.Println("a last line of the log")
+		return nil, nil
+	},
 	"skips": func(context.Context, *gotask.Task) (any, error) {
 		return nil, fmt.Errorf("nothing new: %w", gotask.ErrSkip)
 	},
@@ -112,8 +116,9 @@ func TestATaskReturnsItsValueOrItsError(t *testing.T) {
 		{"an item", "score", map[string]any{"MLOPS_ITEM_FILE": 4, "MLOPS_MAP_INDEX": "2"}, 0, `42`, ""},
 		{"a panic", "panics", nil, 1, "", "panic: runtime error: index out of range [0] with length 0"},
 		{"skipped", "skips", nil, 99, "", "nothing new: skipped"},
+		{"nothing", "nothing", map[string]any{}, 0, "null", ""},
 		{"no JSON", "odd", nil, 1, "", "the task's value: json: unsupported type: func()"},
-		{"no such task", "nope", nil, 2, "", `there is no task "nope"; there are odd, panics, prepare, score, skips, train, waits`},
+		{"no such task", "nope", nil, 2, "", `there is no task "nope"; there are nothing, odd, panics, prepare, score, skips, train, waits`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			cmd, value := command(t, tt.env, "task", tt.task)

@@ -68,6 +68,6 @@ func TestLiveTasksInGoRunInAChainFailAndAreEnded(t *testing.T) {
 		require.NoError(t, err)
 		said = append(said, line.Event)
 	}
-	require.Contains(t, said, "panic: runtime error: index out of range")
+	require.Contains(t, said, "panic: runtime error: index out of range [0] with length 0")
 	require.FileExists(t, tidied, "the task was killed before it could tidy up")
 }
