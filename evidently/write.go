@@ -6,12 +6,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"math"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
+
+	"github.com/mlops-integration/mlops/internal/pyrepr"
 )
 
 // WriteSnapshot makes the snapshot of a comparison that was not made by
@@ -287,46 +287,9 @@ func pythonRepr(v any) string {
 		}
 		return pythonTuple(parts)
 	case float64:
-		if a := math.Abs(v); v == math.Trunc(v) && a < 1e16 {
-			return strconv.FormatFloat(v, 'f', 1, 64)
-		} else if a >= 1e-4 && a < 1e16 {
-			return strconv.FormatFloat(v, 'f', -1, 64)
-		}
-		return strconv.FormatFloat(v, 'e', -1, 64)
+		return pyrepr.Float(v, 64)
 	case string:
-		return pythonString(v)
+		return pyrepr.String(v)
 	}
 	return fmt.Sprint(v)
-}
-
-func pythonString(s string) string {
-	quote := '\''
-	if strings.ContainsRune(s, '\'') && !strings.ContainsRune(s, '"') {
-		quote = '"'
-	}
-	var b strings.Builder
-	b.WriteRune(quote)
-	for _, r := range s {
-		switch {
-		case r == quote || r == '\\':
-			b.WriteRune('\\')
-			b.WriteRune(r)
-		case r == '\n':
-			b.WriteString(`\n`)
-		case r == '\r':
-			b.WriteString(`\r`)
-		case r == '\t':
-			b.WriteString(`\t`)
-		case unicode.IsPrint(r):
-			b.WriteRune(r)
-		case r < 0x100:
-			fmt.Fprintf(&b, `\x%02x`, r)
-		case r < 0x10000:
-			fmt.Fprintf(&b, `\u%04x`, r)
-		default:
-			fmt.Fprintf(&b, `\U%08x`, r)
-		}
-	}
-	b.WriteRune(quote)
-	return b.String()
 }

@@ -4,13 +4,13 @@ import (
 	"encoding"
 	"encoding/json"
 	"fmt"
-	"math"
 	"reflect"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
+
+	"github.com/mlops-integration/mlops/internal/pyrepr"
 )
 
 // PyString prints v as Python's str does: 1.0, 1e-05, True, None, [1, 'a'].
@@ -38,7 +38,7 @@ func pyValue(v reflect.Value, quote bool, depth int) string {
 	}
 	if s, ok := ownText(v); ok {
 		if quote {
-			return pyQuote(s)
+			return pyrepr.String(s)
 		}
 		return s
 	}
@@ -53,12 +53,12 @@ func pyValue(v reflect.Value, quote bool, depth int) string {
 	case reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64, reflect.Uintptr:
 		return strconv.FormatUint(v.Uint(), 10)
 	case reflect.Float32:
-		return pyFloat(v.Float(), 32)
+		return pyrepr.Float(v.Float(), 32)
 	case reflect.Float64:
-		return pyFloat(v.Float(), 64)
+		return pyrepr.Float(v.Float(), 64)
 	case reflect.String:
 		if quote {
-			return pyQuote(v.String())
+			return pyrepr.String(v.String())
 		}
 		return v.String()
 	case reflect.Pointer, reflect.Interface:
@@ -123,74 +123,9 @@ func pyDict(v reflect.Value, depth int) string {
 	return "{" + strings.Join(parts, ", ") + "}"
 }
 
-// pyFloat is Python's repr of a float: the shortest digits that read back the
-// same, with an exponent below 1e-4 and from 1e16 on.
-func pyFloat(f float64, bits int) string {
-	switch {
-	case math.IsNaN(f):
-		return "nan"
-	case math.IsInf(f, 1):
-		return "inf"
-	case math.IsInf(f, -1):
-		return "-inf"
-	case f == 0 && math.Signbit(f):
-		return "-0.0"
-	case f == 0:
-		return "0.0"
-	}
-	s := strconv.FormatFloat(f, 'e', -1, bits)
-	_, e, _ := strings.Cut(s, "e")
-	if exp, _ := strconv.Atoi(e); exp < -4 || exp >= 16 {
-		return s
-	}
-	s = strconv.FormatFloat(f, 'f', -1, bits)
-	if !strings.Contains(s, ".") {
-		s += ".0"
-	}
-	return s
-}
-
-// quoteMark is the mark that Python chooses around s.
-func quoteMark(s string) rune {
-	if strings.Contains(s, "'") && !strings.Contains(s, `"`) {
-		return '"'
-	}
-	return '\''
-}
-
-// pyQuote is Python's repr of a text.
-func pyQuote(s string) string {
-	q := quoteMark(s)
-	var b strings.Builder
-	b.WriteRune(q)
-	for _, r := range strings.ToValidUTF8(s, "\uFFFD") {
-		switch {
-		case r == q || r == '\\':
-			b.WriteByte('\\')
-			b.WriteRune(r)
-		case r == '\n':
-			b.WriteString(`\n`)
-		case r == '\r':
-			b.WriteString(`\r`)
-		case r == '\t':
-			b.WriteString(`\t`)
-		case unicode.IsPrint(r):
-			b.WriteRune(r)
-		case r < 0x100:
-			fmt.Fprintf(&b, `\x%02x`, r)
-		case r < 0x10000:
-			fmt.Fprintf(&b, `\u%04x`, r)
-		default:
-			fmt.Fprintf(&b, `\U%08x`, r)
-		}
-	}
-	b.WriteRune(q)
-	return b.String()
-}
-
 // pyBytes is Python's repr of bytes.
 func pyBytes(s []byte) string {
-	q := byte(quoteMark(string(s)))
+	q := byte(pyrepr.Mark(string(s)))
 	var b strings.Builder
 	b.WriteByte('b')
 	b.WriteByte(q)

@@ -31,6 +31,7 @@ var may = map[string][]string{
 	"internal/rawfile":      {},
 	"internal/trust":        {"."},
 	"internal/gitcmd":       {},
+	"internal/pyrepr":       {},
 	"internal/lockfile":     {},
 	"internal/atomicfile":   {},
 	"internal/spool":        {".", "internal/lockfile", "internal/atomicfile"},
@@ -38,7 +39,7 @@ var may = map[string][]string{
 	"internal/zerovalue":    {}, // imported by tests only
 	"internal/stackfile":    {".", "internal/trust", "internal/atomicfile"},
 	"internal/cassette":     {".", "internal/stackfile"}, // imported by tests only
-	"mlflow":                {".", "internal/transport", "internal/spool"},
+	"mlflow":                {".", "internal/transport", "internal/spool", "internal/pyrepr"},
 	"mlflow/s3store":        {".", "mlflow"},
 	"dvc":                   {".", "internal/rawfile", "internal/gitcmd", "dvc/remote", "dvc/internal/fault", "dvc/internal/ini", "dvc/internal/object", "dvc/internal/ignore", "dvc/internal/known"},
 	"dvc/internal/fault":    {"."},
@@ -50,7 +51,7 @@ var may = map[string][]string{
 	"airflow":               {".", "internal/transport", "internal/atomicfile"},
 	"airflow/gotask":        {}, // linked into tasks: the standard library only
 	"rayserve":              {".", "internal/transport", "internal/lockfile", "internal/atomicfile"},
-	"evidently":             {".", "internal/transport"},
+	"evidently":             {".", "internal/transport", "internal/pyrepr"},
 	"applesilicon":          {"."},
 	"fair/sim":              {"fair"},
 	"internal/fairfile":     {"internal/atomicfile", "internal/lockfile", "internal/trust"},
