@@ -110,7 +110,11 @@ func (s PoolsService) SetSlots(ctx context.Context, name string, slots int) erro
 //
 // Airflow REST: PATCH /api/v2/pools (200 even if it fails)
 func (s PoolsService) SetAll(ctx context.Context, pools []Pool) (BulkResult, error) {
-	const op = "Pools.SetAll"
+	return s.write(ctx, "Pools.SetAll", pools, bulkAction{Action: BulkActionCreate, Existing: "overwrite"})
+}
+
+// write sends pools in one request.
+func (s PoolsService) write(ctx context.Context, op string, pools []Pool, as bulkAction) (BulkResult, error) {
 	if len(pools) == 0 {
 		return BulkResult{}, nil
 	}
@@ -121,7 +125,8 @@ func (s PoolsService) SetAll(ctx context.Context, pools []Pool) (BulkResult, err
 		}
 		entities = append(entities, p.wire())
 	}
-	return s.c.bulk(ctx, op, "/pools", nil, true, bulkAction{Action: BulkActionCreate, Existing: "overwrite", Entities: entities})
+	as.Entities = entities
+	return s.c.bulk(ctx, op, "/pools", nil, true, as)
 }
 
 // Delete removes a pool. Tasks that name it do not start any more.

@@ -70,18 +70,7 @@ func (p Pool) most() int {
 //
 // Airflow REST: PATCH /api/v2/pools (200 even if it fails)
 func (s PoolsService) Update(ctx context.Context, pools []Pool) (BulkResult, error) {
-	const op = "Pools.Update"
-	if len(pools) == 0 {
-		return BulkResult{}, nil
-	}
-	var entities []poolWire
-	for _, p := range pools {
-		if err := checkSlots(op, p.Name, p.Slots); err != nil {
-			return BulkResult{}, err
-		}
-		entities = append(entities, p.wire())
-	}
-	return s.c.bulk(ctx, op, "/pools", nil, true, bulkAction{Action: BulkActionUpdate, Missing: "skip", Entities: entities})
+	return s.write(ctx, "Pools.Update", pools, bulkAction{Action: BulkActionUpdate, Missing: "skip"})
 }
 
 // Restore gives the pools of an agent that is gone their base, except those that
