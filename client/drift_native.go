@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -44,7 +45,7 @@ func compareNative(ctx context.Context, reference, current string, o evidently.D
 	if err != nil {
 		return evidently.DriftReport{}, err
 	}
-	for _, m := range append([]string{o.Method}, mapValues(o.ColumnMethods)...) {
+	for _, m := range slices.AppendSeq([]string{o.Method}, maps.Values(o.ColumnMethods)) {
 		if slices.Contains(onlyEvidently, m) {
 			if whole {
 				return evidently.DriftReport{}, errNeedsEvidently
@@ -172,14 +173,6 @@ func methodList() string {
 	return strings.Join(all, ", ")
 }
 
-func mapValues(m map[string]string) []string {
-	var out []string
-	for _, v := range m {
-		out = append(out, v)
-	}
-	return out
-}
-
 // chooseColumns are the columns to compare; those that cannot be told from
 // others are skipped.
 func chooseColumns(ref, cur *table.Table, o evidently.DriftOptions, c *evidently.Comparison) ([]string, error) {
@@ -217,21 +210,12 @@ func chooseColumns(ref, cur *table.Table, o evidently.DriftOptions, c *evidently
 	for _, asked := range []struct {
 		names []string
 		what  string
-	}{{o.Numerical, "to be numerical"}, {o.Categorical, "to be categorical"}, {mapKeys(o.ColumnMethods), "given a method"}} {
+	}{{o.Numerical, "to be numerical"}, {o.Categorical, "to be categorical"}, {slices.Sorted(maps.Keys(o.ColumnMethods)), "given a method"}} {
 		if missing := without(asked.names, columns); len(missing) > 0 {
 			return nil, invalid("%s, %s, is not among the columns", quotedNames(missing), asked.what)
 		}
 	}
 	return columns, nil
-}
-
-func mapKeys(m map[string]string) []string {
-	var out []string
-	for k := range m {
-		out = append(out, k)
-	}
-	slices.Sort(out)
-	return out
 }
 
 func commonColumns(ref, cur, wanted []string) ([]string, error) {

@@ -121,7 +121,7 @@ func (p *Project) experimentWanted() mlflow.Experiment {
 	w := p.names()
 	w.DVCRemotePath = publicURL(w.DVCRemotePath)
 	tags := w.tags()
-	if p.Config.Quota != "" { // a program that does not see mlops.yaml takes nothing back
+	if p.Config.Quota != "" { // a program that cannot see mlops.yaml keeps the tag
 		tags[tagAsked] = p.Config.Quota
 	}
 	return mlflow.Experiment{Name: w.MLflowExperiment, Tags: tags}

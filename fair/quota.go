@@ -107,8 +107,8 @@ type Ledger struct {
 
 // Use books that a project held slots from one time to another, and the joules
 // that it drew. A new day begins with nothing spent, and takes the part of the time
-// that lies in it. A clock that was set back takes nothing back: its time is booked
-// on the day that was reached.
+// that lies in it. After the clock was set back, time is booked on the latest day, so
+// that nothing which was spent is forgotten.
 func (l *Ledger) Use(project string, slots int, from, to time.Time, joules float64) {
 	day := to.Format(time.DateOnly)
 	if day > l.Day {

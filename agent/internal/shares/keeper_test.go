@@ -30,9 +30,9 @@ type pool struct {
 	Ready    int    `json:"scheduled_slots"`
 }
 
-// server stands for faults that no real server makes when it is told to: tasks
-// that start between two requests, and an agent that dies between two. How pools
-// of a real one behave is tested live.
+// server is a fake of the pools endpoint, for faults that cannot be provoked on a
+// real server: a task that starts between two requests, an agent that dies between
+// two. The pools of a real server are tested live.
 type server struct {
 	*httptest.Server
 	mu     sync.Mutex
