@@ -1,5 +1,7 @@
 package evidently
 
+import "slices"
+
 // Kind tells what a drift score is, and so which way it points. It is for
 // display: whether a column drifted is said by Evidently's own test.
 type Kind string
@@ -45,18 +47,20 @@ var methods = []method{
 	{"TVD", "Total-Variation-Distance", KindPValue},
 	{"wasserstein", "Wasserstein distance (normed)", KindDistance},
 	{"z", "Z-test p_value", KindPValue},
+}
 
-	// Of package drift, which Evidently's runner does not have.
+// ownMethods lists those of package drift that Evidently does not have.
+var ownMethods = []method{
 	{"mannw_two_sided", "Mann-Whitney U-rank test, two-sided", KindPValue},
 	{"chisquare_homogeneity", "chi-square p_value of homogeneity", KindPValue},
 	{"psi_reference", "PSI over the reference's bins", KindDistance},
 	{"jensenshannon_reference", "Jensen-Shannon distance over the reference's bins", KindDistance},
 }
 
-// methodOf finds a method by its name or display name. One that is not in the
+// methodOf finds a method by its name or display name. One that is in neither
 // table is passed on as it is.
 func methodOf(s string) method {
-	for _, m := range methods {
+	for _, m := range slices.Concat(methods, ownMethods) {
 		if s == m.name || s == m.display {
 			return m
 		}
