@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/dvcfile"
 	"github.com/mlops-integration/mlops/dvc/internal/object"
 	"github.com/mlops-integration/mlops/dvc/remote"
 )
@@ -45,9 +46,9 @@ func (r *Repo) addFrom(ctx context.Context, o AddOptions, paths []string) ([]Out
 		to.out = filepath.Dir(from) // data of the repository stays where it is
 		to.force = to.force || c.ix.outs[rel] == nil && !exists(r.abs(rel+".dvc"))
 	}
-	out, err := c.bring(ctx, urlName(from), to, true, func(rel string) (*dep, error) {
+	out, err := c.bring(ctx, urlName(from), to, true, func(rel string) (*dvcfile.Dep, error) {
 		at, err := r.urlFrom(from, path.Dir(rel))
-		return &dep{path: at, size: -1, nfiles: -1}, err
+		return &dvcfile.Dep{Path: at, Size: -1, NFiles: -1}, err
 	})
 	if err != nil {
 		return nil, err
@@ -64,20 +65,20 @@ func exists(file string) bool {
 // listing after all of them. Names of objects are known when all bytes were
 // read, so each file lies in the repository's own folder for what is not
 // complete, as long as it is on its way.
-func (b *importer) send(ctx context.Context, from *origin) (content, error) {
+func (b *importer) send(ctx context.Context, from *origin) (dvcfile.Content, error) {
 	at, err := b.openPlace(ctx, b.m, b.o.remote)
 	if err != nil {
-		return content{}, err
+		return dvcfile.Content{}, err
 	}
 	if b.m.jobs < 1 {
 		b.m.jobs = at.jobs
 	}
 	tmp, err := b.tempRel()
 	if err != nil {
-		return content{}, err
+		return dvcfile.Content{}, err
 	}
 	if err := b.root.Mkdir(tmp, 0o777); err != nil {
-		return content{}, err
+		return dvcfile.Content{}, err
 	}
 	defer func() { _ = b.root.RemoveAll(tmp) }()
 	c := &cache{dir: b.abs(tmp), links: []string{"copy"}}

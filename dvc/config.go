@@ -6,15 +6,14 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
-	"net/url"
 	"os"
 	"path/filepath"
-	"regexp"
 	"runtime"
 	"slices"
 	"strings"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/address"
 	"github.com/mlops-integration/mlops/dvc/internal/ini"
 	"github.com/mlops-integration/mlops/dvc/remote"
 )
@@ -108,12 +107,10 @@ func (r *Repo) levels() []level {
 	}
 }
 
-var urlScheme = regexp.MustCompile(`^\w+://`)
-
 // resolve returns the path that a configured path means.
 func (v value) resolve() string {
 	p := v.text()
-	if urlScheme.MatchString(p) || filepath.IsAbs(p) {
+	if address.Scheme(p) != "" || filepath.IsAbs(p) {
 		return p
 	}
 	if p == "~" || strings.HasPrefix(p, "~/") {
@@ -156,24 +153,9 @@ func (c *config) remotes() []Remote {
 		if !ok {
 			continue
 		}
-		out = append(out, Remote{Name: m[2], URL: redact(u.resolve()), Level: u.level, Default: m[2] == def})
+		out = append(out, Remote{Name: m[2], URL: address.Redact(u.resolve()), Level: u.level, Default: m[2] == def})
 	}
 	return out
-}
-
-// redact takes the password out of a URL.
-func redact(s string) string {
-	if !urlScheme.MatchString(s) {
-		return s
-	}
-	u, err := url.Parse(s)
-	if err != nil {
-		return urlScheme.FindString(s) + mlops.Redacted
-	}
-	if _, has := u.User.Password(); has {
-		u.User = url.User(u.User.Username())
-	}
-	return u.String()
 }
 
 // DefaultRemote returns the remote that core.remote names.

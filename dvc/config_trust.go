@@ -15,6 +15,7 @@ import (
 	"sync"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/address"
 	"github.com/mlops-integration/mlops/dvc/internal/ini"
 	"github.com/mlops-integration/mlops/dvc/remote"
 )
@@ -120,7 +121,7 @@ func destination(rc remote.Config) string {
 	at := remote.Scheme(rc.URL) + "://"
 	switch u, err := url.Parse(rc.URL); {
 	case err != nil:
-		at += redact(rc.URL)
+		at += address.Redact(rc.URL)
 	case !slices.Contains([]string{"s3", "gs", "azure"}, u.Scheme):
 		at += strings.ToLower(u.Host)
 	}
@@ -181,7 +182,7 @@ func leadingOption(rc remote.Config, was string) string {
 			return key + " " + v
 		}
 	}
-	return "url " + redact(rc.URL)
+	return "url " + address.Redact(rc.URL)
 }
 
 // bind notes that the credentials of a remote are meant for where it leads now:

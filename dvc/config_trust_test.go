@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/dvcfile"
 	"github.com/mlops-integration/mlops/dvc/internal/ini"
 )
 
@@ -92,15 +93,15 @@ func TestADVCFileNamesNothingOfThisMachine(t *testing.T) {
 		{"remote://s/x", "endpointurl"}, // where the secret would go
 	} {
 		text := "md5: " + strings.Repeat("0", 32) + "\nfrozen: true\ndeps:\n- path: " + tt.path + "\n  fs_config:\n    " + tt.option + ": http://127.0.0.1:1\nouts:\n- hash: md5\n  path: x\n"
-		f, err := parseDVCFile("x.dvc", []byte(text))
+		f, err := dvcfile.Parse("x.dvc", []byte(text))
 		require.NoError(t, err)
-		_, _, err = r.located(f.imports, r.dir)
+		_, _, err = r.located(f.Imports, r.dir)
 		require.ErrorIs(t, err, mlops.ErrForbidden, "%v", tt)
 		if tt.option == "endpointurl" {
 			continue
 		}
-		d := *f.imports
-		d.node = nil // the user's own call
+		d := *f.Imports
+		d.Node = nil // the user's own call
 		_, _, err = r.located(&d, r.dir)
 		require.NoError(t, err, "%v", tt)
 	}

@@ -75,9 +75,9 @@ func (d *doctor) layout() error {
 	old, odd := 0, 0
 	for _, o := range d.ix.outs {
 		switch {
-		case o.odd != "":
+		case o.Odd != "":
 			odd++
-		case o.legacy && o.oid != "":
+		case o.Legacy && o.ID != "":
 			old++
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/dvcfile"
 	"github.com/mlops-integration/mlops/dvc/internal/object"
 )
 
@@ -90,20 +91,20 @@ func Get(ctx context.Context, url, p string, o GetOptions) (Output, error) {
 	if err := unpack(ctx, c, parent, tmp+"/data", got); err != nil {
 		return Output{}, err
 	}
-	out := Output{Path: to, Hash: got.oid.String(), SizeBytes: got.size, Files: 1}
-	if got.nfiles >= 0 {
-		out.Files = int(got.nfiles)
+	out := Output{Path: to, Hash: got.ID.String(), SizeBytes: got.Size, Files: 1}
+	if got.NFiles >= 0 {
+		out.Files = int(got.NFiles)
 	}
 	return out, moveInto(parent, tmp+"/data", filepath.Base(to))
 }
 
 // unpack writes a content of the cache below root, for good: the objects become
 // the files where they can.
-func unpack(ctx context.Context, c *cache, root *os.Root, at string, got content) error {
-	t := object.Listing{{Path: "", ID: got.oid}}
-	if got.oid.IsDir() {
+func unpack(ctx context.Context, c *cache, root *os.Root, at string, got dvcfile.Content) error {
+	t := object.Listing{{Path: "", ID: got.ID}}
+	if got.ID.IsDir() {
 		var err error
-		if t, err = c.tree(got.oid); err != nil {
+		if t, err = c.tree(got.ID); err != nil {
 			return err
 		}
 		if err := root.MkdirAll(at, 0o777); err != nil {

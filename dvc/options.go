@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/address"
 	"github.com/mlops-integration/mlops/dvc/internal/ini"
 )
 
@@ -138,5 +139,5 @@ func optionName(section, option string) string {
 // hasSecret reports whether a value must neither be printed nor committed.
 func hasSecret(section, option, val string) bool {
 	kind, _ := optionKind(section, option)
-	return kind == isSecret || redact(val) != val
+	return kind == isSecret || address.Redact(val) != val
 }

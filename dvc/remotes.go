@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/address"
 	"github.com/mlops-integration/mlops/dvc/internal/ini"
 )
 
@@ -33,10 +34,10 @@ func (r *Repo) AddRemote(ctx context.Context, name, url string, o AddRemoteOptio
 		return err
 	}
 	if url == "" || strings.ContainsAny(url, "\r\n\x00") {
-		return fail(mlops.ErrInvalid, "remote url %q", redact(url))
+		return fail(mlops.ErrInvalid, "remote url %q", address.Redact(url))
 	}
 	at := cmp.Or(o.Level, LevelRepo)
-	if redact(url) != url && at == LevelRepo {
+	if address.Redact(url) != url && at == LevelRepo {
 		return fail(mlops.ErrInvalid, "remote url with a password would be committed; use LevelLocal, or a url without it")
 	}
 	err := r.edit(ctx, at, func(l level, data []byte, sections []ini.Section) ([]byte, error) {

@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/address"
+	"github.com/mlops-integration/mlops/dvc/internal/dvcfile"
 	"github.com/mlops-integration/mlops/dvc/internal/ini"
 )
 
@@ -141,15 +143,15 @@ func (v value) public(section, option string) string {
 	case kind == isSecret:
 		return mlops.Redacted
 	case kind == isPath:
-		return redact(v.resolve())
+		return address.Redact(v.resolve())
 	default:
-		return redact(text)
+		return address.Redact(text)
 	}
 }
 
 // storedPath is how a path given by the caller stands in a file of dir.
 func (r *Repo) storedPath(p, dir string) (string, error) {
-	if urlScheme.MatchString(p) || filepath.IsAbs(p) || p == "~" || strings.HasPrefix(p, "~/") {
+	if address.Scheme(p) != "" || filepath.IsAbs(p) || p == "~" || strings.HasPrefix(p, "~/") {
 		return p, nil
 	}
 	rel, err := filepath.Rel(dir, filepath.Join(r.base, p))
@@ -223,7 +225,7 @@ func (l level) edit(change func(l level, data []byte, sections []ini.Section) ([
 	if err != nil {
 		return err
 	}
-	data = unixLines(data)
+	data = dvcfile.UnixLines(data)
 	changed, err := change(l, data, sections)
 	if err != nil || string(changed) == string(data) {
 		return err

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/dvcfile"
 	"github.com/mlops-integration/mlops/dvc/internal/object"
 )
 
@@ -100,24 +101,24 @@ type verifier struct {
 
 // users tells for each object what needs it, and which listings are not there
 // to tell.
-func (v *verifier) users(c *cache, outs []*out) (map[object.ID][]string, []need) {
+func (v *verifier) users(c *cache, outs []*dvcfile.Out) (map[object.ID][]string, []need) {
 	data := map[object.ID][]string{}
 	var lacking []need
 	for _, o := range outs {
-		if !o.cache || o.oid == "" {
+		if !o.Cache || o.ID == "" {
 			continue
 		}
-		data[o.oid] = append(data[o.oid], v.show(o.path))
-		if !o.oid.IsDir() {
+		data[o.ID] = append(data[o.ID], v.show(o.Path))
+		if !o.ID.IsDir() {
 			continue
 		}
-		t, err := c.tree(o.oid)
+		t, err := c.tree(o.ID)
 		if err != nil {
-			lacking = append(lacking, need{oid: o.oid, out: o.path})
+			lacking = append(lacking, need{oid: o.ID, out: o.Path})
 			continue
 		}
 		for _, e := range t {
-			data[e.ID] = append(data[e.ID], v.show(o.path+"/"+e.Path))
+			data[e.ID] = append(data[e.ID], v.show(o.Path+"/"+e.Path))
 		}
 	}
 	return data, lacking
@@ -170,8 +171,8 @@ func (v *verifier) each(ctx context.Context, p *place, needs []need, open func(c
 }
 
 // remotes reads what outputs need of their remotes.
-func (v *verifier) remotes(ctx context.Context, c *cache, outs []*out, name string) error {
-	outs = slices.DeleteFunc(slices.Clone(outs), func(o *out) bool { return !o.push || !o.cache || o.oid == "" || o.file.repoDeps })
+func (v *verifier) remotes(ctx context.Context, c *cache, outs []*dvcfile.Out, name string) error {
+	outs = slices.DeleteFunc(slices.Clone(outs), func(o *dvcfile.Out) bool { return !o.Push || !o.Cache || o.ID == "" || o.File.RepoDeps })
 	places, err := v.open(ctx, v.m, name, outs)
 	if err != nil {
 		return err
@@ -179,16 +180,16 @@ func (v *verifier) remotes(ctx context.Context, c *cache, outs []*out, name stri
 	byPlace := map[*place][]need{}
 	for _, o := range outs {
 		p := places[o]
-		byPlace[p] = append(byPlace[p], need{oid: o.oid, out: o.path})
-		if !o.oid.IsDir() {
+		byPlace[p] = append(byPlace[p], need{oid: o.ID, out: o.Path})
+		if !o.ID.IsDir() {
 			continue
 		}
-		t, err := c.tree(o.oid)
+		t, err := c.tree(o.ID)
 		if err != nil {
 			return err
 		}
 		for _, e := range t {
-			byPlace[p] = append(byPlace[p], need{e.ID, o.path, e.Path})
+			byPlace[p] = append(byPlace[p], need{e.ID, o.Path, e.Path})
 		}
 	}
 	for _, p := range byName(byPlace) {

@@ -3,11 +3,12 @@ package dvc
 import (
 	"bytes"
 	"context"
-	"net/url"
 	"os"
 	"strings"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/address"
+	"github.com/mlops-integration/mlops/dvc/internal/dvcfile"
 	"github.com/mlops-integration/mlops/dvc/internal/object"
 )
 
@@ -42,12 +43,12 @@ func (r *Repo) Version(ctx context.Context, name string) (Version, error) {
 	if o == nil {
 		return Version{}, fail(mlops.ErrNotFound, "%s is not tracked", name)
 	}
-	v := Version{Path: r.show(rel), Hash: o.oid.String(), SizeBytes: o.size, Remote: o.remote}
-	if o.path != rel {
+	v := Version{Path: r.show(rel), Hash: o.ID.String(), SizeBytes: o.Size, Remote: o.Remote}
+	if o.Path != rel {
 		if broken != nil {
 			return Version{}, broken
 		}
-		if err := c.partVersion(&v, o, strings.TrimPrefix(rel, o.path+"/")); err != nil {
+		if err := c.partVersion(&v, o, strings.TrimPrefix(rel, o.Path+"/")); err != nil {
 			return Version{}, err
 		}
 	}
@@ -57,12 +58,12 @@ func (r *Repo) Version(ctx context.Context, name string) (Version, error) {
 		}
 	}
 	if cfg, err := c.remoteConfig(v.Remote); err == nil {
-		v.RemoteURL = anonymous(cfg.URL)
+		v.RemoteURL = address.Anonymous(cfg.URL)
 	}
 	if r.gitRoot == "" {
 		return v, nil
 	}
-	if text, err := r.git(ctx, "cat-file", "blob", "HEAD:./"+o.file.source()); err == nil && bytes.Equal(text, o.file.text) {
+	if text, err := r.git(ctx, "cat-file", "blob", "HEAD:./"+o.File.Source()); err == nil && bytes.Equal(text, o.File.Text) {
 		rev, err := r.git(ctx, "rev-parse", "HEAD")
 		if err != nil {
 			return Version{}, err
@@ -72,26 +73,13 @@ func (r *Repo) Version(ctx context.Context, name string) (Version, error) {
 	return v, ctx.Err()
 }
 
-// anonymous takes user, password and signed queries out of a URL.
-func anonymous(s string) string {
-	if !urlScheme.MatchString(s) {
-		return s
-	}
-	u, err := url.Parse(s)
-	if err != nil {
-		return urlScheme.FindString(s) + mlops.Redacted
-	}
-	u.User, u.RawQuery, u.Fragment = nil, "", ""
-	return u.String()
-}
-
 // partVersion fills in what the listing says of a file or directory below an
 // output.
-func (c *call) partVersion(v *Version, o *out, inner string) error {
-	if !o.oid.IsDir() {
-		return fail(mlops.ErrNotFound, "%s is a file", c.show(o.path))
+func (c *call) partVersion(v *Version, o *dvcfile.Out, inner string) error {
+	if !o.ID.IsDir() {
+		return fail(mlops.ErrNotFound, "%s is a file", c.show(o.Path))
 	}
-	t, err := c.cache.tree(o.oid)
+	t, err := c.cache.tree(o.ID)
 	if err != nil {
 		return err
 	}
@@ -109,7 +97,7 @@ func (c *call) partVersion(v *Version, o *out, inner string) error {
 		}
 	}
 	if len(below) == 0 {
-		return fail(mlops.ErrNotFound, "%s is not in the listing of %s", v.Path, c.show(o.path))
+		return fail(mlops.ErrNotFound, "%s is not in the listing of %s", v.Path, c.show(o.Path))
 	}
 	_, id := below.Hash()
 	v.Hash, v.SizeBytes = id.String(), -1

@@ -41,11 +41,13 @@ var may = map[string][]string{
 	"internal/cassette":     {".", "internal/stackfile"}, // imported by tests only
 	"mlflow":                {".", "internal/transport", "internal/spool", "internal/pyrepr"},
 	"mlflow/s3store":        {".", "mlflow"},
-	"dvc":                   {".", "internal/rawfile", "internal/gitcmd", "dvc/remote", "dvc/internal/fault", "dvc/internal/ini", "dvc/internal/object", "dvc/internal/ignore", "dvc/internal/known"},
+	"dvc":                   {".", "internal/rawfile", "internal/gitcmd", "dvc/remote", "dvc/internal/fault", "dvc/internal/ini", "dvc/internal/object", "dvc/internal/ignore", "dvc/internal/known", "dvc/internal/address", "dvc/internal/dvcfile"},
 	"dvc/internal/fault":    {"."},
 	"dvc/internal/ini":      {".", "dvc/internal/fault"},
 	"dvc/internal/object":   {".", "dvc/internal/fault"},
 	"dvc/internal/ignore":   {".", "dvc/internal/fault", "internal/gitcmd"},
+	"dvc/internal/address":  {"."},
+	"dvc/internal/dvcfile":  {".", "dvc/internal/address", "dvc/internal/fault", "dvc/internal/object"},
 	"dvc/remote":            {"."},
 	"dvc/remote/*":          {".", "internal/rawfile", "dvc/remote"}, // the drivers share a row
 	"airflow":               {".", "internal/transport", "internal/atomicfile"},
