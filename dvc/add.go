@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/cache"
 	"github.com/mlops-integration/mlops/dvc/internal/dvcfile"
 	"github.com/mlops-integration/mlops/dvc/internal/known"
 	"github.com/mlops-integration/mlops/dvc/internal/object"
@@ -81,7 +82,7 @@ func (r *Repo) Add(ctx context.Context, paths []string, o AddOptions) ([]Output,
 	}
 	defer opened.end()
 	c := &adder{call: opened}
-	c.cache.apart = o.NoRelink
+	c.cache.Apart = o.NoRelink
 	rels, err := r.rels(paths)
 	if err != nil {
 		return nil, err
@@ -151,7 +152,7 @@ func (c *adder) hashInto(ctx context.Context, a *addition) error {
 			hints[""] = a.out.ID
 		}
 	}
-	got := make([]hashed, len(a.files))
+	got := make([]cache.Hashed, len(a.files))
 	a.adopted = make([]bool, len(a.files))
 	names := c.state.Recall(ctx, a.rel, a.files, false)
 	var size atomic.Int64
@@ -161,17 +162,17 @@ func (c *adder) hashInto(ctx context.Context, a *addition) error {
 		if names[i] != "" && a.noCommit {
 			ok = true
 		} else if names[i] != "" {
-			ok, err = c.cache.has(ctx, names[i], f.Stamp.Size)
+			ok, err = c.cache.Has(ctx, names[i], f.Stamp.Size)
 		}
 		if ok {
-			got[i] = hashed{oid: names[i], size: f.Stamp.Size, mode: f.Stamp.Mode}
+			got[i] = cache.Hashed{ID: names[i], Size: f.Stamp.Size, Mode: f.Stamp.Mode}
 		} else if err == nil && a.noCommit {
 			got[i], err = c.hashFile(ctx, path.Join(a.rel, f.Path), false)
 		} else if err == nil {
 			got[i], err = c.store(ctx, path.Join(a.rel, f.Path), f.Link, hints[path.Join(inner, f.Path)])
 		}
-		a.adopted[i] = got[i].adopted
-		size.Add(got[i].size)
+		a.adopted[i] = got[i].Adopted
+		size.Add(got[i].Size)
 		return err
 	})
 	if err != nil {
@@ -182,7 +183,7 @@ func (c *adder) hashInto(ctx context.Context, a *addition) error {
 	case a.isDir:
 		a.tree = make(object.Listing, len(got))
 		for i, h := range got {
-			a.tree[i] = object.Entry{Path: a.files[i].Path, ID: h.oid}
+			a.tree[i] = object.Entry{Path: a.files[i].Path, ID: h.ID}
 		}
 		a.tree.Sort()
 		id, err := a.putTree(ctx, c.cache, a.tree)
@@ -191,8 +192,8 @@ func (c *adder) hashInto(ctx context.Context, a *addition) error {
 		}
 		a.content = dvcfile.Content{ID: id, Size: size.Load(), NFiles: int64(len(got))}
 	default:
-		a.single = got[0].oid
-		a.content = dvcfile.Content{ID: a.single, Size: got[0].size, NFiles: -1, Exec: got[0].mode&0o111 != 0}
+		a.single = got[0].ID
+		a.content = dvcfile.Content{ID: a.single, Size: got[0].Size, NFiles: -1, Exec: got[0].Mode&0o111 != 0}
 	}
 	if inner == "" {
 		return nil
@@ -227,7 +228,7 @@ func (c *adder) hashInto(ctx context.Context, a *addition) error {
 		return err
 	}
 	if !a.noCommit {
-		if err := c.cache.put(ctx, id, data); err != nil {
+		if err := c.cache.Put(ctx, id, data); err != nil {
 			return err
 		}
 	}
@@ -239,12 +240,12 @@ func (c *adder) hashInto(ctx context.Context, a *addition) error {
 }
 
 // putTree stores a listing, or only names it.
-func (a *addition) putTree(ctx context.Context, c *cache, t object.Listing) (object.ID, error) {
+func (a *addition) putTree(ctx context.Context, c *cache.Cache, t object.Listing) (object.ID, error) {
 	if a.noCommit {
 		_, id := t.Hash()
 		return id, nil
 	}
-	return c.putTree(ctx, t)
+	return c.PutListing(ctx, t)
 }
 
 // record writes the .gitignore entry and the .dvc file, in this order.
@@ -285,9 +286,9 @@ func (c *adder) relink(ctx context.Context, a *addition) error {
 		byPath[e.Path] = e.ID
 	}
 	var todo []placement
-	all := c.cache.links[0] == "hardlink" || c.cache.links[0] == "symlink"
+	all := c.cache.Links[0] == "hardlink" || c.cache.Links[0] == "symlink"
 	for i, f := range a.files {
-		if !f.Link && !all || a.adopted[i] && c.cache.links[0] == "hardlink" {
+		if !f.Link && !all || a.adopted[i] && c.cache.Links[0] == "hardlink" {
 			continue
 		}
 		id := a.single
@@ -295,7 +296,7 @@ func (c *adder) relink(ctx context.Context, a *addition) error {
 			id = byPath[f.Path]
 		}
 		at := path.Join(a.rel, f.Path)
-		if !c.cache.linked(c.abs(at), id) {
+		if !c.cache.Linked(c.abs(at), id) {
 			todo = append(todo, placement{at, id, a.content.Exec && !a.isDir, &foundFile{id, f.Link, f.Stamp}})
 		}
 	}

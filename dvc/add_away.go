@@ -11,7 +11,9 @@ import (
 	"path/filepath"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/cache"
 	"github.com/mlops-integration/mlops/dvc/internal/dvcfile"
+	"github.com/mlops-integration/mlops/dvc/internal/known"
 	"github.com/mlops-integration/mlops/dvc/internal/object"
 	"github.com/mlops-integration/mlops/dvc/remote"
 )
@@ -40,7 +42,7 @@ func (r *Repo) addFrom(ctx context.Context, o AddOptions, paths []string) ([]Out
 		return nil, err
 	}
 	defer c.end()
-	c.cache.apart = o.NoRelink
+	c.cache.Apart = o.NoRelink
 	to := arrival{out: o.Out, force: o.Force, toRemote: o.ToRemote, remote: o.Remote, Transfers: o.Transfers}
 	if rel, err := r.rel(from); err == nil && o.Out == "" && remote.Scheme(from) == "" {
 		to.out = filepath.Dir(from) // data of the repository stays where it is
@@ -81,19 +83,19 @@ func (b *importer) send(ctx context.Context, from *origin) (dvcfile.Content, err
 		return dvcfile.Content{}, err
 	}
 	defer func() { _ = b.root.RemoveAll(tmp) }()
-	c := &cache{dir: b.abs(tmp), links: []string{"copy"}}
-	from.stored = func(ctx context.Context, id object.ID) error { return c.moveTo(ctx, at, id) }
+	c := &cache.Cache{Dir: b.abs(tmp), Links: []string{"copy"}}
+	from.stored = func(ctx context.Context, id object.ID) error { return moveTo(ctx, c, at, id) }
 	return from.fetch(ctx, c, b.m, b.rel)
 }
 
 // moveTo uploads an object that a remote lacks, and removes it from the cache.
-func (c *cache) moveTo(ctx context.Context, at *place, id object.ID) error {
+func moveTo(ctx context.Context, c *cache.Cache, at *place, id object.ID) error {
 	gone, err := at.Missing(ctx, []string{id.Key()})
 	if err != nil {
 		return err
 	}
 	if len(gone) > 0 {
-		f, st, err := openRegular(c.path(id))
+		f, st, err := known.OpenRegular(c.Path(id))
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil // another file of the same bytes took it there meanwhile
 		}
@@ -105,7 +107,7 @@ func (c *cache) moveTo(ctx context.Context, at *place, id object.ID) error {
 			return fmt.Errorf("dvc: remote %q: %w", at.name, err)
 		}
 	}
-	if err := os.Remove(c.path(id)); !errors.Is(err, fs.ErrNotExist) {
+	if err := os.Remove(c.Path(id)); !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	return nil

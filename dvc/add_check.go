@@ -146,11 +146,11 @@ func (c *adder) checkOwner(a *addition, name string) error {
 			return refuse(mlops.ErrConflict, "%s is tracked as a file", c.show(a.out.Path))
 		}
 		var err error
-		if a.old, err = c.cache.tree(a.out.ID); err != nil {
+		if a.old, err = c.cache.Listing(a.out.ID); err != nil {
 			return fmt.Errorf("dvc: add %s: %w", name, err)
 		}
 	} else if a.out.ID.IsDir() && a.isDir && !a.out.ID.Legacy() {
-		a.old, _ = c.cache.tree(a.out.ID) // only to save work
+		a.old, _ = c.cache.Listing(a.out.ID) // only to save work
 	}
 	return nil
 }

@@ -4,7 +4,9 @@ import (
 	"context"
 	"os"
 	"sync"
+	"sync/atomic"
 
+	"github.com/mlops-integration/mlops/dvc/internal/cache"
 	"github.com/mlops-integration/mlops/dvc/internal/ignore"
 	"github.com/mlops-integration/mlops/dvc/internal/known"
 )
@@ -14,7 +16,7 @@ import (
 type call struct {
 	*Repo
 	cfg   *config
-	cache *cache
+	cache *cache.Cache
 
 	// What [call.read] reads.
 	ix        *index      // what the workspace tracks
@@ -27,8 +29,9 @@ type call struct {
 	root  *os.Root
 	state *known.State
 
-	swept   sync.Once // [call.sweepOwn]
-	written []string  // the files of git's that the call has written, for core.autostage
+	swept   sync.Once   // [call.sweepOwn]
+	tmpAway atomic.Bool // .dvc/tmp is on another file system than the workspace
+	written []string    // the files of git's that the call has written, for core.autostage
 }
 
 // look opens a call that takes no lock: it changes nothing in the repository.
@@ -64,7 +67,8 @@ func (r *Repo) begin(ctx context.Context) (*call, error) {
 		unlock(held)
 		return nil, err
 	}
-	c.held, c.cache.temps = held, &temps{}
+	c.held = held
+	c.cache.Begin()
 	site := ""
 	if v, ok := cfg.get("core", "site_cache_dir"); ok {
 		site = v.resolve()
@@ -75,7 +79,7 @@ func (r *Repo) begin(ctx context.Context) (*call, error) {
 
 // end saves what the call learned and releases the lock.
 func (c *call) end() {
-	c.cache.temps.end()
+	c.cache.End()
 	c.state.Save()
 	_ = c.root.Close()
 	unlock(c.held)

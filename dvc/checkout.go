@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/cache"
 	"github.com/mlops-integration/mlops/dvc/internal/dvcfile"
 	"github.com/mlops-integration/mlops/dvc/internal/object"
 )
@@ -79,7 +80,7 @@ func (c *checkouter) plan(ctx context.Context, o *dvcfile.Out, relink bool) (p *
 	}
 	want := object.Listing{{Path: "", ID: o.ID}}
 	if o.ID.IsDir() {
-		t, err := c.cache.tree(o.ID)
+		t, err := c.cache.Listing(o.ID)
 		if err != nil {
 			return nil, nil, fmt.Errorf("dvc: %s: %w", c.show(o.Path), err)
 		}
@@ -101,7 +102,7 @@ func (c *checkouter) plan(ctx context.Context, o *dvcfile.Out, relink bool) (p *
 	p = &plan{out: o, exists: exists, dir: o.ID.IsDir() && (o.Part == "" || want[0].Path != o.Part), was: map[string]foundFile{}}
 	lost := func(rel string, f foundFile) error {
 		if f.oid != "" {
-			if ok, err := c.cache.has(ctx, f.oid, f.stamp.Size); ok || err != nil {
+			if ok, err := c.cache.Has(ctx, f.oid, f.stamp.Size); ok || err != nil {
 				return err
 			}
 		}
@@ -112,7 +113,7 @@ func (c *checkouter) plan(ctx context.Context, o *dvcfile.Out, relink bool) (p *
 	for _, e := range want {
 		wanted[e.Path] = true
 		f, there := have[e.Path]
-		if there && f.oid == e.ID && !(relink && !c.cache.linked(c.abs(path.Join(o.Path, e.Path)), e.ID)) {
+		if there && f.oid == e.ID && !(relink && !c.cache.Linked(c.abs(path.Join(o.Path, e.Path)), e.ID)) {
 			p.chmod = p.chmod || o.Exec && !f.link && f.stamp.Mode&0o100 == 0
 			continue
 		}
@@ -128,7 +129,7 @@ func (c *checkouter) plan(ctx context.Context, o *dvcfile.Out, relink bool) (p *
 	}
 	err = c.parallel(ctx, len(p.create), func(ctx context.Context, i int) error {
 		e := p.create[i]
-		ok, err := c.cache.has(ctx, e.ID, -1)
+		ok, err := c.cache.Has(ctx, e.ID, -1)
 		if err == nil && !ok {
 			err = fmt.Errorf("dvc: %s (%s): %w", c.show(path.Join(o.Path, e.Path)), e.ID, ErrNotCached)
 		}
@@ -140,7 +141,7 @@ func (c *checkouter) plan(ctx context.Context, o *dvcfile.Out, relink bool) (p *
 	for rel, f := range have {
 		if !wanted[rel] {
 			// What a killed checkout left has no owner: we hold the lock.
-			if !leftover.MatchString(path.Base(rel)) {
+			if !cache.IsTemp(path.Base(rel)) {
 				if err := lost(rel, f); err != nil {
 					return nil, nil, err
 				}
@@ -251,7 +252,7 @@ func (c *checkouter) carryOut(ctx context.Context, p *plan) error {
 	if err := c.placeAll(ctx, todo); err != nil {
 		return err
 	}
-	if p.chmod && len(p.create) == 0 && !c.cache.linked(c.abs(p.out.Path), p.out.ID) {
+	if p.chmod && len(p.create) == 0 && !c.cache.Linked(c.abs(p.out.Path), p.out.ID) {
 		fi, err := c.root.Lstat(p.out.Path)
 		if err != nil {
 			return err

@@ -48,7 +48,7 @@ func (c *call) itemsOf(ix *index, deep bool) (side, error) {
 		if !deep || !o.ID.IsDir() {
 			continue
 		}
-		t, err := c.cache.tree(o.ID)
+		t, err := c.cache.Listing(o.ID)
 		if errors.Is(err, ErrNotCached) {
 			s.blind = append(s.blind, p)
 			continue

@@ -14,6 +14,7 @@ import (
 
 	"github.com/mlops-integration/mlops"
 	"github.com/mlops-integration/mlops/dvc/internal/address"
+	"github.com/mlops-integration/mlops/dvc/internal/cache"
 	"github.com/mlops-integration/mlops/dvc/internal/ini"
 	"github.com/mlops-integration/mlops/dvc/remote"
 )
@@ -119,6 +120,26 @@ func (v value) resolve() string {
 		}
 	}
 	return filepath.Join(v.dir, p)
+}
+
+// cache returns the cache of the repository at root.
+func (cfg *config) cache(root string) (*cache.Cache, error) {
+	dir, links := filepath.Join(root, ".dvc", "cache"), []string{"reflink", "copy"}
+	if v, ok := cfg.get("cache", "dir"); ok {
+		dir = v.resolve()
+	}
+	if v, ok := cfg.get("cache", "type"); ok {
+		links = nil
+		for t := range strings.SplitSeq(v.text(), ",") { // dvc writes a list, or a text with commas
+			t = strings.ToLower(strings.TrimSpace(t))
+			if !slices.Contains(cache.LinkTypes, t) {
+				return nil, fail(mlops.ErrInvalid, "cache.type %q", t)
+			}
+			links = append(links, t)
+		}
+	}
+	shared, _ := cfg.get("cache", "shared")
+	return cache.New(dir, links, shared.text() == "group"), nil
 }
 
 // Remote is a configured remote.

@@ -16,6 +16,7 @@ import (
 
 	"github.com/mlops-integration/mlops"
 	"github.com/mlops-integration/mlops/dvc/internal/address"
+	"github.com/mlops-integration/mlops/dvc/internal/cache"
 	"github.com/mlops-integration/mlops/dvc/internal/ini"
 	"github.com/mlops-integration/mlops/dvc/remote"
 )
@@ -257,7 +258,7 @@ func (b *bindings) save() {
 	if err != nil {
 		return
 	}
-	tmp := file + tmpName()
+	tmp := file + cache.TempName()
 	if os.WriteFile(tmp, data, 0o600) != nil || os.Rename(tmp, file) != nil {
 		_ = os.Remove(tmp)
 	}

@@ -91,7 +91,7 @@ func (r *Repo) DataStatus(ctx context.Context, o DataStatusOptions) (DataStatus,
 		ok := false
 		if o := c.ix.outs[p]; o != nil && o.File.Partial() { // fetched or not: it is not kept by hash
 			_, ok = there.items[p]
-		} else if ok, err = c.cache.has(ctx, i.oid, -1); err != nil {
+		} else if ok, err = c.cache.Has(ctx, i.oid, -1); err != nil {
 			return s, err
 		}
 		if !ok {

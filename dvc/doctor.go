@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/cache"
 	"github.com/mlops-integration/mlops/dvc/internal/ini"
 	"github.com/mlops-integration/mlops/dvc/internal/object"
 	"github.com/mlops-integration/mlops/dvc/remote"
@@ -88,36 +89,14 @@ func (d *doctor) layout() error {
 	return nil
 }
 
-// links tries each link type from the cache to the workspace.
+// links checks that a link type which is asked for works.
 func (d *doctor) links() error {
-	if err := d.cache.mkdirAll(d.cache.dir); err != nil {
-		return err
-	}
-	src, err := d.cache.temp(d.cache.dir)
+	can, err := d.cache.PossibleLinks(d.dir)
 	if err != nil {
 		return err
 	}
-	defer discard(src)
-	var can []string
-	at := d.abs(tmpName())
-	for _, kind := range linkTypes {
-		switch kind {
-		case "reflink":
-			err = clonePath(src.Name(), at)
-		case "hardlink":
-			err = os.Link(src.Name(), at)
-		case "symlink":
-			err = os.Symlink(src.Name(), at)
-		default:
-			err = nil
-		}
-		if err == nil {
-			can = append(can, kind)
-		}
-		_ = os.Remove(at)
-	}
-	text := fmt.Sprintf("possible from the cache: %s; asked for: %s", strings.Join(can, ", "), strings.Join(d.cache.links, ","))
-	if !slices.ContainsFunc(d.cache.links, func(k string) bool { return slices.Contains(can, k) }) {
+	text := fmt.Sprintf("possible from the cache: %s; asked for: %s", strings.Join(can, ", "), strings.Join(d.cache.Links, ","))
+	if !slices.ContainsFunc(d.cache.Links, func(k string) bool { return slices.Contains(can, k) }) {
 		d.bad("links", "mlopsctl dvc config cache.type copy", "%s", text)
 		return nil
 	}
@@ -166,12 +145,12 @@ func (r *Repo) ClearLocks(ctx context.Context) ([]string, error) {
 
 func (d *doctor) temp() error {
 	n, size := 0, int64(0)
-	for _, dir := range []string{d.cache.dir, filepath.Join(d.dir, ".dvc", "tmp")} {
+	for _, dir := range []string{d.cache.Dir, filepath.Join(d.dir, ".dvc", "tmp")} {
 		err := filepath.WalkDir(dir, func(p string, e fs.DirEntry, err error) error {
 			if errors.Is(err, fs.ErrNotExist) {
 				return nil
 			}
-			if err != nil || !e.Type().IsRegular() || !leftover.MatchString(e.Name()) {
+			if err != nil || !e.Type().IsRegular() || !cache.IsTemp(e.Name()) {
 				return err
 			}
 			if fi, err := e.Info(); err == nil && time.Since(fi.ModTime()) > staleAfter {
@@ -187,7 +166,7 @@ func (d *doctor) temp() error {
 		return err
 	}
 	if n > 0 {
-		d.bad("temp", fmt.Sprintf("find %s -name '.*.tmp' -mtime +1 -delete", d.cache.dir), "%d temporary files older than a day, %d bytes", n, size)
+		d.bad("temp", fmt.Sprintf("find %s -name '.*.tmp' -mtime +1 -delete", d.cache.Dir), "%d temporary files older than a day, %d bytes", n, size)
 		return nil
 	}
 	d.good("temp", "no temporary files are left over")
@@ -236,9 +215,9 @@ func (d *doctor) config() error {
 				risky = true
 				d.bad("config", "change the secret, and set it with --local", ".dvc/config is committed and holds the secret %s", name)
 			}
-			if name == "cache.dir" && !object.Within(d.cache.dir, d.dir) {
+			if name == "cache.dir" && !object.Within(d.cache.Dir, d.dir) {
 				risky = true
-				d.bad("config", "look whether that is meant; gc there needs --projects", ".dvc/config puts the cache outside of the repository, at %s", d.cache.dir)
+				d.bad("config", "look whether that is meant; gc there needs --projects", ".dvc/config puts the cache outside of the repository, at %s", d.cache.Dir)
 			}
 		}
 	}

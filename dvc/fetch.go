@@ -82,7 +82,7 @@ func (c *call) fetchInto(ctx context.Context, m *mover, outs []*dvcfile.Out, rem
 		if !out.ID.IsDir() || f.bad[out.ID] {
 			continue
 		}
-		t, err := c.cache.tree(out.ID)
+		t, err := c.cache.Listing(out.ID)
 		if err != nil {
 			return nil, fmt.Errorf("dvc: %s: %w", c.show(out.Path), err)
 		}
@@ -111,7 +111,7 @@ func (f *fetcher) get(ctx context.Context, outs []*dvcfile.Out, needs map[*dvcfi
 	for _, out := range outs {
 		var there int64
 		for _, n := range needs[out] {
-			ok, err := f.cache.has(ctx, n.oid, -1)
+			ok, err := f.cache.Has(ctx, n.oid, -1)
 			if err != nil {
 				return err
 			}
@@ -121,7 +121,7 @@ func (f *fetcher) get(ctx context.Context, outs []*dvcfile.Out, needs map[*dvcfi
 			}
 			f.m.t.Present++
 			if f.m.report != nil {
-				if fi, err := os.Stat(f.cache.path(n.oid)); err == nil {
+				if fi, err := os.Stat(f.cache.Path(n.oid)); err == nil {
 					there += fi.Size()
 				}
 			}
@@ -163,7 +163,7 @@ func (f *fetcher) get(ctx context.Context, outs []*dvcfile.Out, needs map[*dvcfi
 				return 0, err
 			}
 			defer body.Close()
-			return f.cache.receive(ctx, n.oid, &counted{r: body, moved: moved})
+			return f.cache.Receive(ctx, n.oid, &counted{r: body, moved: moved})
 		}) {
 			f.bad[id] = true
 		}
@@ -178,7 +178,7 @@ func (f *fetcher) fromNear(ctx context.Context, outs []*dvcfile.Out, missing map
 	for _, out := range outs {
 		var rest []need
 		for _, n := range missing[out] {
-			body, err := os.Open(f.foreign.near.path(n.oid))
+			body, err := os.Open(f.foreign.near.Path(n.oid))
 			if errors.Is(err, fs.ErrNotExist) {
 				rest = append(rest, n)
 				continue
@@ -186,7 +186,7 @@ func (f *fetcher) fromNear(ctx context.Context, outs []*dvcfile.Out, missing map
 			if err != nil {
 				return nil, err
 			}
-			size, err := f.cache.receive(ctx, n.oid, body)
+			size, err := f.cache.Receive(ctx, n.oid, body)
 			_ = body.Close()
 			if errors.Is(err, mlops.ErrInvalid) { // damaged there
 				rest = append(rest, n)

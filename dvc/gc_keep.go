@@ -102,7 +102,7 @@ func (c *collector) keepIndex(ctx context.Context, ix *index) error {
 
 // listing loads a directory's listing, from the remote if the cache lacks it.
 func (c *collector) listing(ctx context.Context, o *dvcfile.Out) (object.Listing, error) {
-	t, err := c.cache.tree(o.ID)
+	t, err := c.cache.Listing(o.ID)
 	if !errors.Is(err, ErrNotCached) || o.File.RepoDeps { // dvc pushes no data of other repositories
 		return t, err
 	}
@@ -118,10 +118,10 @@ func (c *collector) listing(ctx context.Context, o *dvcfile.Out) (object.Listing
 		return nil, errors.Join(err, e)
 	}
 	defer body.Close()
-	if _, err := c.cache.receive(ctx, o.ID, body); err != nil {
+	if _, err := c.cache.Receive(ctx, o.ID, body); err != nil {
 		return nil, err
 	}
-	return c.cache.tree(o.ID)
+	return c.cache.Listing(o.ID)
 }
 
 // revisions lists the commits whose data is kept.

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/cache"
 	"github.com/mlops-integration/mlops/dvc/internal/dvcfile"
 	"github.com/mlops-integration/mlops/dvc/internal/object"
 )
@@ -77,12 +78,12 @@ func Get(ctx context.Context, url, p string, o GetOptions) (Output, error) {
 	}
 	defer func() { _ = s.Close() }()
 
-	tmp := tmpName()
+	tmp := cache.TempName()
 	if err := parent.Mkdir(tmp, 0o777); err != nil {
 		return Output{}, err
 	}
 	defer func() { _ = parent.RemoveAll(tmp) }()
-	c := &cache{dir: filepath.Join(filepath.Dir(to), tmp, "cache"), links: []string{"reflink", "copy"}}
+	c := cache.New(filepath.Join(filepath.Dir(to), tmp, "cache"), []string{"reflink", "copy"}, false)
 	m := o.mover()
 	got, err := s.fetch(ctx, c, m, at, o.Remote)
 	if err != nil {
@@ -100,11 +101,11 @@ func Get(ctx context.Context, url, p string, o GetOptions) (Output, error) {
 
 // unpack writes a content of the cache below root, for good: the objects become
 // the files where they can.
-func unpack(ctx context.Context, c *cache, root *os.Root, at string, got dvcfile.Content) error {
+func unpack(ctx context.Context, c *cache.Cache, root *os.Root, at string, got dvcfile.Content) error {
 	t := object.Listing{{Path: "", ID: got.ID}}
 	if got.ID.IsDir() {
 		var err error
-		if t, err = c.tree(got.ID); err != nil {
+		if t, err = c.Listing(got.ID); err != nil {
 			return err
 		}
 		if err := root.MkdirAll(at, 0o777); err != nil {
@@ -130,7 +131,7 @@ func unpack(ctx context.Context, c *cache, root *os.Root, at string, got dvcfile
 		} else {
 			var dir *os.File
 			if dir, err = root.Open(path.Dir(to)); err == nil {
-				_, err = c.copyOut(ctx, dir, path.Base(to), e.ID)
+				_, err = c.CopyOut(ctx, dir, path.Base(to), e.ID)
 				err = errors.Join(err, dir.Close())
 			}
 		}

@@ -424,7 +424,7 @@ func (b *importer) undo(ctx context.Context, isNew bool) error {
 	if b.old == nil || b.old.Outs[0].ID == "" {
 		return nil
 	}
-	if ok, err := b.cache.whole(ctx, b.old.Outs[0].ID); !ok || err != nil {
+	if ok, err := b.cache.Complete(ctx, b.old.Outs[0].ID); !ok || err != nil {
 		return err
 	}
 	err := b.checkout(ctx, b.old.Outs, CheckoutOptions{}, new(Transfer))
@@ -444,7 +444,7 @@ func (b *importer) clear(ctx context.Context) error {
 	for p, f := range have {
 		ok := false
 		if f.oid != "" {
-			if ok, err = b.cache.has(ctx, f.oid, f.stamp.Size); err != nil {
+			if ok, err = b.cache.Has(ctx, f.oid, f.stamp.Size); err != nil {
 				return err
 			}
 		}

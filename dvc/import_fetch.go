@@ -3,7 +3,6 @@ package dvc
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -58,7 +57,7 @@ func (f *fetcher) imported(ctx context.Context, o *dvcfile.Out, sources map[dvcf
 		id, _ = object.Parse(d.Hash) // the content's own
 	}
 	if id != "" {
-		if ok, err := f.cache.whole(ctx, id); err != nil {
+		if ok, err := f.cache.Complete(ctx, id); err != nil {
 			return nil, err
 		} else if ok {
 			f.m.t.Present++
@@ -112,24 +111,6 @@ func (c *call) fetchURL(ctx context.Context, m *mover, f *dvcfile.File, d *dvcfi
 		return dvcfile.Content{}, fail(mlops.ErrConflict, "%s has changed since it was imported; run: mlopsctl dvc update %s", d, f.Rel)
 	}
 	return got, nil
-}
-
-// whole reports whether the cache has an object, and of a directory all files.
-func (c *cache) whole(ctx context.Context, o object.ID) (bool, error) {
-	ok, err := c.has(ctx, o, -1)
-	if !ok || err != nil || !o.IsDir() {
-		return ok, err
-	}
-	t, err := c.tree(o)
-	if errors.Is(err, ErrNotCached) || errors.Is(err, mlops.ErrInvalid) {
-		return false, nil
-	}
-	for _, e := range t {
-		if ok, err := c.has(ctx, e.ID, -1); !ok || err != nil {
-			return false, err
-		}
-	}
-	return err == nil, err
 }
 
 // source opens the repository that an import comes from. rev is a revision of

@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/cache"
 	"github.com/mlops-integration/mlops/dvc/internal/dvcfile"
 	"github.com/mlops-integration/mlops/dvc/internal/object"
 	"github.com/mlops-integration/mlops/internal/gitcmd"
@@ -104,7 +105,7 @@ func sourcePath(p string) (string, error) {
 // remote of the source, or out of git, and tells what it is.
 //
 // The error matches [mlops.ErrNotFound] if there is nothing at the path.
-func (s *Source) fetch(ctx context.Context, c *cache, m *mover, p, remote string) (dvcfile.Content, error) {
+func (s *Source) fetch(ctx context.Context, c *cache.Cache, m *mover, p, remote string) (dvcfile.Content, error) {
 	at, err := sourcePath(p)
 	if err != nil {
 		return dvcfile.Content{}, err
@@ -143,7 +144,7 @@ func (s *Source) fetch(ctx context.Context, c *cache, m *mover, p, remote string
 			t = append(t, object.Entry{Path: rel(o.Path), ID: o.ID})
 			continue
 		}
-		listing, err := c.tree(o.ID)
+		listing, err := c.Listing(o.ID)
 		if err != nil {
 			return dvcfile.Content{}, err
 		}
@@ -151,7 +152,7 @@ func (s *Source) fetch(ctx context.Context, c *cache, m *mover, p, remote string
 			t = append(t, object.Entry{Path: rel(o.Path + "/" + e.Path), ID: e.ID})
 		}
 	}
-	if err := c.modernize(ctx, t); err != nil {
+	if err := c.Modernize(ctx, t); err != nil {
 		return dvcfile.Content{}, err
 	}
 	plain, err := s.fetchBlobs(ctx, c, m, files)
@@ -163,7 +164,7 @@ func (s *Source) fetch(ctx context.Context, c *cache, m *mover, p, remote string
 	}
 	size := int64(0)
 	for _, e := range t {
-		fi, err := os.Stat(c.path(e.ID))
+		fi, err := os.Stat(c.Path(e.ID))
 		if err != nil {
 			return dvcfile.Content{}, fmt.Errorf("dvc: %s (%s): %w", e.Path, e.ID, ErrNotCached)
 		}
@@ -180,29 +181,10 @@ func (s *Source) fetch(ctx context.Context, c *cache, m *mover, p, remote string
 	return dvcfile.Content{ID: id, Size: size, NFiles: int64(len(t))}, err
 }
 
-// modernize gives objects of dvc 2.x the names that dvc 3.x has for them.
-func (c *cache) modernize(ctx context.Context, t object.Listing) error {
-	for i, e := range t {
-		if !e.ID.Legacy() {
-			continue
-		}
-		f, err := os.Open(c.path(e.ID))
-		if err != nil {
-			return err
-		}
-		t[i].ID, _, err = c.take(ctx, f)
-		_ = f.Close()
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 const lfsPointer = "version https://git-lfs.github.com/spec/v1\n"
 
 // fetchBlobs stores files out of git, by one process of it.
-func (s *Source) fetchBlobs(ctx context.Context, c *cache, m *mover, files []gitFile) ([]object.ID, error) {
+func (s *Source) fetchBlobs(ctx context.Context, c *cache.Cache, m *mover, files []gitFile) ([]object.ID, error) {
 	if len(files) == 0 {
 		return nil, nil
 	}
@@ -243,7 +225,7 @@ func (s *Source) fetchBlobs(ctx context.Context, c *cache, m *mover, files []git
 				return nil, fail(mlops.ErrUnsupported, "%s is kept in git LFS by the other repository", f.path)
 			}
 		}
-		id, n, err := c.take(ctx, io.LimitReader(in, f.size))
+		id, n, err := c.Take(ctx, io.LimitReader(in, f.size))
 		if err == nil && n != f.size {
 			err = io.ErrUnexpectedEOF
 		}

@@ -20,7 +20,9 @@ import (
 
 	"github.com/mlops-integration/mlops"
 	"github.com/mlops-integration/mlops/dvc/internal/address"
+	"github.com/mlops-integration/mlops/dvc/internal/cache"
 	"github.com/mlops-integration/mlops/dvc/internal/dvcfile"
+	"github.com/mlops-integration/mlops/dvc/internal/known"
 	"github.com/mlops-integration/mlops/dvc/internal/object"
 	"github.com/mlops-integration/mlops/dvc/remote"
 	"github.com/mlops-integration/mlops/internal/rawfile"
@@ -156,7 +158,7 @@ func localOrigin(ctx context.Context, at string, d *dvcfile.Dep) (*origin, error
 			return fail(mlops.ErrInvalid, "%s is neither a file nor a directory", file)
 		}
 		o.files = append(o.files, originFile{rel: rel, size: fi.Size(), exec: fi.Mode()&0o111 != 0, open: func(context.Context) (io.ReadCloser, error) {
-			f, _, err := openRegular(file)
+			f, _, err := known.OpenRegular(file)
 			return f, err
 		}})
 		return nil
@@ -285,7 +287,7 @@ func (o *origin) note(d *dvcfile.Dep, got dvcfile.Content) error {
 
 // fetch reads all files, and with a cache stores them, into which the listing
 // of a directory goes as well.
-func (o *origin) fetch(ctx context.Context, c *cache, m *mover, name string) (dvcfile.Content, error) {
+func (o *origin) fetch(ctx context.Context, c *cache.Cache, m *mover, name string) (dvcfile.Content, error) {
 	needs := make([]need, len(o.files))
 	at := make(map[string]int, len(o.files))
 	var bytes int64
@@ -333,16 +335,16 @@ func (o *origin) fetch(ctx context.Context, c *cache, m *mover, name string) (dv
 }
 
 // listed names a directory's listing, and with a cache stores it.
-func listed(ctx context.Context, c *cache, t object.Listing) (object.ID, error) {
+func listed(ctx context.Context, c *cache.Cache, t object.Listing) (object.ID, error) {
 	t.Sort()
 	data, id := t.Hash()
 	if _, err := object.Decode(string(data)); err != nil || c == nil {
 		return id, err
 	}
-	return c.putTree(ctx, t)
+	return c.PutListing(ctx, t)
 }
 
-func (f originFile) take(ctx context.Context, c *cache, moved func(int64)) (object.ID, int64, error) {
+func (f originFile) take(ctx context.Context, c *cache.Cache, moved func(int64)) (object.ID, int64, error) {
 	body, err := f.open(ctx)
 	if err != nil {
 		return "", 0, err
@@ -350,14 +352,12 @@ func (f originFile) take(ctx context.Context, c *cache, moved func(int64)) (obje
 	defer body.Close()
 	switch file, local := body.(*rawfile.File); {
 	case c == nil:
-		sum, n, err := hashReader(ctx, body, md5.New())
+		sum, n, err := cache.HashReader(ctx, body, md5.New())
 		return object.ID(sum), n, err
-	case local && f.size < smallFile:
-		return c.storeSmall(ctx, file, f.size)
 	case local:
-		return c.storeBig(ctx, file)
+		return c.StoreFile(ctx, file, f.size)
 	}
-	id, n, err := c.take(ctx, &counted{r: body, moved: moved})
+	id, n, err := c.Take(ctx, &counted{r: body, moved: moved})
 	if err != nil {
 		return "", n, fmt.Errorf("%s: %w", cmp.Or(f.rel, "the file"), err)
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/mlops-integration/mlops"
 	"github.com/mlops-integration/mlops/dvc/internal/dvcfile"
 	"github.com/mlops-integration/mlops/dvc/internal/ignore"
+	"github.com/mlops-integration/mlops/dvc/internal/known"
 )
 
 // index is what the repository tracks, as the workspace says now.
@@ -125,7 +126,7 @@ func (ix *index) add(files []*dvcfile.File) {
 
 // readSmall reads a file of DVC's own making, up to a byte more than is allowed.
 func (r *Repo) readSmall(rel string) ([]byte, error) {
-	f, _, err := openRegular(r.abs(rel))
+	f, _, err := known.OpenRegular(r.abs(rel))
 	if err != nil {
 		return nil, err
 	}

@@ -5,6 +5,7 @@ import (
 	"path"
 
 	"github.com/mlops-integration/mlops/dvc/internal/dvcfile"
+	"github.com/mlops-integration/mlops/dvc/internal/known"
 	"github.com/mlops-integration/mlops/dvc/internal/object"
 )
 
@@ -34,13 +35,13 @@ func (c *adder) keep2x(ctx context.Context, a *addition) (done bool, err error) 
 		return false, nil
 	}
 	for _, e := range t {
-		f, st, err := openRegular(c.abs(path.Join(a.rel, e.Path)))
+		f, st, err := known.OpenRegular(c.abs(path.Join(a.rel, e.Path)))
 		if err != nil {
 			return false, err
 		}
-		ok, err := c.cache.has(ctx, e.ID, -1)
+		ok, err := c.cache.Has(ctx, e.ID, -1)
 		if err == nil && !ok && !a.noCommit {
-			_, err = c.cache.receive(ctx, e.ID, f)
+			_, err = c.cache.Receive(ctx, e.ID, f)
 		}
 		_ = f.Close()
 		if err != nil {
@@ -52,7 +53,7 @@ func (c *adder) keep2x(ctx context.Context, a *addition) (done bool, err error) 
 	if a.isDir {
 		a.tree = t
 		if !a.noCommit {
-			err = c.cache.put(ctx, now.ID, listing)
+			err = c.cache.Put(ctx, now.ID, listing)
 		}
 	}
 	a.content, a.single = now, now.ID

@@ -148,7 +148,7 @@ func (f *FS) load(n *treeNode) error {
 	if n.loaded {
 		return nil
 	}
-	t, err := f.c.cache.tree(n.oid)
+	t, err := f.c.cache.Listing(n.oid)
 	if errors.Is(err, ErrNotCached) {
 		t, err = f.farTree(n)
 	}
@@ -158,7 +158,7 @@ func (f *FS) load(n *treeNode) error {
 	inner := &treeNode{out: n.out, children: n.children}
 	for _, e := range t {
 		leaf := &treeNode{name: path.Base(e.Path), out: n.out, oid: e.ID, loaded: true}
-		if fi, err := os.Stat(f.c.cache.path(e.ID)); err == nil {
+		if fi, err := os.Stat(f.c.cache.Path(e.ID)); err == nil {
 			leaf.size = fi.Size()
 		}
 		inner.dir(path.Dir(e.Path)).children[leaf.name] = leaf
@@ -211,7 +211,7 @@ func (f *FS) Open(name string) (fs.File, error) {
 			return &openDir{n: n}, nil
 		}
 		var body io.ReadCloser
-		if body, err = os.Open(f.c.cache.path(n.oid)); errors.Is(err, fs.ErrNotExist) {
+		if body, err = os.Open(f.c.cache.Path(n.oid)); errors.Is(err, fs.ErrNotExist) {
 			body, err = f.far(n)
 		}
 		if err == nil {

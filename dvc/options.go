@@ -7,6 +7,7 @@ import (
 
 	"github.com/mlops-integration/mlops"
 	"github.com/mlops-integration/mlops/dvc/internal/address"
+	"github.com/mlops-integration/mlops/dvc/internal/cache"
 	"github.com/mlops-integration/mlops/dvc/internal/ini"
 )
 
@@ -117,15 +118,13 @@ func checkOption(section, option, val string) error {
 		return fail(mlops.ErrInvalid, "option %s can only be group, not %q", name, val)
 	case section == "cache" && option == "type":
 		for t := range strings.SplitSeq(val, ",") {
-			if !slices.Contains(linkTypes, strings.ToLower(strings.TrimSpace(t))) {
-				return fail(mlops.ErrInvalid, "option %s: %q is none of %s", name, t, strings.Join(linkTypes, ", "))
+			if !slices.Contains(cache.LinkTypes, strings.ToLower(strings.TrimSpace(t))) {
+				return fail(mlops.ErrInvalid, "option %s: %q is none of %s", name, t, strings.Join(cache.LinkTypes, ", "))
 			}
 		}
 	}
 	return nil
 }
-
-var linkTypes = []string{"reflink", "hardlink", "symlink", "copy"}
 
 // optionName is how the command line names an option: core.remote,
 // remote.store.url.

@@ -11,7 +11,9 @@ import (
 	"strings"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/cache"
 	"github.com/mlops-integration/mlops/dvc/internal/dvcfile"
+	"github.com/mlops-integration/mlops/dvc/internal/known"
 	"github.com/mlops-integration/mlops/dvc/internal/object"
 	"github.com/mlops-integration/mlops/dvc/remote"
 )
@@ -102,7 +104,7 @@ func (p *uploader) to(ctx context.Context, at *place, outs []*dvcfile.Out) error
 		case !missing[o.ID] && !(p.children && o.ID.IsDir()):
 			p.m.t.Present += 1 + int(max(o.NFiles, 0))
 		default:
-			t, err := p.cache.tree(o.ID)
+			t, err := p.cache.Listing(o.ID)
 			if errors.Is(err, ErrNotCached) {
 				if missing[o.ID] {
 					p.lost = append(p.lost, top)
@@ -170,7 +172,7 @@ func (p *uploader) files(ctx context.Context, at *place, single []need, dirs []b
 	bad := map[object.ID]bool{}
 	send := todo[:0]
 	for _, n := range todo {
-		ok, err := p.cache.has(ctx, n.oid, -1)
+		ok, err := p.cache.Has(ctx, n.oid, -1)
 		if err != nil {
 			return nil, err
 		}
@@ -192,14 +194,14 @@ func (p *uploader) send(ctx context.Context, at *place, ns []need) map[object.ID
 	var bytes int64
 	if p.m.report != nil {
 		for _, n := range ns {
-			if fi, err := os.Stat(p.cache.path(n.oid)); err == nil {
+			if fi, err := os.Stat(p.cache.Path(n.oid)); err == nil {
 				bytes += fi.Size()
 			}
 		}
 	}
 	p.m.expect(len(ns), bytes)
 	return p.m.each(ctx, at, ns, func(ctx context.Context, n need, moved func(int64)) (int64, error) {
-		f, st, err := openRegular(p.cache.path(n.oid))
+		f, st, err := known.OpenRegular(p.cache.Path(n.oid))
 		if err != nil {
 			return 0, err
 		}
@@ -218,7 +220,7 @@ func (p *uploader) send(ctx context.Context, at *place, ns []need) map[object.ID
 // bytesMD5 checks an object of dvc 2.x and returns the md5 of its bytes.
 func bytesMD5(ctx context.Context, o object.ID, body *io.SectionReader) (string, error) {
 	h, named := md5.New(), o.NewHash()
-	if _, err := copyHash(ctx, h, body, named); err != nil {
+	if _, err := cache.CopyHash(ctx, h, body, named); err != nil {
 		return "", err
 	}
 	if got := object.Sum(named); got != o.MD5() {

@@ -14,13 +14,14 @@ import (
 	"time"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/cache"
 	"github.com/mlops-integration/mlops/dvc/internal/ignore"
 	"github.com/mlops-integration/mlops/internal/gitcmd"
 )
 
 // ErrNotCached is the error for an object that is needed and lies neither in
 // the cache nor anywhere else it could be taken from. The message names it.
-var ErrNotCached = errors.New("not in the cache")
+var ErrNotCached = cache.ErrNotCached
 
 // Repo is a DVC repository. It is safe for concurrent use; calls that write
 // exclude each other, and other programs, through DVC's own lock.
@@ -91,7 +92,7 @@ func Init(dir string, opts ...Option) (*Repo, error) {
 	if ig.Ignored(".dvc", true) {
 		return nil, fail(mlops.ErrInvalid, ".dvc is ignored by git; add !.dvc to .gitignore")
 	}
-	dir = filepath.Join(root, tmpName()) // renamed when it is complete
+	dir = filepath.Join(root, cache.TempName()) // renamed when it is complete
 	if err := os.Mkdir(dir, 0o777); err != nil {
 		return nil, err
 	}

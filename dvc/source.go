@@ -16,6 +16,7 @@ import (
 
 	"github.com/mlops-integration/mlops"
 	"github.com/mlops-integration/mlops/dvc/internal/address"
+	"github.com/mlops-integration/mlops/dvc/internal/cache"
 	"github.com/mlops-integration/mlops/dvc/internal/dvcfile"
 	"github.com/mlops-integration/mlops/dvc/internal/object"
 	"github.com/mlops-integration/mlops/internal/gitcmd"
@@ -51,9 +52,9 @@ type Source struct {
 // foreign is what a repository that was cloned to be read differs in.
 type foreign struct {
 	trust  bool
-	config string // .dvc of the original, which relative paths start from; "" for a URL
-	near   *cache // of the original, where it is a directory
-	depth  int    // of sources that import from sources
+	config string       // .dvc of the original, which relative paths start from; "" for a URL
+	near   *cache.Cache // of the original, where it is a directory
+	depth  int          // of sources that import from sources
 }
 
 // OpenSource clones a git repository, an URL or a directory, to read its data.
@@ -208,7 +209,7 @@ func (s *Source) enter(ctx context.Context) error {
 	if s.ix, err = newHistory(s.r).index(ctx, s.Rev); err != nil {
 		return err
 	}
-	own := &cache{dir: filepath.Join(root, ".dvc", "cache")}
+	own := &cache.Cache{Dir: filepath.Join(root, ".dvc", "cache")}
 	if s.local != "" { // its cache is at hand
 		s.r.foreign.config = filepath.Join(s.local, ".dvc")
 		if near, err := Open(s.local); err == nil {

@@ -172,12 +172,12 @@ func (c *call) movedOn(ctx context.Context, g *dvcfile.GitSource, latest map[dvc
 
 func (c *call) stateOf(ctx context.Context, o *dvcfile.Out) (ChangeState, error) {
 	if o.ID != "" && o.Cache {
-		ok, err := c.cache.has(ctx, o.ID, -1)
+		ok, err := c.cache.Has(ctx, o.ID, -1)
 		if err != nil {
 			return "", err
 		}
 		if ok && o.ID.IsDir() {
-			t, err := c.cache.tree(o.ID)
+			t, err := c.cache.Listing(o.ID)
 			if err != nil {
 				return "", err
 			}
@@ -214,7 +214,7 @@ func (c *call) stateOf(ctx context.Context, o *dvcfile.Out) (ChangeState, error)
 // hasAll reports whether the cache holds all that a directory lists.
 func (c *call) hasAll(ctx context.Context, t object.Listing) (bool, error) {
 	err := c.parallel(ctx, len(t), func(ctx context.Context, i int) error {
-		ok, err := c.cache.has(ctx, t[i].ID, -1)
+		ok, err := c.cache.Has(ctx, t[i].ID, -1)
 		if err == nil && !ok {
 			err = ErrNotCached
 		}
@@ -237,7 +237,7 @@ func (c *call) cloudStatus(ctx context.Context, outs []*dvcfile.Out, o StatusOpt
 	for _, o := range outs {
 		ns := []need{{oid: o.ID, out: o.Path}}
 		if o.ID.IsDir() {
-			t, err := c.cache.tree(o.ID)
+			t, err := c.cache.Listing(o.ID)
 			if err != nil && !errors.Is(err, ErrNotCached) {
 				return s, err
 			}
@@ -258,7 +258,7 @@ func (c *call) cloudStatus(ctx context.Context, outs []*dvcfile.Out, o StatusOpt
 			far[n.oid] = true
 		}
 		for _, n := range ns {
-			near, err := c.cache.has(ctx, n.oid, -1)
+			near, err := c.cache.Has(ctx, n.oid, -1)
 			if err != nil {
 				return s, err
 			}

@@ -79,7 +79,7 @@ func (c *call) partVersion(v *Version, o *dvcfile.Out, inner string) error {
 	if !o.ID.IsDir() {
 		return fail(mlops.ErrNotFound, "%s is a file", c.show(o.Path))
 	}
-	t, err := c.cache.tree(o.ID)
+	t, err := c.cache.Listing(o.ID)
 	if err != nil {
 		return err
 	}
@@ -87,7 +87,7 @@ func (c *call) partVersion(v *Version, o *dvcfile.Out, inner string) error {
 	for _, e := range t {
 		if e.Path == inner {
 			v.Hash, v.SizeBytes = e.ID.String(), -1
-			if fi, err := os.Stat(c.cache.path(e.ID)); err == nil {
+			if fi, err := os.Stat(c.cache.Path(e.ID)); err == nil {
 				v.SizeBytes = fi.Size()
 			}
 			return nil

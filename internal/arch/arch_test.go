@@ -41,13 +41,14 @@ var may = map[string][]string{
 	"internal/cassette":     {".", "internal/stackfile"}, // imported by tests only
 	"mlflow":                {".", "internal/transport", "internal/spool", "internal/pyrepr"},
 	"mlflow/s3store":        {".", "mlflow"},
-	"dvc":                   {".", "internal/rawfile", "internal/gitcmd", "dvc/remote", "dvc/internal/fault", "dvc/internal/ini", "dvc/internal/object", "dvc/internal/ignore", "dvc/internal/known", "dvc/internal/address", "dvc/internal/dvcfile"},
+	"dvc":                   {".", "internal/rawfile", "internal/gitcmd", "dvc/remote", "dvc/internal/fault", "dvc/internal/ini", "dvc/internal/object", "dvc/internal/ignore", "dvc/internal/known", "dvc/internal/address", "dvc/internal/dvcfile", "dvc/internal/cache"},
 	"dvc/internal/fault":    {"."},
 	"dvc/internal/ini":      {".", "dvc/internal/fault"},
 	"dvc/internal/object":   {".", "dvc/internal/fault"},
 	"dvc/internal/ignore":   {".", "dvc/internal/fault", "internal/gitcmd"},
 	"dvc/internal/address":  {"."},
 	"dvc/internal/dvcfile":  {".", "dvc/internal/address", "dvc/internal/fault", "dvc/internal/object"},
+	"dvc/internal/cache":    {".", "dvc/internal/fault", "dvc/internal/known", "dvc/internal/object", "internal/rawfile"},
 	"dvc/remote":            {"."},
 	"dvc/remote/*":          {".", "internal/rawfile", "dvc/remote"}, // the drivers share a row
 	"airflow":               {".", "internal/transport", "internal/atomicfile"},
@@ -70,7 +71,7 @@ var may = map[string][]string{
 	"drift/table/parquet":   {"drift/table"},
 	"cmd/mlopsctl":          {"cli"},
 	"compose/internal/proc": {},
-	"dvc/internal/known":    {"internal/rawfile", "dvc/internal/object"},
+	"dvc/internal/known":    {"internal/rawfile", "dvc/internal/object", ".", "dvc/internal/fault"},
 }
 
 // only lists modules that one place alone may link, so that a program which
