@@ -9,6 +9,7 @@ import (
 	"github.com/mlops-integration/mlops/dvc/internal/cache"
 	"github.com/mlops-integration/mlops/dvc/internal/ignore"
 	"github.com/mlops-integration/mlops/dvc/internal/known"
+	"github.com/mlops-integration/mlops/dvc/internal/lock"
 )
 
 // call is one call of a method of [Repo]: the repository with what the call has
@@ -64,7 +65,7 @@ func (r *Repo) begin(ctx context.Context) (*call, error) {
 		c.root, err = os.OpenRoot(r.dir)
 	}
 	if err != nil {
-		unlock(held)
+		lock.Release(held)
 		return nil, err
 	}
 	c.held = held
@@ -82,7 +83,7 @@ func (c *call) end() {
 	c.cache.End()
 	c.state.Save()
 	_ = c.root.Close()
-	unlock(c.held)
+	lock.Release(c.held)
 }
 
 // change is begin for a call that changes what is tracked.

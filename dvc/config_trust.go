@@ -263,3 +263,11 @@ func (b *bindings) save() {
 		_ = os.Remove(tmp)
 	}
 }
+
+func cutLast(s, sep string) (head, tail string, found bool) {
+	i := strings.LastIndex(s, sep)
+	if i < 0 {
+		return s, "", false
+	}
+	return s[:i], s[i+len(sep):], true
+}

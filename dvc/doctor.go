@@ -14,6 +14,7 @@ import (
 	"github.com/mlops-integration/mlops"
 	"github.com/mlops-integration/mlops/dvc/internal/cache"
 	"github.com/mlops-integration/mlops/dvc/internal/ini"
+	"github.com/mlops-integration/mlops/dvc/internal/lock"
 	"github.com/mlops-integration/mlops/dvc/internal/object"
 	"github.com/mlops-integration/mlops/dvc/remote"
 )
@@ -105,7 +106,7 @@ func (d *doctor) links() error {
 }
 
 func (d *doctor) lock() error {
-	f, err := flock(d.ctx, filepath.Join(d.dir, ".dvc", "tmp", "lock"), 0)
+	f, err := lock.Take(d.ctx, filepath.Join(d.dir, ".dvc", "tmp", "lock"), 0)
 	switch {
 	case errors.Is(err, mlops.ErrConflict):
 		d.bad("lock", "wait for it", "%v", err)
@@ -176,7 +177,7 @@ func (d *doctor) temp() error {
 // killed tells of temporary files whose program cannot live any more. They need
 // no care.
 func (d *doctor) killed() (bool, error) {
-	f, err := flock(d.ctx, filepath.Join(d.dir, ".dvc", "tmp", "lock"), 0)
+	f, err := lock.Take(d.ctx, filepath.Join(d.dir, ".dvc", "tmp", "lock"), 0)
 	if err != nil {
 		return false, nil // a program is at work: see [doctor.lock]
 	}

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+
+	"github.com/mlops-integration/mlops/internal/lockfile"
 )
 
 // temps names the temporary files that a call under the lock makes in a cache.
@@ -84,7 +86,7 @@ func (t *temps) marked(c *Cache) {
 		if err != nil {
 			return
 		}
-		if syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil {
+		if lockfile.Try(f) == nil {
 			if _, err := os.Lstat(f.Name()); err == nil {
 				t.name, t.mark = name, f
 				return
@@ -125,7 +127,7 @@ func (c *Cache) Sweep(remove bool) (Amount, error) {
 		if err != nil {
 			continue
 		}
-		if syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil {
+		if lockfile.Try(f) == nil {
 			t, err := c.sweepNamed(m.Name(), remove)
 			all.Objects, all.SizeBytes = all.Objects+t.Objects, all.SizeBytes+t.SizeBytes
 			if err == nil && remove {
