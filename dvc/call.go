@@ -3,10 +3,15 @@ package dvc
 import (
 	"context"
 	"os"
+	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 
+	"github.com/mlops-integration/mlops"
 	"github.com/mlops-integration/mlops/dvc/internal/cache"
+	"github.com/mlops-integration/mlops/dvc/internal/config"
 	"github.com/mlops-integration/mlops/dvc/internal/ignore"
 	"github.com/mlops-integration/mlops/dvc/internal/known"
 	"github.com/mlops-integration/mlops/dvc/internal/lock"
@@ -16,7 +21,7 @@ import (
 // opened and read, each of it once. It is not shared between calls.
 type call struct {
 	*Repo
-	cfg   *config
+	cfg   *config.Config
 	cache *cache.Cache
 
 	// What [call.read] reads.
@@ -45,10 +50,10 @@ func (r *Repo) look() (*call, error) {
 }
 
 // newCall returns a call with a configuration that was read before.
-func newCall(r *Repo, cfg *config) (*call, error) {
+func newCall(r *Repo, cfg *config.Config) (*call, error) {
 	c := &call{Repo: r, cfg: cfg}
 	var err error
-	if c.cache, err = cfg.cache(r.dir); err != nil {
+	if c.cache, err = cacheOf(cfg, r.dir); err != nil {
 		return nil, err
 	}
 	return c, nil
@@ -71,8 +76,8 @@ func (r *Repo) begin(ctx context.Context) (*call, error) {
 	c.held = held
 	c.cache.Begin()
 	site := ""
-	if v, ok := cfg.get("core", "site_cache_dir"); ok {
-		site = v.resolve()
+	if v, ok := cfg.Get("core", "site_cache_dir"); ok {
+		site = v.Resolve()
 	}
 	c.state = known.Open(c.dir, c.root, c.tempRel, site)
 	return c, nil
@@ -123,4 +128,24 @@ func (c *call) claim(ctx context.Context, rels []string) (again bool, err error)
 		}
 	}
 	return again, err
+}
+
+// cacheOf returns the cache of the repository at root.
+func cacheOf(cfg *config.Config, root string) (*cache.Cache, error) {
+	dir, links := filepath.Join(root, ".dvc", "cache"), []string{"reflink", "copy"}
+	if v, ok := cfg.Get("cache", "dir"); ok {
+		dir = v.Resolve()
+	}
+	if v, ok := cfg.Get("cache", "type"); ok {
+		links = nil
+		for t := range strings.SplitSeq(v.Text(), ",") { // dvc writes a list, or a text with commas
+			t = strings.ToLower(strings.TrimSpace(t))
+			if !slices.Contains(cache.LinkTypes, t) {
+				return nil, fail(mlops.ErrInvalid, "cache.type %q", t)
+			}
+			links = append(links, t)
+		}
+	}
+	shared, _ := cfg.Get("cache", "shared")
+	return cache.New(dir, links, shared.Text() == "group"), nil
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/config"
 	"github.com/mlops-integration/mlops/dvc/internal/dvcfile"
 	"github.com/mlops-integration/mlops/dvc/internal/ini"
 )
@@ -139,8 +140,8 @@ func TestACommitDoesNotLeadCredentialsToAnotherHost(t *testing.T) {
 					if first == "set" {
 						require.NoError(t, r.ModifyRemote(t.Context(), "s", tt.option, "/hunter2", at))
 					} else {
-						require.NoError(t, levelNamed(r.levels(), at).edit(func(_ level, data []byte, sections []ini.Section) ([]byte, error) {
-							return ini.Set(data, sections, remoteSection("s"), tt.option, "/hunter2"), nil
+						require.NoError(t, editFile(levelNamed(r.levels(), config.Level(at)), func(_ config.File, data []byte, sections []ini.Section) ([]byte, error) {
+							return ini.Set(data, sections, config.RemoteSection("s"), tt.option, "/hunter2"), nil
 						}))
 						_, err := r.remoteConfig("s")
 						require.NoError(t, err)
@@ -187,7 +188,7 @@ func TestTheLineThatTheErrorNamesLetsCredentialsGoThere(t *testing.T) {
 func TestCredentialsBesideTheirURLAreNotHeldBack(t *testing.T) {
 	r := configured(t, "['remote \"s\"']\n    url = https://one.example/x\n")
 	for _, host := range []string{"two", "three"} {
-		require.NoError(t, levelNamed(r.levels(), LevelLocal).edit(func(_ level, data []byte, sections []ini.Section) ([]byte, error) {
+		require.NoError(t, editFile(levelNamed(r.levels(), config.Local), func(_ config.File, data []byte, sections []ini.Section) ([]byte, error) {
 			return []byte("['remote \"s\"']\n    url = https://" + host + ".example/x\n    password = hunter2\n"), nil
 		}))
 		_, err := r.remoteConfig("s")

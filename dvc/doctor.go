@@ -13,6 +13,7 @@ import (
 
 	"github.com/mlops-integration/mlops"
 	"github.com/mlops-integration/mlops/dvc/internal/cache"
+	"github.com/mlops-integration/mlops/dvc/internal/config"
 	"github.com/mlops-integration/mlops/dvc/internal/ini"
 	"github.com/mlops-integration/mlops/dvc/internal/lock"
 	"github.com/mlops-integration/mlops/dvc/internal/object"
@@ -202,7 +203,7 @@ func (d *doctor) trash() error {
 // config looks for secrets that are committed and for a cache that the committed
 // configuration puts elsewhere.
 func (d *doctor) config() error {
-	sections, _, err := levelNamed(d.levels(), LevelRepo).read()
+	sections, _, err := levelNamed(d.levels(), config.Repo).Read()
 	if err != nil {
 		return err
 	}
@@ -211,8 +212,8 @@ func (d *doctor) config() error {
 		section := ini.SectionName(s.Name)
 		for _, k := range s.Keys {
 			option := strings.ToLower(k.Name)
-			name := optionName(section, option)
-			if hasSecret(section, option, value{items: k.Items}.text()) {
+			name := config.Name(section, option)
+			if config.HoldsSecret(section, option, config.Value{Items: k.Items}.Text()) {
 				risky = true
 				d.bad("config", "change the secret, and set it with --local", ".dvc/config is committed and holds the secret %s", name)
 			}
@@ -228,18 +229,18 @@ func (d *doctor) config() error {
 	return nil
 }
 
-func levelNamed(all []level, name Level) level {
+func levelNamed(all []config.File, name config.Level) config.File {
 	for _, l := range all {
-		if l.name == name {
+		if l.Level == name {
 			return l
 		}
 	}
-	return level{}
+	return config.File{}
 }
 
 func (d *doctor) uploads(name string) error {
 	if name == "" {
-		if _, err := d.cfg.defaultRemote(); errors.Is(err, mlops.ErrNotFound) {
+		if _, err := d.cfg.DefaultRemote(); errors.Is(err, mlops.ErrNotFound) {
 			return nil
 		}
 	}

@@ -36,7 +36,7 @@ func parentsAreDirs(root *os.Root, rel string) error {
 // autostage adds to git's index what the call has written, if core.autostage
 // says so. dvc does it after add and import alone.
 func (c *call) autostage(ctx context.Context) error {
-	if c.gitRoot == "" || len(c.written) == 0 || !c.cfg.boolean("core", "autostage") {
+	if c.gitRoot == "" || len(c.written) == 0 || !c.cfg.Bool("core", "autostage") {
 		return nil
 	}
 	_, err := c.git(ctx, append([]string{"--literal-pathspecs", "add", "--"}, c.written...)...)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/mlops-integration/mlops"
 	"github.com/mlops-integration/mlops/dvc/internal/address"
+	"github.com/mlops-integration/mlops/dvc/internal/config"
 	"github.com/mlops-integration/mlops/dvc/internal/dvcfile"
 	"github.com/mlops-integration/mlops/dvc/internal/object"
 	"github.com/mlops-integration/mlops/dvc/remote"
@@ -80,7 +81,7 @@ func (r *Repo) Import(ctx context.Context, url, p string, o ImportOptions) (Outp
 		return Output{}, err
 	}
 	if o.Remote != "" {
-		if err := checkRemoteName(o.Remote); err != nil {
+		if err := config.CheckRemote(o.Remote); err != nil {
 			return Output{}, err
 		}
 	}
@@ -111,7 +112,7 @@ func (r *Repo) ImportURL(ctx context.Context, url string, o ImportURLOptions) (O
 		return Output{}, fail(mlops.ErrInvalid, "a remote's name goes with to-remote")
 	}
 	for _, f := range o.Config {
-		if kind, known := optionKind(`remote ""`, f[0]); !known || kind == isSecret {
+		if kind, known := config.KindOf(`remote ""`, f[0]); !known || kind == config.Secret {
 			return Output{}, fail(mlops.ErrInvalid, "option %s: not one of a remote, or a secret, which would be committed", f[0])
 		}
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/mlops-integration/mlops"
 	"github.com/mlops-integration/mlops/dvc/internal/address"
 	"github.com/mlops-integration/mlops/dvc/internal/cache"
+	"github.com/mlops-integration/mlops/dvc/internal/config"
 	"github.com/mlops-integration/mlops/dvc/internal/dvcfile"
 	"github.com/mlops-integration/mlops/dvc/internal/known"
 	"github.com/mlops-integration/mlops/dvc/internal/object"
@@ -85,9 +86,9 @@ func (c *call) located(d *dvcfile.Dep, dir string) (cfg remote.Config, key strin
 		if f[0] == "version_aware" {
 			return cfg, "", fail(mlops.ErrUnsupported, "%s %s", d, "is kept by file versions in the cloud")
 		}
-		s := setting{f[0], value{items: []string{f[1]}, dir: dir}}
+		s := setting{f[0], config.Value{Items: []string{f[1]}, Dir: dir}}
 		if d.Node != nil { // not of a call, but of a file
-			s.level, s.in = LevelRepo, "the .dvc file"
+			s.Level, s.In = config.Repo, "the .dvc file"
 		}
 		more = append(more, s)
 	}
@@ -125,9 +126,9 @@ func (c *call) located(d *dvcfile.Dep, dir string) (cfg remote.Config, key strin
 			}
 			cfg.URL = u.String()
 		}
-		from := settings{}
+		from := config.Settings{}
 		for _, s := range more {
-			cfg.Options[s.key], from[s.key] = s.text(), s.value
+			cfg.Options[s.key], from[s.key] = s.Text(), s.Value
 		}
 		if err := c.vet(cfg.Name, cfg, from); err != nil {
 			return cfg, "", err

@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/config"
 	"github.com/mlops-integration/mlops/dvc/internal/lock"
 )
 
@@ -16,7 +17,7 @@ import (
 // closed. It waits LockTimeout for another holder, then returns an error that
 // matches [mlops.ErrConflict] and names it. The configuration says whether it is
 // that kind of lock; what another holder changed in it is read again.
-func (r *Repo) lock(ctx context.Context) (held *os.File, cfg *config, err error) {
+func (r *Repo) lock(ctx context.Context) (held *os.File, cfg *config.Config, err error) {
 	at := stampOf(r.levels())
 	if cfg, err = flockConfig(r, at); err != nil {
 		return nil, nil, err
@@ -44,28 +45,28 @@ func (r *Repo) lock(ctx context.Context) (held *os.File, cfg *config, err error)
 
 // flockConfig reads the configuration, which must not ask for dvc's other kind
 // of lock: a file that is linked, which flock would disturb.
-func flockConfig(r *Repo, stamp string) (*config, error) {
+func flockConfig(r *Repo, stamp string) (*config.Config, error) {
 	cfg, err := r.config()
-	if err == nil && cfg.boolean("core", "hardlink_lock") {
+	if err == nil && cfg.Bool("core", "hardlink_lock") {
 		err = fail(mlops.ErrUnsupported, "core.hardlink_lock is set, and that kind of lock is not spoken here; run: dvc config --unset core.hardlink_lock")
 	}
 	if err != nil {
 		return nil, err
 	}
-	cfg.stamp = stamp
+	cfg.Stamp = stamp
 	return cfg, nil
 }
 
 // stampOf changes when a file of the configuration does.
-func stampOf(all []level) string {
+func stampOf(all []config.File) string {
 	var b strings.Builder
 	for _, l := range all {
-		if fi, err := os.Stat(l.file); err == nil {
+		if fi, err := os.Stat(l.Path); err == nil {
 			ino := uint64(0)
 			if st, ok := fi.Sys().(*syscall.Stat_t); ok {
 				ino = st.Ino
 			}
-			fmt.Fprintln(&b, l.name, fi.ModTime().UnixNano(), fi.Size(), ino)
+			fmt.Fprintln(&b, l.Level, fi.ModTime().UnixNano(), fi.Size(), ino)
 		}
 	}
 	return b.String()
@@ -78,7 +79,7 @@ func (c *call) pause(ctx context.Context) error {
 	if err := lock.Yield(ctx, c.held, c.lockTimeout); err != nil {
 		return err
 	}
-	if stampOf(c.levels()) != c.cfg.stamp {
+	if stampOf(c.levels()) != c.cfg.Stamp {
 		return fail(mlops.ErrConflict, "the configuration was changed by another program meanwhile; run it again")
 	}
 	return lock.Sign(c.held)

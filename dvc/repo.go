@@ -15,6 +15,7 @@ import (
 
 	"github.com/mlops-integration/mlops"
 	"github.com/mlops-integration/mlops/dvc/internal/cache"
+	"github.com/mlops-integration/mlops/dvc/internal/config"
 	"github.com/mlops-integration/mlops/dvc/internal/ignore"
 	"github.com/mlops-integration/mlops/internal/gitcmd"
 )
@@ -143,10 +144,10 @@ func newRepo(root, base string, opts []Option) *Repo {
 	}
 	cfg, err := r.config() // one that cannot be read is an error of the calls
 	if err != nil {
-		cfg = &config{}
+		cfg = &config.Config{}
 	}
-	if v, ok := cfg.get("core", "checksum_jobs"); ok && r.jobs < 1 {
-		r.jobs, _ = strconv.Atoi(v.text())
+	if v, ok := cfg.Get("core", "checksum_jobs"); ok && r.jobs < 1 {
+		r.jobs, _ = strconv.Atoi(v.Text())
 	}
 	if r.jobs < 1 {
 		r.jobs = runtime.GOMAXPROCS(0)
@@ -154,7 +155,7 @@ func newRepo(root, base string, opts []Option) *Repo {
 	for dir := root; ; dir = filepath.Dir(dir) {
 		if _, err := os.Stat(filepath.Join(dir, ".git")); err == nil {
 			r.workTree = true
-			if !cfg.boolean("core", "no_scm") {
+			if !cfg.Bool("core", "no_scm") {
 				r.gitRoot = dir
 			}
 			break

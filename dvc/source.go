@@ -17,6 +17,7 @@ import (
 	"github.com/mlops-integration/mlops"
 	"github.com/mlops-integration/mlops/dvc/internal/address"
 	"github.com/mlops-integration/mlops/dvc/internal/cache"
+	"github.com/mlops-integration/mlops/dvc/internal/config"
 	"github.com/mlops-integration/mlops/dvc/internal/dvcfile"
 	"github.com/mlops-integration/mlops/dvc/internal/object"
 	"github.com/mlops-integration/mlops/internal/gitcmd"
@@ -240,11 +241,11 @@ func (s *Source) Close() error { return os.RemoveAll(s.dir) }
 
 // allows reports whether a setting counts for a source. The user's own settings
 // do not: the source decides where a remote is, and they hold secrets.
-func (f *foreign) allows(level Level, section, key string) bool {
+func (f *foreign) allows(level config.Level, section, key string) bool {
 	if f == nil || f.trust {
 		return true
 	}
-	return level == LevelRepo && section != "cache" && !forThisMachine[key] && key != "profile" && (section != "core" || key == "remote")
+	return level == config.Repo && section != "cache" && !forThisMachine[key] && key != "profile" && (section != "core" || key == "remote")
 }
 
 // dir is where relative paths of a configuration file start.

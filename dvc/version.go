@@ -8,6 +8,7 @@ import (
 
 	"github.com/mlops-integration/mlops"
 	"github.com/mlops-integration/mlops/dvc/internal/address"
+	"github.com/mlops-integration/mlops/dvc/internal/config"
 	"github.com/mlops-integration/mlops/dvc/internal/dvcfile"
 	"github.com/mlops-integration/mlops/dvc/internal/object"
 )
@@ -34,7 +35,7 @@ func (r *Repo) Version(ctx context.Context, name string) (Version, error) {
 	}
 	c, broken := r.look()
 	if broken != nil { // only a part of a directory, and the remote's name, need the configuration
-		c = &call{Repo: r, cfg: &config{}}
+		c = &call{Repo: r, cfg: &config.Config{}}
 	}
 	if err := c.read(ctx); err != nil {
 		return Version{}, err
@@ -53,7 +54,7 @@ func (r *Repo) Version(ctx context.Context, name string) (Version, error) {
 		}
 	}
 	if v.Remote == "" {
-		if def, err := c.cfg.defaultRemote(); err == nil {
+		if def, err := c.cfg.DefaultRemote(); err == nil {
 			v.Remote = def.Name
 		}
 	}

@@ -41,7 +41,7 @@ var may = map[string][]string{
 	"internal/cassette":     {".", "internal/stackfile"}, // imported by tests only
 	"mlflow":                {".", "internal/transport", "internal/spool", "internal/pyrepr"},
 	"mlflow/s3store":        {".", "mlflow"},
-	"dvc":                   {".", "internal/rawfile", "internal/gitcmd", "dvc/remote", "dvc/internal/fault", "dvc/internal/ini", "dvc/internal/object", "dvc/internal/ignore", "dvc/internal/known", "dvc/internal/address", "dvc/internal/dvcfile", "dvc/internal/cache", "dvc/internal/lock"},
+	"dvc":                   {".", "internal/rawfile", "internal/gitcmd", "dvc/remote", "dvc/internal/fault", "dvc/internal/ini", "dvc/internal/object", "dvc/internal/ignore", "dvc/internal/known", "dvc/internal/address", "dvc/internal/dvcfile", "dvc/internal/cache", "dvc/internal/lock", "dvc/internal/config"},
 	"dvc/internal/fault":    {"."},
 	"dvc/internal/ini":      {".", "dvc/internal/fault"},
 	"dvc/internal/object":   {".", "dvc/internal/fault"},
@@ -50,6 +50,7 @@ var may = map[string][]string{
 	"dvc/internal/dvcfile":  {".", "dvc/internal/address", "dvc/internal/fault", "dvc/internal/object"},
 	"dvc/internal/cache":    {".", "dvc/internal/fault", "dvc/internal/known", "dvc/internal/object", "internal/rawfile", "internal/lockfile"},
 	"dvc/internal/lock":     {".", "dvc/internal/fault", "dvc/internal/object", "internal/lockfile"},
+	"dvc/internal/config":   {".", "dvc/internal/address", "dvc/internal/cache", "dvc/internal/fault", "dvc/internal/ini", "internal/atomicfile"},
 	"dvc/remote":            {"."},
 	"dvc/remote/*":          {".", "internal/rawfile", "dvc/remote"}, // the drivers share a row
 	"airflow":               {".", "internal/transport", "internal/atomicfile"},
