@@ -16,6 +16,21 @@ import (
 	"github.com/mlops-integration/mlops/dvc/internal/object"
 )
 
+// notData returns why nothing at a path can be tracked, "" if it can; itself is
+// what is said of the repository's own places.
+func notData(rel, itself string) string {
+	base := path.Base(rel)
+	switch why := object.UnsafePath(rel); {
+	case why != "" || rel == "." || object.Within(rel, ".dvc"):
+		return cmp.Or(why, itself)
+	case strings.ContainsAny(rel, "\u0085\u2028\u2029"):
+		return "dvc does not write names with such line breaks readably"
+	case strings.HasSuffix(base, ".dvc") || base == "dvc.yaml" || base == "dvc.lock" || base == ".dvcignore" || base == ".gitignore":
+		return "a file of DVC or git itself"
+	}
+	return ""
+}
+
 // check looks at a target without writing anything.
 func (c *adder) check(name string) (*addition, error) {
 	refuse := func(kind error, format string, args ...any) (*addition, error) {
@@ -25,14 +40,8 @@ func (c *adder) check(name string) (*addition, error) {
 	if err != nil {
 		return nil, err
 	}
-	if why := object.UnsafePath(rel); why != "" || rel == "." || object.Within(rel, ".dvc") {
-		return refuse(mlops.ErrInvalid, "%s", cmp.Or(why, "the repository itself cannot be tracked"))
-	}
-	if strings.ContainsAny(rel, "\u0085\u2028\u2029") {
-		return refuse(mlops.ErrInvalid, "dvc does not write names with such line breaks readably")
-	}
-	if base := path.Base(rel); strings.HasSuffix(base, ".dvc") || base == "dvc.yaml" || base == "dvc.lock" || base == ".dvcignore" || base == ".gitignore" {
-		return refuse(mlops.ErrInvalid, "a file of DVC or git itself")
+	if why := notData(rel, "the repository itself cannot be tracked"); why != "" {
+		return refuse(mlops.ErrInvalid, "%s", why)
 	}
 	if err := parentsAreDirs(c.root, rel); err != nil {
 		return nil, err

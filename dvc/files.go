@@ -64,6 +64,10 @@ func besides(rel string) string { return path.Join(path.Dir(rel), cache.TempName
 // writeFile replaces a small file durably: temporary file, fsync, rename, fsync
 // of the directory. It keeps the mode of an existing file and refuses to
 // replace what is not a regular file.
+//
+// internal/atomicfile does not do: it takes a path, where this must stay below
+// root, sets a mode, and has its temporary file beside the file, where nothing
+// sweeps it.
 func writeFile(root *os.Root, tmp, rel string, data []byte) (err error) {
 	mode := fs.FileMode(0)
 	switch fi, err := root.Lstat(rel); {

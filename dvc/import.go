@@ -232,15 +232,10 @@ func (c *call) destination(name string, o arrival) (string, *dvcfile.File, error
 	refuse := func(kind error, format string, args ...any) (string, *dvcfile.File, error) {
 		return "", nil, fail(kind, "%s: "+format, append([]any{c.show(rel)}, args...)...)
 	}
-	base := path.Base(rel)
-	switch why := object.UnsafePath(rel); {
-	case why != "" || rel == "." || object.Within(rel, ".dvc"):
-		return refuse(mlops.ErrInvalid, "%s", cmp.Or(why, "not a place for data"))
-	case strings.ContainsAny(rel, "\u0085\u2028\u2029"):
-		return refuse(mlops.ErrInvalid, "dvc does not write names with such line breaks readably")
-	case strings.HasSuffix(base, ".dvc") || base == "dvc.yaml" || base == "dvc.lock" || base == ".dvcignore" || base == ".gitignore":
-		return refuse(mlops.ErrInvalid, "a file of DVC or git itself")
-	case c.dvcIgnore.Ignored(rel, false):
+	if why := notData(rel, "not a place for data"); why != "" {
+		return refuse(mlops.ErrInvalid, "%s", why)
+	}
+	if c.dvcIgnore.Ignored(rel, false) {
 		return refuse(mlops.ErrInvalid, "ignored by .dvcignore")
 	}
 	if err := parentsAreDirs(c.root, rel); err != nil {

@@ -106,13 +106,13 @@ func (p *placer) place(ctx context.Context, t placement) error {
 			return err
 		}
 	}
-	in, inRel := p.tmp, p.tmpRel
+	in := p.tmp
 	if p.tmpAway.Load() {
-		in, inRel = p.dir, p.dirRel
+		in = p.dir
 	}
 	tmp := cache.TempName()
 	gone := func() { _ = unix.Unlinkat(int(in.Fd()), tmp, 0) }
-	made, err := p.cache.Link(ctx, in, p.abs(path.Join(inRel, tmp)), t.oid, t.exec, t.rel)
+	made, err := p.cache.Link(ctx, in, tmp, t.oid, t.exec, t.rel)
 	if err != nil {
 		gone()
 		return err

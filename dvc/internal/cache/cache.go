@@ -124,7 +124,9 @@ func (c *Cache) Has(ctx context.Context, o object.ID, size int64) (bool, error) 
 	return true, nil
 }
 
-// commit gives a complete temporary file its mode and its name.
+// commit gives a complete temporary file its mode and its name. Only listings
+// are durable: internal/atomicfile would wait for the disk at each object, of
+// which there may be a million, and whose bytes are checked when they are used.
 func (c *Cache) commit(f *rawfile.File, o object.ID, durable bool) error {
 	if err := f.Mode(0o444); err != nil {
 		return err

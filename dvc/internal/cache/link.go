@@ -10,18 +10,20 @@ import (
 	"strings"
 	"syscall"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/mlops-integration/mlops"
 	"github.com/mlops-integration/mlops/dvc/internal/fault"
 	"github.com/mlops-integration/mlops/dvc/internal/known"
 	"github.com/mlops-integration/mlops/dvc/internal/object"
 	"github.com/mlops-integration/mlops/internal/rawfile"
-	"golang.org/x/sys/unix"
 )
 
-// Link makes a file that is an object, by the first type of link that works: at
-// a path in a directory that is open as dir. An error says that it was for to.
-func (c *Cache) Link(ctx context.Context, dir *os.File, at string, o object.ID, exec bool, to string) (known.Stamp, error) {
-	src, name := c.Path(o), filepath.Base(at)
+// Link makes a file that is an object, by the first type of link that works: of
+// that name in a directory, which was opened by its path. An error says that it
+// was for to.
+func (c *Cache) Link(ctx context.Context, dir *os.File, name string, o object.ID, exec bool, to string) (known.Stamp, error) {
+	src := c.Path(o)
 	var last error
 	for _, kind := range c.Links {
 		var made known.Stamp
@@ -31,7 +33,7 @@ func (c *Cache) Link(ctx context.Context, dir *os.File, at string, o object.ID, 
 			if c.noClone.Load() {
 				continue
 			}
-			if err = clonePath(src, at); err != nil {
+			if err = clonePath(src, filepath.Join(dir.Name(), name)); err != nil {
 				c.noClone.Store(true)
 			}
 		case "hardlink":

@@ -68,7 +68,8 @@ func (c *Cache) tempName() string {
 
 func (c *Cache) marks() string { return filepath.Join(c.Dir, "mlops") }
 
-// marked makes the mark, if it can.
+// marked makes the mark, if it can. It must be new, which lockfile.Take does not
+// ask for.
 func (t *temps) marked(c *Cache) {
 	if fi, err := os.Lstat(c.marks()); err == nil && !fi.IsDir() {
 		return

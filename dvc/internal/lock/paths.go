@@ -124,7 +124,8 @@ const clockSkew = time.Minute
 
 // Edit reads a repository's [PathsFile] under its lock and writes it again, whole, if edit
 // reports a change, also beside an error. The time of the file stays: what is
-// left in it is as old as before. temp names a temporary file in root.
+// left in it is as old as before, which is why internal/atomicfile does not do.
+// temp names a temporary file in root.
 func Edit(ctx context.Context, root *os.Root, wait time.Duration, temp func() (string, error), edit func(l Paths, written time.Time) (changed bool, err error)) error {
 	lock, err := Take(ctx, filepath.Join(root.Name(), PathsFile+".lock"), wait)
 	if err != nil {
