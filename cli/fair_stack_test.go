@@ -83,10 +83,11 @@ func (f *crowd) pool(i int) string { return "mlops." + f.name(i) }
 func (f *crowd) dag(i int) string  { return f.name(i) + ".work" }
 
 // trigger starts a run with a date: runs without one are in no order of time.
-func (f *crowd) trigger(t *testing.T, i int) {
+func (f *crowd) trigger(t *testing.T, i int) (runID string) {
 	t.Helper()
-	_, err := f.Airflow.Trigger(t.Context(), f.dag(i), airflow.TriggerOptions{LogicalDate: time.Now().UTC().Truncate(time.Millisecond)})
+	run, err := f.Airflow.Trigger(t.Context(), f.dag(i), airflow.TriggerOptions{LogicalDate: time.Now().UTC().Truncate(time.Millisecond)})
 	require.NoError(t, err)
+	return run.ID
 }
 
 // taken is how many slots the tasks of the crowd have, and the smallest number
@@ -260,6 +261,14 @@ func (s *stackSuite) hot(t *testing.T) {
 			require.LessOrEqual(t, taken, tt.budget, tt.state)
 		})
 	}
+	p, err := f.Project(f.name(1))
+	require.NoError(t, err)
+	waits := f.trigger(t, 1)
+	until(t, time.Minute, "Explain says that it is the heat", func() bool {
+		causes, err := p.Explain(t.Context(), "work", waits, "")
+		require.NoError(t, err)
+		return len(causes) > 0 && causes[0].Code == airflow.CauseHeat
+	})
 	epoch := s.lease(t).Epoch
 	for range 3 { // the supervisor waits longer before each restart
 		<-time.After(rand.N(500 * time.Millisecond)) // any point of its work

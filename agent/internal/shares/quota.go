@@ -14,13 +14,11 @@ import (
 // kept: a server that does not answer takes no limit away, and neither does the
 // end of an agent.
 type quotas struct {
-	of     map[string]fair.Quota
-	asked  time.Time
+	of     asked[map[string]fair.Quota]
 	ledger fair.Ledger
 	booked time.Time      // up to which the ledger has what ran
 	saved  time.Time      // when it was written
 	held   map[string]int // slots that were held at that time
-	fault  error          // of the last question
 }
 
 // quotaEvery is how often the quotas are asked for, and the ledger is written.
@@ -70,19 +68,13 @@ func (k *Keeper) saveSpent() error {
 
 // ask reads the quotas once a minute.
 func (k *Keeper) ask(ctx context.Context, now time.Time) {
-	q := &k.quotas
-	if since := now.Sub(q.asked); k.Quotas == nil || !q.asked.IsZero() && since >= 0 && since < quotaEvery {
-		return
-	}
-	q.asked = now
-	of, err := k.Quotas(ctx)
-	if q.fault = err; err == nil {
-		q.of = of
+	if k.Quotas != nil {
+		k.quotas.of.get(ctx, now, quotaEvery, k.Quotas)
 	}
 }
 
 // project is what a pool may have now.
 func (k *Keeper) project(pool string, now time.Time) fair.Project {
 	k.quotas.ledger.Use(pool, 0, now.Add(-1), now, 0) // the day turns, whether or not anything runs
-	return k.quotas.of[pool].Project(pool, k.quotas.ledger.Spent[pool])
+	return k.quotas.of.last[pool].Project(pool, k.quotas.ledger.Spent[pool])
 }
