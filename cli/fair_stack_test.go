@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/mlops-integration/mlops"
 	"github.com/mlops-integration/mlops/airflow"
 	"github.com/mlops-integration/mlops/client"
 	"github.com/mlops-integration/mlops/internal/fairfile"
@@ -248,6 +249,7 @@ func (s *stackSuite) share(t *testing.T) {
 // meanwhile, several times.
 func (s *stackSuite) hot(t *testing.T) {
 	f := newCrowd(t, s, 3)
+	s.ctl(t, 0, "quota", "set", f.name(1), "queued-runs=1")
 	f.trigger(t, 0)
 	until(t, time.Minute, "the flood has all slots", func() bool { n, _ := f.taken(t); return n == crowdSlots })
 	for _, tt := range []struct {
@@ -269,6 +271,14 @@ func (s *stackSuite) hot(t *testing.T) {
 		require.NoError(t, err)
 		return len(causes) > 0 && causes[0].Code == airflow.CauseHeat
 	})
+	until(t, 2*time.Minute, "the agent knows the quota", func() bool { return s.lease(t).Pools[f.pool(1)].QueuedRuns == 1 })
+	require.NoError(t, f.Airflow.DAGs.Pause(t.Context(), f.dag(1))) // its runs stay queued
+	_, err = p.Trigger(t.Context(), "work", airflow.TriggerOptions{})
+	require.NoError(t, err)
+	_, err = p.Trigger(t.Context(), "work", airflow.TriggerOptions{})
+	require.ErrorIs(t, err, mlops.ErrRateLimited)
+	require.NoError(t, f.Airflow.DAGs.Unpause(t.Context(), f.dag(1)))
+	s.ctl(t, 0, "quota", "set", f.name(1))
 	epoch := s.lease(t).Epoch
 	for range 3 { // the supervisor waits longer before each restart
 		<-time.After(rand.N(500 * time.Millisecond)) // any point of its work

@@ -87,18 +87,38 @@ func (k *Keeper) Look(ctx context.Context) (State, error) {
 		k.state.Leads = false
 		return k.state, err
 	}
-	most, err := fairfile.Slots(k.Home)
+	most, err := k.decide(ctx, seen, began)
 	if err != nil {
 		return k.state, err
 	}
-	k.heat.Max, k.reading = most, k.judge(ctx, began)
-	k.budget = k.heat.Budget(began, reading(k.reading))
 	seen, shares, err := k.divide(ctx, seen, most, began)
 	if err != nil {
 		return k.state, err
 	}
 	k.state.Leads, k.state.Took = true, k.now().Sub(began)
 	return k.state, k.note(seen, shares, most, began)
+}
+
+// decide sets the budget, by heat and by what is left of the day's energy, and
+// returns what it would be on a cool machine.
+func (k *Keeper) decide(ctx context.Context, seen survey, now time.Time) (int, error) {
+	most, err := fairfile.Slots(k.Home)
+	if err != nil {
+		return 0, err
+	}
+	wattHours, err := fairfile.WattHours(k.Home)
+	if err != nil {
+		return 0, err
+	}
+	if err := k.book(seen, now); err != nil {
+		return 0, err
+	}
+	k.heat.Max, k.heat.Joules, k.reading = most, wattHours*3600, k.judge(ctx, now)
+	r := reading(k.reading)
+	r.Watts, r.Running = k.watts()
+	r.Spent = k.energy().Joules
+	k.budget = k.heat.Budget(now, r)
+	return most, nil
 }
 
 // judge returns how hot the machine is.
@@ -189,9 +209,6 @@ func (s survey) free(budget int) int { return max(budget-s.others, min(budget, 1
 // has. A slot that one pool loses is given to another only when the server's own
 // figures say that it is free: a task may have taken it since the look.
 func (k *Keeper) divide(ctx context.Context, seen survey, most int, now time.Time) (survey, []fair.Share, error) {
-	if err := k.book(seen, now); err != nil {
-		return seen, nil, err
-	}
 	k.ask(ctx, now)
 	var projects []fair.Project
 	var demands []fair.Demand
