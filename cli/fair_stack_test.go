@@ -250,6 +250,7 @@ func (s *stackSuite) share(t *testing.T) {
 func (s *stackSuite) hot(t *testing.T) {
 	f := newCrowd(t, s, 3)
 	s.ctl(t, 0, "quota", "set", f.name(1), "queued-runs=1")
+	s.ctl(t, 0, "quota", "set", f.name(2), "slot-hours=0.0001") // 0.36 s
 	f.trigger(t, 0)
 	until(t, time.Minute, "the flood has all slots", func() bool { n, _ := f.taken(t); return n == crowdSlots })
 	for _, tt := range []struct {
@@ -306,6 +307,13 @@ func (s *stackSuite) hot(t *testing.T) {
 	require.True(t, based(), "an agent that ends in order leaves each project its base")
 	s.ctl(t, 0, "start", "agent")
 	until(t, time.Minute, "an agent leads", func() bool { return s.lease(t).Held(time.Now()) })
+
+	out := s.ctl(t, 0, "dag", "trigger", "work", "-p", f.name(2), "--wait", "--wait-timeout", "2m")
+	require.NotEmpty(t, out, "a task of a second is more than the quota, and it ends")
+	_, stderr, code := run(t, "mlopsctl", "dag", "trigger", "work", "-p", f.name(2), "--wait", "--wait-timeout", "20s")
+	require.Equal(t, 14, code, stderr)
+	require.Contains(t, stderr, "the project has what its quota allows")
+	s.ctl(t, 0, "quota", "set", f.name(2))
 }
 
 func (s *stackSuite) lease(t *testing.T) fairfile.Lease {
