@@ -160,7 +160,7 @@ func (s RolesService) Assign(ctx context.Context, user string, roleID int64) (As
 		out, err := sendOnce3[struct{ Assignment Assignment }](ctx, s.c, "Roles.Assign", "POST", "roles/assign", map[string]any{"username": user, "role_id": roleID})
 		return out.Assignment, err
 	}, func() (Assignment, bool, error) {
-		u, err := UsersService{s.c}.Get(ctx, user)
+		u, err := UsersService(s).Get(ctx, user)
 		if err != nil {
 			return Assignment{}, false, err
 		}
