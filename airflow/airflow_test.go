@@ -88,7 +88,7 @@ func TestAMissingRoleIsAskedForOnce(t *testing.T) {
 	}
 	pass := &tap{next: s.HTTP.Transport}
 	c := client(t, s, pass, s.Auth)
-	err := c.Pools.Create(t.Context(), airflow.Pool{Name: "mlops.none", Slots: 1})
+	err := c.Do(t.Context(), "POST", "/api/v2/pools", nil, map[string]any{"name": "mlops.none", "slots": 1}, nil)
 	require.ErrorIs(t, err, mlops.ErrForbidden)
 	require.NotErrorIs(t, err, mlops.ErrUnauthenticated)
 	require.Equal(t, 1, pass.count("POST /api/v2/pools"), "a new login does not give a role")

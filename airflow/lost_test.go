@@ -51,10 +51,15 @@ func TestLiveALostAnswerDoesNothingTwice(t *testing.T) {
 	require.NoError(t, c.Pools.Ensure(ctx, ensured))
 	require.Equal(t, 1, l.Lost())
 
+	lose("POST")
+	require.ErrorIs(t, c.Pools.Create(ctx, pool), mlops.ErrAlreadyExists, "the older one is not what this call made, though it is equal")
+	require.Equal(t, 1, l.Lost())
+
 	other := pool
 	other.Slots = 9
 	lose("POST")
 	require.ErrorIs(t, c.Pools.Create(ctx, other), mlops.ErrAlreadyExists, "what exists is not what was asked for")
+	require.Equal(t, 1, l.Lost())
 
 	for _, change := range []func() error{
 		func() error { return c.Pools.SetSlots(ctx, pool.Name, 5) },

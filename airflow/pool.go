@@ -49,19 +49,31 @@ func (s PoolsService) Get(ctx context.Context, name string) (Pool, error) {
 }
 
 // Create makes a pool. The error matches [mlops.ErrAlreadyExists] if the
-// name is taken. When an answer is lost, a pool that is as p wants it counts as
-// made by this call.
+// name is taken. When an answer is lost, a pool that was not there before and is
+// as p wants it is the one that this call made.
 //
-// Airflow REST: POST /api/v2/pools (201)
+// Airflow REST: GET /api/v2/pools/{pool_name}, POST /api/v2/pools (201)
 func (s PoolsService) Create(ctx context.Context, p Pool) error {
-	const op = "Pools.Create"
-	if err := checkSlots(op, p.Name, p.Slots); err != nil {
+	if err := checkSlots("Pools.Create", p.Name, p.Slots); err != nil {
 		return err
 	}
+	_, err := s.Get(ctx, p.Name)
+	if err != nil && !isNotFound(err) {
+		return err
+	}
+	return s.create(ctx, p, err == nil)
+}
+
+// create makes a pool. One that is there already only gets the server's refusal.
+func (s PoolsService) create(ctx context.Context, p Pool, older bool) error {
+	const op = "Pools.Create"
 	_, err := transport.Once(ctx, s.c.way(), func() (Pool, error) {
 		return do[Pool](ctx, s.c, request{op: op, method: "POST", path: "/pools", body: p.wire()})
 	}, func() (Pool, error) {
-		there, err := s.c.Pools.Get(ctx, p.Name)
+		if older {
+			return Pool{}, mlops.ErrNotFound
+		}
+		there, err := s.Get(ctx, p.Name)
 		if err == nil && there.wire() != p.wire() {
 			return there, &mlops.Error{Kind: mlops.ErrAlreadyExists, Service: service, Op: op, Message: fmt.Sprintf("pool %s exists with other slots or another description", p.Name)}
 		}
@@ -75,11 +87,14 @@ func (s PoolsService) Create(ctx context.Context, p Pool) error {
 //
 // Airflow REST: GET /api/v2/pools/{pool_name}, POST /api/v2/pools
 func (s PoolsService) Ensure(ctx context.Context, p Pool) error {
+	if err := checkSlots("Pools.Ensure", p.Name, p.Slots); err != nil {
+		return err
+	}
 	_, err := s.Get(ctx, p.Name)
 	if !isNotFound(err) {
 		return err
 	}
-	if err = s.c.Pools.Create(ctx, p); errors.Is(err, mlops.ErrAlreadyExists) {
+	if err = s.create(ctx, p, false); errors.Is(err, mlops.ErrAlreadyExists) {
 		return nil // another program was quicker
 	}
 	return err

@@ -14,12 +14,26 @@ func dvcInitVerb(e *env, name string) *cli.Command {
 
    Within a project it also points the repository at the project's remote, in
    .dvc/config.local.`,
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "subdir", Usage: "in a folder of a git repository"},
+			&cli.BoolFlag{Name: "no-scm", Usage: "without git"},
+			&cli.BoolFlag{Name: "force", Aliases: []string{"f"}, Usage: "replace the .dvc folder that is there, with the cache in it"},
+		},
 		Action: func(c *cli.Context) error {
+			if c.Bool("subdir") && c.Bool("no-scm") {
+				return usagef("only one of --subdir and --no-scm")
+			}
 			d, err := e.data(c)
 			if err != nil {
 				return err
 			}
-			return d.Init(c.Context)
+			var opts []dvc.Option
+			for flag, opt := range map[string]func() dvc.Option{"subdir": dvc.Subdir, "no-scm": dvc.NoSCM, "force": dvc.Force} {
+				if c.Bool(flag) {
+					opts = append(opts, opt())
+				}
+			}
+			return d.Init(c.Context, opts...)
 		},
 	}
 }

@@ -38,9 +38,13 @@ func DataIn(dir string) (*Data, error) {
 func (d *Data) Repo(ctx context.Context) (*dvc.Repo, error) { return d.open(ctx) }
 
 // Init makes the project's folder a DVC repository, as "dvc init" does, and
-// gives it the project's remote. It has to be within a git repository.
-func (d *Data) Init(ctx context.Context) error {
-	if _, err := dvc.Init(d.dir); err != nil {
+// gives it the project's remote. It has to be within a git repository unless
+// [dvc.NoSCM] is given; a project may lie in a folder of one.
+func (d *Data) Init(ctx context.Context, opts ...dvc.Option) error {
+	if d.remote != "" {
+		opts = append(opts, dvc.Subdir())
+	}
+	if _, err := dvc.Init(d.dir, opts...); err != nil {
 		return err
 	}
 	_, err := d.open(ctx)

@@ -38,6 +38,8 @@ type Repo struct {
 	lockTimeout time.Duration
 
 	readFile func(name string) ([]byte, error) // os.ReadFile: of configuration and ignore files
+
+	subdir, noSCM, force bool // how Init makes it
 }
 
 // Option is an option of [Open] and [Init].
@@ -50,6 +52,17 @@ func Jobs(n int) Option { return func(r *Repo) { r.jobs = n } }
 // LockTimeout sets how long a call waits while another program, dvc included,
 // holds the repository's lock. The default is dvc's 3 s; 0 does not wait.
 func LockTimeout(d time.Duration) Option { return func(r *Repo) { r.lockTimeout = d } }
+
+// Subdir lets [Init] make a repository of a folder within a git repository, as
+// dvc init --subdir does.
+func Subdir() Option { return func(r *Repo) { r.subdir = true } }
+
+// NoSCM lets [Init] make a repository that uses no git, as dvc init --no-scm does.
+func NoSCM() Option { return func(r *Repo) { r.noSCM = true } }
+
+// Force lets [Init] replace the .dvc folder that is there, with its
+// configuration and its cache, as dvc init --force does.
+func Force() Option { return func(r *Repo) { r.force = true } }
 
 // Open finds the repository that holds dir: the nearest directory upward with
 // a .dvc folder. Relative paths in later calls are relative to dir.
@@ -70,28 +83,25 @@ func Open(dir string, opts ...Option) (*Repo, error) {
 	}
 }
 
-// Init makes a DVC repository of dir, which must lie in a git repository. It
-// writes the files that dvc init writes and stages them in git.
+// Init makes a DVC repository of dir, which must be the root of a git repository
+// unless [Subdir] or [NoSCM] says otherwise. It writes the files that dvc init
+// writes and stages them in git.
 //
-// The error matches [mlops.ErrAlreadyExists] if dir has a .dvc folder.
+// The error matches [mlops.ErrAlreadyExists] if dir has a .dvc folder, and
+// [Force] is not given.
 func Init(dir string, opts ...Option) (*Repo, error) {
 	root, err := realDir(dir)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := os.Lstat(filepath.Join(root, ".dvc")); err == nil {
-		return nil, fail(mlops.ErrAlreadyExists, "%s exists already", filepath.Join(root, ".dvc"))
-	}
+	dvcDir := filepath.Join(root, ".dvc")
 	r := newRepo(root, root, opts)
-	if r.gitRoot == "" {
-		return nil, fail(mlops.ErrInvalid, "%s is not in a git repository; run: git init", root)
-	}
-	ig, err := ignore.NewGit(context.Background(), r.gitRoot, r.dir, r.readFile)
-	if err != nil {
+	if err := mayInit(r, dvcDir); err != nil {
 		return nil, err
 	}
-	if ig.Ignored(".dvc", true) {
-		return nil, fail(mlops.ErrInvalid, ".dvc is ignored by git; add !.dvc to .gitignore")
+	files := map[string]string{"config": "[core]\n    no_scm = True\n", "tmp/btime": ""}
+	if !r.noSCM {
+		files["config"], files[".gitignore"] = "", "/config.local\n/tmp\n/cache\n"
 	}
 	dir = filepath.Join(root, cache.TempName()) // renamed when it is complete
 	if err := os.Mkdir(dir, 0o777); err != nil {
@@ -101,18 +111,19 @@ func Init(dir string, opts ...Option) (*Repo, error) {
 	if err := os.Mkdir(filepath.Join(dir, "tmp"), 0o777); err != nil {
 		return nil, err
 	}
-	for name, text := range map[string]string{
-		"config":     "",
-		".gitignore": "/config.local\n/tmp\n/cache\n",
-		"tmp/btime":  "",
-	} {
+	for name, text := range files {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o666); err != nil {
 			return nil, err
 		}
 	}
-	if err := os.Rename(dir, filepath.Join(root, ".dvc")); err != nil {
+	if r.force {
+		if err := os.RemoveAll(dvcDir); err != nil {
+			return nil, err
+		}
+	}
+	if err := os.Rename(dir, dvcDir); err != nil {
 		if errors.Is(err, fs.ErrExist) {
-			return nil, fail(mlops.ErrAlreadyExists, "%s exists already", filepath.Join(root, ".dvc"))
+			return nil, fail(mlops.ErrAlreadyExists, "%s exists already", dvcDir)
 		}
 		return nil, err
 	}
@@ -128,10 +139,38 @@ func Init(dir string, opts ...Option) (*Repo, error) {
 	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, err
 	}
+	r = newRepo(root, root, opts)
+	if r.noSCM {
+		return r, nil
+	}
 	if _, err := r.git(context.Background(), "add", "--", ".dvc/config", ".dvc/.gitignore", ".dvcignore"); err != nil {
 		return nil, err
 	}
 	return r, nil
+}
+
+// mayInit reports why Init may not make the folder dvcDir.
+func mayInit(r *Repo, dvcDir string) error {
+	if _, err := os.Lstat(dvcDir); err == nil && !r.force {
+		return fail(mlops.ErrAlreadyExists, "%s exists already; to replace it, with the cache in it, use force (-f)", dvcDir)
+	}
+	gitRoot := gitAbove(r.dir)
+	switch {
+	case r.noSCM:
+		return nil
+	case gitRoot == "":
+		return fail(mlops.ErrInvalid, "%s is not in a git repository; run: git init, or use --no-scm", r.dir)
+	case gitRoot != r.dir && !r.subdir:
+		return fail(mlops.ErrInvalid, "%s is a folder of the git repository %s; use --subdir to use DVC in this folder alone", r.dir, gitRoot)
+	}
+	ig, err := ignore.NewGit(context.Background(), gitRoot, r.dir, r.readFile)
+	if err != nil {
+		return err
+	}
+	if ig.Ignored(".dvc", true) {
+		return fail(mlops.ErrInvalid, ".dvc is ignored by git; add !.dvc to .gitignore")
+	}
+	return nil
 }
 
 // Root returns the absolute path of the directory that holds .dvc.
@@ -152,19 +191,25 @@ func newRepo(root, base string, opts []Option) *Repo {
 	if r.jobs < 1 {
 		r.jobs = runtime.GOMAXPROCS(0)
 	}
-	for dir := root; ; dir = filepath.Dir(dir) {
-		if _, err := os.Stat(filepath.Join(dir, ".git")); err == nil {
-			r.workTree = true
-			if !cfg.Bool("core", "no_scm") {
-				r.gitRoot = dir
-			}
-			break
-		}
-		if dir == filepath.Dir(dir) {
-			break
-		}
+	git := gitAbove(root)
+	r.workTree = git != ""
+	if !cfg.Bool("core", "no_scm") {
+		r.gitRoot = git
 	}
 	return r
+}
+
+// gitAbove returns the root of the git repository that holds dir, "" if there is none.
+func gitAbove(dir string) string {
+	for {
+		if _, err := os.Stat(filepath.Join(dir, ".git")); err == nil {
+			return dir
+		}
+		if dir == filepath.Dir(dir) {
+			return ""
+		}
+		dir = filepath.Dir(dir)
+	}
 }
 
 func realDir(dir string) (string, error) {

@@ -20,7 +20,7 @@ func monorepo(t *testing.T, w *world) string {
 	w.git(dir, "init", "-q", "-b", "main")
 	write(t, dir, map[string]string{"README": "hi", "team/a/plain": "p", "team/a/data/x": "x", "team/a/f": "f", "team/a/deep/g": "g", "other/o": "o"})
 	for _, sub := range []string{"team/a/deep", "team/a"} {
-		r, err := dvc.Init(filepath.Join(dir, sub))
+		r, err := dvc.Init(filepath.Join(dir, sub), dvc.Subdir())
 		require.NoError(t, err)
 		require.NoError(t, r.AddRemote(bg(t), "store", dir+"-"+filepath.Base(sub), dvc.AddRemoteOptions{Default: true}))
 		paths := []string{"data", "f"}
@@ -107,4 +107,73 @@ func TestLiveDataOfARepositoryInASubfolderIsAsInDVC(t *testing.T) {
 	require.NoError(t, err)
 	w.dvc(theirs, "import", "-q", from, "team/a/data")
 	require.Equal(t, read(t, theirs, "data.dvc"), read(t, ours, "data.dvc"))
+}
+
+// inits are the ways to make a repository, and what dvc says of them.
+var inits = []struct {
+	name, sub string // where, below a git repository; "/" is outside of it
+	args      []string
+	opts      []dvc.Option
+	kind      error
+}{
+	{"the root", "", nil, nil, nil},
+	{"a folder", "sub", nil, nil, mlops.ErrInvalid},
+	{"a folder, as such", "sub", []string{"--subdir"}, []dvc.Option{dvc.Subdir()}, nil},
+	{"the root, as a folder", "", []string{"--subdir"}, []dvc.Option{dvc.Subdir()}, nil},
+	{"outside of git", "/", nil, nil, mlops.ErrInvalid},
+	{"outside of git, as a folder", "/", []string{"--subdir"}, []dvc.Option{dvc.Subdir()}, mlops.ErrInvalid},
+	{"without git", "/", []string{"--no-scm"}, []dvc.Option{dvc.NoSCM()}, nil},
+	{"without git, in git", "sub", []string{"--no-scm"}, []dvc.Option{dvc.NoSCM()}, nil},
+}
+
+// initAt makes a repository as one of inits says, and returns its folder.
+func (w *world) initAt(sub string, make func(dir string) error) (string, error) {
+	w.t.Helper()
+	dir := w.dir()
+	if sub != "/" {
+		w.git(dir, "init", "-q")
+	}
+	at := filepath.Join(dir, sub)
+	require.NoError(w.t, os.MkdirAll(at, 0o777))
+	return at, make(at)
+}
+
+func TestInitMakesWhatItIsToldTo(t *testing.T) {
+	w := newWorld(t)
+	for _, tt := range inits {
+		t.Run(tt.name, func(t *testing.T) {
+			at, err := w.initAt(tt.sub, func(dir string) error { _, err := dvc.Init(dir, tt.opts...); return err })
+			if tt.kind != nil {
+				require.ErrorIs(t, err, tt.kind)
+				require.NoDirExists(t, filepath.Join(at, ".dvc"))
+				return
+			}
+			require.NoError(t, err)
+			write(t, at, map[string]string{"data": "x", ".dvc/cache/files/x": "x", ".dvc/config.local": "[core]\n    no_scm = true\n"})
+			_, err = dvc.Init(at, tt.opts...)
+			require.ErrorIs(t, err, mlops.ErrAlreadyExists)
+			r, err := dvc.Init(at, append(tt.opts, dvc.Force())...)
+			require.NoError(t, err)
+			require.NoDirExists(t, filepath.Join(at, ".dvc/cache"), "as dvc init --force removes it")
+			_, err = r.Add(bg(t), []string{"data"}, dvc.AddOptions{})
+			require.NoError(t, err)
+		})
+	}
+}
+
+func TestLiveInitMakesWhatDVCMakes(t *testing.T) {
+	w := newWorld(t)
+	w.bin = realDVC(t)
+	for _, tt := range inits {
+		ours, err := w.initAt(tt.sub, func(dir string) error { _, err := dvc.Init(dir, tt.opts...); return err })
+		theirs, derr := w.initAt(tt.sub, func(dir string) error {
+			_, err := w.try(dir, append([]string{"init", "-q"}, tt.args...)...)
+			return err
+		})
+		require.Equal(t, derr == nil, err == nil, "%s: dvc says %v, this %v", tt.name, derr, err)
+		require.Equal(t, snapshot(t, theirs), snapshot(t, ours), tt.name)
+		if tt.sub != "/" {
+			require.Equal(t, w.git(theirs, "status", "--porcelain"), w.git(ours, "status", "--porcelain"), tt.name)
+		}
+	}
 }

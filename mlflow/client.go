@@ -296,6 +296,26 @@ func once[T any](ctx context.Context, c *Client, create func() (T, error), find 
 	}
 }
 
+// onceNamed creates exactly once a thing that has no place for an ID of ours. It
+// looks for it before the first request as well: what was there is not taken for
+// what this call made when an answer is lost, and the server's own refusal is
+// waited for. Only two programs that create the same thing at the same moment
+// may both be told that they made it.
+func onceNamed[T any](ctx context.Context, c *Client, create func() (T, error), find func() (T, bool, error)) (T, error) {
+	v, older, ferr := find()
+	switch {
+	case ctx.Err() != nil || errors.Is(ferr, mlops.ErrUnavailable):
+		return v, ferr
+	case older:
+		find = func() (T, bool, error) { return *new(T), false, nil }
+	case ferr != nil: // not ours to look at; without a lost answer that does not matter
+		find = func() (T, bool, error) {
+			return *new(T), false, fmt.Errorf("the server may have made it; look before this is repeated: %w", ferr)
+		}
+	}
+	return once(ctx, c, create, find)
+}
+
 // firstOf finds the first of a list that is the one looked for.
 func firstOf[T any](list iter.Seq2[T, error], is func(T) bool) (T, bool, error) {
 	for v, err := range list {

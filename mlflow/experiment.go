@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"iter"
+	"maps"
 	"net/url"
 	"slices"
 	"strings"
@@ -63,7 +64,7 @@ func (c *Client) CreateExperiment(ctx context.Context, name string, opt Experime
 		Name     string `json:"name"`
 		Location string `json:"artifact_location,omitempty"`
 		Tags     Tags   `json:"tags,omitempty"`
-	}{name, opt.ArtifactLocation, opt.Tags}
+	}{name, opt.ArtifactLocation, withUID(c, opt.Tags)}
 	return once(ctx, c, func() (string, error) {
 		out, err := sendOnce[struct {
 			ID string `json:"experiment_id"`
@@ -71,8 +72,23 @@ func (c *Client) CreateExperiment(ctx context.Context, name string, opt Experime
 		return out.ID, err
 	}, func() (string, bool, error) {
 		e, err := c.ExperimentByName(ctx, name)
+		if err == nil && e.Tags[createTag] != body.Tags[createTag] {
+			return "", false, nil // another's, as the server says when it is asked again
+		}
 		return found(e.ID, err)
 	})
+}
+
+// createTag is where the client-made ID of an experiment or a registered model is
+// kept: by it one is known as made by the call whose answer was lost.
+const createTag = "mlops.create_uid"
+
+// withUID returns tags and a client-made ID.
+func withUID(c *Client, tags map[string]string) Tags {
+	all := Tags{}
+	maps.Copy(all, tags)
+	all[createTag] = uidOf(c)
+	return all
 }
 
 // Experiment returns an experiment by its ID.

@@ -10,12 +10,15 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/mlops-integration/mlops"
 )
 
 // dropper is a proxy before the real server. It drops the answer to the first
@@ -294,5 +297,88 @@ func seq[T any](list []T) iter.Seq2[T, error] {
 				return
 			}
 		}
+	}
+}
+
+// TestALostAnswerMakesNoOlderThingOurs loses the first answer to each operation
+// that makes something, whatever it says.
+func TestALostAnswerMakesNoOlderThingOurs(t *testing.T) {
+	s, c := connect(t)
+	since(t, s, "3.17", "users, roles, webhooks and scorers as they are there")
+	ctx := t.Context()
+	exp, err := c.CreateExperiment(ctx, s.Name("exp"), ExperimentOptions{})
+	require.NoError(t, err)
+	user, role, model, hook := s.Name("user"), s.Name("role"), s.Name("model"), s.Name("hook")
+	const password = "correct horse battery"
+	judge := json.RawMessage(`{"name":"polite","aggregations":null,"is_session_level_scorer":false,"mlflow_version":"3.17.2","serialization_version":1,"instructions_judge_pydantic_data":{"instructions":"Is {{ outputs }} polite?","model":"openai:/gpt-4o-mini"},"builtin_scorer_class":null,"builtin_scorer_pydantic_data":null,"call_source":null,"call_signature":null,"original_func_name":null}`)
+	fault := &dropped{next: s.HTTP.Transport}
+	shaky := lossy(t, s, fault)
+	rid := int64(0)
+	var hooks []string
+	for _, tt := range []struct {
+		path  string
+		make  func(c *Client) (string, error) // what was made
+		twice error                           // what comes of a second time; nil: another one
+	}{
+		{"experiments/create", func(c *Client) (string, error) { return c.CreateExperiment(ctx, s.Name("e"), ExperimentOptions{}) }, mlops.ErrAlreadyExists},
+		{"registered-models/create", func(c *Client) (string, error) {
+			m, err := c.Models.Create(ctx, model, ModelOptions{})
+			return m.Name, err
+		}, mlops.ErrAlreadyExists},
+		{"registered-models/rename", func(c *Client) (string, error) {
+			m, err := c.Models.Rename(ctx, model, model+"2")
+			return m.Name, err
+		}, mlops.ErrNotFound},
+		{"users/create", func(c *Client) (string, error) {
+			u, err := c.Users.Create(ctx, user, password)
+			return u.Name, err
+		}, mlops.ErrAlreadyExists},
+		{"roles/create", func(c *Client) (string, error) {
+			r, err := c.Roles.Create(ctx, "default", role, "")
+			if err == nil {
+				rid = r.ID
+			}
+			return r.Name, err
+		}, mlops.ErrAlreadyExists},
+		{"roles/permissions/add", func(c *Client) (string, error) {
+			p, err := c.Roles.AddPermission(ctx, rid, Grant{"experiment", "*", PermissionRead})
+			return p.Pattern, err
+		}, mlops.ErrAlreadyExists},
+		{"roles/assign", func(c *Client) (string, error) {
+			a, err := c.Roles.Assign(ctx, user, rid)
+			return strconv.FormatInt(a.RoleID, 10), err
+		}, mlops.ErrAlreadyExists},
+		{"webhooks", func(c *Client) (string, error) {
+			w, err := c.Webhooks.Create(ctx, hook, "https://1.1.1.1/h", []WebhookEvent{"model_version.created"}, WebhookOptions{Disabled: true})
+			hooks = append(hooks, w.ID)
+			return w.ID, err
+		}, nil},
+		{"scorers/register", func(c *Client) (string, error) {
+			v, err := c.Scorers.Register(ctx, exp, "polite", judge)
+			return strconv.Itoa(v.Version), err
+		}, nil},
+	} {
+		t.Run(strings.ReplaceAll(tt.path, "/", " "), func(t *testing.T) {
+			fault.path, fault.left, fault.seen, fault.lose = tt.path, 1, 0, false
+			made, err := tt.make(shaky)
+			require.NoError(t, err, "the server made it, and it is the only one")
+			require.NotEmpty(t, made)
+			require.Equal(t, 1, fault.seen, "it was sent again although the server had acted")
+			fault.left, fault.seen = 1, 0
+			fault.lose = tt.twice == nil // else the server's refusal gets lost
+			other, err := tt.make(shaky)
+			if tt.twice == nil {
+				require.NoError(t, err)
+				require.NotEqual(t, made, other, "the older one was taken for the one that was made")
+			} else {
+				require.ErrorIs(t, err, tt.twice, "the older one was taken for the one that was made")
+			}
+			require.Equal(t, 2, fault.seen)
+		})
+	}
+	require.NoError(t, c.Roles.Delete(ctx, rid))
+	require.NoError(t, c.Users.Delete(ctx, user))
+	for _, id := range hooks {
+		require.NoError(t, c.Webhooks.Delete(ctx, id))
 	}
 }

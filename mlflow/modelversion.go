@@ -13,7 +13,7 @@ import (
 //
 // MLflow REST: POST /api/2.0/mlflow/registered-models/rename
 func (s ModelsService) Rename(ctx context.Context, name, newName string) (Model, error) {
-	return once(ctx, s.c, func() (Model, error) {
+	return onceNamed(ctx, s.c, func() (Model, error) {
 		return model(sendOnce[modelReply](ctx, s.c, "Models.Rename", "POST", "registered-models/rename", map[string]string{"name": name, "new_name": newName}))
 	}, func() (Model, bool, error) {
 		if _, err := s.Get(ctx, name); !isNotFound(err) {

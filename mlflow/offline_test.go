@@ -3,6 +3,7 @@ package mlflow_test
 import (
 	"encoding/json"
 	"fmt"
+	"net"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -196,4 +197,18 @@ func TestARunLoggedWithoutAServerEqualsOneLoggedWithIt(t *testing.T) {
 	}
 	slices.Sort(names)
 	t.Logf("tags compared: %s", strings.Join(names, " "))
+}
+
+func TestTheEndOfARunDoesNotWaitTwiceForASilentServer(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0") // takes connections and never answers
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = l.Close() })
+	c, err := mlflow.New(mlflow.Options{URL: "http://" + l.Addr().String(), Journal: mlflow.Journal{Dir: t.TempDir()}})
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = c.Close() })
+	run, err := c.ResumeRun(t.Context(), strings.Repeat("ab", 16), mlflow.RunOptions{AnswerTimeout: time.Millisecond, EndTimeout: 24 * time.Hour})
+	require.NoError(t, err)
+	require.NoError(t, run.LogMetric(t.Context(), 1, "loss", 1))
+	require.NoError(t, run.End(t.Context(), nil), "it would wait for a day")
+	require.GreaterOrEqual(t, run.Pending(), 2, "the metric and the end wait in the journal")
 }

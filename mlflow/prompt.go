@@ -115,7 +115,7 @@ func promptOf(m Model) Prompt {
 	p := Prompt{Name: m.Name, Description: m.Description, Aliases: m.Aliases, Created: m.Created, Updated: m.Updated, Tags: Tags{}}
 	for k, v := range m.Tags {
 		switch k {
-		case promptTag:
+		case promptTag, createTag:
 		case promptExperiments:
 			p.Experiments = strings.FieldsFunc(v, func(r rune) bool { return r == ',' || r == ' ' })
 		default:

@@ -131,10 +131,16 @@ func (s ModelsService) Create(ctx context.Context, name string, opt ModelOptions
 		Name        string `json:"name"`
 		Description string `json:"description,omitempty"`
 		Tags        Tags   `json:"tags,omitempty"`
-	}{name, opt.Description, opt.Tags}
+	}{name, opt.Description, withUID(s.c, opt.Tags)}
 	return once(ctx, s.c, func() (Model, error) {
 		return model(sendOnce[modelReply](ctx, s.c, "Models.Create", "POST", "registered-models/create", body))
-	}, func() (Model, bool, error) { return found(s.Get(ctx, name)) })
+	}, func() (Model, bool, error) {
+		m, err := s.Get(ctx, name)
+		if err == nil && m.Tags[createTag] != body.Tags[createTag] {
+			return Model{}, false, nil // another's, as the server says when it is asked again
+		}
+		return found(m, err)
+	})
 }
 
 type modelReply struct {

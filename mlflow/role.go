@@ -55,7 +55,7 @@ func (s RolesService) Create(ctx context.Context, workspace, name, description s
 	if description != "" {
 		body["description"] = description
 	}
-	return once(ctx, s.c, func() (Role, error) {
+	return onceNamed(ctx, s.c, func() (Role, error) {
 		out, err := sendOnce3[roleReply](ctx, s.c, "Roles.Create", "POST", "roles/create", body)
 		return out.Role, err
 	}, func() (Role, bool, error) {
@@ -112,7 +112,7 @@ func (s RolesService) Delete(ctx context.Context, id int64) error {
 //
 // MLflow REST: POST /api/3.0/mlflow/roles/permissions/add
 func (s RolesService) AddPermission(ctx context.Context, roleID int64, g Grant) (RolePermission, error) {
-	return once(ctx, s.c, func() (RolePermission, error) {
+	return onceNamed(ctx, s.c, func() (RolePermission, error) {
 		out, err := sendOnce3[rolePermissionReply](ctx, s.c, "Roles.AddPermission", "POST", "roles/permissions/add",
 			map[string]any{"role_id": roleID, "resource_type": g.Type, "resource_pattern": g.ID, "permission": g.Permission})
 		return out.Permission, err
@@ -156,11 +156,11 @@ func (s RolesService) RemovePermission(ctx context.Context, id int64) error {
 //
 // MLflow REST: POST /api/3.0/mlflow/roles/assign
 func (s RolesService) Assign(ctx context.Context, user string, roleID int64) (Assignment, error) {
-	return once(ctx, s.c, func() (Assignment, error) {
+	return onceNamed(ctx, s.c, func() (Assignment, error) {
 		out, err := sendOnce3[struct{ Assignment Assignment }](ctx, s.c, "Roles.Assign", "POST", "roles/assign", map[string]any{"username": user, "role_id": roleID})
 		return out.Assignment, err
 	}, func() (Assignment, bool, error) {
-		u, err := s.c.Users.Get(ctx, user)
+		u, err := UsersService(s).Get(ctx, user)
 		if err != nil {
 			return Assignment{}, false, err
 		}

@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/mlops-integration/mlops"
 	"github.com/mlops-integration/mlops/internal/spool"
 )
 
@@ -187,7 +188,11 @@ func (c *Client) ResumeRun(ctx context.Context, runID string, opt RunOptions) (*
 	case ctx.Err() != nil || !isUID(runID) || !passing(err) && wait.Err() == nil:
 		return nil, err
 	}
-	return c.newRun(ctx, h, at, opt), nil
+	r := c.newRun(ctx, h, at, opt)
+	if wait.Err() != nil {
+		r.s.unheard()
+	}
+	return r, nil
 }
 
 // adoptOnce sends what earlier programs left for the server, once in the life
@@ -441,6 +446,16 @@ func (r *Run) EndAs(ctx context.Context, status RunStatus) error {
 		err = errors.Join(err, r.s.end(ctx, status, r.timeout))
 	})
 	return err
+}
+
+// unheard notes that the server did not answer for as long as it was waited for,
+// so that the end of the run does not wait as long again, unless it answers meanwhile.
+func (s *sender) unheard() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.failure == nil && !s.placed {
+		s.failure = &mlops.Error{Kind: mlops.ErrUnavailable, Service: "mlflow", Op: "ResumeRun", Cause: context.DeadlineExceeded, Message: "the server has not answered yet"}
+	}
 }
 
 // knownDown is how long an end waits for a server that was away a moment ago.

@@ -46,30 +46,37 @@ func (s *Scorer) UnmarshalJSON(b []byte) error {
 }
 
 // Register makes the next version of a scorer. serialized is a scorer as
-// Python's client writes it; the server refuses one that is Python code. After an
-// answer that got lost, a newest version with these very contents is taken for
-// the one that was made.
+// Python's client writes it; the server refuses one that is Python code. An answer
+// that got lost does not lead to a second version: a newer one than before, with
+// these very contents, is the one that was made.
 //
 // MLflow REST: POST /api/3.0/mlflow/scorers/register
 func (s ScorersService) Register(ctx context.Context, experiment, name string, serialized json.RawMessage) (Scorer, error) {
+	before, err := s.newest(ctx, experiment, name)
+	if err != nil {
+		return Scorer{}, err
+	}
 	return once(ctx, s.c, func() (Scorer, error) {
 		return sendOnce3[Scorer](ctx, s.c, "Scorers.Register", "POST", "scorers/register",
 			map[string]string{"experiment_id": experiment, "name": name, "serialized_scorer": string(serialized)})
 	}, func() (Scorer, bool, error) {
-		var newest Scorer
-		for v, err := range s.Versions(ctx, experiment, name) {
-			if isNotFound(err) {
-				break
-			}
-			if err != nil {
-				return Scorer{}, false, err
-			}
-			if v.Version > newest.Version {
-				newest = v
-			}
-		}
-		return newest, newest.Version > 0 && sameJSON(newest.Serialized, serialized), nil
+		v, err := s.newest(ctx, experiment, name)
+		return v, v.Version > before.Version && sameJSON(v.Serialized, serialized), err
 	})
+}
+
+// newest returns the newest version of a scorer, version 0 if it has none.
+func (s ScorersService) newest(ctx context.Context, experiment, name string) (Scorer, error) {
+	var newest Scorer
+	for v, err := range s.Versions(ctx, experiment, name) {
+		if err != nil && !isNotFound(err) {
+			return Scorer{}, err
+		}
+		if v.Version > newest.Version {
+			newest = v
+		}
+	}
+	return newest, nil
 }
 
 // sameJSON reports whether two texts are the same JSON.

@@ -117,6 +117,7 @@ func TestExperimentsAreMadeFoundTaggedDeletedAndRestored(t *testing.T) {
 	e, err := c.Experiment(ctx, id)
 	require.NoError(t, err)
 	require.Equal(t, name, e.Name)
+	delete(e.Tags, createTag)
 	require.Equal(t, Tags{"mlops.project": "wine", "owner": "team ü"}, e.Tags)
 	require.False(t, e.Created.IsZero())
 
@@ -340,12 +341,17 @@ type dropped struct {
 	mu   sync.Mutex
 	left int
 	seen int
+	lose bool // the request never reaches the server
 }
 
 func (d *dropped) RoundTrip(req *http.Request) (*http.Response, error) {
 	next := d.next
 	if next == nil {
 		next = http.DefaultTransport
+	}
+	if d.lose && d.seen == 0 && strings.HasSuffix(req.URL.Path, d.path) && req.Method == "POST" {
+		d.seen++
+		return nil, io.ErrUnexpectedEOF
 	}
 	resp, err := next.RoundTrip(req)
 	if err != nil || !strings.HasSuffix(req.URL.Path, d.path) || req.Method != "POST" {

@@ -31,7 +31,7 @@ type userReply struct {
 //
 // MLflow REST: POST /api/2.0/mlflow/users/create
 func (s UsersService) Create(ctx context.Context, name string, password mlops.Secret) (User, error) {
-	return once(ctx, s.c, func() (User, error) {
+	return onceNamed(ctx, s.c, func() (User, error) {
 		out, err := sendOnce[userReply](ctx, s.c, "Users.Create", "POST", "users/create", map[string]string{"username": name, "password": string(password)})
 		return out.User, err
 	}, func() (User, bool, error) { return found(s.Get(ctx, name)) })

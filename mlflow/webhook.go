@@ -107,9 +107,9 @@ type wireWebhook struct {
 
 // Create has the server tell address of events. MLflow wants https and an
 // address that is not private, unless its operator allowed others by
-// MLFLOW_WEBHOOK_ALLOWED_SCHEMES and MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS. After an
-// answer that got lost, a webhook of this name for this address and these events
-// is taken for the one that was made.
+// MLFLOW_WEBHOOK_ALLOWED_SCHEMES and MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS. An
+// answer that got lost does not lead to a second one: a webhook of this name for
+// this address and these events that was not there before is the one that was made.
 //
 // MLflow REST: POST /api/2.0/mlflow/webhooks
 func (s WebhooksService) Create(ctx context.Context, name, address string, events []WebhookEvent, opt WebhookOptions) (Webhook, error) {
@@ -120,12 +120,19 @@ func (s WebhooksService) Create(ctx context.Context, name, address string, event
 	if opt.Disabled {
 		body.Status = WebhookDisabled
 	}
+	before := map[string]bool{}
+	for w, err := range s.All(ctx) {
+		if err != nil {
+			return Webhook{}, err
+		}
+		before[w.ID] = true
+	}
 	return once(ctx, s.c, func() (Webhook, error) {
 		out, err := sendOnce[webhookReply](ctx, s.c, "Webhooks.Create", "POST", "webhooks", body)
 		return out.Webhook, err
 	}, func() (Webhook, bool, error) {
 		return firstOf(s.All(ctx), func(w Webhook) bool {
-			return w.Name == name && w.URL == address && w.Status == body.Status && slices.Equal(w.Events, events)
+			return !before[w.ID] && w.Name == name && w.URL == address && w.Status == body.Status && slices.Equal(w.Events, events)
 		})
 	})
 }

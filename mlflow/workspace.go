@@ -35,7 +35,7 @@ type workspaceReply struct {
 //
 // MLflow REST: POST /api/3.0/mlflow/workspaces
 func (s WorkspacesService) Create(ctx context.Context, w Workspace) (Workspace, error) {
-	return once(ctx, s.c, func() (Workspace, error) {
+	return onceNamed(ctx, s.c, func() (Workspace, error) {
 		out, err := sendOnce3[workspaceReply](ctx, s.c, "Workspaces.Create", "POST", "workspaces", w)
 		return out.Workspace, err
 	}, func() (Workspace, bool, error) { return found(s.Get(ctx, w.Name)) })
