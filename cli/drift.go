@@ -18,7 +18,7 @@ func driftCommand(e *env) *cli.Command {
 	return &cli.Command{
 		Name:        "drift",
 		Usage:       "Compare current data with reference data",
-		Subcommands: []*cli.Command{driftCheck(e), driftList(e)},
+		Subcommands: []*cli.Command{driftCheck(e), driftProfile(e), driftList(e)},
 	}
 }
 

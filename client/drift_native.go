@@ -61,47 +61,86 @@ func compareNative(ctx context.Context, reference, current string, o evidently.D
 	for _, r := range o.Separator {
 		opt.Separator = r
 	}
-	ref, err := readTable(ctx, "reference", reference, opt, whole)
+	// Parquet files are read some columns at a time, others at once.
+	ref := tableFile{side: "reference", path: reference, o: opt, whole: whole}
+	cur := tableFile{side: "current", path: current, o: opt, whole: whole}
+	if err := ref.open(ctx, !table.IsParquet(reference) || !table.IsParquet(current), nil); err != nil {
+		return evidently.DriftReport{}, err
+	}
+	if err := cur.open(ctx, !table.IsParquet(current), ref.table); err != nil {
+		return evidently.DriftReport{}, err
+	}
+	c := evidently.Comparison{Rows: [2]int{ref.table.Rows, cur.table.Rows}, Missing: map[string][2]int{}, Unparsed: map[string][2]int{}}
+	columns, err := chooseColumns(ref.table, cur.table, o, &c)
 	if err != nil {
 		return evidently.DriftReport{}, err
 	}
-	opt.Like = ref
-	cur, err := readTable(ctx, "current", current, opt, whole)
-	if err != nil {
-		return evidently.DriftReport{}, err
-	}
-	c := evidently.Comparison{Rows: [2]int{ref.Rows, cur.Rows}, Missing: map[string][2]int{}, Unparsed: map[string][2]int{}}
-	columns, err := chooseColumns(ref, cur, o, &c)
-	if err != nil {
-		return evidently.DriftReport{}, err
-	}
-	for _, name := range columns {
-		a, _ := ref.Column(name)
-		b, _ := cur.Column(name)
-		if whole && b.Foreign {
-			return evidently.DriftReport{}, errNeedsEvidently
-		}
-		if err := context.Cause(ctx); err != nil {
+	for some := range slices.Chunk(columns, max(1, atOnce/max(c.Rows[0], c.Rows[1]))) {
+		ref, err := ref.columns(ctx, some, nil)
+		if err != nil {
 			return evidently.DriftReport{}, err
 		}
-		compareColumn(&c, a, b, o)
+		cur, err := cur.columns(ctx, some, ref)
+		if err != nil {
+			return evidently.DriftReport{}, err
+		}
+		for _, name := range some {
+			a, _ := ref.Column(name)
+			b, _ := cur.Column(name)
+			if whole && b.Foreign {
+				return evidently.DriftReport{}, errNeedsEvidently
+			}
+			if err := context.Cause(ctx); err != nil {
+				return evidently.DriftReport{}, err
+			}
+			compareColumn(&c, a, b, o)
+		}
 	}
 	return c.Report(o)
 }
 
-// readTable reads one side. With whole, what it cannot read, or has no method
-// for, is left to Evidently, which reads more.
-func readTable(ctx context.Context, side, path string, o table.Options, whole bool) (*table.Table, error) {
-	t, err := table.ReadContext(ctx, path, o)
+// atOnce is how many values of a Parquet file are in memory at once, unless one
+// column has more.
+const atOnce = 1 << 21
+
+// tableFile is one side of a comparison.
+type tableFile struct {
+	side, path string
+	o          table.Options
+	whole      bool // what cannot be read, or has no method, is left to Evidently, which reads more
+
+	table *table.Table // with the names alone if the columns are read one after the other
+}
+
+// open reads the names of the file, or all of it.
+func (f *tableFile) open(ctx context.Context, all bool, like *table.Table) (err error) {
+	o := f.o
+	o.NamesOnly, o.Like = !all, like
+	f.table, err = f.read(ctx, o)
+	return err
+}
+
+// columns reads these columns, unless they are there already.
+func (f *tableFile) columns(ctx context.Context, names []string, like *table.Table) (*table.Table, error) {
+	if !f.table.NamesOnly {
+		return f.table, nil
+	}
+	o := f.o
+	o.Columns, o.Like = names, like
+	return f.read(ctx, o)
+}
+
+func (f *tableFile) read(ctx context.Context, o table.Options) (*table.Table, error) {
+	t, err := table.ReadContext(ctx, f.path, o)
 	switch {
 	case ctx.Err() != nil:
 		return nil, context.Cause(ctx)
-	case err != nil && whole:
+	case err != nil && f.whole:
 		return nil, errNeedsEvidently
 	case err != nil:
-		return nil, fmt.Errorf("the %s file: %w", side, err)
+		return nil, fmt.Errorf("the %s file: %w", f.side, err)
 	}
-	if whole && slices.ContainsFunc(t.Columns, func(c table.Column) bool { return c.Foreign }) {
+	if f.whole && slices.ContainsFunc(t.Columns, func(c table.Column) bool { return c.Foreign }) {
 		return nil, errNeedsEvidently
 	}
 	return t, nil

@@ -38,7 +38,8 @@ type Collector struct {
 	most int  // different texts
 
 	rows, missing int
-	numbers       []float64 // of cells that are numbers; NaN for missing ones and others
+	expect        int          // rows, if the file says how many
+	numbers       drift.Values // of cells that are numbers; NaN for missing ones and others
 	notNumbers    int
 	whole         bool           // all numbers so far are whole
 	truths        int            // cells that are True or False
@@ -56,7 +57,7 @@ const mostBytes = 256 << 20
 const exact = 1000
 
 func newCollector(name string, o Options) *Collector {
-	c := &Collector{name: name, whole: true, most: o.maxCategories(), texts: map[string]int{}}
+	c := &Collector{name: name, whole: true, most: o.maxCategories(), texts: map[string]int{}, numbers: drift.Values{Limit: o.MaxValues}}
 	switch {
 	case slices.Contains(o.Numerical, name):
 		c.as = kindNumbers
@@ -82,7 +83,7 @@ func (c *Collector) Null() {
 	c.rows++
 	c.missing++
 	if c.as != kindCategories {
-		c.numbers = append(c.numbers, math.NaN())
+		c.numbers.Add(math.NaN())
 	}
 }
 
@@ -97,7 +98,7 @@ func (c *Collector) Number(v float64, whole bool) error {
 	if c.as == kindNumbers || c.lost > 0 { // no text is needed
 		c.rows++
 		c.whole = c.whole && whole
-		c.numbers = append(c.numbers, v)
+		c.number(v)
 		if c.as == kindOpen {
 			c.lost++
 		}
@@ -148,9 +149,18 @@ func (c *Collector) Word(raw string) error {
 	return c.keep(math.NaN(), raw)
 }
 
+// number keeps a number, with room for all others of the file.
+func (c *Collector) number(v float64) {
+	if c.expect > 0 && !math.IsNaN(v) {
+		c.numbers.Grow(c.expect)
+		c.expect = 0
+	}
+	c.numbers.Add(v)
+}
+
 func (c *Collector) keep(v float64, raw string) error {
 	if c.as != kindCategories {
-		c.numbers = append(c.numbers, v)
+		c.number(v)
 	}
 	if c.as == kindNumbers || c.tooMany {
 		c.lost++
@@ -307,15 +317,7 @@ func (f form) label(raw string) string {
 }
 
 func (c *Collector) numerical(whole bool) Column {
-	out := Column{Unparsed: c.notNumbers}
-	if whole {
-		n := make([]int64, len(c.numbers))
-		for i, v := range c.numbers {
-			n[i] = int64(v)
-		}
-		out.Column = drift.Integers(c.name, n)
-		return out
-	}
-	out.Column = drift.Numbers(c.name, c.numbers)
+	out := Column{Column: c.numbers.Column(c.name, whole)}
+	out.Unparsed = c.notNumbers
 	return out
 }

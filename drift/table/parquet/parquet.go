@@ -47,7 +47,7 @@ func read(f *os.File, o table.Options) (t *table.Table, err error) {
 	b.SetRows(int(file.NumRows()))
 	for i, column := range columns {
 		c := b.Collector(i)
-		if c == nil {
+		if c == nil || o.NamesOnly {
 			continue
 		}
 		if err := o.Err(); err != nil {
