@@ -3,10 +3,12 @@ package table
 import (
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"math"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/mlops-integration/mlops/drift"
 )
@@ -18,6 +20,8 @@ const (
 	kindOpen       kind = iota // to be found out
 	kindNumbers                // by request, or as the reference
 	kindCategories             // by request, or as the reference
+	kindID                     // counted if they are there before
+	kindTime                   // the newest counts
 )
 
 // form is how a column's categories are written.
@@ -41,12 +45,17 @@ type Collector struct {
 	expect        int          // rows, if the file says how many
 	numbers       drift.Values // of cells that are numbers; NaN for missing ones and others
 	notNumbers    int
-	whole         bool           // all numbers so far are whole
-	truths        int            // cells that are True or False
-	texts         map[string]int // by cell, while the column may be one of categories
-	bytes         int            // of the keys of texts
-	tooMany       bool           // texts were given up, as there are too many
-	lost          int            // cells that are not in texts, as the column seemed to be one of numbers
+	whole         bool            // all numbers so far are whole
+	truths        int             // cells that are True or False
+	texts         map[string]int  // by cell, while the column may be one of categories
+	bytes         int             // of the keys of texts
+	tooMany       bool            // texts were given up, as there are too many
+	ids           map[uint64]bool // hashes of the column's cells, for kindID
+	repeated      int
+	newest        time.Time // for kindTime
+	notTimes      int       // its cells that are none
+
+	lost int // cells that are not in texts, as the column seemed to be one of numbers
 }
 
 // mostBytes bounds the different texts of a column together.
@@ -59,6 +68,12 @@ const exact = 1000
 func newCollector(name string, o Options) *Collector {
 	c := &Collector{name: name, whole: true, most: o.maxCategories(), texts: map[string]int{}, numbers: drift.Values{Limit: o.MaxValues}}
 	switch {
+	case name == o.ID && name != "":
+		c.as, c.ids = kindID, map[uint64]bool{}
+		return c
+	case name == o.Time && name != "":
+		c.as = kindTime
+		return c
 	case slices.Contains(o.Numerical, name):
 		c.as = kindNumbers
 	case slices.Contains(o.Categorical, name):
@@ -159,6 +174,14 @@ func (c *Collector) number(v float64) {
 }
 
 func (c *Collector) keep(v float64, raw string) error {
+	switch c.as {
+	case kindID:
+		c.identify(raw)
+		return nil
+	case kindTime:
+		c.at(raw)
+		return nil
+	}
 	if c.as != kindCategories {
 		c.number(v)
 	}
@@ -187,6 +210,49 @@ func (c *Collector) keep(v float64, raw string) error {
 	}
 	c.texts[raw]++
 	return nil
+}
+
+// mostIDs bounds the IDs that are remembered; those after them are compared with
+// these alone.
+const mostIDs = 10_000_000
+
+var idSeed = maphash.MakeSeed()
+
+func (c *Collector) identify(raw string) {
+	h := maphash.String(idSeed, raw)
+	switch {
+	case c.ids[h]:
+		c.repeated++
+	case len(c.ids) < mostIDs:
+		c.ids[h] = true
+	}
+}
+
+// at takes a time as text.
+func (c *Collector) at(raw string) {
+	for _, layout := range []string{time.RFC3339Nano, time.DateTime, time.DateOnly, "2006-01-02T15:04:05.999999999"} {
+		if t, err := time.Parse(layout, raw); err == nil {
+			c.newer(t)
+			return
+		}
+	}
+	c.notTimes++
+}
+
+func (c *Collector) newer(t time.Time) {
+	if t.After(c.newest) {
+		c.newest = t
+	}
+}
+
+// WantsTime reports whether the column is that of [Options.Time], whose cells a file
+// with types hands to Time.
+func (c *Collector) WantsTime() bool { return c.as == kindTime }
+
+// Time takes a time.
+func (c *Collector) Time(t time.Time) {
+	c.rows++
+	c.newer(t)
 }
 
 // cell takes a cell of a CSV file.
@@ -248,6 +314,14 @@ func (c *Collector) column() Column {
 		return Column{Column: drift.Column{Name: c.name, Rows: c.rows, Missing: c.missing}, Reason: reason, Foreign: present > 0}
 	}
 	switch {
+	case c.as == kindID:
+		out := none("it identifies rows")
+		out.Foreign, out.Repeated = false, c.repeated
+		return out
+	case c.as == kindTime:
+		out := none("it is the rows' time")
+		out.Foreign, out.Newest, out.Unparsed = false, c.newest, c.notTimes
+		return out
 	case c.as == kindNumbers:
 		return c.numerical(whole)
 	case c.tooMany && (c.as == kindCategories || !numbers):

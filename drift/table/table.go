@@ -50,6 +50,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/mlops-integration/mlops"
@@ -72,6 +73,15 @@ type Options struct {
 
 	// Numerical and Categorical override the types of columns.
 	Numerical, Categorical []string
+
+	// ID is a column that identifies rows: its values are not compared, only those
+	// are counted that are there before.
+	ID string
+
+	// Time is a column of the rows' times, RFC 3339, YYYY-MM-DD or YYYY-MM-DD
+	// HH:MM:SS (UTC) in a CSV file. Its values are not compared, only the newest
+	// one is kept.
+	Time string
 
 	// Like is the reference whose types this file's columns have.
 	Like *Table
@@ -114,6 +124,9 @@ type Column struct {
 	drift.Column        // of type "" if no method takes it, as Reason says
 	Reason       string // why no method takes it
 	Foreign      bool   // and Evidently's own library may have one
+
+	Repeated int       // rows whose ID an earlier one has, of the column [Options.ID]
+	Newest   time.Time // of the column [Options.Time]; zero if it has no time
 
 	form form // of its categories
 }
