@@ -18,7 +18,7 @@ func driftCommand(e *env) *cli.Command {
 	return &cli.Command{
 		Name:        "drift",
 		Usage:       "Compare current data with reference data",
-		Subcommands: []*cli.Command{driftCheck(e), driftList(e)},
+		Subcommands: []*cli.Command{driftCheck(e), driftProfile(e), driftList(e)},
 	}
 }
 
@@ -34,7 +34,11 @@ func driftCheck(e *env) *cli.Command {
    one, and computed here, with Evidently's numbers; texts and a few methods need
    its Python. The result is kept as a snapshot in Evidently's service. The verdict
    and the exit code do not depend on the service: a snapshot that it does not take
-   waits on this machine and is sent by the next check, mlopsctl sync or the agent.`,
+   waits on this machine and is sent by the next check, mlopsctl sync or the agent.
+
+   mlopsctl drift check train.profile data/today.csv -p lora-finetuning --adjust --min-rows 500 --important age --quality --strict
+
+   lets chance alone be no drift, and tells what is wrong with the data as well.`,
 		Flags: []cli.Flag{
 			e.projectFlag(), e.dirFlag(),
 			&cli.StringFlag{Name: "name", Usage: "`name` of the snapshot"},
@@ -48,12 +52,22 @@ func driftCheck(e *env) *cli.Command {
 			&cli.StringSliceFlag{Name: "numerical", Usage: "take this `column` for numbers; may be repeated"},
 			&cli.StringSliceFlag{Name: "categorical", Usage: "take this `column` for categories; may be repeated"},
 			&cli.StringFlag{Name: "separator", Usage: "`character` between the columns of CSV files; \\t or tab: a tab"},
-			&cli.BoolFlag{Name: "strict", Usage: "without drift, exit with 1 if a column could not be judged"},
+			&cli.StringSliceFlag{Name: "important", Usage: "any one drifted `column` of these is drift of the whole; may be repeated"},
+			&cli.StringSliceFlag{Name: "ignore", Usage: "leave this `column` out; may be repeated"},
+			&cli.IntFlag{Name: "min-rows", Usage: "no verdict on fewer `rows`, and none on a column with fewer values"},
+			&cli.BoolFlag{Name: "adjust", Usage: "judge p-values by Benjamini and Hochberg's procedure, so that many columns are not many errors"},
+			&cli.BoolFlag{Name: "quality", Usage: "tell also what is wrong with the current data: missing columns and values, texts among numbers, what the reference never had"},
+			&cli.StringFlag{Name: "id", Usage: "with --quality: `column` that identifies rows, to find those that are there twice"},
+			&cli.StringFlag{Name: "time", Usage: "with --max-age: `column` of the rows' times"},
+			&cli.DurationFlag{Name: "max-age", Usage: "with --quality and --time: `age` of the newest row that is a finding"},
+			&cli.BoolFlag{Name: "strict", Usage: "without drift, exit with 1 if a column could not be judged, or at a finding of --quality"},
 			&cli.BoolFlag{Name: "require-sent", Usage: "without drift, exit with 8 if Evidently does not have the snapshot yet"},
 		},
 		Action: e.inProject(func(c *cli.Context, p *client.Project) error {
 			o := evidently.DriftOptions{Name: c.String("name"), Columns: c.StringSlice("column"), Method: c.String("method"), DriftShare: new(c.Float64("share")), Separator: separatorOf(c.String("separator")),
-				Numerical: c.StringSlice("numerical"), Categorical: c.StringSlice("categorical"), MissingShare: c.Float64("missing")}
+				Numerical: c.StringSlice("numerical"), Categorical: c.StringSlice("categorical"), MissingShare: c.Float64("missing"),
+				Rule: evidently.DriftRule{Ignore: c.StringSlice("ignore"), Important: c.StringSlice("important"), MinRows: c.Int("min-rows"), Adjust: c.Bool("adjust"),
+					Quality: c.Bool("quality"), ID: c.String("id"), Time: c.String("time"), MaxAge: c.Duration("max-age")}}
 			if by := c.StringSlice("column-method"); len(by) > 0 {
 				o.ColumnMethods = map[string]string{}
 				for _, pair := range by {
@@ -88,14 +102,26 @@ func driftCheck(e *env) *cli.Command {
 			for _, s := range r.Skipped {
 				t.row(s.Column, warn("skipped"), s.Reason)
 			}
+			for _, f := range r.Findings {
+				t.row(f.Column, warn("finding"), f.Check, f.Value, f.Limit)
+				t.row("", "", faint(f.Detail))
+			}
 			if err := e.table(t, driftOf(r)); err != nil {
 				return err
 			}
-			e.note("%d of %d columns drifted", r.DriftedColumns, len(r.Columns))
-			e.noteSnapshot(r)
+			if r.TooFew {
+				e.note("no verdict: too few rows")
+			} else {
+				e.note("%d of %d columns drifted", r.DriftedColumns, len(r.Columns))
+				e.noteSnapshot(r)
+			}
 			switch {
 			case r.Drifted:
 				return withCode(exitDrift, nil)
+			case r.TooFew && c.Bool("strict"):
+				return withCode(exitFailed, errors.New("there is no verdict on so few rows (--strict)"))
+			case len(r.Findings) > 0 && c.Bool("strict"):
+				return withCode(exitFailed, fmt.Errorf("the data's quality: %s (--strict)", r.Findings[0].Detail))
 			case len(r.Skipped) > 0 && c.Bool("strict"):
 				return withCode(exitFailed, fmt.Errorf("%d of %d columns could not be judged (--strict)", len(r.Skipped), len(r.Columns)+len(r.Skipped)))
 			case r.Unsent != nil && c.Bool("require-sent"):
@@ -136,15 +162,18 @@ func (e *env) noteSnapshot(r evidently.DriftReport) {
 }
 
 type driftJSON struct {
-	Drifted        bool              `json:"drifted"`
-	DriftedColumns int               `json:"drifted_columns"`
-	Share          float64           `json:"share"`
-	DriftShare     float64           `json:"drift_share"`
-	SnapshotID     string            `json:"snapshot_id"`       // empty: the service does not have it
-	Waiting        string            `json:"waiting,omitempty"` // the file from which it will be sent
-	Unsent         string            `json:"unsent,omitempty"`  // why it is not there
-	Columns        []driftColumnJSON `json:"columns"`
-	Skipped        []driftSkipJSON   `json:"skipped,omitempty"`
+	Drifted        bool                `json:"drifted"`
+	DriftedColumns int                 `json:"drifted_columns"`
+	Share          float64             `json:"share"`
+	DriftShare     float64             `json:"drift_share"`
+	SnapshotID     string              `json:"snapshot_id"`       // empty: the service does not have it
+	Waiting        string              `json:"waiting,omitempty"` // the file from which it will be sent
+	Unsent         string              `json:"unsent,omitempty"`  // why it is not there
+	Columns        []driftColumnJSON   `json:"columns"`
+	Skipped        []driftSkipJSON     `json:"skipped,omitempty"`
+	Important      []string            `json:"important,omitempty"` // of --important, those that drifted
+	TooFew         bool                `json:"too_few,omitempty"`   // rows: there is no verdict
+	Findings       []evidently.Finding `json:"findings,omitempty"`
 }
 
 type driftColumnJSON struct {
@@ -158,6 +187,9 @@ type driftColumnJSON struct {
 	MissingReference float64 `json:"missing_reference"` // shares of the rows
 	MissingCurrent   float64 `json:"missing_current"`
 	MissingDrifted   bool    `json:"missing_drifted"`
+
+	Adjusted  float64 `json:"adjusted,omitempty"`   // with --adjust: the p-value that was judged by
+	RankError float64 `json:"rank_error,omitempty"` // of a profile with a sketch
 }
 
 type driftSkipJSON struct {
@@ -166,12 +198,12 @@ type driftSkipJSON struct {
 }
 
 func driftOf(r evidently.DriftReport) driftJSON {
-	out := driftJSON{Drifted: r.Drifted, DriftedColumns: r.DriftedColumns, Share: r.Share, DriftShare: r.DriftShare, SnapshotID: r.SnapshotID, Waiting: r.Waiting}
+	out := driftJSON{Drifted: r.Drifted, DriftedColumns: r.DriftedColumns, Share: r.Share, DriftShare: r.DriftShare, SnapshotID: r.SnapshotID, Waiting: r.Waiting, Important: r.Important, TooFew: r.TooFew, Findings: r.Findings}
 	if r.Unsent != nil {
 		out.Unsent = r.Unsent.Error()
 	}
 	for _, c := range r.Columns {
-		out.Columns = append(out.Columns, driftColumnJSON{c.Column, c.Drifted, c.Method, string(c.Kind), c.Value, c.Threshold, c.Missing.Reference, c.Missing.Current, c.Missing.Drifted})
+		out.Columns = append(out.Columns, driftColumnJSON{c.Column, c.Drifted, c.Method, string(c.Kind), c.Value, c.Threshold, c.Missing.Reference, c.Missing.Current, c.Missing.Drifted, c.Adjusted, c.RankError})
 	}
 	for _, s := range r.Skipped {
 		out.Skipped = append(out.Skipped, driftSkipJSON{s.Column, s.Reason})

@@ -150,6 +150,7 @@ var mistakes = map[string]struct{ usage, missing string }{
 	"undeploy":           {"undeploy", "undeploy nothing -p demo"},
 	"list-deployments":   {"list-deployments -p Bad_Name", "-"},
 	"drift check":        {"drift check data.csv", "drift check nothing.csv data.csv -p demo"},
+	"drift profile":      {"drift profile", "drift profile nothing.csv"},
 	"drift list":         {"drift list -p Bad_Name", "drift list -p typo"},
 	"demo":               {"demo extra", "-"},
 	"version":            {"version extra", "-"},

@@ -42,7 +42,7 @@ func (p *Project) Drift(ctx context.Context, reference, current string, o eviden
 
 // DriftBy is Drift by one engine. The native one skips the columns of texts, and
 // refuses a method that it does not have; an empty engine leaves the choice to
-// Drift.
+// Drift, which takes it where there is a [evidently.DriftRule].
 func (p *Project) DriftBy(ctx context.Context, engine DriftEngine, reference, current string, o evidently.DriftOptions) (evidently.DriftReport, error) {
 	o.Metadata = maps.Clone(o.Metadata)
 	if o.Metadata == nil {
@@ -59,11 +59,19 @@ func (p *Project) DriftBy(ctx context.Context, engine DriftEngine, reference, cu
 	if err := context.Cause(ctx); err != nil {
 		return evidently.DriftReport{}, err
 	}
-	p.keep(ctx, &report)
+	if !report.TooFew {
+		p.keep(ctx, &report)
+	}
 	return report, nil
 }
 
 func (p *Project) compare(ctx context.Context, engine DriftEngine, reference, current string, o evidently.DriftOptions) (evidently.DriftReport, error) {
+	if !o.Rule.IsZero() {
+		if engine == EngineEvidently {
+			return evidently.DriftReport{}, invalid("Evidently's library knows no rule beside its own, neither the data's quality; take the engine native")
+		}
+		engine = EngineNative
+	}
 	switch engine {
 	case "":
 		report, err := compareNative(ctx, reference, current, o, p.Config.EvidentlyPython != "")

@@ -32,8 +32,31 @@ func TestTheNativeEngineFindsWhatTheTableSays(t *testing.T) {
 			}
 			var opt evidently.DriftOptions
 			require.NoError(t, json.Unmarshal(parts["options.json"], &opt))
-			rep, err := compareNative(t.Context(), filepath.Join(dir, "reference.csv"), filepath.Join(dir, "current.csv"), opt, false)
+			reference, current := filepath.Join(dir, "reference.csv"), filepath.Join(dir, "current.csv")
+			rep, err := compareNative(t.Context(), reference, current, opt, false)
 			checkFindings(t, string(parts["want"]), rep, err)
+
+			// The profiles of both files give the same.
+			po := ProfileOptions{Columns: opt.Columns, Numerical: opt.Numerical, Categorical: opt.Categorical}
+			for _, r := range opt.Separator {
+				po.Separator = r
+			}
+			kept := filepath.Join(dir, "reference.profile")
+			if _, perr := WriteProfile(t.Context(), kept, []string{reference}, po); perr != nil {
+				require.Error(t, err)
+				return
+			}
+			same := func(current string) {
+				got, gerr := compareNative(t.Context(), kept, current, opt, false)
+				rep.Snapshot, got.Snapshot = nil, nil // has random IDs and the time
+				require.Equal(t, rep, got)
+				require.Equal(t, err == nil, gerr == nil)
+			}
+			same(current)
+			po.Like = kept
+			if _, perr := WriteProfile(t.Context(), filepath.Join(dir, "current.profile"), []string{current}, po); perr == nil {
+				same(filepath.Join(dir, "current.profile"))
+			}
 		})
 	}
 }

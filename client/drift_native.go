@@ -57,96 +57,103 @@ func compareNative(ctx context.Context, reference, current string, o evidently.D
 		}
 		whole = whole && !slices.Contains(onlyNative, methodNamed(m))
 	}
-	opt := table.Options{Columns: o.Columns, Numerical: o.Numerical, Categorical: o.Categorical}
+	opt := table.Options{Columns: o.Columns, Numerical: o.Numerical, Categorical: o.Categorical, ID: o.Rule.ID, Time: o.Rule.Time}
+	if len(opt.Columns) > 0 {
+		opt.Columns = slices.Concat(o.Columns, uncompared(o.Rule))
+	}
 	for _, r := range o.Separator {
 		opt.Separator = r
 	}
-	ref, err := readTable(ctx, "reference", reference, opt, whole)
+	// Parquet files are read some columns at a time, others at once.
+	ref := tableFile{side: "reference", path: reference, o: opt, whole: whole}
+	cur := tableFile{side: "current", path: current, o: opt, whole: whole}
+	if err := ref.open(ctx, !table.IsParquet(reference) || !table.IsParquet(current), nil); err != nil {
+		return evidently.DriftReport{}, err
+	}
+	if err := cur.open(ctx, !table.IsParquet(current), ref.table); err != nil {
+		return evidently.DriftReport{}, err
+	}
+	c := evidently.Comparison{Rows: [2]int{ref.table.Rows, cur.table.Rows}, Missing: map[string][2]int{}, Unparsed: map[string][2]int{}}
+	judge := judgement{rule: o.Rule}
+	columns, err := judge.columns(ref.table, cur.table, o, &c)
 	if err != nil {
 		return evidently.DriftReport{}, err
 	}
-	opt.Like = ref
-	cur, err := readTable(ctx, "current", current, opt, whole)
-	if err != nil {
-		return evidently.DriftReport{}, err
+	if min(c.Rows[0], c.Rows[1]) < o.Rule.MinRows {
+		return judge.tooFew(c), nil
 	}
-	c := evidently.Comparison{Rows: [2]int{ref.Rows, cur.Rows}, Missing: map[string][2]int{}, Unparsed: map[string][2]int{}}
-	columns, err := chooseColumns(ref, cur, o, &c)
-	if err != nil {
-		return evidently.DriftReport{}, err
-	}
-	for _, name := range columns {
-		a, _ := ref.Column(name)
-		b, _ := cur.Column(name)
-		if whole && b.Foreign {
-			return evidently.DriftReport{}, errNeedsEvidently
-		}
-		if err := context.Cause(ctx); err != nil {
+	for some := range slices.Chunk(columns, max(1, atOnce/max(c.Rows[0], c.Rows[1]))) {
+		ref, err := ref.columns(ctx, some, nil)
+		if err != nil {
 			return evidently.DriftReport{}, err
 		}
-		compareColumn(&c, a, b, o)
+		cur, err := cur.columns(ctx, some, ref)
+		if err != nil {
+			return evidently.DriftReport{}, err
+		}
+		for _, name := range some {
+			a, _ := ref.Column(name)
+			b, _ := cur.Column(name)
+			if whole && b.Foreign {
+				return evidently.DriftReport{}, errNeedsEvidently
+			}
+			if err := context.Cause(ctx); err != nil {
+				return evidently.DriftReport{}, err
+			}
+			judge.quality(a, b)
+			if name != o.Rule.ID && name != o.Rule.Time {
+				judge.compare(&c, a, b, o)
+			}
+		}
 	}
-	return c.Report(o)
+	return judge.report(c, o)
 }
 
-// readTable reads one side. With whole, what it cannot read, or has no method
-// for, is left to Evidently, which reads more.
-func readTable(ctx context.Context, side, path string, o table.Options, whole bool) (*table.Table, error) {
-	t, err := table.ReadContext(ctx, path, o)
+// atOnce is how many values of a Parquet file are in memory at once, unless one
+// column has more.
+const atOnce = 1 << 21
+
+// tableFile is one side of a comparison.
+type tableFile struct {
+	side, path string
+	o          table.Options
+	whole      bool // what cannot be read, or has no method, is left to Evidently, which reads more
+
+	table *table.Table // with the names alone if the columns are read one after the other
+}
+
+// open reads the names of the file, or all of it.
+func (f *tableFile) open(ctx context.Context, all bool, like *table.Table) (err error) {
+	o := f.o
+	o.NamesOnly, o.Like = !all, like
+	f.table, err = f.read(ctx, o)
+	return err
+}
+
+// columns reads these columns, unless they are there already.
+func (f *tableFile) columns(ctx context.Context, names []string, like *table.Table) (*table.Table, error) {
+	if !f.table.NamesOnly {
+		return f.table, nil
+	}
+	o := f.o
+	o.Columns, o.Like = names, like
+	return f.read(ctx, o)
+}
+
+func (f *tableFile) read(ctx context.Context, o table.Options) (*table.Table, error) {
+	t, err := table.ReadContext(ctx, f.path, o)
 	switch {
 	case ctx.Err() != nil:
 		return nil, context.Cause(ctx)
-	case err != nil && whole:
+	case err != nil && f.whole:
 		return nil, errNeedsEvidently
 	case err != nil:
-		return nil, fmt.Errorf("the %s file: %w", side, err)
+		return nil, fmt.Errorf("the %s file: %w", f.side, err)
 	}
-	if whole && slices.ContainsFunc(t.Columns, func(c table.Column) bool { return c.Foreign }) {
+	if f.whole && slices.ContainsFunc(t.Columns, func(c table.Column) bool { return c.Foreign }) {
 		return nil, errNeedsEvidently
 	}
 	return t, nil
-}
-
-// compareColumn judges one column, or skips it with the reason.
-func compareColumn(c *evidently.Comparison, ref, cur table.Column, o evidently.DriftOptions) {
-	name := ref.Name
-	skip := func(reason string) {
-		c.Skipped = append(c.Skipped, evidently.SkippedColumn{Column: name, Reason: reason})
-	}
-	c.Missing[name] = [2]int{ref.Missing + ref.Unparsed, cur.Missing + cur.Unparsed}
-	if ref.Type == drift.TypeNumerical { // NaN for both
-		c.Missing[name] = [2]int{ref.Missing, cur.Missing}
-	}
-	if n := [2]int{ref.Unparsed, cur.Unparsed}; n != [2]int{} {
-		c.Unparsed[name] = n
-	}
-	switch {
-	case cur.Rows == cur.Missing:
-		skip("it has no value in the current file")
-		return
-	case ref.Rows == ref.Missing:
-		skip("it has no value in the reference file")
-		return
-	case ref.Reason != "":
-		skip(ref.Reason)
-		return
-	case cur.Reason != "":
-		skip(cur.Reason)
-		return
-	}
-	method := o.Method
-	if m := o.ColumnMethods[name]; m != "" {
-		method = m
-	}
-	r, err := drift.CompareColumn(ref.Column, cur.Column, drift.Options{Method: methodNamed(method), Threshold: o.Threshold})
-	if err != nil {
-		skip(reasonOf(err))
-		return
-	}
-	c.Columns = append(c.Columns, evidently.ColumnDrift{
-		Column: name, Method: string(r.Method), MethodName: r.Method.Name(), Kind: evidently.Kind(r.Kind),
-		Value: r.Value, Threshold: r.Threshold, Drifted: r.Drifted,
-	})
 }
 
 // reasonOf is what is said of a column, without the column.
@@ -171,86 +178,6 @@ func methodList() string {
 		all = append(all, string(m))
 	}
 	return strings.Join(all, ", ")
-}
-
-// chooseColumns are the columns to compare; those that cannot be told from
-// others are skipped.
-func chooseColumns(ref, cur *table.Table, o evidently.DriftOptions, c *evidently.Comparison) ([]string, error) {
-	unclear := map[string]bool{}
-	for _, side := range []struct {
-		name string
-		t    *table.Table
-	}{{"reference", ref}, {"current", cur}} {
-		for _, u := range side.t.Unclear {
-			reason := u.Reason + " in the " + side.name + " file"
-			if u.Reason == "several columns have that name" {
-				unclear[u.Name] = true
-				reason = "the " + side.name + " file has several columns of that name"
-			}
-			c.Skipped = append(c.Skipped, evidently.SkippedColumn{Column: u.Name, Reason: reason})
-		}
-	}
-	names := func(t *table.Table) []string {
-		var out []string
-		for _, column := range t.Columns {
-			if !unclear[column.Name] {
-				out = append(out, column.Name)
-			}
-		}
-		return out
-	}
-	a, b := names(ref), names(cur)
-	columns, err := commonColumns(a, b, o.Columns)
-	if err != nil {
-		return nil, err
-	}
-	if o.MaxColumns > 0 && len(columns) > o.MaxColumns {
-		return nil, invalid("%d columns are more than the %d whose snapshot the service takes; name fewer columns to compare", len(columns), o.MaxColumns)
-	}
-	for _, asked := range []struct {
-		names []string
-		what  string
-	}{{o.Numerical, "to be numerical"}, {o.Categorical, "to be categorical"}, {slices.Sorted(maps.Keys(o.ColumnMethods)), "given a method"}} {
-		if missing := without(asked.names, columns); len(missing) > 0 {
-			return nil, invalid("%s, %s, is not among the columns", quotedNames(missing), asked.what)
-		}
-	}
-	return columns, nil
-}
-
-func commonColumns(ref, cur, wanted []string) ([]string, error) {
-	if len(wanted) > 0 {
-		for _, side := range []struct {
-			name string
-			has  []string
-		}{{"reference", ref}, {"current", cur}} {
-			if missing := without(wanted, side.has); len(missing) > 0 {
-				return nil, invalid("the %s file has no column %s", side.name, quotedNames(missing))
-			}
-		}
-		var out []string
-		for _, w := range wanted {
-			if !slices.Contains(out, w) {
-				out = append(out, w)
-			}
-		}
-		return out, nil
-	}
-	onlyRef, onlyCur := without(ref, cur), without(cur, ref)
-	if len(onlyRef) == len(ref) {
-		return nil, invalid("the reference and the current file have no column in common")
-	}
-	var sides []string
-	if len(onlyRef) > 0 {
-		sides = append(sides, "only the reference has "+quotedNames(onlyRef))
-	}
-	if len(onlyCur) > 0 {
-		sides = append(sides, "only the current file has "+quotedNames(onlyCur))
-	}
-	if len(sides) > 0 {
-		return nil, invalid("the two files have different columns: %s; name the columns to compare", strings.Join(sides, "; "))
-	}
-	return ref, nil
 }
 
 // without is a without what is in b.

@@ -16,8 +16,8 @@ const (
 )
 
 // Column is what a comparison needs of one side of a column. Its rows have no
-// order. Columns are made by [Numbers], [Integers], [Categories] and [Counted] and
-// are not changed after that; they may be used concurrently.
+// order. Columns are made by [Numbers], [Integers], [Values], [Categories] and
+// [Counted] and are not changed after that; they may be used concurrently.
 type Column struct {
 	Name string
 	Type Type
@@ -25,8 +25,10 @@ type Column struct {
 	Rows     int // all of them, missing ones included
 	Missing  int
 	Infinite int // numbers that are ±Inf; no method sees them
+	Unparsed int // cells that are no number in a numerical column; they are among Missing
 
-	values  []float64      // of a numerical column, finite and ascending
+	values  []float64      // of a numerical column, finite and ascending; none if it has a sketch
+	sketch  *sketch        // of more numbers than are kept
 	integer bool           // whole numbers without a missing one, for which bins are cut otherwise
 	counts  map[string]int // of a categorical column
 	numeric bool           // its categories are numbers, ordered as such
@@ -35,21 +37,11 @@ type Column struct {
 // Numbers makes a numerical column. NaN is a missing value. It takes values
 // over, which are sorted in place.
 func Numbers(name string, values []float64) Column {
-	c := Column{Name: name, Type: TypeNumerical, Rows: len(values)}
-	kept := values[:0]
-	for _, v := range values {
-		switch {
-		case math.IsNaN(v):
-			c.Missing++
-		case math.IsInf(v, 0):
-			c.Infinite++
-		default:
-			kept = append(kept, v)
-		}
+	v := Values{numbers: values[:0]}
+	for _, x := range values {
+		v.Add(x)
 	}
-	slices.Sort(kept)
-	c.values = kept
-	return c
+	return v.Column(name, false)
 }
 
 // Integers makes a numerical column of whole numbers. Evidently cuts no bin
@@ -90,22 +82,60 @@ func Counted(name string, counts map[string]int, missing int) Column {
 // Len is the number of values that methods see.
 func (c Column) Len() int { return c.Rows - c.Missing - c.Infinite }
 
-// Distinct is the number of different values.
+// Distinct is the number of different values; of a sketch, that of a sample.
 func (c Column) Distinct() int {
 	if c.Type == TypeCategorical {
 		return len(c.counts)
 	}
-	n := 0
-	for i, v := range c.values {
-		if i == 0 || v != c.values[i-1] {
+	n, values := 0, c.sampled().values
+	for i, v := range values {
+		if i == 0 || v != values[i-1] {
 			n++
 		}
 	}
 	return n
 }
 
-// pair is both sides of a column.
-type pair struct{ ref, cur Column }
+// Range is the least and the greatest number of a numerical column; ok is false
+// if it has none.
+func (c Column) Range() (lowest, highest float64, ok bool) {
+	switch {
+	case c.sketch != nil:
+		return c.sketch.lowest, c.sketch.highest, true
+	case len(c.values) == 0:
+		return 0, 0, false
+	}
+	return c.values[0], c.values[len(c.values)-1], true
+}
+
+// RankError is by how much the share of the numbers below any number may be
+// wrong, because the column has a sketch of them; 0: it has all.
+func (c Column) RankError() float64 {
+	if c.sketch == nil {
+		return 0
+	}
+	return c.sketch.rankError()
+}
+
+// sampled is the column with a sample in the place of its sketch.
+func (c Column) sampled() Column {
+	if c.sketch == nil {
+		return c
+	}
+	c.values, c.sketch = c.sketch.sample(), nil
+	c.Rows, c.Missing, c.Infinite = len(c.values), 0, 0
+	return c
+}
+
+// pair is both sides of a column as methods see them, without a sketch.
+type pair struct {
+	ref, cur Column
+	n        int // values of both sides, of which a sketch's sample has fewer
+}
+
+func pairOf(ref, cur Column) pair {
+	return pair{ref.sampled(), cur.sampled(), ref.Len() + cur.Len()}
+}
 
 // distinct is how many different values both sides have together, counted up
 // to most.

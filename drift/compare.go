@@ -24,6 +24,15 @@ type Result struct {
 	Value     float64
 	Threshold float64
 	Drifted   bool
+
+	// Adjusted is the p-value that [Adjust] judged by; 0 before that, and of a
+	// distance.
+	Adjusted float64
+
+	// RankError is by how much the shares that were compared may be wrong, because
+	// a side has a sketch; 0: Value is exact. A p-value is then that of a sample of
+	// [MaxExact] values.
+	RankError float64
 }
 
 // CompareColumn compares the two sides of one column.
@@ -35,7 +44,6 @@ func CompareColumn(ref, cur Column, o Options) (Result, error) {
 	refuse := func(format string, args ...any) (Result, error) {
 		return Result{}, fmt.Errorf("drift: column %q: %w: %s", ref.Name, mlops.ErrInvalid, fmt.Sprintf(format, args...))
 	}
-	p := pair{ref, cur}
 	switch {
 	case ref.Type != cur.Type:
 		return refuse("it is %s in the reference and %s in the current data", ref.Type, cur.Type)
@@ -46,6 +54,7 @@ func CompareColumn(ref, cur Column, o Options) (Result, error) {
 	case cur.Len() == 0:
 		return refuse("it has no value in the current data")
 	}
+	p := pairOf(ref, cur)
 	byName := o.Method != ""
 	if !byName {
 		o.Method = choose(p)
@@ -58,7 +67,7 @@ func CompareColumn(ref, cur Column, o Options) (Result, error) {
 	if byName && !slices.Contains(m.types, ref.Type) {
 		return refuse("method %s does not take a %s column", m.name, ref.Type)
 	}
-	r := Result{Column: ref.Name, Method: m.name, Kind: m.kind, Threshold: m.threshold}
+	r := Result{Column: ref.Name, Method: m.name, Kind: m.kind, Threshold: m.threshold, RankError: ref.RankError() + cur.RankError()}
 	if o.Threshold != nil {
 		r.Threshold = *o.Threshold
 	}

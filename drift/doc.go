@@ -13,5 +13,8 @@
 // relative. Its oddities stay under its names and are told at each [Method]. What
 // is better done otherwise has a name of its own.
 //
+// [Compare] is for many columns: a [Rule] says what counts, so that chance does
+// not, and [Quality] finds what is wrong with the data beside drift.
+//
 // The package reads no file and asks no server.
 package drift

@@ -300,7 +300,7 @@ func TestEvidentlyGivesTheSameNumbers(t *testing.T) {
 
 // noise reports whether Evidently's answer to the case has no meaning.
 func (c comparison) noise(m Method) bool {
-	p := pair{c.column(slices.Clone(c.ref)), c.column(slices.Clone(c.cur))}
+	p := pairOf(c.column(slices.Clone(c.ref)), c.column(slices.Clone(c.cur)))
 	switch m {
 	case EppsSingleton: // the rank of a matrix is one of rounding
 		_, _, rank := eppsDifference(p.ref.values, p.cur.values, 1)

@@ -28,3 +28,19 @@ func ExampleCategories() {
 	fmt.Printf("%.2f %v\n", r.Value, r.Drifted)
 	// Output: 1.10 true
 }
+
+func ExampleCompare() {
+	ref := []drift.Column{drift.Numbers("age", []float64{31, 45, 27, 52, 38, 29}), drift.Categories("plan", []string{"free", "paid", "free"}, 3)}
+	cur := []drift.Column{drift.Numbers("age", []float64{61, 55, 70, 66, 58, 63}), drift.Categories("plan", []string{"free", "gold", "gold"}, 3)}
+	r, err := drift.Compare(ref, cur, drift.Rule{Share: 0.5, Important: []string{"age"}, Adjust: true})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(r.Drifted, r.Important)
+	for _, f := range r.Findings {
+		fmt.Printf("%s: %s: %s\n", f.Column, f.Check, f.Detail)
+	}
+	// Output:
+	// true [age]
+	// plan: unseen_categories: categories that the reference does not have: "gold"
+}

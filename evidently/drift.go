@@ -3,9 +3,11 @@ package evidently
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -39,6 +41,55 @@ type DriftOptions struct {
 	Tags      []string
 	Metadata  map[string]string
 	Timestamp time.Time // of the snapshot; zero: now
+
+	Rule DriftRule
+}
+
+// DriftRule is what counts beside Evidently's own rules. All of it is judged
+// outside of Evidently; the zero value is nothing.
+type DriftRule struct {
+	Ignore    []string // columns that are not compared, and may be missing
+	Important []string // columns of which any one that drifted is drift of the whole
+
+	// MinRows is how many values a side must have: a column with fewer is skipped,
+	// and with fewer rows there is no verdict at all.
+	MinRows int
+
+	// Adjust judges p-values by Benjamini and Hochberg's procedure, so that many
+	// columns are not many errors.
+	Adjust bool
+
+	// Quality looks for what is wrong with the current data beside drift. Columns
+	// that it lacks are findings then, and no error.
+	Quality bool
+	ID      string        // column that identifies rows: with Quality, those that are there twice are a finding
+	Time    string        // column of the rows' times: with Quality, a newest one before MaxAge is a finding
+	MaxAge  time.Duration // of the newest row
+}
+
+// IsZero reports whether the rule asks for nothing.
+func (r DriftRule) IsZero() bool {
+	return len(r.Ignore)+len(r.Important)+r.MinRows == 0 && !r.Adjust && !r.Quality && r.ID == "" && r.Time == "" && r.MaxAge == 0
+}
+
+// check finds what contradicts itself.
+func (r DriftRule) check() error {
+	switch {
+	case r.MinRows < 0:
+		return fmt.Errorf("there cannot be %d rows at least", r.MinRows)
+	case (r.ID != "" || r.Time != "" || r.MaxAge != 0) && !r.Quality:
+		return errors.New("IDs and times are looked at with the data's quality (--quality)")
+	case (r.Time != "") != (r.MaxAge > 0):
+		return errors.New("the age of the newest row needs both its column and a limit (--time, --max-age)")
+	case r.ID != "" && r.ID == r.Time:
+		return fmt.Errorf("column %q cannot be both the rows' ID and their time", r.ID)
+	}
+	for _, name := range r.Important {
+		if slices.Contains(r.Ignore, name) || name == r.ID || name == r.Time {
+			return fmt.Errorf("column %q cannot be important and not be compared", name)
+		}
+	}
+	return nil
 }
 
 // check finds what is wrong without asking Evidently.
@@ -54,6 +105,9 @@ func (o DriftOptions) check() error {
 	}
 	if t := o.Threshold; t != nil && (math.IsNaN(*t) || math.IsInf(*t, 0) || *t < 0) {
 		return fmt.Errorf("threshold %v is not a number from 0 up", *t)
+	}
+	if err := o.Rule.check(); err != nil {
+		return err
 	}
 	seen := map[string]bool{}
 	for _, c := range o.Numerical {
@@ -80,6 +134,13 @@ type DriftReport struct {
 	Columns []ColumnDrift   // the columns that were judged, in the order of the current file
 	Skipped []SkippedColumn // the others; they count nowhere
 
+	// Findings are what is wrong with the current data, Important the important
+	// columns that drifted, and TooFew that a side has too few rows, so that nothing
+	// was compared; as DriftRule asks for.
+	Findings  []Finding
+	Important []string
+	TooFew    bool
+
 	ReferenceRows, CurrentRows int // 0 in a report read back from the service
 
 	Snapshot   json.RawMessage // for [Client.AddSnapshot]; empty in a report read back
@@ -100,6 +161,12 @@ func (r DriftReport) String() string {
 		verdict = "drift"
 	}
 	s := fmt.Sprintf("%s: %d of %d columns drifted (share %.3g of %.3g)", verdict, r.DriftedColumns, len(r.Columns), r.Share, r.DriftShare)
+	if r.TooFew {
+		s = "no verdict: too few rows"
+	}
+	if n := len(r.Findings); n > 0 {
+		s += fmt.Sprintf(", %d findings", n)
+	}
 	if n := len(r.Skipped); n > 0 {
 		s += fmt.Sprintf(", %d skipped", n)
 	}
@@ -131,6 +198,9 @@ type ColumnDrift struct {
 	Drifted    bool // by Evidently's own test, or because Missing did
 
 	Missing Missing // zero in a report read back from the service
+
+	Adjusted  float64 // the p-value that was judged by, with DriftRule.Adjust; else 0
+	RankError float64 // by how much the shares that were compared may be wrong, where a side is a profile with a sketch
 }
 
 // Missing is what a column lacks on each side: values that are not there, and
@@ -144,6 +214,15 @@ type Missing struct {
 // MethodMissing is the Method of a column whose values cannot be compared,
 // because a side has none, and whose shares of missing values differ.
 const MethodMissing = "missing"
+
+// Finding is what is wrong with the current data beside drift.
+type Finding struct {
+	Column string  `json:"column,omitempty"` // empty: it is about the whole
+	Check  string  `json:"check"`            // "missing", "out_of_range", …: see drift.Check
+	Value  float64 `json:"value"`
+	Limit  float64 `json:"limit"` // that Value is beyond
+	Detail string  `json:"detail"`
+}
 
 // SkippedColumn is a column that could not be judged.
 type SkippedColumn struct {

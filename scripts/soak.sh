@@ -15,6 +15,7 @@
 #              kill -9 of five projects' programs, with records among theirs that
 #              MLflow fails on, and of the agent; likewise; a round in
 #              which a project waited for longer than 60 s fails
+#   The drift of 100 windows of 200 equal columns, which must not fire.
 #   Each file of a home removed, emptied, opened and given away, in turn.
 #   SHARES=10000  seeds of the simulator of shares, in rounds of a hundred
 #   DVC_KILLS=200 DVC_TOGETHER=100
@@ -107,6 +108,8 @@ shares() {
 	echo $((round + 1)) >"$at/shares.round"
 	MLOPS_SEED=$((round * 100)) MLOPS_SIM_SEEDS=100 go test -count=1 -timeout 60m -run '^TestEachSeedHoldsWhatSharesPromise$' ./fair/sim
 }
+drift_noise() { MLOPS_SOAK=1 go test -count=1 -timeout 60m -run '^TestChanceDoesNotFireTheDefaultRule$' -v ./drift; }
+part drift-noise 1 drift_noise
 part shares $((${SHARES:-10000} / 100)) shares
 part home-files 1 home_files
 part trees $((${TREES:-500} / 10)) trees

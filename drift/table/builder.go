@@ -3,6 +3,8 @@ package table
 import (
 	"fmt"
 	"slices"
+
+	"github.com/mlops-integration/mlops/drift"
 )
 
 // Builder makes a table, for a reader of another format.
@@ -12,11 +14,12 @@ type Builder struct {
 	skipped []Column
 	header  []string
 	unclear []Unclear
+	names   bool // only these
 }
 
 // NewBuilder chooses the columns to be read among those of a file.
 func NewBuilder(header []string, o Options) *Builder {
-	b := &Builder{take: make([]*Collector, len(header)), skipped: make([]Column, len(header)), header: header}
+	b := &Builder{take: make([]*Collector, len(header)), skipped: make([]Column, len(header)), header: header, names: o.NamesOnly}
 	times := map[string]int{}
 	for _, name := range header {
 		times[name]++
@@ -41,7 +44,13 @@ func NewBuilder(header []string, o Options) *Builder {
 }
 
 // Collector takes the cells of column i; nil if it is not to be read.
-func (b *Builder) Collector(i int) *Collector { return b.take[i] }
+func (b *Builder) Collector(i int) *Collector {
+	c := b.take[i]
+	if c != nil {
+		c.expect = b.rows
+	}
+	return c
+}
 
 // Skip leaves column i out, which has a type that no method takes, and so many
 // missing values.
@@ -55,10 +64,12 @@ func (b *Builder) SetRows(n int) { b.rows = n }
 
 // Table is what the cells make.
 func (b *Builder) Table() (*Table, error) {
-	t := &Table{Rows: b.rows, Unclear: b.unclear}
+	t := &Table{Rows: b.rows, Unclear: b.unclear, NamesOnly: b.names}
 	for i, c := range b.take {
 		switch {
 		case c == nil:
+		case b.names:
+			t.Columns = append(t.Columns, Column{Column: drift.Column{Name: c.name, Rows: b.rows}, Reason: "only its name was read"})
 		case b.skipped[i].Reason != "":
 			b.skipped[i].Name, b.skipped[i].Rows = b.header[i], b.rows
 			t.Columns = append(t.Columns, b.skipped[i])

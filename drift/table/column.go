@@ -3,10 +3,12 @@ package table
 import (
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"math"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/mlops-integration/mlops/drift"
 )
@@ -18,6 +20,8 @@ const (
 	kindOpen       kind = iota // to be found out
 	kindNumbers                // by request, or as the reference
 	kindCategories             // by request, or as the reference
+	kindID                     // counted if they are there before
+	kindTime                   // the newest counts
 )
 
 // form is how a column's categories are written.
@@ -38,14 +42,20 @@ type Collector struct {
 	most int  // different texts
 
 	rows, missing int
-	numbers       []float64 // of cells that are numbers; NaN for missing ones and others
+	expect        int          // rows, if the file says how many
+	numbers       drift.Values // of cells that are numbers; NaN for missing ones and others
 	notNumbers    int
-	whole         bool           // all numbers so far are whole
-	truths        int            // cells that are True or False
-	texts         map[string]int // by cell, while the column may be one of categories
-	bytes         int            // of the keys of texts
-	tooMany       bool           // texts were given up, as there are too many
-	lost          int            // cells that are not in texts, as the column seemed to be one of numbers
+	whole         bool            // all numbers so far are whole
+	truths        int             // cells that are True or False
+	texts         map[string]int  // by cell, while the column may be one of categories
+	bytes         int             // of the keys of texts
+	tooMany       bool            // texts were given up, as there are too many
+	ids           map[uint64]bool // hashes of the column's cells, for kindID
+	repeated      int
+	newest        time.Time // for kindTime
+	notTimes      int       // its cells that are none
+
+	lost int // cells that are not in texts, as the column seemed to be one of numbers
 }
 
 // mostBytes bounds the different texts of a column together.
@@ -56,8 +66,14 @@ const mostBytes = 256 << 20
 const exact = 1000
 
 func newCollector(name string, o Options) *Collector {
-	c := &Collector{name: name, whole: true, most: o.maxCategories(), texts: map[string]int{}}
+	c := &Collector{name: name, whole: true, most: o.maxCategories(), texts: map[string]int{}, numbers: drift.Values{Limit: o.MaxValues}}
 	switch {
+	case name == o.ID && name != "":
+		c.as, c.ids = kindID, map[uint64]bool{}
+		return c
+	case name == o.Time && name != "":
+		c.as = kindTime
+		return c
 	case slices.Contains(o.Numerical, name):
 		c.as = kindNumbers
 	case slices.Contains(o.Categorical, name):
@@ -82,7 +98,7 @@ func (c *Collector) Null() {
 	c.rows++
 	c.missing++
 	if c.as != kindCategories {
-		c.numbers = append(c.numbers, math.NaN())
+		c.numbers.Add(math.NaN())
 	}
 }
 
@@ -97,7 +113,7 @@ func (c *Collector) Number(v float64, whole bool) error {
 	if c.as == kindNumbers || c.lost > 0 { // no text is needed
 		c.rows++
 		c.whole = c.whole && whole
-		c.numbers = append(c.numbers, v)
+		c.number(v)
 		if c.as == kindOpen {
 			c.lost++
 		}
@@ -148,9 +164,26 @@ func (c *Collector) Word(raw string) error {
 	return c.keep(math.NaN(), raw)
 }
 
+// number keeps a number, with room for all others of the file.
+func (c *Collector) number(v float64) {
+	if c.expect > 0 && !math.IsNaN(v) {
+		c.numbers.Grow(c.expect)
+		c.expect = 0
+	}
+	c.numbers.Add(v)
+}
+
 func (c *Collector) keep(v float64, raw string) error {
+	switch c.as {
+	case kindID:
+		c.identify(raw)
+		return nil
+	case kindTime:
+		c.at(raw)
+		return nil
+	}
 	if c.as != kindCategories {
-		c.numbers = append(c.numbers, v)
+		c.number(v)
 	}
 	if c.as == kindNumbers || c.tooMany {
 		c.lost++
@@ -177,6 +210,49 @@ func (c *Collector) keep(v float64, raw string) error {
 	}
 	c.texts[raw]++
 	return nil
+}
+
+// mostIDs bounds the IDs that are remembered; those after them are compared with
+// these alone.
+const mostIDs = 10_000_000
+
+var idSeed = maphash.MakeSeed()
+
+func (c *Collector) identify(raw string) {
+	h := maphash.String(idSeed, raw)
+	switch {
+	case c.ids[h]:
+		c.repeated++
+	case len(c.ids) < mostIDs:
+		c.ids[h] = true
+	}
+}
+
+// at takes a time as text.
+func (c *Collector) at(raw string) {
+	for _, layout := range []string{time.RFC3339Nano, time.DateTime, time.DateOnly, "2006-01-02T15:04:05.999999999"} {
+		if t, err := time.Parse(layout, raw); err == nil {
+			c.newer(t)
+			return
+		}
+	}
+	c.notTimes++
+}
+
+func (c *Collector) newer(t time.Time) {
+	if t.After(c.newest) {
+		c.newest = t
+	}
+}
+
+// WantsTime reports whether the column is that of [Options.Time], whose cells a file
+// with types hands to Time.
+func (c *Collector) WantsTime() bool { return c.as == kindTime }
+
+// Time takes a time.
+func (c *Collector) Time(t time.Time) {
+	c.rows++
+	c.newer(t)
 }
 
 // cell takes a cell of a CSV file.
@@ -238,6 +314,14 @@ func (c *Collector) column() Column {
 		return Column{Column: drift.Column{Name: c.name, Rows: c.rows, Missing: c.missing}, Reason: reason, Foreign: present > 0}
 	}
 	switch {
+	case c.as == kindID:
+		out := none("it identifies rows")
+		out.Foreign, out.Repeated = false, c.repeated
+		return out
+	case c.as == kindTime:
+		out := none("it is the rows' time")
+		out.Foreign, out.Newest, out.Unparsed = false, c.newest, c.notTimes
+		return out
 	case c.as == kindNumbers:
 		return c.numerical(whole)
 	case c.tooMany && (c.as == kindCategories || !numbers):
@@ -307,15 +391,7 @@ func (f form) label(raw string) string {
 }
 
 func (c *Collector) numerical(whole bool) Column {
-	out := Column{Unparsed: c.notNumbers}
-	if whole {
-		n := make([]int64, len(c.numbers))
-		for i, v := range c.numbers {
-			n[i] = int64(v)
-		}
-		out.Column = drift.Integers(c.name, n)
-		return out
-	}
-	out.Column = drift.Numbers(c.name, c.numbers)
+	out := Column{Column: c.numbers.Column(c.name, whole)}
+	out.Unparsed = c.notNumbers
 	return out
 }

@@ -26,6 +26,15 @@
 //	times, decimals, lists, structs (Parquet)                 no method here
 //	no value at all                                           no method
 //
+// # Profiles
+//
+// What a comparison needs of a table can be kept in a file of its own, which is
+// read in the table's place:
+//
+//	ref, err := table.Read("train.parquet", table.Options{MaxValues: drift.MaxExact})
+//	err = ref.WriteProfile(file)
+//	cur, err := table.Read("today.csv", table.Options{Like: ref})
+//
 // # Missing values
 //
 // In CSV files an empty cell is missing, and so are the words that pandas
@@ -41,6 +50,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/mlops-integration/mlops"
@@ -64,12 +74,28 @@ type Options struct {
 	// Numerical and Categorical override the types of columns.
 	Numerical, Categorical []string
 
+	// ID is a column that identifies rows: its values are not compared, only those
+	// are counted that are there before.
+	ID string
+
+	// Time is a column of the rows' times, RFC 3339, YYYY-MM-DD or YYYY-MM-DD
+	// HH:MM:SS (UTC) in a CSV file. Its values are not compared, only the newest
+	// one is kept.
+	Time string
+
 	// Like is the reference whose types this file's columns have.
 	Like *Table
 
 	// MaxCategories bounds the different texts of a column that is judged; 0:
 	// 1,000,000.
 	MaxCategories int
+
+	// MaxValues bounds the numbers of a column that are kept as they are; others
+	// go into a sketch. 0: all are kept. A profile has [drift.MaxExact].
+	MaxValues int
+
+	// NamesOnly reads a Parquet file's names and number of rows, and no values.
+	NamesOnly bool
 
 	ctx context.Context // nil: until the end
 }
@@ -88,6 +114,8 @@ type Table struct {
 	Columns []Column // in the order of the file
 	Unclear []Unclear
 
+	NamesOnly bool // the columns have no values, as was asked for
+
 	at map[string]int // Columns, by name
 }
 
@@ -97,16 +125,17 @@ type Column struct {
 	Reason       string // why no method takes it
 	Foreign      bool   // and Evidently's own library may have one
 
-	Unparsed int // values that are no number in a column of numbers; they count as missing
+	Repeated int       // rows whose ID an earlier one has, of the column [Options.ID]
+	Newest   time.Time // of the column [Options.Time]; zero if it has no time
 
 	form form // of its categories
 }
 
 // Unclear is a column that cannot be told from others.
 type Unclear struct {
-	Position int // from 1
-	Name     string
-	Reason   string // "it has no name", "several columns have that name"
+	Position int    `json:"position"` // from 1
+	Name     string `json:"name"`
+	Reason   string `json:"reason"` // "it has no name", "several columns have that name"
 }
 
 // Column finds a column by its name.
@@ -125,13 +154,19 @@ var parquet func(*os.File, Options) (*Table, error)
 func RegisterParquet(read func(*os.File, Options) (*Table, error)) { parquet = read }
 
 // Read reads a file: Parquet if its name ends in .parquet or .pq, else CSV,
-// also compressed by gzip.
+// also compressed by gzip, or a profile, as [Table.WriteProfile] writes it.
 //
 // Parquet is read by package drift/table/parquet, which a program imports for
 // that; otherwise the error matches [mlops.ErrUnsupported]. Other errors match
 // [mlops.ErrInvalid] and name the file, and in a CSV file the line.
 func Read(path string, o Options) (*Table, error) {
 	return ReadContext(context.Background(), path, o)
+}
+
+// IsParquet reports whether Read takes the file for Parquet.
+func IsParquet(path string) bool {
+	ext := strings.ToLower(filepath.Ext(path))
+	return ext == ".parquet" || ext == ".pq"
 }
 
 // ReadContext is Read until ctx is done.
@@ -143,7 +178,7 @@ func ReadContext(ctx context.Context, path string, o Options) (*Table, error) {
 	}
 	defer f.Close()
 	var t *Table
-	if ext := strings.ToLower(filepath.Ext(path)); ext == ".parquet" || ext == ".pq" {
+	if IsParquet(path) {
 		if parquet == nil {
 			return nil, fmt.Errorf("table: %s: %w: import _ \"github.com/mlops-integration/mlops/drift/table/parquet\" to read Parquet files", path, mlops.ErrUnsupported)
 		}
@@ -176,6 +211,9 @@ func readCSVFile(f *os.File, o Options) (*Table, error) {
 		z, err := gzip.NewReader(f)
 		if err != nil {
 			return nil, err
+		}
+		if z.Comment == profileMark {
+			return readProfile(z, o)
 		}
 		in = z
 	case strings.HasPrefix(s, "PK\x03\x04"), strings.HasPrefix(s, "BZh"), strings.HasPrefix(s, "\xfd7zX"), s == "\x28\xb5\x2f\xfd":

@@ -63,7 +63,7 @@ var may = map[string][]string{
 	"agent/internal/heat":   {"applesilicon", "internal/fairfile", "internal/trust"},
 	"agent/internal/shares": {".", "agent/internal/heat", "airflow", "fair", "internal/fairfile", "internal/lockfile"},
 	"fair":                  {"."}, // no I/O: the time comes as an argument
-	"client":                {".", "internal/stackfile", "internal/trust", "mlflow", "mlflow/s3store", "dvc", "dvc/remote/local", "dvc/remote/s3", "airflow", "rayserve", "evidently", "applesilicon", "fair", "internal/gitcmd", "internal/lockfile", "internal/fairfile", "drift", "drift/table"},
+	"client":                {".", "internal/stackfile", "internal/trust", "mlflow", "mlflow/s3store", "dvc", "dvc/remote/local", "dvc/remote/s3", "airflow", "rayserve", "evidently", "applesilicon", "fair", "internal/gitcmd", "internal/lockfile", "internal/fairfile", "internal/atomicfile", "drift", "drift/table"},
 	"compose":               {".", "internal/stackfile", "internal/trust", "internal/lockfile", "internal/atomicfile", "rayserve", "compose/internal/proc", "airflow", "internal/fairfile"},
 	"compose/stacktest":     {".", "compose", "internal/stackfile", "internal/lockfile"},
 	"agent":                 {"client", "fair", "mlflow", "applesilicon", "agent/internal/heat", "agent/internal/shares", "internal/stackfile"},

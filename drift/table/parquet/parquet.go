@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"time"
 
 	"github.com/parquet-go/parquet-go"
 	"github.com/parquet-go/parquet-go/format"
@@ -47,13 +48,16 @@ func read(f *os.File, o table.Options) (t *table.Table, err error) {
 	b.SetRows(int(file.NumRows()))
 	for i, column := range columns {
 		c := b.Collector(i)
-		if c == nil {
+		if c == nil || o.NamesOnly {
 			continue
 		}
 		if err := o.Err(); err != nil {
 			return nil, err
 		}
 		take, reason := cells(column)
+		if c.WantsTime() {
+			take, reason = times(column)
+		}
 		if reason != "" {
 			missing, err := nulls(column)
 			if err != nil {
@@ -158,6 +162,34 @@ func cells(column *parquet.Column) (func(*table.Collector, parquet.Value) error,
 		return func(c *table.Collector, v parquet.Value) error { return c.Text(string(v.ByteArray())) }, ""
 	}
 	return nil, fmt.Sprintf("there is no drift method for a column of type %v", column.Type())
+}
+
+// times is how a column's values are taken for times, or the reason why they
+// are none.
+func times(column *parquet.Column) (func(*table.Collector, parquet.Value) error, string) {
+	if !column.Leaf() || column.Repeated() {
+		return nil, "it is no column of times"
+	}
+	if l := column.Type().LogicalType(); l != nil {
+		switch v := l.Value.(type) {
+		case *format.TimestampType:
+			unit := v.Unit.Value.Duration()
+			perSecond := int64(time.Second / unit)
+			return func(c *table.Collector, v parquet.Value) error {
+				n := v.Int64()
+				c.Time(time.Unix(n/perSecond, n%perSecond*int64(unit)))
+				return nil
+			}, ""
+		case *format.DateType:
+			return func(c *table.Collector, v parquet.Value) error {
+				c.Time(time.Unix(int64(v.Int32())*24*60*60, 0))
+				return nil
+			}, ""
+		case *format.StringType:
+			return func(c *table.Collector, v parquet.Value) error { return c.Word(string(v.ByteArray())) }, ""
+		}
+	}
+	return nil, "it is no column of times"
 }
 
 // readColumn hands all values of a column to a collector.

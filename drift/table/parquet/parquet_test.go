@@ -84,3 +84,23 @@ func TestParquetColumnsComeTyped(t *testing.T) {
 		require.ErrorIs(t, err, mlops.ErrInvalid)
 	}
 }
+
+func TestIDsAndTimesAreCountedAndNotCompared(t *testing.T) {
+	var b bytes.Buffer
+	w := parquet.NewGenericWriter[row](&b)
+	for i := range 100 {
+		_, err := w.Write([]row{{I: int64(i / 2), T: 1_700_000_000_000 + int64(i)}})
+		require.NoError(t, err)
+	}
+	require.NoError(t, w.Close())
+	tab, err := table.Read(write(t, "x.parquet", b.String()), table.Options{Columns: []string{"i", "t"}, ID: "i", Time: "t"})
+	require.NoError(t, err)
+	id, _ := tab.Column("i")
+	require.Equal(t, 50, id.Repeated)
+	require.Equal(t, "it identifies rows", id.Reason)
+	at, _ := tab.Column("t")
+	require.Equal(t, int64(1_700_000_000_099), at.Newest.UnixMilli())
+	tab, err = table.Read(write(t, "x.parquet", b.String()), table.Options{Columns: []string{"f"}, Time: "f"})
+	require.NoError(t, err)
+	require.Contains(t, tab.Columns[0].Reason, "no column of times")
+}

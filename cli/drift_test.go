@@ -1,0 +1,60 @@
+package cli_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/mlops-integration/mlops/cli"
+)
+
+func TestDriftCheckTellsWhatIsWrongWithTheData(t *testing.T) {
+	table := func(name string, first, wild int) string {
+		var b strings.Builder
+		b.WriteString("age,plan\n")
+		for i := range 300 {
+			age := fmt.Sprint(i*37%200) + ".5"
+			if i < wild {
+				age = "99999"
+			}
+			fmt.Fprintf(&b, "%s,p%d\n", age, (i+first)%3)
+		}
+		return file(t, name, b.String())
+	}
+	reference, wild := table("ref.csv", 0, 0), table("cur.csv", 1, 25)
+	t.Setenv("MLOPS_EVIDENTLY_URL", "http://"+freePort(t))
+	t.Setenv("MLOPS_HOME", t.TempDir())
+	profile := filepath.Join(t.TempDir(), "ref.profile")
+	var made struct {
+		Path string
+		Rows int
+	}
+	require.NoError(t, json.Unmarshal([]byte(mlopsctl(t, 0, "drift", "profile", "--json", reference, "-o", profile)), &made))
+	require.Equal(t, 300, made.Rows)
+	require.FileExists(t, made.Path)
+
+	check := []string{"drift", "check", "-p", "wine", "-C", t.TempDir(), "--quality", "--important", "plan", "--min-rows", "100", "--adjust", profile, wild}
+	var doc struct {
+		Drifted  bool
+		Findings []struct{ Column, Check string }
+	}
+	require.NoError(t, json.Unmarshal([]byte(mlopsctl(t, 0, append(check, "--json")...)), &doc))
+	require.False(t, doc.Drifted)
+	require.Equal(t, "age", doc.Findings[0].Column)
+	require.Equal(t, "out_of_range", doc.Findings[0].Check)
+	require.Contains(t, mlopsctl(t, 0, check...), "finding\tout_of_range")
+
+	var out, talk bytes.Buffer
+	require.Equal(t, 1, cli.Main(t.Context(), append(check, "--strict"), strings.NewReader(""), &out, &talk))
+	require.Contains(t, talk.String(), "the data's quality: values from 0.5 to 99999")
+	talk.Reset()
+	few := append(check, "--min-rows", "301")
+	require.Contains(t, mlopsctl(t, 0, append(few, "--json")...), `"too_few":true`)
+	require.Equal(t, 1, cli.Main(t.Context(), append(few, "--strict"), strings.NewReader(""), &out, &talk))
+	require.Contains(t, talk.String(), "no verdict: too few rows")
+}
