@@ -129,6 +129,7 @@ var mistakes = map[string]struct{ usage, missing string }{
 	"model alias":        {"model alias wine champion", "model alias nothing champion 1"},
 	"model tag":          {"model tag wine", "model tag nothing a=b"},
 	"model copy":         {"model copy wine 3", "model copy nothing 1 b"},
+	"model compare":      {"model compare wine 3", "model compare nothing 1 --metric loss"},
 	"model delete":       {"model delete wine", "model delete nothing --all"},
 	"dag declare":        {"dag declare -p demo", "dag declare -f nothing.yaml -p typo"},
 	"dag diff":           {"dag diff -p demo", "dag diff -f nothing.yaml -p typo"},
