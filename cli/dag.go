@@ -15,9 +15,12 @@ import (
 
 func dagCommand(e *env) *cli.Command {
 	return &cli.Command{
-		Name:        "dag",
-		Usage:       "Declare, trigger, watch and remove the project's DAGs",
-		Subcommands: []*cli.Command{dagDeclare(e), dagDiff(e), dagList(e), dagTrigger(e), dagWait(e), dagLogs(e), dagErrors(e), dagRemove(e), dagExplain(e), dagPause(e, true), dagPause(e, false), dagCancel(e), dagClear(e), dagBackfill(e)},
+		Name:  "dag",
+		Usage: "Declare, trigger, watch and remove the project's DAGs",
+		Subcommands: []*cli.Command{
+			dagDeclare(e), dagDiff(e), dagList(e), dagShow(e), dagTrigger(e), dagWait(e), dagRuns(e), dagTasks(e), dagLogs(e), dagExplain(e), dagErrors(e),
+			dagDecide(e), dagXCom(e), dagCancel(e), dagRerun(e), dagClear(e), dagBackfill(e), dagPause(e, true), dagPause(e, false), dagRemove(e),
+		},
 	}
 }
 
@@ -58,21 +61,29 @@ func dagList(e *env) *cli.Command {
 	}
 }
 
+type dagJSON struct {
+	ID       string     `json:"dag_id"`
+	Paused   bool       `json:"is_paused"`
+	Tags     []string   `json:"tags"`
+	State    string     `json:"state"`
+	Schedule string     `json:"schedule,omitempty"`
+	NextRun  *time.Time `json:"next_run,omitempty"`
+}
+
+func dagOf(d airflow.DAG) dagJSON {
+	return dagJSON{d.ID, d.Paused, d.Tags, dagState(d), d.Schedule, present(d.NextRun)}
+}
+
 func (e *env) listDAGs(dags iter.Seq2[airflow.DAG, error]) error {
-	type row struct {
-		ID     string   `json:"dag_id"`
-		Paused bool     `json:"is_paused"`
-		Tags   []string `json:"tags"`
-	}
-	t := newTable("DAG", "PAUSED", "TAGS")
+	t := newTable("DAG", "PAUSED", "TAGS", "STATE", "SCHEDULE", "NEXT RUN")
 	t.empty = "no DAGs yet"
-	var docs []row
+	var docs []dagJSON
 	for d, err := range dags {
 		if err != nil {
 			return err
 		}
-		t.row(d.ID, d.Paused, joined(d.Tags))
-		docs = append(docs, row{d.ID, d.Paused, d.Tags})
+		t.row(d.ID, d.Paused, joined(d.Tags), dagState(d), d.Schedule, when(d.NextRun))
+		docs = append(docs, dagOf(d))
 	}
 	return e.table(t, docs)
 }
