@@ -121,7 +121,7 @@ func (a *Agent) keeper(c *client.Client, before *shares.Keeper) *shares.Keeper {
 		before.Quotas = poolQuotas(c)
 		return before
 	}
-	sources := []heat.Source{heat.Linux{}}
+	sources := []heat.Source{heat.Linux{}, &heat.Meter{}}
 	if a.machine != nil {
 		sources = append(sources, heat.Apple{Machine: a.machine})
 	}

@@ -27,6 +27,9 @@ const (
 	CausePoolMissing      CauseCode = "pool_missing"       //
 	CausePoolTooSmall     CauseCode = "pool_too_small"     // the task takes more slots than it has
 	CausePoolHeld         CauseCode = "pool_held"          // it has no slots
+	CauseHeat             CauseCode = "heat"               // the machine is hot or saves its battery: its agent starts less; client.Project.Explain
+	CauseEnergy           CauseCode = "energy"             // the day's energy is spent; client.Project.Explain
+	CauseQuota            CauseCode = "quota"              // the project holds or has spent what it may; client.Project.Explain
 	CauseTurn             CauseCode = "turn"               // the agent gives the project's slots to others now
 	CausePoolFull         CauseCode = "pool_full"          //
 	CauseMaxActiveTasks   CauseCode = "max_active_tasks"   // of the DAG or the task run
@@ -102,7 +105,7 @@ func (c *Client) Explain(ctx context.Context, dagID, runID, taskID string) ([]Ca
 
 // order ranks the causes: what holds everything comes first.
 var order = []CauseCode{CauseSchedulerGone, CauseDAGUnreadable, CauseDAGStale, CauseDAGPaused, CauseBackfillPaused, CauseBackfillLimit, CauseMaxActiveRuns,
-	CausePoolMissing, CausePoolTooSmall, CausePoolHeld, CauseTurn, CausePoolFull, CauseMaxActiveTasks, CauseTriggererGone, CauseAwaitingInput, CauseRetry, CauseDeferred,
+	CausePoolMissing, CausePoolTooSmall, CausePoolHeld, CauseHeat, CauseEnergy, CauseQuota, CauseTurn, CausePoolFull, CauseMaxActiveTasks, CauseTriggererGone, CauseAwaitingInput, CauseRetry, CauseDeferred,
 	CauseExecutorFull, CauseTaskFailed, CauseUpstreamFailed, CauseServerDependency, CauseDAGProcessorGone}
 
 func (c CauseCode) rank() int { return slices.Index(order, c) }

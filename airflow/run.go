@@ -1,6 +1,7 @@
 package airflow
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -156,7 +157,9 @@ func (s RunsService) All(ctx context.Context, dagID string, q DAGRunQuery) iter.
 
 // WaitOptions say how to wait for a run.
 type WaitOptions struct {
-	OnState func(DAGRun) // called at first and whenever the state changed
+	OnState func(DAGRun)  // called at first and whenever the state changed
+	OnStill func(DAGRun)  // called each time the state has been the same for Still
+	Still   time.Duration // 0: a minute
 }
 
 // Wait waits until a run has ended and returns it. If it ended other than in
@@ -166,13 +169,22 @@ type WaitOptions struct {
 func (c *Client) Wait(ctx context.Context, dagID, runID string, opt WaitOptions) (DAGRun, error) {
 	const op = "Wait"
 	var last DAGRun
+	still := time.Now()
 	for first := true; ; first = false {
 		run, err := RunsService{c}.Get(ctx, dagID, runID)
 		if err != nil {
 			return last, err
 		}
-		if opt.OnState != nil && (first || run.State != last.State) {
+		changed := first || run.State != last.State
+		if opt.OnState != nil && changed {
 			opt.OnState(run)
+		}
+		if opt.OnStill != nil && !changed && time.Since(still) >= cmp.Or(opt.Still, time.Minute) && !run.State.Done() {
+			changed = true
+			opt.OnStill(run)
+		}
+		if changed {
+			still = time.Now()
 		}
 		last = run
 		if run.State == StateSuccess {

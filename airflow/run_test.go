@@ -50,10 +50,15 @@ func TestADeclaredDAGRunsAsItWasWritten(t *testing.T) {
 	require.Equal(t, "first", run.Note)
 
 	var states []airflow.State
-	run, err = c.Wait(ctx, d.ID, runID, airflow.WaitOptions{OnState: func(r airflow.DAGRun) { states = append(states, r.State) }})
+	still := 0
+	run, err = c.Wait(ctx, d.ID, runID, airflow.WaitOptions{
+		OnState: func(r airflow.DAGRun) { states = append(states, r.State) },
+		OnStill: func(airflow.DAGRun) { still++ }, Still: time.Nanosecond,
+	})
 	require.NoError(t, err)
 	require.Equal(t, airflow.StateSuccess, run.State)
 	require.Equal(t, conf, run.Conf)
+	require.Positive(t, still, "the run was in one state for longer than a nanosecond")
 	require.Equal(t, airflow.StateSuccess, states[len(states)-1], "the last state is not told")
 
 	tasks, err := mlops.Collect(c.Tasks.All(ctx, d.ID, runID))

@@ -39,10 +39,11 @@ func (p Pool) Share() (Share, bool) {
 	return s, true
 }
 
-// Edited reports whether a person changed the slots that an agent had set.
+// Edited reports whether a person changed the slots that an agent had set, or let
+// deferred tasks take some.
 func (p Pool) Edited() bool {
 	s, ok := p.Share()
-	return ok && s.Slots != p.Slots
+	return ok && (s.Slots != p.Slots || p.IncludeDeferred)
 }
 
 // Shared returns the pool with this share and its slots. Deferred tasks take none.

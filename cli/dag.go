@@ -103,7 +103,7 @@ func dagTrigger(e *env) *cli.Command {
 			e.projectFlag(), e.dirFlag(),
 			&cli.StringFlag{Name: "run-id", Usage: "`ID` of the run; made if empty"},
 			&cli.StringFlag{Name: "conf", Usage: "JSON `object` that the tasks can read"},
-			&cli.BoolFlag{Name: "wait", Usage: "wait for the end; failed is exit code 1"},
+			&cli.BoolFlag{Name: "wait", Usage: "wait for the end; failed is exit code 1"}, waitTimeout(),
 		},
 		Action: func(c *cli.Context) error {
 			o := airflow.TriggerOptions{RunID: c.String("run-id")}
@@ -122,34 +122,13 @@ func dagTrigger(e *env) *cli.Command {
 				return err
 			}
 			if c.Bool("wait") {
-				if r, err = p.Airflow.Wait(c.Context, r.DAGID, r.ID, e.dagProgress()); err != nil {
+				if r, err = e.waitRun(c, p, r.DAGID, r.ID); err != nil {
 					return err
 				}
 			}
 			return e.print(r.ID, dagRunOf(r))
 		},
 	}
-}
-
-func dagWait(e *env) *cli.Command {
-	return &cli.Command{
-		Name:      "wait",
-		Usage:     "Wait for a run to end; failed is exit code 1",
-		ArgsUsage: "<dag> <run-id>",
-		Flags:     []cli.Flag{e.projectFlag(), e.dirFlag()},
-		Action: e.inProject(func(c *cli.Context, p *client.Project) error {
-			r, err := p.Airflow.Wait(c.Context, p.DAGID(c.Args().Get(0)), c.Args().Get(1), e.dagProgress())
-			if err != nil {
-				return err
-			}
-			return e.print(r.State, dagRunOf(r))
-		}),
-	}
-}
-
-func (e *env) dagProgress() airflow.WaitOptions {
-	p := e.progress()
-	return airflow.WaitOptions{OnState: func(r airflow.DAGRun) { p.keep("%s %s: %s", r.DAGID, r.ID, r.State) }}
 }
 
 // logJSON is a line of a task's log.

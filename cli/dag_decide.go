@@ -22,7 +22,7 @@ func dagRerun(e *env) *cli.Command {
 		Flags: []cli.Flag{
 			e.projectFlag(), e.dirFlag(),
 			&cli.BoolFlag{Name: "whole", Usage: "also what succeeded"},
-			&cli.BoolFlag{Name: "wait", Usage: "wait for the end; failed is exit code 1"},
+			&cli.BoolFlag{Name: "wait", Usage: "wait for the end; failed is exit code 1"}, waitTimeout(),
 		},
 		Action: e.onDAG(func(c *cli.Context, p *client.Project, d airflow.DAG) error {
 			run := c.Args().Get(1)
@@ -31,7 +31,7 @@ func dagRerun(e *env) *cli.Command {
 			}
 			r, err := p.Airflow.Runs.Get(c.Context, d.ID, run)
 			if err == nil && c.Bool("wait") {
-				r, err = p.Airflow.Wait(c.Context, d.ID, run, e.dagProgress())
+				r, err = e.waitRun(c, p, d.ID, run)
 			}
 			if err != nil {
 				return err

@@ -26,7 +26,7 @@ func dagExplain(e *env) *cli.Command {
 				Help    string            `json:"help,omitempty"`
 			}
 			a := c.Args()
-			causes, err := p.Airflow.Explain(c.Context, p.DAGID(a.Get(0)), a.Get(1), a.Get(2))
+			causes, err := p.Explain(c.Context, a.Get(0), a.Get(1), a.Get(2))
 			if err != nil {
 				return err
 			}

@@ -30,6 +30,7 @@ const (
 	exitDrift         = 10
 	exitDegraded      = 11  // part of the stack is not healthy
 	exitStopped       = 12  // no stack runs
+	exitQuota         = 14  // --wait-timeout ended while the run waited for a quota
 	exitNoExec        = 126 // run exec: the command cannot be run
 	exitNoCommand     = 127 // run exec: there is no such command
 	exitSignal        = 128 // plus the signal's number: a signal ended it, or what run exec ran
@@ -40,7 +41,7 @@ const (
 var exitTable = [][2]string{
 	{"0", "done"}, {"1", "failed"}, {"2", "wrong usage"}, {"3", "not found"}, {"4", "not authorized"}, {"5", "already exists, or conflict"},
 	{"6", "unavailable, try again later"}, {"8", "not yet sent although --require-sent"}, {"10", "drift found"}, {"11", "the stack is degraded"},
-	{"12", "the stack is stopped"}, {"126", "run exec: the command cannot be run"}, {"127", "run exec: there is no such command"},
+	{"12", "the stack is stopped"}, {"14", "gave up waiting for a quota"}, {"126", "run exec: the command cannot be run"}, {"127", "run exec: there is no such command"},
 	{"128+n", "ended by signal n, or so did the command of run exec: 130 is Ctrl-C, 143 SIGTERM"},
 }
 

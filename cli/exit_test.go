@@ -117,6 +117,7 @@ var mistakes = map[string]struct{ usage, missing string }{
 	"agent":              {"agent --listen localhost", "-"},
 	"fair status":        {"fair status extra", "-"},
 	"fair slots":         {"fair slots none", "-"},
+	"fair energy":        {"fair energy -5", "-"},
 	"fair simulate":      {"fair simulate --tasks 0", "fair simulate nope.ndjson"},
 	"quota set":          {"quota set", "-"},
 	"quota list":         {"quota list extra", "-"},

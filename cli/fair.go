@@ -15,7 +15,7 @@ func fairCommand(e *env) *cli.Command {
 	return &cli.Command{
 		Name:        "fair",
 		Usage:       "Show and set how the machine is divided among projects",
-		Subcommands: []*cli.Command{fairStatus(e), fairSlots(e), fairSimulate(e)},
+		Subcommands: []*cli.Command{fairStatus(e), fairSlots(e), fairEnergy(e), fairSimulate(e)},
 	}
 }
 
@@ -41,6 +41,7 @@ func fairStatus(e *env) *cli.Command {
 			switch {
 			case s.Leads:
 				e.note("%d of %d slots are taken, the machine has %d; heat: %s", s.Taken, s.Budget, s.Max, heatText(s.Heat, s.Measured, s.Reason))
+				e.note("energy today: %s", energyText(*s.Energy))
 			case s.Expired:
 				e.note("the agent is dead since %s; pools that have their base again: %d; mlopsctl start agent", s.Expires.Add(-fairfile.LeaseTime).Local().Format(time.TimeOnly), len(restored))
 			default:
@@ -61,6 +62,17 @@ func heatText(level string, measured bool, reason string) string {
 		return level + " (" + reason + ")"
 	}
 	return level + ", " + reason
+}
+
+func energyText(en client.Energy) string {
+	used, how := fmt.Sprintf("%.0f Wh", en.WattHours), ""
+	if en.Limit > 0 {
+		used = fmt.Sprintf("%.0f of %g Wh", en.WattHours, en.Limit)
+	}
+	if en.Estimated {
+		how = " (estimated by the slots at work)"
+	}
+	return fmt.Sprintf("%s, %.0f W now%s", used, en.Watts, how)
 }
 
 func whyText(s client.Share) string {
@@ -118,6 +130,47 @@ func fairSlots(e *env) *cli.Command {
 				return err
 			}
 			return e.print(n, map[string]int{"slots": n})
+		},
+	}
+}
+
+func fairEnergy(e *env) *cli.Command {
+	return &cli.Command{
+		Name:      "energy",
+		Usage:     "Show or set how much energy a day this machine may use",
+		ArgsUsage: "[watt-hours]",
+		Description: `   mlopsctl fair energy          the limit
+   mlopsctl fair energy 500
+   mlopsctl fair energy none
+
+   A running agent follows at once: the budget of slots falls as the day's energy
+   is used up, to none at its end. Where nothing measures the power, 10 W are
+   counted for each slot at work.`,
+		Action: func(c *cli.Context) error {
+			home, err := e.home()
+			if err != nil {
+				return err
+			}
+			if word := c.Args().First(); word != "" {
+				wh := 0.0
+				if word != "none" {
+					if wh, err = strconv.ParseFloat(word, 64); err != nil || !(wh > 0) || wh > 1e9 {
+						return usagef("fair energy %s: want watt-hours above 0, or none", word)
+					}
+				}
+				if err := fairfile.WriteWattHours(home, wh); err != nil {
+					return err
+				}
+			}
+			wh, err := fairfile.WattHours(home)
+			if err != nil {
+				return err
+			}
+			text := "none"
+			if wh > 0 {
+				text = strconv.FormatFloat(wh, 'g', -1, 64)
+			}
+			return e.print(text, map[string]float64{"watt_hours": wh})
 		},
 	}
 }

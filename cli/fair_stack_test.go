@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/mlops-integration/mlops"
 	"github.com/mlops-integration/mlops/airflow"
 	"github.com/mlops-integration/mlops/client"
 	"github.com/mlops-integration/mlops/internal/fairfile"
@@ -83,10 +84,11 @@ func (f *crowd) pool(i int) string { return "mlops." + f.name(i) }
 func (f *crowd) dag(i int) string  { return f.name(i) + ".work" }
 
 // trigger starts a run with a date: runs without one are in no order of time.
-func (f *crowd) trigger(t *testing.T, i int) {
+func (f *crowd) trigger(t *testing.T, i int) (runID string) {
 	t.Helper()
-	_, err := f.Airflow.Trigger(t.Context(), f.dag(i), airflow.TriggerOptions{LogicalDate: time.Now().UTC().Truncate(time.Millisecond)})
+	run, err := f.Airflow.Trigger(t.Context(), f.dag(i), airflow.TriggerOptions{LogicalDate: time.Now().UTC().Truncate(time.Millisecond)})
 	require.NoError(t, err)
+	return run.ID
 }
 
 // taken is how many slots the tasks of the crowd have, and the smallest number
@@ -247,6 +249,8 @@ func (s *stackSuite) share(t *testing.T) {
 // meanwhile, several times.
 func (s *stackSuite) hot(t *testing.T) {
 	f := newCrowd(t, s, 3)
+	s.ctl(t, 0, "quota", "set", f.name(1), "queued-runs=1")
+	s.ctl(t, 0, "quota", "set", f.name(2), "slot-hours=0.0001") // 0.36 s
 	f.trigger(t, 0)
 	until(t, time.Minute, "the flood has all slots", func() bool { n, _ := f.taken(t); return n == crowdSlots })
 	for _, tt := range []struct {
@@ -260,6 +264,22 @@ func (s *stackSuite) hot(t *testing.T) {
 			require.LessOrEqual(t, taken, tt.budget, tt.state)
 		})
 	}
+	p, err := f.Project(f.name(1))
+	require.NoError(t, err)
+	waits := f.trigger(t, 1)
+	until(t, time.Minute, "Explain says that it is the heat", func() bool {
+		causes, err := p.Explain(t.Context(), "work", waits, "")
+		require.NoError(t, err)
+		return len(causes) > 0 && causes[0].Code == airflow.CauseHeat
+	})
+	until(t, 2*time.Minute, "the agent knows the quota", func() bool { return s.lease(t).Pools[f.pool(1)].QueuedRuns == 1 })
+	require.NoError(t, f.Airflow.DAGs.Pause(t.Context(), f.dag(1))) // its runs stay queued
+	_, err = p.Trigger(t.Context(), "work", airflow.TriggerOptions{})
+	require.NoError(t, err)
+	_, err = p.Trigger(t.Context(), "work", airflow.TriggerOptions{})
+	require.ErrorIs(t, err, mlops.ErrRateLimited)
+	require.NoError(t, f.Airflow.DAGs.Unpause(t.Context(), f.dag(1)))
+	s.ctl(t, 0, "quota", "set", f.name(1))
 	epoch := s.lease(t).Epoch
 	for range 3 { // the supervisor waits longer before each restart
 		<-time.After(rand.N(500 * time.Millisecond)) // any point of its work
@@ -287,6 +307,13 @@ func (s *stackSuite) hot(t *testing.T) {
 	require.True(t, based(), "an agent that ends in order leaves each project its base")
 	s.ctl(t, 0, "start", "agent")
 	until(t, time.Minute, "an agent leads", func() bool { return s.lease(t).Held(time.Now()) })
+
+	out := s.ctl(t, 0, "dag", "trigger", "work", "-p", f.name(2), "--wait", "--wait-timeout", "2m")
+	require.NotEmpty(t, out, "a task of a second is more than the quota, and it ends")
+	_, stderr, code := run(t, "mlopsctl", "dag", "trigger", "work", "-p", f.name(2), "--wait", "--wait-timeout", "20s")
+	require.Equal(t, 14, code, stderr)
+	require.Contains(t, stderr, "the project has what its quota allows")
+	s.ctl(t, 0, "quota", "set", f.name(2))
 }
 
 func (s *stackSuite) lease(t *testing.T) fairfile.Lease {

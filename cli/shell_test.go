@@ -60,9 +60,9 @@ func TestTheCauseOfASignalIsAnInterruptionToo(t *testing.T) {
 }
 
 func TestExitCodesAreTheDocumentedOnes(t *testing.T) {
-	require.Equal(t, []int{0, 1, 2, 3, 4, 5, 6, 8, 10, 11, 12, 126, 127, 128, 130}, []int{
+	require.Equal(t, []int{0, 1, 2, 3, 4, 5, 6, 8, 10, 11, 12, 14, 126, 127, 128, 130}, []int{
 		exitDone, exitFailed, exitUsage, exitNotFound, exitNotAuthorized, exitConflict, exitUnavailable,
-		exitNotSent, exitDrift, exitDegraded, exitStopped, exitNoExec, exitNoCommand, exitSignal, exitInterrupted,
+		exitNotSent, exitDrift, exitDegraded, exitStopped, exitQuota, exitNoExec, exitNoCommand, exitSignal, exitInterrupted,
 	})
 }
 

@@ -10,9 +10,11 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/mlops-integration/mlops"
 	"github.com/mlops-integration/mlops/airflow"
+	"github.com/mlops-integration/mlops/internal/fairfile"
 )
 
 // DAGID is the full ID of one of the project's DAGs: "retrain" becomes
@@ -137,8 +139,9 @@ func (p *Project) dags() (string, error) {
 // Trigger starts a run of one of the project's DAGs. Without o.RunID it makes
 // one, so that a trigger whose answer was lost is not repeated. The error matches
 // [mlops.ErrNotFound], and nothing is made, if there is no such DAG or project,
-// and [mlops.ErrInvalid] if o.Conf does not match the DAG's parameters; a pool
-// that was deleted is made again.
+// [mlops.ErrInvalid] if o.Conf does not match the DAG's parameters, and
+// [mlops.ErrRateLimited] if the project has as many queued runs as its quota
+// allows; a pool that was deleted is made again.
 func (p *Project) Trigger(ctx context.Context, dag string, o airflow.TriggerOptions) (airflow.DAGRun, error) {
 	own, err := p.OwnDAG(ctx, dag)
 	if err != nil {
@@ -156,7 +159,36 @@ func (p *Project) Trigger(ctx context.Context, dag string, o airflow.TriggerOpti
 	if err := p.ensurePool(ctx); err != nil {
 		return airflow.DAGRun{}, err
 	}
+	if err := p.mayQueue(ctx); err != nil {
+		return airflow.DAGRun{}, err
+	}
 	return p.Airflow.Trigger(ctx, own.ID, o)
+}
+
+// mayQueue returns an error if the project has as many runs that have not begun as
+// its quota allows, by the agent's lease. Two triggers at once may both pass.
+func (p *Project) mayQueue(ctx context.Context) error {
+	if !p.OwnAirflow() {
+		return nil
+	}
+	lease, err := fairfile.ReadLease(p.Home())
+	most := lease.Pools[p.Workspace().AirflowPool].QueuedRuns
+	if err != nil || most == 0 || !lease.Held(time.Now()) {
+		return nil //nolint:nilerr // doctor says what is wrong with the file; no trigger fails for it
+	}
+	queued := 0
+	for r, err := range p.Airflow.Runs.All(ctx, "~", airflow.DAGRunQuery{States: []airflow.State{airflow.StateQueued}}) {
+		if err != nil {
+			return err
+		}
+		if strings.HasPrefix(r.DAGID, p.Workspace().AirflowDAGPrefix) {
+			queued++
+		}
+	}
+	if queued < most {
+		return nil
+	}
+	return &mlops.Error{Kind: mlops.ErrRateLimited, Message: fmt.Sprintf("project %s has %d runs that have not begun, and its quota is queued-runs=%d; wait until some begin, or ask an administrator: mlopsctl quota list", p.join("/"), queued, most)}
 }
 
 // OwnDAG returns one of the project's DAGs, as [Project.DAGs] lists them. The

@@ -82,6 +82,14 @@ type Share struct {
 	Edited  bool      `json:"edited,omitempty"` // a person set the slots, until [Project.ReleasePool]
 }
 
+// Energy is what the machine has used of this day's energy.
+type Energy struct {
+	Watts     float64 `json:"watts"`              // drawn now
+	WattHours float64 `json:"watt_hours"`         // of this day
+	Limit     float64 `json:"limit_wh,omitempty"` // watt-hours a day; 0: none
+	Estimated bool    `json:"estimated"`          // by the slots at work: nothing measures the power
+}
+
 // Shares is how the machine is divided among projects.
 type Shares struct {
 	Leads    bool      `json:"leads"` // an agent of this home divides the machine
@@ -93,6 +101,7 @@ type Shares struct {
 	Measured bool      `json:"measured"` // a source told the heat
 	Reason   string    `json:"reason,omitempty"`
 	Expires  time.Time `json:"expires,omitzero"` // the agent's lease
+	Energy   *Energy   `json:"energy,omitempty"` // nil without an agent
 	Projects []Share   `json:"projects"`
 }
 
@@ -113,6 +122,8 @@ func (c *Client) Shares(ctx context.Context) (Shares, error) {
 	}
 	if out.Leads {
 		out.Max, out.Budget, out.Heat, out.Measured, out.Reason = lease.Max, lease.Budget, lease.Heat, lease.Measured, lease.Reason
+		e := lease.Energy
+		out.Energy = &Energy{Watts: e.Watts, WattHours: e.Joules / 3600, Limit: e.Limit / 3600, Estimated: e.Estimated}
 	} else {
 		lease.Pools = nil // of an agent that is gone
 	}

@@ -36,8 +36,17 @@ type Lease struct {
 	Heat     string          `json:"heat"`     // the level that counts, which stays for a while after the heat
 	Measured bool            `json:"measured"` // false: no source told a level
 	Reason   string          `json:"reason"`   // what the heat was read from, or why it was not
+	Energy   Energy          `json:"energy"`
 	Pools    map[string]Pool `json:"pools"`
 	Expires  time.Time       `json:"expires"`
+}
+
+// Energy is what the machine has used of this day's energy.
+type Energy struct {
+	Watts     float64 `json:"watts"`           // drawn now
+	Joules    float64 `json:"joules"`          // of this day
+	Limit     float64 `json:"limit,omitempty"` // joules a day; 0: none
+	Estimated bool    `json:"estimated"`       // nothing measures the power
 }
 
 // Pool is what an agent decided for one project.
@@ -49,6 +58,8 @@ type Pool struct {
 	Cause  string    `json:"cause,omitempty"`  // why it waits
 	Before int       `json:"before,omitempty"` // slots' worth of work that comes first
 	Edited bool      `json:"edited,omitempty"` // a person set the slots
+
+	QueuedRuns int `json:"queued_runs,omitempty"` // that its quota allows at most; 0: any number
 }
 
 // Held reports whether the lease is good at a time. The zero value, which there
@@ -73,6 +84,7 @@ const (
 	heatFile  = "heat.json"
 	slotsFile = "slots.json"
 	spentFile = "spent.json"
+	wattsFile = "energy.json"
 	leadFile  = "lead.lock"
 )
 
@@ -94,10 +106,12 @@ func WriteHeat(home string, o HeatOrder) error { return write(home, heatFile, o)
 // RemoveHeat deletes the order; there being none is no error.
 func RemoveHeat(home string) error { return remove(home, heatFile) }
 
-// Spent is what pools have used of a day, in slots × time.
+// Spent is what pools, and the machine as a whole, have used of a day.
 type Spent struct {
-	Day   string                   `json:"day"`
-	Pools map[string]time.Duration `json:"pools"`
+	Day     string                   `json:"day"`
+	Pools   map[string]time.Duration `json:"pools"` // slots × time
+	Joules  map[string]float64       `json:"joules,omitempty"`
+	Machine float64                  `json:"machine,omitempty"` // joules
 }
 
 // ReadSpent returns what was used, the zero value if nothing says so.
@@ -126,6 +140,24 @@ func WriteSlots(home string, n int) error {
 		return remove(home, slotsFile)
 	}
 	return write(home, slotsFile, slots{n})
+}
+
+type energy struct {
+	WattHours float64 `json:"watt_hours"`
+}
+
+// WattHours is how much energy a day the machine may use; 0 is no limit.
+func WattHours(home string) (float64, error) {
+	e, err := read[energy](home, wattsFile)
+	return e.WattHours, err
+}
+
+// WriteWattHours sets it; 0 is no limit.
+func WriteWattHours(home string, wh float64) error {
+	if wh == 0 {
+		return remove(home, wattsFile)
+	}
+	return write(home, wattsFile, energy{wh})
 }
 
 // Parallelism is how many tasks Airflow's executor may have in flight for so

@@ -15,8 +15,9 @@ import (
 // Reading is what one source says. The zero value is "not measured".
 type Reading struct {
 	State  applesilicon.ThermalState
-	Short  bool   // of energy: low-power mode, or a battery that is nearly empty
-	Reason string // what was read, or why nothing was
+	Short  bool    // of energy: low-power mode, or a battery that is nearly empty
+	Watts  float64 // that the machine draws; 0: not measured
+	Reason string  // what was read, or why nothing was
 }
 
 // Source reads one sign of heat or of energy.
@@ -30,22 +31,19 @@ type Judge struct {
 	Sources []Source
 }
 
-// Read returns the hottest state that a source tells, and whether energy is
-// short by any of them. A person's order decides alone while it holds.
+// Read returns the hottest state that a source tells, whether energy is short by
+// any of them, and the power that is drawn. Of the state a person's order decides
+// alone while it holds.
 func (j Judge) Read(ctx context.Context, now time.Time) Reading {
-	order, err := fairfile.ReadHeat(j.Home)
-	if err == nil && order.Holds(now) {
-		if state, ok := Parse(order.State); ok {
-			return Reading{State: state, Reason: fmt.Sprintf("set by hand until %s", order.Until.Local().Format("15:04"))}
-		}
-	}
 	out := Reading{Reason: "not measured"}
+	order, err := fairfile.ReadHeat(j.Home)
 	if err != nil {
 		out.Reason += ": " + err.Error()
 	}
 	var short string
 	for _, s := range j.Sources {
 		r := s.Read(ctx)
+		out.Watts = max(out.Watts, r.Watts)
 		if r.Short && short == "" {
 			short = r.Reason
 		}
@@ -58,6 +56,9 @@ func (j Judge) Read(ctx context.Context, now time.Time) Reading {
 		if short != out.Reason {
 			out.Reason += ", " + short
 		}
+	}
+	if state, ok := Parse(order.State); ok && order.Holds(now) {
+		return Reading{State: state, Watts: out.Watts, Reason: fmt.Sprintf("set by hand until %s", order.Until.Local().Format("15:04"))}
 	}
 	return out
 }

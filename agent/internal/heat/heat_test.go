@@ -90,6 +90,10 @@ func TestAMacSaysHowItIs(t *testing.T) {
 	require.True(t, ofSample(s).Short)
 	s.Battery.OnBattery.Value = false
 	require.False(t, ofSample(s).Short, "it is being charged")
+	s.Power.PackageWatts = applesilicon.Reading[float64]{Value: 9, OK: true}
+	require.Equal(t, 9.0, ofSample(s).Watts)
+	s.Power.SystemWatts = applesilicon.Reading[float64]{Value: 14, OK: true}
+	require.Equal(t, 14.0, ofSample(s).Watts)
 }
 
 func TestFilesAndCommandsSayAState(t *testing.T) {
@@ -123,14 +127,39 @@ func TestTheHottestWordCountsAndAPersonsStandsAboveAll(t *testing.T) {
 	home, now := t.TempDir(), time.Now()
 	require.Equal(t, Reading{Reason: "not measured"}, Judge{Home: home}.Read(t.Context(), now))
 	j := Judge{Home: home, Sources: []Source{
-		says{Reason: "broken"}, says{State: applesilicon.ThermalSerious, Reason: "a"}, says{State: applesilicon.ThermalFair, Short: true, Reason: "b"},
+		says{Reason: "broken"}, says{State: applesilicon.ThermalSerious, Reason: "a"}, says{State: applesilicon.ThermalFair, Short: true, Reason: "b"}, says{Watts: 20},
 	}}
-	require.Equal(t, Reading{State: applesilicon.ThermalSerious, Short: true, Reason: "a, b"}, j.Read(t.Context(), now))
+	require.Equal(t, Reading{State: applesilicon.ThermalSerious, Short: true, Watts: 20, Reason: "a, b"}, j.Read(t.Context(), now))
 
 	require.NoError(t, fairfile.WriteHeat(home, fairfile.HeatOrder{State: "nominal", Until: now.Add(time.Hour)}))
 	require.Equal(t, applesilicon.ThermalNominal, j.Read(t.Context(), now).State)
 	require.Contains(t, j.Read(t.Context(), now).Reason, "set by hand until ")
+	require.Equal(t, 20.0, j.Read(t.Context(), now).Watts, "power is measured all the same")
 	require.Equal(t, applesilicon.ThermalSerious, j.Read(t.Context(), now.Add(time.Hour)).State, "the order has ended")
 	require.NoError(t, fairfile.WriteHeat(home, fairfile.HeatOrder{State: "mild", Until: now.Add(time.Hour)}))
 	require.Equal(t, applesilicon.ThermalSerious, j.Read(t.Context(), now).State)
+}
+
+func TestTheKernelsCountersAreThePower(t *testing.T) {
+	const at = "sys/class/powercap/intel-rapl:"
+	root := tree(t, map[string]string{
+		at + "0/name": "package-0", at + "0/energy_uj": "1000000", at + "0/max_energy_range_uj": "262143328850",
+		at + "0:0/name": "core", at + "0:0/energy_uj": "900000",
+		at + "1/name": "package-1", at + "1/energy_uj": "262143000000", at + "1/max_energy_range_uj": "262143328850",
+	})
+	now := time.Now()
+	m := &Meter{Root: root, Clock: func() time.Time { return now }}
+	require.Zero(t, m.Read(t.Context()).Watts, "one look is no power")
+	set := func(name, v string) {
+		require.NoError(t, os.WriteFile(filepath.Join(root, name), []byte(v+"\n"), 0o644))
+	}
+	set(at+"0/energy_uj", "101000000") // 100 J
+	set(at+"1/energy_uj", "49671150")  // 50 J, over the end of the counter
+	now = now.Add(5 * time.Second)
+	require.InDelta(t, 30, m.Read(t.Context()).Watts, 1e-6)
+	require.Zero(t, m.Read(t.Context()).Watts, "no time has passed")
+	set(at+"1/energy_uj", "")
+	now = now.Add(5 * time.Second)
+	require.Contains(t, m.Read(t.Context()).Reason, "cannot be read")
+	require.Zero(t, (&Meter{Root: t.TempDir()}).Read(t.Context()).Watts)
 }

@@ -36,6 +36,9 @@ func ofSample(s applesilicon.Sample) Reading {
 	if s.Thermal.OK {
 		r.State, r.Reason = s.Thermal.Value, "the Mac's thermal state"
 	}
+	if r.Watts = s.Power.SystemWatts.Value; !s.Power.SystemWatts.OK {
+		r.Watts = s.Power.PackageWatts.Value // 0 if it is not OK either
+	}
 	empty := s.Battery.OnBattery.OK && s.Battery.OnBattery.Value && s.Battery.ChargePercent.OK && s.Battery.ChargePercent.Value < lowBattery
 	switch {
 	case s.PowerMode.OK && s.PowerMode.Value == applesilicon.PowerLow:

@@ -37,9 +37,9 @@ type Keeper struct {
 	epoch   int
 	turns   fair.Turns
 	heat    fair.Heat
-	reading heat.Reading
+	judged  asked[heat.Reading]
+	reading heat.Reading // that counts
 	budget  fair.Decision
-	judged  time.Time // when reading was read
 	written fairfile.Lease
 	renewed time.Time // when the lease was written last
 	waiting map[string]time.Time
@@ -63,8 +63,12 @@ type State struct {
 	Taken  int           // slots that tasks have, of all pools
 }
 
-// judgeEvery is how often the sources of heat are asked.
-const judgeEvery = 5 * time.Second
+// How often the sources of heat are asked, and for how long their answer is
+// believed if they then do not answer.
+const (
+	judgeEvery  = 5 * time.Second
+	judgeStales = time.Minute
+)
 
 // Look reads the pools, divides the budget, and writes what is to change: first
 // what gets less, then what gets more of that. The error matches [ErrFollows]
@@ -83,21 +87,49 @@ func (k *Keeper) Look(ctx context.Context) (State, error) {
 		k.state.Leads = false
 		return k.state, err
 	}
-	most, err := fairfile.Slots(k.Home)
+	most, err := k.decide(ctx, seen, began)
 	if err != nil {
 		return k.state, err
 	}
-	if since := began.Sub(k.judged); k.judged.IsZero() || since >= judgeEvery || since < 0 {
-		k.reading, k.judged = k.Judge.Read(ctx, began), began
-	}
-	k.heat.Max = most
-	k.budget = k.heat.Budget(began, reading(k.reading))
 	seen, shares, err := k.divide(ctx, seen, most, began)
 	if err != nil {
 		return k.state, err
 	}
 	k.state.Leads, k.state.Took = true, k.now().Sub(began)
 	return k.state, k.note(seen, shares, most, began)
+}
+
+// decide sets the budget, by heat and by what is left of the day's energy, and
+// returns what it would be on a cool machine.
+func (k *Keeper) decide(ctx context.Context, seen survey, now time.Time) (int, error) {
+	most, err := fairfile.Slots(k.Home)
+	if err != nil {
+		return 0, err
+	}
+	wattHours, err := fairfile.WattHours(k.Home)
+	if err != nil {
+		return 0, err
+	}
+	if err := k.book(seen, now); err != nil {
+		return 0, err
+	}
+	k.heat.Max, k.heat.Joules, k.reading = most, wattHours*3600, k.judge(ctx, now)
+	r := reading(k.reading)
+	r.Watts, r.Running = k.watts()
+	r.Spent = k.energy().Joules
+	k.budget = k.heat.Budget(now, r)
+	return most, nil
+}
+
+// judge returns how hot the machine is.
+func (k *Keeper) judge(ctx context.Context, now time.Time) heat.Reading {
+	r := k.judged.get(ctx, now, judgeEvery, func(ctx context.Context) (heat.Reading, error) {
+		return k.Judge.Read(ctx, now), nil
+	})
+	if now.Sub(k.judged.told) > judgeStales {
+		return heat.Reading{Reason: "not measured: the sources of heat do not answer"}
+	}
+	return r
 }
 
 // reading is what was read of the machine, in the words of those who decide.
@@ -162,7 +194,12 @@ func (k *Keeper) pools(ctx context.Context, s *survey) ([]airflow.Pool, error) {
 }
 
 // taken is how many of a pool's slots are at work.
-func taken(p airflow.Pool) int { return p.Running + p.Queued }
+func taken(p airflow.Pool) int {
+	if p.IncludeDeferred {
+		return p.Running + p.Queued + p.Deferred
+	}
+	return p.Running + p.Queued
+}
 
 // free is what projects may have: at least one slot of a machine that works at
 // all, whatever its users run in pools of their own.
@@ -172,9 +209,6 @@ func (s survey) free(budget int) int { return max(budget-s.others, min(budget, 1
 // has. A slot that one pool loses is given to another only when the server's own
 // figures say that it is free: a task may have taken it since the look.
 func (k *Keeper) divide(ctx context.Context, seen survey, most int, now time.Time) (survey, []fair.Share, error) {
-	if err := k.book(seen, now); err != nil {
-		return seen, nil, err
-	}
 	k.ask(ctx, now)
 	var projects []fair.Project
 	var demands []fair.Demand
@@ -248,7 +282,7 @@ func (k *Keeper) with(p airflow.Pool, n, most int, now time.Time) airflow.Pool {
 // Which agent that was is no reason to write: rows change when slots do.
 func marked(p airflow.Pool, most int) bool {
 	s, ok := p.Share()
-	return ok && s.Of == most && !p.IncludeDeferred
+	return ok && s.Of == most
 }
 
 func (k *Keeper) write(ctx context.Context, pools []airflow.Pool) error {

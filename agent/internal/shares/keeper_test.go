@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 	"github.com/mlops-integration/mlops/agent/internal/heat"
 	"github.com/mlops-integration/mlops/airflow"
 	"github.com/mlops-integration/mlops/applesilicon"
+	"github.com/mlops-integration/mlops/fair"
 	"github.com/mlops-integration/mlops/internal/fairfile"
 )
 
@@ -231,7 +233,7 @@ func TestAnAgentThatDiesAnywhereLeavesNothingAtZeroForEver(t *testing.T) {
 		for look := 0; look < 20 && ctx.Err() == nil; look++ {
 			if look == 3 {
 				reading.State = applesilicon.ThermalCritical
-				k.judged = time.Time{}
+				k.judged.began = time.Time{}
 			}
 			_, _ = k.Look(ctx)
 		}
@@ -290,6 +292,56 @@ func TestAgentsOfTwoMachinesDoNotDivideOneServer(t *testing.T) {
 	second.Clock = func() time.Time { return later.Add(fairfile.LeaseTime + time.Second) } // the first is dead
 	_, err = second.Look(t.Context())
 	require.NoError(t, err)
+}
+
+func TestWhatDoesNotAnswerHoldsUpNoDivision(t *testing.T) {
+	s := newServer(t, project("a", 0, 9), project("b", 0, 9))
+	k := keeper(t, s, home(t, 2))
+	silent := make(chan struct{})
+	t.Cleanup(func() { close(silent) })
+	var hangs atomic.Bool
+	k.Judge = judge(func() heat.Reading {
+		if hangs.Load() {
+			<-silent
+		}
+		return heat.Reading{State: applesilicon.ThermalSerious, Reason: "a test"}
+	})
+	k.Quotas = func(ctx context.Context) (map[string]fair.Quota, error) {
+		if hangs.Load() {
+			<-silent
+		}
+		return map[string]fair.Quota{"mlops.a": {MaxSlots: 1}}, nil
+	}
+	_, err := k.Look(t.Context())
+	require.NoError(t, err)
+	hangs.Store(true)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second) // for 130 looks, 65 s of the clock of this test
+	defer cancel()
+	for look := range 130 {
+		state, err := k.Look(ctx)
+		require.NoError(t, err, "look %d", look)
+		if look == 100 {
+			require.Equal(t, 1, state.Lease.Budget, "what was told last holds for a minute")
+		}
+	}
+	l, err := fairfile.ReadLease(k.Home)
+	require.NoError(t, err)
+	require.False(t, l.Measured, l.Reason)
+	require.Equal(t, fair.Quota{MaxSlots: 1}, k.quotas.of.last["mlops.a"], "a server that is silent takes no limit away")
+}
+
+func TestAPersonMayLetDeferredTasksTakeSlots(t *testing.T) {
+	s := newServer(t, project("a", 0, 9), project("b", 0, 9))
+	k := keeper(t, s, home(t, 2))
+	_, err := k.Look(t.Context())
+	require.NoError(t, err)
+	s.pools[0].Deferred = true // by a person, in Airflow's form
+	before := *s.pools[0]
+	for range 4 {
+		_, err = k.Look(t.Context())
+		require.NoError(t, err)
+	}
+	require.Equal(t, before, *s.pools[0], "it is that person's until pool release")
 }
 
 func TestMetricsHaveFewLabels(t *testing.T) {

@@ -91,6 +91,7 @@ func same(a, b fairfile.Lease) bool {
 			pools[name] = p
 		}
 		l.Pools, l.Expires = pools, time.Time{}
+		l.Energy.Watts, l.Energy.Joules = 0, 0
 	}
 	return reflect.DeepEqual(a, b)
 }
@@ -130,9 +131,9 @@ func (k *Keeper) Renew(ctx context.Context) error {
 }
 
 func (k *Keeper) lease(seen survey, shares []fair.Share, most int) fairfile.Lease {
-	l := fairfile.Lease{Server: k.Server, Epoch: k.epoch, Max: most, Budget: k.budget.Slots, Heat: string(k.budget.Level), Measured: k.budget.Measured, Reason: k.reading.Reason, Pools: map[string]fairfile.Pool{}}
+	l := fairfile.Lease{Server: k.Server, Epoch: k.epoch, Max: most, Budget: k.budget.Slots, Heat: string(k.budget.Level), Measured: k.budget.Measured, Reason: k.reading.Reason, Energy: k.energy(), Pools: map[string]fairfile.Pool{}}
 	for name, p := range seen.managed {
-		l.Pools[name] = fairfile.Pool{Slots: p.Slots, Base: min(base, most), Since: k.waiting[name]}
+		l.Pools[name] = fairfile.Pool{Slots: p.Slots, Base: min(base, most), Since: k.waiting[name], QueuedRuns: k.quotas.of.last[name].QueuedRuns}
 	}
 	for _, s := range shares {
 		p, there := l.Pools[s.Project]

@@ -56,6 +56,8 @@ func WritePrometheus(w io.Writer, s State, waits Waits, now time.Time) {
 	one("mlops_fair_pool_writes_total", "counter", "Requests that changed pools, since the agent began.", float64(s.Writes))
 	one("mlops_fair_look_seconds", "gauge", "How long the last look took.", s.Took.Seconds())
 	one("mlops_fair_lease_age_seconds", "gauge", "Time since the lease was renewed.", now.Sub(s.Lease.Expires.Add(-fairfile.LeaseTime)).Seconds())
+	one("mlops_fair_power_watts", "gauge", "Power that the machine draws; estimated if nothing measures it.", s.Lease.Energy.Watts)
+	one("mlops_fair_energy_joules", "gauge", "Energy used this day.", s.Lease.Energy.Joules)
 	head("mlops_fair_heat", "gauge", "The level of heat that counts; measured=\"false\" if no source tells one.")
 	for _, level := range fair.Levels {
 		on := 0

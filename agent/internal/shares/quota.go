@@ -14,13 +14,12 @@ import (
 // kept: a server that does not answer takes no limit away, and neither does the
 // end of an agent.
 type quotas struct {
-	of     map[string]fair.Quota
-	asked  time.Time
+	of     asked[map[string]fair.Quota]
 	ledger fair.Ledger
 	booked time.Time      // up to which the ledger has what ran
 	saved  time.Time      // when it was written
 	held   map[string]int // slots that were held at that time
-	fault  error          // of the last question
+	others int            // slots that were held in pools of users
 }
 
 // quotaEvery is how often the quotas are asked for, and the ledger is written.
@@ -37,16 +36,20 @@ func (k *Keeper) book(seen survey, now time.Time) error {
 		}
 		q.ledger = fair.Ledger{Day: s.Day, Spent: map[string]fair.Spent{}}
 		for pool, d := range s.Pools {
-			q.ledger.Spent[pool] = fair.Spent{SlotTime: d}
+			q.ledger.Spent[pool] = fair.Spent{SlotTime: d, Joules: s.Joules[pool]}
 		}
+		q.ledger.Spent[machine] = fair.Spent{Joules: s.Machine}
 		q.booked, q.saved = now, now
 	}
 	if from := q.booked; now.Sub(from) <= fairfile.LeaseTime {
-		for pool, slots := range q.held {
-			q.ledger.Use(pool, slots, from, now, 0)
+		watts, slots := k.watts()
+		joules := watts * now.Sub(from).Seconds()
+		q.ledger.Use(machine, 0, from, now, joules)
+		for pool, n := range q.held {
+			q.ledger.Use(pool, n, from, now, joules*float64(n)/float64(max(slots, 1)))
 		}
 	}
-	q.booked, q.held = now, map[string]int{}
+	q.booked, q.held, q.others = now, map[string]int{}, seen.others
 	for name, p := range seen.managed {
 		q.held[name] = taken(p)
 	}
@@ -57,32 +60,57 @@ func (k *Keeper) book(seen survey, now time.Time) error {
 	return k.saveSpent()
 }
 
+// machine is the name by which the ledger has what the machine draws; no pool of a
+// project has it.
+const machine = "machine"
+
+// wattsOfSlot is what a slot at work is taken to draw where nothing measures it: a
+// core of a desktop processor at work, about.
+const wattsOfSlot = 10
+
+// watts is what the machine has drawn since the last look, and the slots at work:
+// measured, or estimated by these.
+func (k *Keeper) watts() (watts float64, slots int) {
+	slots = k.quotas.others
+	for _, n := range k.quotas.held {
+		slots += n
+	}
+	if k.reading.Watts > 0 {
+		return k.reading.Watts, slots
+	}
+	return float64(slots) * wattsOfSlot, slots
+}
+
+// energy is what the machine has used of this day's energy.
+func (k *Keeper) energy() fairfile.Energy {
+	watts, _ := k.watts()
+	return fairfile.Energy{Watts: watts, Joules: k.quotas.ledger.Spent[machine].Joules, Limit: k.heat.Joules, Estimated: k.reading.Watts == 0}
+}
+
 func (k *Keeper) saveSpent() error {
 	if k.quotas.held == nil {
 		return nil // nothing was read yet
 	}
-	s := fairfile.Spent{Day: k.quotas.ledger.Day, Pools: map[string]time.Duration{}}
+	s := fairfile.Spent{Day: k.quotas.ledger.Day, Pools: map[string]time.Duration{}, Joules: map[string]float64{}}
 	for pool, spent := range k.quotas.ledger.Spent {
-		s.Pools[pool] = spent.SlotTime
+		if pool == machine {
+			s.Machine = spent.Joules
+			continue
+		}
+		s.Pools[pool], s.Joules[pool] = spent.SlotTime, spent.Joules
 	}
 	return fairfile.WriteSpent(k.Home, s)
 }
 
 // ask reads the quotas once a minute.
 func (k *Keeper) ask(ctx context.Context, now time.Time) {
-	q := &k.quotas
-	if since := now.Sub(q.asked); k.Quotas == nil || !q.asked.IsZero() && since >= 0 && since < quotaEvery {
-		return
-	}
-	q.asked = now
-	of, err := k.Quotas(ctx)
-	if q.fault = err; err == nil {
-		q.of = of
+	if k.Quotas != nil {
+		k.quotas.of.get(ctx, now, quotaEvery, k.Quotas)
 	}
 }
 
 // project is what a pool may have now.
 func (k *Keeper) project(pool string, now time.Time) fair.Project {
 	k.quotas.ledger.Use(pool, 0, now.Add(-1), now, 0) // the day turns, whether or not anything runs
-	return k.quotas.of[pool].Project(pool, k.quotas.ledger.Spent[pool])
+	return k.quotas.of.last[pool].Project(pool, k.quotas.ledger.Spent[pool])
 }
