@@ -131,41 +131,6 @@ func dagTrigger(e *env) *cli.Command {
 	}
 }
 
-// logJSON is a line of a task's log.
-type logJSON struct {
-	Time   *time.Time     `json:"timestamp,omitempty"`
-	Level  string         `json:"level,omitempty"`
-	Logger string         `json:"logger,omitempty"`
-	Event  string         `json:"event"`
-	Fields map[string]any `json:"fields,omitempty"`
-}
-
-func dagLogs(e *env) *cli.Command {
-	return &cli.Command{
-		Name:        "logs",
-		Usage:       "Print the log of a task",
-		ArgsUsage:   "<dag> <run-id> <task>",
-		Description: "   mlopsctl dag logs retrain \"$run_id\" train -f",
-		Flags: []cli.Flag{
-			e.projectFlag(), e.dirFlag(),
-			&cli.BoolFlag{Name: "follow", Aliases: []string{"f"}, Usage: "go on until the task ends"},
-			&cli.IntFlag{Name: "try", Usage: "`number` of the try; the latest if 0"},
-		},
-		Action: e.inProject(func(c *cli.Context, p *client.Project) error {
-			a := c.Args()
-			for l, err := range p.Airflow.Logs(c.Context, p.DAGID(a.Get(0)), a.Get(1), a.Get(2), airflow.LogOptions{Try: c.Int("try"), Follow: c.Bool("follow")}) {
-				if err != nil {
-					return err
-				}
-				if err := e.print(l.String(), logJSON{present(l.Time), l.Level, l.Logger, l.Event, l.Fields}); err != nil {
-					return err
-				}
-			}
-			return nil
-		}),
-	}
-}
-
 func dagErrors(e *env) *cli.Command {
 	return &cli.Command{
 		Name:        "errors",

@@ -156,7 +156,7 @@ var mistakes = map[string]struct{ usage, missing string }{
 	"connection set":     {"connection set warehouse", "connection set warehouse --file nothing.json"},
 	"connection rm":      {"connection rm", "connection rm typo"},
 	"dag wait":           {"dag wait x", "dag wait x y -p typo"},
-	"dag logs":           {"dag logs x y", "dag logs x y z -p typo"},
+	"dag logs":           {"dag logs x y --level loud", "dag logs x y z -p typo"},
 	"dag trigger":        {"dag trigger x -p demo --conf x", "dag trigger x -p typo"},
 	"dag explain":        {"dag explain x", "dag explain x y -p typo"},
 	"dag pause":          {"dag pause", "dag pause x -p typo"},
