@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/cache"
+	"github.com/mlops-integration/mlops/dvc/internal/dvcfile"
 	"github.com/mlops-integration/mlops/dvc/internal/known"
 	"github.com/mlops-integration/mlops/dvc/internal/object"
 )
@@ -31,7 +33,7 @@ type addition struct {
 	isDir bool
 	link  bool           // the target is a symlink to a file
 	gone  bool           // the target was a part of a tracked directory, and does not exist
-	out   *out           // existing output: rel itself, or the directory that holds it
+	out   *dvcfile.Out   // existing output: rel itself, or the directory that holds it
 	old   object.Listing // listing of out, for a part of it
 	files []known.Found
 
@@ -40,7 +42,7 @@ type addition struct {
 
 	tree    object.Listing // new listing, when rel is a directory
 	single  object.ID      // else its name
-	content content
+	content dvcfile.Content
 }
 
 // AddOptions are options of [Repo.Add].
@@ -80,7 +82,7 @@ func (r *Repo) Add(ctx context.Context, paths []string, o AddOptions) ([]Output,
 	}
 	defer opened.end()
 	c := &adder{call: opened}
-	c.cache.apart = o.NoRelink
+	c.cache.Apart = o.NoRelink
 	rels, err := r.rels(paths)
 	if err != nil {
 		return nil, err
@@ -139,18 +141,18 @@ func (r *Repo) Add(ctx context.Context, paths []string, o AddOptions) ([]Output,
 func (c *adder) hashInto(ctx context.Context, a *addition) error {
 	hints := map[string]object.ID{}
 	inner := ""
-	if a.out != nil && !a.out.oid.Legacy() { // those of dvc 2.x have other names
-		if a.out.path != a.rel {
-			inner = strings.TrimPrefix(a.rel, a.out.path+"/")
+	if a.out != nil && !a.out.ID.Legacy() { // those of dvc 2.x have other names
+		if a.out.Path != a.rel {
+			inner = strings.TrimPrefix(a.rel, a.out.Path+"/")
 		}
 		for _, e := range a.old {
 			hints[e.Path] = e.ID
 		}
 		if !a.isDir && inner == "" {
-			hints[""] = a.out.oid
+			hints[""] = a.out.ID
 		}
 	}
-	got := make([]hashed, len(a.files))
+	got := make([]cache.Hashed, len(a.files))
 	a.adopted = make([]bool, len(a.files))
 	names := c.state.Recall(ctx, a.rel, a.files, false)
 	var size atomic.Int64
@@ -160,17 +162,17 @@ func (c *adder) hashInto(ctx context.Context, a *addition) error {
 		if names[i] != "" && a.noCommit {
 			ok = true
 		} else if names[i] != "" {
-			ok, err = c.cache.has(ctx, names[i], f.Stamp.Size)
+			ok, err = c.cache.Has(ctx, names[i], f.Stamp.Size)
 		}
 		if ok {
-			got[i] = hashed{oid: names[i], size: f.Stamp.Size, mode: f.Stamp.Mode}
+			got[i] = cache.Hashed{ID: names[i], Size: f.Stamp.Size, Mode: f.Stamp.Mode}
 		} else if err == nil && a.noCommit {
 			got[i], err = c.hashFile(ctx, path.Join(a.rel, f.Path), false)
 		} else if err == nil {
 			got[i], err = c.store(ctx, path.Join(a.rel, f.Path), f.Link, hints[path.Join(inner, f.Path)])
 		}
-		a.adopted[i] = got[i].adopted
-		size.Add(got[i].size)
+		a.adopted[i] = got[i].Adopted
+		size.Add(got[i].Size)
 		return err
 	})
 	if err != nil {
@@ -181,17 +183,17 @@ func (c *adder) hashInto(ctx context.Context, a *addition) error {
 	case a.isDir:
 		a.tree = make(object.Listing, len(got))
 		for i, h := range got {
-			a.tree[i] = object.Entry{Path: a.files[i].Path, ID: h.oid}
+			a.tree[i] = object.Entry{Path: a.files[i].Path, ID: h.ID}
 		}
 		a.tree.Sort()
 		id, err := a.putTree(ctx, c.cache, a.tree)
 		if err != nil {
 			return err
 		}
-		a.content = content{oid: id, size: size.Load(), nfiles: int64(len(got))}
+		a.content = dvcfile.Content{ID: id, Size: size.Load(), NFiles: int64(len(got))}
 	default:
-		a.single = got[0].oid
-		a.content = content{oid: a.single, size: got[0].size, nfiles: -1, exec: got[0].mode&0o111 != 0}
+		a.single = got[0].ID
+		a.content = dvcfile.Content{ID: a.single, Size: got[0].Size, NFiles: -1, Exec: got[0].Mode&0o111 != 0}
 	}
 	if inner == "" {
 		return nil
@@ -201,8 +203,8 @@ func (c *adder) hashInto(ctx context.Context, a *addition) error {
 	// files were exchanged, whose size it does not know.
 	var whole object.Listing
 	total := int64(-1)
-	if a.out.size > 0 {
-		total = a.out.size + a.content.size
+	if a.out.Size > 0 {
+		total = a.out.Size + a.content.Size
 	}
 	for _, e := range a.old {
 		if object.Within(e.Path, inner) {
@@ -218,7 +220,7 @@ func (c *adder) hashInto(ctx context.Context, a *addition) error {
 			whole = append(whole, object.Entry{Path: inner + "/" + e.Path, ID: e.ID})
 		}
 	default:
-		whole = append(whole, object.Entry{Path: inner, ID: a.content.oid})
+		whole = append(whole, object.Entry{Path: inner, ID: a.content.ID})
 	}
 	whole.Sort()
 	data, id := whole.Hash()
@@ -226,50 +228,50 @@ func (c *adder) hashInto(ctx context.Context, a *addition) error {
 		return err
 	}
 	if !a.noCommit {
-		if err := c.cache.put(ctx, id, data); err != nil {
+		if err := c.cache.Put(ctx, id, data); err != nil {
 			return err
 		}
 	}
-	if id == a.out.oid {
-		total = a.out.size
+	if id == a.out.ID {
+		total = a.out.Size
 	}
-	a.content = content{oid: id, size: total, nfiles: int64(len(whole))}
+	a.content = dvcfile.Content{ID: id, Size: total, NFiles: int64(len(whole))}
 	return nil
 }
 
 // putTree stores a listing, or only names it.
-func (a *addition) putTree(ctx context.Context, c *cache, t object.Listing) (object.ID, error) {
+func (a *addition) putTree(ctx context.Context, c *cache.Cache, t object.Listing) (object.ID, error) {
 	if a.noCommit {
 		_, id := t.Hash()
 		return id, nil
 	}
-	return c.putTree(ctx, t)
+	return c.PutListing(ctx, t)
 }
 
 // record writes the .gitignore entry and the .dvc file, in this order.
 func (c *adder) record(a *addition) (Output, error) {
 	rel, file := a.rel, a.rel+".dvc"
 	if a.out != nil {
-		rel, file = a.out.path, a.out.file.rel
+		rel, file = a.out.Path, a.out.File.Rel
 	}
-	if a.out == nil || a.out.cache {
+	if a.out == nil || a.out.Cache {
 		if err := c.addGitIgnore(rel, a.isDir || rel != a.rel); err != nil {
 			return Output{}, err
 		}
 	}
-	o := Output{Path: c.show(rel), DVCFile: c.show(file), Hash: a.content.oid.String(), SizeBytes: a.content.size, Files: 1, Executable: a.content.exec}
-	if a.content.nfiles >= 0 {
-		o.Files = int(a.content.nfiles)
+	o := Output{Path: c.show(rel), DVCFile: c.show(file), Hash: a.content.ID.String(), SizeBytes: a.content.Size, Files: 1, Executable: a.content.Exec}
+	if a.content.NFiles >= 0 {
+		o.Files = int(a.content.NFiles)
 	}
 	var text []byte
 	if a.out == nil {
-		text = newDVCFile(path.Base(rel), a.content)
+		text = dvcfile.New(path.Base(rel), a.content)
 	} else {
 		var err error
-		if text, err = a.out.patch(a.content); err != nil {
+		if text, err = a.out.Patch(a.content); err != nil {
 			return Output{}, err
 		}
-		if string(text) == string(a.out.file.text) {
+		if string(text) == string(a.out.File.Text) {
 			return o, nil
 		}
 	}
@@ -284,9 +286,9 @@ func (c *adder) relink(ctx context.Context, a *addition) error {
 		byPath[e.Path] = e.ID
 	}
 	var todo []placement
-	all := c.cache.links[0] == "hardlink" || c.cache.links[0] == "symlink"
+	all := c.cache.Links[0] == "hardlink" || c.cache.Links[0] == "symlink"
 	for i, f := range a.files {
-		if !f.Link && !all || a.adopted[i] && c.cache.links[0] == "hardlink" {
+		if !f.Link && !all || a.adopted[i] && c.cache.Links[0] == "hardlink" {
 			continue
 		}
 		id := a.single
@@ -294,8 +296,8 @@ func (c *adder) relink(ctx context.Context, a *addition) error {
 			id = byPath[f.Path]
 		}
 		at := path.Join(a.rel, f.Path)
-		if !c.cache.linked(c.abs(at), id) {
-			todo = append(todo, placement{at, id, a.content.exec && !a.isDir, &foundFile{id, f.Link, f.Stamp}})
+		if !c.cache.Linked(c.abs(at), id) {
+			todo = append(todo, placement{at, id, a.content.Exec && !a.isDir, &foundFile{id, f.Link, f.Stamp}})
 		}
 	}
 	return c.placeAll(ctx, todo)

@@ -11,6 +11,9 @@ import (
 	"path/filepath"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/cache"
+	"github.com/mlops-integration/mlops/dvc/internal/dvcfile"
+	"github.com/mlops-integration/mlops/dvc/internal/known"
 	"github.com/mlops-integration/mlops/dvc/internal/object"
 	"github.com/mlops-integration/mlops/dvc/remote"
 )
@@ -39,15 +42,15 @@ func (r *Repo) addFrom(ctx context.Context, o AddOptions, paths []string) ([]Out
 		return nil, err
 	}
 	defer c.end()
-	c.cache.apart = o.NoRelink
+	c.cache.Apart = o.NoRelink
 	to := arrival{out: o.Out, force: o.Force, toRemote: o.ToRemote, remote: o.Remote, Transfers: o.Transfers}
 	if rel, err := r.rel(from); err == nil && o.Out == "" && remote.Scheme(from) == "" {
 		to.out = filepath.Dir(from) // data of the repository stays where it is
 		to.force = to.force || c.ix.outs[rel] == nil && !exists(r.abs(rel+".dvc"))
 	}
-	out, err := c.bring(ctx, urlName(from), to, true, func(rel string) (*dep, error) {
+	out, err := c.bring(ctx, urlName(from), to, true, func(rel string) (*dvcfile.Dep, error) {
 		at, err := r.urlFrom(from, path.Dir(rel))
-		return &dep{path: at, size: -1, nfiles: -1}, err
+		return &dvcfile.Dep{Path: at, Size: -1, NFiles: -1}, err
 	})
 	if err != nil {
 		return nil, err
@@ -64,35 +67,35 @@ func exists(file string) bool {
 // listing after all of them. Names of objects are known when all bytes were
 // read, so each file lies in the repository's own folder for what is not
 // complete, as long as it is on its way.
-func (b *importer) send(ctx context.Context, from *origin) (content, error) {
+func (b *importer) send(ctx context.Context, from *origin) (dvcfile.Content, error) {
 	at, err := b.openPlace(ctx, b.m, b.o.remote)
 	if err != nil {
-		return content{}, err
+		return dvcfile.Content{}, err
 	}
 	if b.m.jobs < 1 {
 		b.m.jobs = at.jobs
 	}
 	tmp, err := b.tempRel()
 	if err != nil {
-		return content{}, err
+		return dvcfile.Content{}, err
 	}
 	if err := b.root.Mkdir(tmp, 0o777); err != nil {
-		return content{}, err
+		return dvcfile.Content{}, err
 	}
 	defer func() { _ = b.root.RemoveAll(tmp) }()
-	c := &cache{dir: b.abs(tmp), links: []string{"copy"}}
-	from.stored = func(ctx context.Context, id object.ID) error { return c.moveTo(ctx, at, id) }
+	c := &cache.Cache{Dir: b.abs(tmp), Links: []string{"copy"}}
+	from.stored = func(ctx context.Context, id object.ID) error { return moveTo(ctx, c, at, id) }
 	return from.fetch(ctx, c, b.m, b.rel)
 }
 
 // moveTo uploads an object that a remote lacks, and removes it from the cache.
-func (c *cache) moveTo(ctx context.Context, at *place, id object.ID) error {
+func moveTo(ctx context.Context, c *cache.Cache, at *place, id object.ID) error {
 	gone, err := at.Missing(ctx, []string{id.Key()})
 	if err != nil {
 		return err
 	}
 	if len(gone) > 0 {
-		f, st, err := openRegular(c.path(id))
+		f, st, err := known.OpenRegular(c.Path(id))
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil // another file of the same bytes took it there meanwhile
 		}
@@ -104,7 +107,7 @@ func (c *cache) moveTo(ctx context.Context, at *place, id object.ID) error {
 			return fmt.Errorf("dvc: remote %q: %w", at.name, err)
 		}
 	}
-	if err := os.Remove(c.path(id)); !errors.Is(err, fs.ErrNotExist) {
+	if err := os.Remove(c.Path(id)); !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	return nil

@@ -16,6 +16,21 @@ import (
 	"github.com/mlops-integration/mlops/dvc/internal/object"
 )
 
+// notData returns why nothing at a path can be tracked, "" if it can; itself is
+// what is said of the repository's own places.
+func notData(rel, itself string) string {
+	base := path.Base(rel)
+	switch why := object.UnsafePath(rel); {
+	case why != "" || rel == "." || object.Within(rel, ".dvc"):
+		return cmp.Or(why, itself)
+	case strings.ContainsAny(rel, "\u0085\u2028\u2029"):
+		return "dvc does not write names with such line breaks readably"
+	case strings.HasSuffix(base, ".dvc") || base == "dvc.yaml" || base == "dvc.lock" || base == ".dvcignore" || base == ".gitignore":
+		return "a file of DVC or git itself"
+	}
+	return ""
+}
+
 // check looks at a target without writing anything.
 func (c *adder) check(name string) (*addition, error) {
 	refuse := func(kind error, format string, args ...any) (*addition, error) {
@@ -25,14 +40,8 @@ func (c *adder) check(name string) (*addition, error) {
 	if err != nil {
 		return nil, err
 	}
-	if why := object.UnsafePath(rel); why != "" || rel == "." || object.Within(rel, ".dvc") {
-		return refuse(mlops.ErrInvalid, "%s", cmp.Or(why, "the repository itself cannot be tracked"))
-	}
-	if strings.ContainsAny(rel, "\u0085\u2028\u2029") {
-		return refuse(mlops.ErrInvalid, "dvc does not write names with such line breaks readably")
-	}
-	if base := path.Base(rel); strings.HasSuffix(base, ".dvc") || base == "dvc.yaml" || base == "dvc.lock" || base == ".dvcignore" || base == ".gitignore" {
-		return refuse(mlops.ErrInvalid, "a file of DVC or git itself")
+	if why := notData(rel, "the repository itself cannot be tracked"); why != "" {
+		return refuse(mlops.ErrInvalid, "%s", why)
 	}
 	if err := parentsAreDirs(c.root, rel); err != nil {
 		return nil, err
@@ -40,14 +49,14 @@ func (c *adder) check(name string) (*addition, error) {
 	lfi, err := os.Lstat(c.abs(rel))
 	if errors.Is(err, fs.ErrNotExist) {
 		// Of a tracked directory, the deletion of a part can be recorded.
-		if o := c.ix.owner(rel); o == nil || o.path == rel || !o.oid.IsDir() {
+		if o := c.ix.owner(rel); o == nil || o.Path == rel || !o.ID.IsDir() {
 			return refuse(mlops.ErrNotFound, "no such file or directory")
 		}
 		a := &addition{rel: rel, gone: true}
 		if err := c.checkOwner(a, name); err != nil {
 			return nil, err
 		}
-		if len(a.old.Below(strings.TrimPrefix(rel, a.out.path+"/"))) == 0 {
+		if len(a.old.Below(strings.TrimPrefix(rel, a.out.Path+"/"))) == 0 {
 			return refuse(mlops.ErrNotFound, "no such file or directory")
 		}
 		return a, nil
@@ -100,7 +109,7 @@ func (c *adder) check(name string) (*addition, error) {
 	}
 	for p, o := range c.ix.outs {
 		if p != rel && object.Within(p, rel) {
-			return refuse(mlops.ErrConflict, "%s in it is tracked by %s; run: dvc remove %s", c.show(p), o.file.at(c.show), o.file.at(c.show))
+			return refuse(mlops.ErrConflict, "%s in it is tracked by %s; run: dvc remove %s", c.show(p), o.File.At(c.show), o.File.At(c.show))
 		}
 	}
 	if a.out == nil {
@@ -109,8 +118,8 @@ func (c *adder) check(name string) (*addition, error) {
 		}
 		if _, err := os.Lstat(c.abs(rel + ".dvc")); err == nil {
 			for _, f := range c.ix.files {
-				if f.rel == rel+".dvc" {
-					return refuse(mlops.ErrAlreadyExists, "%s tracks something else", c.show(f.rel))
+				if f.Rel == rel+".dvc" {
+					return refuse(mlops.ErrAlreadyExists, "%s tracks something else", c.show(f.Rel))
 				}
 			}
 			return refuse(mlops.ErrInvalid, "%s.dvc exists but is ignored", name)
@@ -129,28 +138,28 @@ func (c *adder) checkOwner(a *addition, name string) error {
 	if a.out = c.ix.owner(rel); a.out == nil {
 		return nil
 	}
-	if a.out.file.stage != "" {
-		return refuse(mlops.ErrConflict, "an output of the stage %s", a.out.file.at(c.show))
+	if a.out.File.Stage != "" {
+		return refuse(mlops.ErrConflict, "an output of the stage %s", a.out.File.At(c.show))
 	}
-	if a.out.odd != "" {
-		return refuse(mlops.ErrUnsupported, "%s %s", c.show(a.out.file.rel), a.out.odd)
+	if a.out.Odd != "" {
+		return refuse(mlops.ErrUnsupported, "%s %s", c.show(a.out.File.Rel), a.out.Odd)
 	}
-	if a.out.oid.Legacy() && a.out.path != rel {
-		return refuse(mlops.ErrUnsupported, "%s is of dvc 2.x (no hash: md5); add all of %s", c.show(a.out.file.rel), c.show(a.out.path))
+	if a.out.ID.Legacy() && a.out.Path != rel {
+		return refuse(mlops.ErrUnsupported, "%s is of dvc 2.x (no hash: md5); add all of %s", c.show(a.out.File.Rel), c.show(a.out.Path))
 	}
-	if a.out.file.deps {
-		return refuse(mlops.ErrConflict, "%s imports it; use: dvc update", c.show(a.out.file.rel))
+	if a.out.File.Deps {
+		return refuse(mlops.ErrConflict, "%s imports it; use: dvc update", c.show(a.out.File.Rel))
 	}
-	if a.out.path != rel {
-		if !a.out.oid.IsDir() {
-			return refuse(mlops.ErrConflict, "%s is tracked as a file", c.show(a.out.path))
+	if a.out.Path != rel {
+		if !a.out.ID.IsDir() {
+			return refuse(mlops.ErrConflict, "%s is tracked as a file", c.show(a.out.Path))
 		}
 		var err error
-		if a.old, err = c.cache.tree(a.out.oid); err != nil {
+		if a.old, err = c.cache.Listing(a.out.ID); err != nil {
 			return fmt.Errorf("dvc: add %s: %w", name, err)
 		}
-	} else if a.out.oid.IsDir() && a.isDir && !a.out.oid.Legacy() {
-		a.old, _ = c.cache.tree(a.out.oid) // only to save work
+	} else if a.out.ID.IsDir() && a.isDir && !a.out.ID.Legacy() {
+		a.old, _ = c.cache.Listing(a.out.ID) // only to save work
 	}
 	return nil
 }

@@ -3,18 +3,26 @@ package dvc
 import (
 	"context"
 	"os"
+	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
+	"sync/atomic"
 
+	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/cache"
+	"github.com/mlops-integration/mlops/dvc/internal/config"
 	"github.com/mlops-integration/mlops/dvc/internal/ignore"
 	"github.com/mlops-integration/mlops/dvc/internal/known"
+	"github.com/mlops-integration/mlops/dvc/internal/lock"
 )
 
 // call is one call of a method of [Repo]: the repository with what the call has
 // opened and read, each of it once. It is not shared between calls.
 type call struct {
 	*Repo
-	cfg   *config
-	cache *cache
+	cfg   *config.Config
+	cache *cache.Cache
 
 	// What [call.read] reads.
 	ix        *index      // what the workspace tracks
@@ -27,8 +35,9 @@ type call struct {
 	root  *os.Root
 	state *known.State
 
-	swept   sync.Once // [call.sweepOwn]
-	written []string  // the files of git's that the call has written, for core.autostage
+	swept   sync.Once   // [call.sweepOwn]
+	tmpAway atomic.Bool // .dvc/tmp is on another file system than the workspace
+	written []string    // the files of git's that the call has written, for core.autostage
 }
 
 // look opens a call that takes no lock: it changes nothing in the repository.
@@ -41,10 +50,10 @@ func (r *Repo) look() (*call, error) {
 }
 
 // newCall returns a call with a configuration that was read before.
-func newCall(r *Repo, cfg *config) (*call, error) {
+func newCall(r *Repo, cfg *config.Config) (*call, error) {
 	c := &call{Repo: r, cfg: cfg}
 	var err error
-	if c.cache, err = cfg.cache(r.dir); err != nil {
+	if c.cache, err = cacheOf(cfg, r.dir); err != nil {
 		return nil, err
 	}
 	return c, nil
@@ -61,13 +70,14 @@ func (r *Repo) begin(ctx context.Context) (*call, error) {
 		c.root, err = os.OpenRoot(r.dir)
 	}
 	if err != nil {
-		unlock(held)
+		lock.Release(held)
 		return nil, err
 	}
-	c.held, c.cache.temps = held, &temps{}
+	c.held = held
+	c.cache.Begin()
 	site := ""
-	if v, ok := cfg.get("core", "site_cache_dir"); ok {
-		site = v.resolve()
+	if v, ok := cfg.Get("core", "site_cache_dir"); ok {
+		site = v.Resolve()
 	}
 	c.state = known.Open(c.dir, c.root, c.tempRel, site)
 	return c, nil
@@ -75,10 +85,10 @@ func (r *Repo) begin(ctx context.Context) (*call, error) {
 
 // end saves what the call learned and releases the lock.
 func (c *call) end() {
-	c.cache.temps.end()
+	c.cache.End()
 	c.state.Save()
 	_ = c.root.Close()
-	unlock(c.held)
+	lock.Release(c.held)
 }
 
 // change is begin for a call that changes what is tracked.
@@ -118,4 +128,24 @@ func (c *call) claim(ctx context.Context, rels []string) (again bool, err error)
 		}
 	}
 	return again, err
+}
+
+// cacheOf returns the cache of the repository at root.
+func cacheOf(cfg *config.Config, root string) (*cache.Cache, error) {
+	dir, links := filepath.Join(root, ".dvc", "cache"), []string{"reflink", "copy"}
+	if v, ok := cfg.Get("cache", "dir"); ok {
+		dir = v.Resolve()
+	}
+	if v, ok := cfg.Get("cache", "type"); ok {
+		links = nil
+		for t := range strings.SplitSeq(v.Text(), ",") { // dvc writes a list, or a text with commas
+			t = strings.ToLower(strings.TrimSpace(t))
+			if !slices.Contains(cache.LinkTypes, t) {
+				return nil, fail(mlops.ErrInvalid, "cache.type %q", t)
+			}
+			links = append(links, t)
+		}
+	}
+	shared, _ := cfg.Get("cache", "shared")
+	return cache.New(dir, links, shared.Text() == "group"), nil
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/mlops-integration/mlops/dvc/internal/known"
+	"github.com/mlops-integration/mlops/dvc/internal/lock"
 
 	_ "github.com/mlops-integration/mlops/dvc/remote/local"
 )
@@ -123,7 +124,7 @@ func TestTheConfigurationIsTheOneOfTheLocksTurn(t *testing.T) {
 	require.NoError(t, r.AddRemote(t.Context(), "other", other, AddRemoteOptions{}))
 	held, err := os.OpenFile(filepath.Join(r.dir, ".dvc", "tmp", "lock"), os.O_RDWR|os.O_CREATE, 0o666)
 	require.NoError(t, err)
-	require.NoError(t, takeLock(t.Context(), held, time.Minute))
+	require.NoError(t, lock.Wait(t.Context(), held, time.Minute))
 	r.lockTimeout = time.Minute
 	asked := make(chan struct{})
 	var once sync.Once
@@ -144,7 +145,7 @@ func TestTheConfigurationIsTheOneOfTheLocksTurn(t *testing.T) {
 	require.NoError(t, err)
 	require.Contains(t, string(text), "remote = store")
 	require.NoError(t, os.WriteFile(config, []byte(strings.Replace(string(text), "remote = store", "remote = other", 1)), 0o666))
-	unlock(held)
+	lock.Release(held)
 	require.NoError(t, <-pushed)
 	got, err := os.ReadDir(other)
 	require.NoError(t, err)

@@ -12,12 +12,14 @@ import (
 	"syscall"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/cache"
+	"github.com/mlops-integration/mlops/dvc/internal/dvcfile"
 	"github.com/mlops-integration/mlops/dvc/internal/object"
 )
 
 // plan is what a checkout does to one output.
 type plan struct {
-	out    *out
+	out    *dvcfile.Out
 	exists bool
 	dir    bool
 	remove []string // relative to the root; what stands in the way
@@ -30,12 +32,12 @@ type plan struct {
 type checkouter struct{ *call }
 
 // checkout plans for all outputs, and begins to write when none is refused.
-func (c *call) checkout(ctx context.Context, outs []*out, how CheckoutOptions, t *Transfer) error {
+func (c *call) checkout(ctx context.Context, outs []*dvcfile.Out, how CheckoutOptions, t *Transfer) error {
 	w := &checkouter{c}
 	var plans []*plan
 	var unsaved []string
 	for i, o := range outs {
-		if !o.cache || o.oid == "" || i+1 < len(outs) && o.twin(outs[i+1]) {
+		if !o.Cache || o.ID == "" || i+1 < len(outs) && o.Twin(outs[i+1]) {
 			continue
 		}
 		p, lose, err := w.plan(ctx, o, how.Relink)
@@ -58,13 +60,13 @@ func (c *call) checkout(ctx context.Context, outs []*out, how CheckoutOptions, t
 	}
 	for _, p := range plans {
 		if err := w.carryOut(ctx, p); err != nil {
-			return fmt.Errorf("dvc: checkout %s: %w", c.show(p.out.whole()), err)
+			return fmt.Errorf("dvc: checkout %s: %w", c.show(p.out.Whole()), err)
 		}
 		switch {
 		case !p.exists:
-			t.Added = append(t.Added, c.show(p.out.whole()))
+			t.Added = append(t.Added, c.show(p.out.Whole()))
 		case len(p.create)+len(p.remove) > 0:
-			t.Modified = append(t.Modified, c.show(p.out.whole()))
+			t.Modified = append(t.Modified, c.show(p.out.Whole()))
 		}
 	}
 	return nil
@@ -72,47 +74,47 @@ func (c *call) checkout(ctx context.Context, outs []*out, how CheckoutOptions, t
 
 // plan compares an output, or its part, with the workspace. unsaved names the
 // content that would be lost.
-func (c *checkouter) plan(ctx context.Context, o *out, relink bool) (p *plan, unsaved []string, err error) {
-	if err := parentsAreDirs(c.root, o.whole()); err != nil {
+func (c *checkouter) plan(ctx context.Context, o *dvcfile.Out, relink bool) (p *plan, unsaved []string, err error) {
+	if err := parentsAreDirs(c.root, o.Whole()); err != nil {
 		return nil, nil, err
 	}
-	want := object.Listing{{Path: "", ID: o.oid}}
-	if o.oid.IsDir() {
-		t, err := c.cache.tree(o.oid)
+	want := object.Listing{{Path: "", ID: o.ID}}
+	if o.ID.IsDir() {
+		t, err := c.cache.Listing(o.ID)
 		if err != nil {
-			return nil, nil, fmt.Errorf("dvc: %s: %w", c.show(o.path), err)
+			return nil, nil, fmt.Errorf("dvc: %s: %w", c.show(o.Path), err)
 		}
-		if want = t.Below(o.part); len(want) == 0 && o.part != "" {
-			return nil, nil, fail(mlops.ErrNotFound, "%s is not in the listing of %s", c.show(o.whole()), c.show(o.path))
+		if want = t.Below(o.Part); len(want) == 0 && o.Part != "" {
+			return nil, nil, fail(mlops.ErrNotFound, "%s is not in the listing of %s", c.show(o.Whole()), c.show(o.Path))
 		}
 	}
-	have, isDir, exists, err := c.scan(ctx, o.whole(), o.oid.Legacy())
+	have, isDir, exists, err := c.scan(ctx, o.Whole(), o.ID.Legacy())
 	if err != nil {
 		return nil, nil, err
 	}
-	if o.part != "" {
+	if o.Part != "" {
 		below := make(foundFiles, len(have))
 		for rel, f := range have {
-			below[path.Join(o.part, rel)] = f
+			below[path.Join(o.Part, rel)] = f
 		}
 		have = below
 	}
-	p = &plan{out: o, exists: exists, dir: o.oid.IsDir() && (o.part == "" || want[0].Path != o.part), was: map[string]foundFile{}}
+	p = &plan{out: o, exists: exists, dir: o.ID.IsDir() && (o.Part == "" || want[0].Path != o.Part), was: map[string]foundFile{}}
 	lost := func(rel string, f foundFile) error {
 		if f.oid != "" {
-			if ok, err := c.cache.has(ctx, f.oid, f.stamp.Size); ok || err != nil {
+			if ok, err := c.cache.Has(ctx, f.oid, f.stamp.Size); ok || err != nil {
 				return err
 			}
 		}
-		unsaved = append(unsaved, c.show(path.Join(o.path, rel)))
+		unsaved = append(unsaved, c.show(path.Join(o.Path, rel)))
 		return nil
 	}
 	wanted := make(map[string]bool, len(want))
 	for _, e := range want {
 		wanted[e.Path] = true
 		f, there := have[e.Path]
-		if there && f.oid == e.ID && !(relink && !c.cache.linked(c.abs(path.Join(o.path, e.Path)), e.ID)) {
-			p.chmod = p.chmod || o.exec && !f.link && f.stamp.Mode&0o100 == 0
+		if there && f.oid == e.ID && !(relink && !c.cache.Linked(c.abs(path.Join(o.Path, e.Path)), e.ID)) {
+			p.chmod = p.chmod || o.Exec && !f.link && f.stamp.Mode&0o100 == 0
 			continue
 		}
 		if there && f.oid == e.ID {
@@ -127,9 +129,9 @@ func (c *checkouter) plan(ctx context.Context, o *out, relink bool) (p *plan, un
 	}
 	err = c.parallel(ctx, len(p.create), func(ctx context.Context, i int) error {
 		e := p.create[i]
-		ok, err := c.cache.has(ctx, e.ID, -1)
+		ok, err := c.cache.Has(ctx, e.ID, -1)
 		if err == nil && !ok {
-			err = fmt.Errorf("dvc: %s (%s): %w", c.show(path.Join(o.path, e.Path)), e.ID, ErrNotCached)
+			err = fmt.Errorf("dvc: %s (%s): %w", c.show(path.Join(o.Path, e.Path)), e.ID, ErrNotCached)
 		}
 		return err
 	})
@@ -139,15 +141,15 @@ func (c *checkouter) plan(ctx context.Context, o *out, relink bool) (p *plan, un
 	for rel, f := range have {
 		if !wanted[rel] {
 			// What a killed checkout left has no owner: we hold the lock.
-			if !leftover.MatchString(path.Base(rel)) {
+			if !cache.IsTemp(path.Base(rel)) {
 				if err := lost(rel, f); err != nil {
 					return nil, nil, err
 				}
 			}
-			p.remove = append(p.remove, path.Join(o.path, rel))
+			p.remove = append(p.remove, path.Join(o.Path, rel))
 		}
 	}
-	hidden, err := c.hidden(o, p, have, exists && (isDir || o.part != ""))
+	hidden, err := c.hidden(o, p, have, exists && (isDir || o.Part != ""))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -161,7 +163,7 @@ func (c *checkouter) plan(ctx context.Context, o *out, relink bool) (p *plan, un
 
 // hidden finds what the scan passed over and what stands in the way all the
 // same: ignored files, symlinks to directories, pipes.
-func (c *checkouter) hidden(o *out, p *plan, have foundFiles, below bool) ([]string, error) {
+func (c *checkouter) hidden(o *dvcfile.Out, p *plan, have foundFiles, below bool) ([]string, error) {
 	if !below {
 		return nil, nil
 	}
@@ -170,9 +172,9 @@ func (c *checkouter) hidden(o *out, p *plan, have foundFiles, below bool) ([]str
 	for _, e := range p.create {
 		if e.Path == "" {
 			// A file takes the place of a directory, which must be empty then.
-			err := fs.WalkDir(os.DirFS(c.abs(o.path)), ".", func(rel string, d fs.DirEntry, err error) error {
+			err := fs.WalkDir(os.DirFS(c.abs(o.Path)), ".", func(rel string, d fs.DirEntry, err error) error {
 				if _, known := have[rel]; err == nil && !d.IsDir() && !known {
-					out = append(out, path.Join(o.path, rel))
+					out = append(out, path.Join(o.Path, rel))
 				}
 				return err
 			})
@@ -180,7 +182,7 @@ func (c *checkouter) hidden(o *out, p *plan, have foundFiles, below bool) ([]str
 		}
 		for rel := e.Path; rel != "." && !seen[rel]; rel = path.Dir(rel) {
 			seen[rel] = true
-			at := path.Join(o.path, rel)
+			at := path.Join(o.Path, rel)
 			fi, err := os.Lstat(c.abs(at))
 			if err != nil {
 				if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
@@ -216,7 +218,7 @@ func (c *checkouter) carryOut(ctx context.Context, p *plan) error {
 		if err := c.root.Remove(rel); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
-		for dir := path.Dir(rel); object.Within(dir, p.out.whole()) && (dir != p.out.whole() || !p.dir); dir = path.Dir(dir) {
+		for dir := path.Dir(rel); object.Within(dir, p.out.Whole()) && (dir != p.out.Whole() || !p.dir); dir = path.Dir(dir) {
 			if c.root.Remove(dir) != nil {
 				break // not empty
 			}
@@ -231,17 +233,17 @@ func (c *checkouter) carryOut(ctx context.Context, p *plan) error {
 		return c.root.MkdirAll(dir, 0o777)
 	}
 	if p.dir {
-		if err := mkdir(p.out.whole()); err != nil {
+		if err := mkdir(p.out.Whole()); err != nil {
 			return err
 		}
 	}
 	todo := make([]placement, 0, len(p.create))
 	for _, e := range p.create {
-		at := path.Join(p.out.path, e.Path)
+		at := path.Join(p.out.Path, e.Path)
 		if err := mkdir(path.Dir(at)); err != nil {
 			return err
 		}
-		t := placement{rel: at, oid: e.ID, exec: p.out.exec && e.Path == ""}
+		t := placement{rel: at, oid: e.ID, exec: p.out.Exec && e.Path == ""}
 		if was, ok := p.was[e.Path]; ok {
 			t.was = &was
 		}
@@ -250,12 +252,12 @@ func (c *checkouter) carryOut(ctx context.Context, p *plan) error {
 	if err := c.placeAll(ctx, todo); err != nil {
 		return err
 	}
-	if p.chmod && len(p.create) == 0 && !c.cache.linked(c.abs(p.out.path), p.out.oid) {
-		fi, err := c.root.Lstat(p.out.path)
+	if p.chmod && len(p.create) == 0 && !c.cache.Linked(c.abs(p.out.Path), p.out.ID) {
+		fi, err := c.root.Lstat(p.out.Path)
 		if err != nil {
 			return err
 		}
-		return c.root.Chmod(p.out.path, fi.Mode().Perm()|0o100)
+		return c.root.Chmod(p.out.Path, fi.Mode().Perm()|0o100)
 	}
 	return ctx.Err()
 }

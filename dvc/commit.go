@@ -47,12 +47,12 @@ func (r *Repo) Commit(ctx context.Context, o CommitOptions) ([]Output, error) {
 		if o == nil {
 			return nil, fail(mlops.ErrConflict, "%s is not tracked any more: another program changed it; run it again", c.Path)
 		}
-		switch f := o.file; {
+		switch f := o.File; {
 		case c.State == ChangeDeleted:
 			return nil, fail(mlops.ErrNotFound, "%s is not in the workspace; run: mlopsctl dvc checkout %s", c.Path, c.Path)
-		case f.stage != "":
+		case f.Stage != "":
 			return nil, fail(mlops.ErrUnsupported, "%s is an output of stage %s, and dvc.lock is written by dvc; run: dvc commit", c.Path, c.DVCFile)
-		case f.deps:
+		case f.Deps:
 			return nil, fail(mlops.ErrConflict, "%s is imported by %s; use: dvc update", c.Path, c.DVCFile)
 		}
 		paths = append(paths, c.Path)

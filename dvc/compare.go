@@ -37,18 +37,18 @@ type side struct {
 func (c *call) itemsOf(ix *index, deep bool) (side, error) {
 	s := side{items: map[string]item{}}
 	for p, o := range ix.outs {
-		if !o.cache {
+		if !o.Cache {
 			continue
 		}
-		id := o.oid
-		if o.file.partial() {
-			id = o.file.imports.standIn()
+		id := o.ID
+		if o.File.Partial() {
+			id = o.File.Imports.StandIn()
 		}
 		s.items[p] = item{p, id, id.IsDir()}
-		if !deep || !o.oid.IsDir() {
+		if !deep || !o.ID.IsDir() {
 			continue
 		}
-		t, err := c.cache.tree(o.oid)
+		t, err := c.cache.Listing(o.ID)
 		if errors.Is(err, ErrNotCached) {
 			s.blind = append(s.blind, p)
 			continue
@@ -69,10 +69,10 @@ func (c *call) workspace(ctx context.Context, ix *index, deep bool) (side, error
 	s := side{items: map[string]item{}}
 	for _, p := range slices.Sorted(maps.Keys(ix.outs)) {
 		o := ix.outs[p]
-		if !o.cache {
+		if !o.Cache {
 			continue
 		}
-		have, isDir, exists, err := c.scan(ctx, p, o.legacy)
+		have, isDir, exists, err := c.scan(ctx, p, o.Legacy)
 		if err != nil {
 			return s, err
 		}
@@ -93,7 +93,7 @@ func (c *call) workspace(ctx context.Context, ix *index, deep bool) (side, error
 		}
 		t.Sort()
 		_, id := t.Hash()
-		s.items[p] = item{p, id.As(o.legacy), true}
+		s.items[p] = item{p, id.As(o.Legacy), true}
 	}
 	return s, nil
 }

@@ -125,7 +125,8 @@ func TestAnotherRepositoryDoesNotChooseOurCredentials(t *testing.T) {
 	require.ErrorIs(t, err, mlops.ErrForbidden)
 	cfg, err := r.config()
 	require.NoError(t, err)
-	require.Empty(t, cfg.sections["cache"])
+	_, set := cfg.Get("cache", "dir")
+	require.False(t, set)
 
 	r.foreign.trust = true
 	c, err = r.remoteConfig("")

@@ -2,9 +2,6 @@ package dvc
 
 import (
 	"context"
-	"crypto/rand"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"maps"
 	"net/url"
@@ -15,6 +12,8 @@ import (
 	"sync"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/address"
+	"github.com/mlops-integration/mlops/dvc/internal/config"
 	"github.com/mlops-integration/mlops/dvc/internal/ini"
 	"github.com/mlops-integration/mlops/dvc/remote"
 )
@@ -32,8 +31,38 @@ var forThisMachine = map[string]bool{
 // leads are the options by which credentials find their place, beside the URL.
 var leads = []string{"endpointurl", "account_name", "port"}
 
-// settings are the options of a remote, its url too, with where they come from.
-type settings map[string]value
+// remoteConfig returns all settings of a remote; "" is the default remote.
+// A remote://other/sub URL is followed. more is what a .dvc file adds.
+//
+// The error matches [mlops.ErrForbidden] for what the committed configuration
+// may not decide.
+func (c *call) remoteConfig(name string, more ...setting) (remote.Config, error) {
+	if name == "" {
+		def, err := c.cfg.DefaultRemote()
+		if err != nil {
+			return remote.Config{}, err
+		}
+		name = def.Name
+	}
+	at, err := c.cfg.Remote(strings.ToLower(name))
+	if err != nil {
+		return remote.Config{}, err
+	}
+	rc, from := remote.Config{Name: at.Name, URL: at.URL, Options: at.Options}, at.From
+	for _, s := range more {
+		rc.Options[s.key], from[s.key] = s.Text(), s.Value
+	}
+	if err = c.foreign.allowsURL(name, remote.Scheme(rc.URL) == ""); err == nil {
+		err = c.vet(name, rc, from)
+	}
+	return rc, err
+}
+
+// setting is a value with its key.
+type setting struct {
+	key string
+	config.Value
+}
 
 // tracked reports whether git tracks a path as a file.
 func (r *Repo) tracked(rel string) (bool, error) {
@@ -45,7 +74,7 @@ func (r *Repo) tracked(rel string) (bool, error) {
 }
 
 // vet refuses what the committed configuration of a remote may not decide.
-func (c *call) vet(name string, rc remote.Config, from settings) error {
+func (c *call) vet(name string, rc remote.Config, from config.Settings) error {
 	if c.foreign != nil {
 		return nil // its settings have been chosen already
 	}
@@ -53,13 +82,15 @@ func (c *call) vet(name string, rc remote.Config, from settings) error {
 		is, err := c.tracked(".dvc/config.local")
 		return is || err != nil
 	})
-	committed := func(v value) bool { return v.level == LevelRepo || v.level == LevelLocal && localCommitted() }
+	committed := func(v config.Value) bool {
+		return v.Level == config.Repo || v.Level == config.Local && localCommitted()
+	}
 	for _, key := range slices.Sorted(maps.Keys(from)) {
 		if !forThisMachine[key] || !committed(from[key]) {
 			continue
 		}
 		if why := c.notPlain(key, rc.Options[key]); why != "" {
-			if in := from[key].in; in != "" {
+			if in := from[key].In; in != "" {
 				return fail(mlops.ErrForbidden, "%s: its %s is set by %s, which comes with the repository, and %s; name a remote instead (remote://…), whose %[2]s .dvc/config.local sets", name, key, in, why)
 			}
 			return fail(mlops.ErrForbidden, "remote %q: its %s is set by .dvc/config, which comes with the repository, and %s; if you trust it, run: mlopsctl dvc remote modify --local %[1]s %[2]s '%[4]s'", name, key, why, rc.Options[key])
@@ -120,7 +151,7 @@ func destination(rc remote.Config) string {
 	at := remote.Scheme(rc.URL) + "://"
 	switch u, err := url.Parse(rc.URL); {
 	case err != nil:
-		at += redact(rc.URL)
+		at += address.Redact(rc.URL)
 	case !slices.Contains([]string{"s3", "gs", "azure"}, u.Scheme):
 		at += strings.ToLower(u.Host)
 	}
@@ -134,16 +165,16 @@ func destination(rc remote.Config) string {
 
 // credentials returns those that the user's levels give a remote, by the file
 // and the remote that they stand in.
-func credentials(levels []level, from settings) map[string]string {
-	files := map[Level]string{}
+func credentials(levels []config.File, from config.Settings) map[string]string {
+	files := map[config.Level]string{}
 	for _, l := range levels {
-		files[l.name] = l.file
+		files[l.Level] = l.Path
 	}
 	out := map[string]string{}
 	for _, key := range slices.Sorted(maps.Keys(from)) {
 		v := from[key]
-		if kind, _ := optionKind(remoteSection(v.remote), key); (kind == isSecret || key == "credentialpath") && v.level != LevelRepo && v.level != "" {
-			out[files[v.level]+" "+v.remote] += key + "=" + v.text() + "\x00"
+		if kind, _ := config.KindOf(config.RemoteSection(v.Remote), key); (kind == config.Secret || key == "credentialpath") && v.Level != config.Repo && v.Level != "" {
+			out[files[v.Level]+" "+v.Remote] += key + "=" + v.Text() + "\x00"
 		}
 	}
 	return out
@@ -151,15 +182,15 @@ func credentials(levels []level, from settings) map[string]string {
 
 // checkBound refuses to send the credentials of the user's levels to another
 // place than where they were first used, or meant for by [Repo.Set].
-func (c *call) checkBound(name string, rc remote.Config, from settings) error {
+func (c *call) checkBound(name string, rc remote.Config, from config.Settings) error {
 	creds := credentials(c.levels(), from)
 	if len(creds) == 0 {
 		return nil
 	}
-	b := loadBindings()
+	b := config.LoadBindings()
 	changed := false
 	for at, secret := range creds {
-		was, now := b.Places[at], binding{destination(rc), b.sum(secret)}
+		was, now := b.Places[at], config.Destination{Place: destination(rc), Sum: b.Sum(secret)}
 		if was.Sum == now.Sum && was.Place != now.Place {
 			file, _, _ := cutLast(at, " ")
 			return fail(mlops.ErrForbidden, "the credentials of remote %q in %s were set for %s, and .dvc/config, which comes with the repository, leads them to %s now; if that is right, run: mlopsctl dvc remote modify %s %s",
@@ -169,7 +200,7 @@ func (c *call) checkBound(name string, rc remote.Config, from settings) error {
 		b.Places[at] = now
 	}
 	if changed {
-		b.save()
+		b.Save()
 	}
 	return nil
 }
@@ -181,83 +212,40 @@ func leadingOption(rc remote.Config, was string) string {
 			return key + " " + v
 		}
 	}
-	return "url " + redact(rc.URL)
+	return "url " + address.Redact(rc.URL)
 }
 
 // bind notes that the credentials of a remote are meant for where it leads now:
 // the user has just set either.
 func (r *Repo) bind(section, option string) {
 	m := ini.Named.FindStringSubmatch(section)
-	kind, _ := optionKind(section, option)
-	if m == nil || m[1] != "remote" || kind != isSecret && option != "credentialpath" && option != "url" && !slices.Contains(leads, option) {
+	kind, _ := config.KindOf(section, option)
+	if m == nil || m[1] != "remote" || kind != config.Secret && option != "credentialpath" && option != "url" && !slices.Contains(leads, option) {
 		return
 	}
 	c, err := r.config()
 	if err != nil {
 		return
 	}
-	rc, from, err := c.remote(m[2], 0)
+	at, err := c.Remote(m[2])
 	if err != nil {
 		return // it has no URL yet
 	}
-	b := loadBindings()
+	rc, from := remote.Config{Name: at.Name, URL: at.URL, Options: at.Options}, at.From
+	b := config.LoadBindings()
 	creds := credentials(r.levels(), from)
 	for at, secret := range creds {
-		b.Places[at] = binding{destination(rc), b.sum(secret)}
+		b.Places[at] = config.Destination{Place: destination(rc), Sum: b.Sum(secret)}
 	}
 	if len(creds) > 0 {
-		b.save()
+		b.Save()
 	}
 }
 
-// bindings is the user's memory of where credentials were meant for. It lies
-// outside of repositories, whose commits could write it.
-type bindings struct {
-	Salt   string             `json:"salt"`
-	Places map[string]binding `json:"places"` // by file and remote
-}
-
-type binding struct {
-	Place string `json:"place"`
-	Sum   string `json:"sum"` // of the credentials, with the salt
-}
-
-func bindingsFile() (string, error) {
-	dir, err := os.UserConfigDir()
-	return filepath.Join(dir, "mlops", "dvc-remotes.json"), err
-}
-
-func loadBindings() *bindings {
-	b := &bindings{}
-	if file, err := bindingsFile(); err == nil {
-		if data, err := os.ReadFile(file); err == nil {
-			_ = json.Unmarshal(data, b)
-		}
+func cutLast(s, sep string) (head, tail string, found bool) {
+	i := strings.LastIndex(s, sep)
+	if i < 0 {
+		return s, "", false
 	}
-	if b.Salt == "" || b.Places == nil {
-		*b = bindings{rand.Text(), map[string]binding{}}
-	}
-	return b
-}
-
-func (b *bindings) sum(secret string) string {
-	s := sha256.Sum256([]byte(b.Salt + secret))
-	return hex.EncodeToString(s[:])
-}
-
-// save writes the file. Where it cannot be written, as on a machine that lives
-// for one job, nothing is remembered.
-func (b *bindings) save() {
-	file, err := bindingsFile()
-	if err != nil || os.MkdirAll(filepath.Dir(file), 0o700) != nil {
-		return
-	}
-	data, err := json.MarshalIndent(b, "", "  ")
-	if err != nil {
-		return
-	}
-	tmp := file + tmpName()
-	if os.WriteFile(tmp, data, 0o600) != nil || os.Rename(tmp, file) != nil {
-		_ = os.Remove(tmp)
-	}
+	return s[:i], s[i+len(sep):], true
 }

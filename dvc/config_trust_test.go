@@ -10,6 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/config"
+	"github.com/mlops-integration/mlops/dvc/internal/dvcfile"
 	"github.com/mlops-integration/mlops/dvc/internal/ini"
 )
 
@@ -92,15 +94,15 @@ func TestADVCFileNamesNothingOfThisMachine(t *testing.T) {
 		{"remote://s/x", "endpointurl"}, // where the secret would go
 	} {
 		text := "md5: " + strings.Repeat("0", 32) + "\nfrozen: true\ndeps:\n- path: " + tt.path + "\n  fs_config:\n    " + tt.option + ": http://127.0.0.1:1\nouts:\n- hash: md5\n  path: x\n"
-		f, err := parseDVCFile("x.dvc", []byte(text))
+		f, err := dvcfile.Parse("x.dvc", []byte(text))
 		require.NoError(t, err)
-		_, _, err = r.located(f.imports, r.dir)
+		_, _, err = r.located(f.Imports, r.dir)
 		require.ErrorIs(t, err, mlops.ErrForbidden, "%v", tt)
 		if tt.option == "endpointurl" {
 			continue
 		}
-		d := *f.imports
-		d.node = nil // the user's own call
+		d := *f.Imports
+		d.Node = nil // the user's own call
 		_, _, err = r.located(&d, r.dir)
 		require.NoError(t, err, "%v", tt)
 	}
@@ -138,8 +140,8 @@ func TestACommitDoesNotLeadCredentialsToAnotherHost(t *testing.T) {
 					if first == "set" {
 						require.NoError(t, r.ModifyRemote(t.Context(), "s", tt.option, "/hunter2", at))
 					} else {
-						require.NoError(t, levelNamed(r.levels(), at).edit(func(_ level, data []byte, sections []ini.Section) ([]byte, error) {
-							return ini.Set(data, sections, remoteSection("s"), tt.option, "/hunter2"), nil
+						require.NoError(t, editFile(levelNamed(r.levels(), config.Level(at)), func(_ config.File, data []byte, sections []ini.Section) ([]byte, error) {
+							return ini.Set(data, sections, config.RemoteSection("s"), tt.option, "/hunter2"), nil
 						}))
 						_, err := r.remoteConfig("s")
 						require.NoError(t, err)
@@ -186,7 +188,7 @@ func TestTheLineThatTheErrorNamesLetsCredentialsGoThere(t *testing.T) {
 func TestCredentialsBesideTheirURLAreNotHeldBack(t *testing.T) {
 	r := configured(t, "['remote \"s\"']\n    url = https://one.example/x\n")
 	for _, host := range []string{"two", "three"} {
-		require.NoError(t, levelNamed(r.levels(), LevelLocal).edit(func(_ level, data []byte, sections []ini.Section) ([]byte, error) {
+		require.NoError(t, editFile(levelNamed(r.levels(), config.Local), func(_ config.File, data []byte, sections []ini.Section) ([]byte, error) {
 			return []byte("['remote \"s\"']\n    url = https://" + host + ".example/x\n    password = hunter2\n"), nil
 		}))
 		_, err := r.remoteConfig("s")

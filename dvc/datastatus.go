@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/dvcfile"
 	"github.com/mlops-integration/mlops/dvc/internal/ignore"
 	"github.com/mlops-integration/mlops/dvc/internal/object"
 )
@@ -88,9 +89,9 @@ func (r *Repo) DataStatus(ctx context.Context, o DataStatusOptions) (DataStatus,
 			continue
 		}
 		ok := false
-		if o := c.ix.outs[p]; o != nil && o.file.partial() { // fetched or not: it is not kept by hash
+		if o := c.ix.outs[p]; o != nil && o.File.Partial() { // fetched or not: it is not kept by hash
 			_, ok = there.items[p]
-		} else if ok, err = c.cache.has(ctx, i.oid, -1); err != nil {
+		} else if ok, err = c.cache.Has(ctx, i.oid, -1); err != nil {
 			return s, err
 		}
 		if !ok {
@@ -197,9 +198,9 @@ func (c *call) untracked(ctx context.Context, rels []string) ([]string, error) {
 
 // notInRemote lists those of items that should be in their remotes and are not.
 func (c *call) notInRemote(ctx context.Context, ix *index, s side, name string) ([]string, error) {
-	var outs []*out
+	var outs []*dvcfile.Out
 	for _, p := range slices.Sorted(maps.Keys(ix.outs)) {
-		if o := ix.outs[p]; o.push && o.cache && o.oid != "" && !o.file.repoDeps {
+		if o := ix.outs[p]; o.Push && o.Cache && o.ID != "" && !o.File.RepoDeps {
 			outs = append(outs, o)
 		}
 	}

@@ -150,7 +150,7 @@ func (c *call) tell(ctx context.Context, d *Diff, all []difference) error {
 			d.Renamed = append(d.Renamed, DiffEntry{Path: x.new.name(), OldPath: x.old.name(), Hash: x.old.oid.String()})
 		}
 		if d.missing && x.old != nil && x.old.oid != "" {
-			ok, err := c.cache.has(ctx, x.old.oid, -1)
+			ok, err := c.cache.Has(ctx, x.old.oid, -1)
 			if err != nil {
 				return err
 			}

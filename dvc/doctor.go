@@ -12,7 +12,10 @@ import (
 	"time"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/cache"
+	"github.com/mlops-integration/mlops/dvc/internal/config"
 	"github.com/mlops-integration/mlops/dvc/internal/ini"
+	"github.com/mlops-integration/mlops/dvc/internal/lock"
 	"github.com/mlops-integration/mlops/dvc/internal/object"
 	"github.com/mlops-integration/mlops/dvc/remote"
 )
@@ -75,9 +78,9 @@ func (d *doctor) layout() error {
 	old, odd := 0, 0
 	for _, o := range d.ix.outs {
 		switch {
-		case o.odd != "":
+		case o.Odd != "":
 			odd++
-		case o.legacy && o.oid != "":
+		case o.Legacy && o.ID != "":
 			old++
 		}
 	}
@@ -88,36 +91,14 @@ func (d *doctor) layout() error {
 	return nil
 }
 
-// links tries each link type from the cache to the workspace.
+// links checks that a link type which is asked for works.
 func (d *doctor) links() error {
-	if err := d.cache.mkdirAll(d.cache.dir); err != nil {
-		return err
-	}
-	src, err := d.cache.temp(d.cache.dir)
+	can, err := d.cache.PossibleLinks(d.dir)
 	if err != nil {
 		return err
 	}
-	defer discard(src)
-	var can []string
-	at := d.abs(tmpName())
-	for _, kind := range linkTypes {
-		switch kind {
-		case "reflink":
-			err = clonePath(src.Name(), at)
-		case "hardlink":
-			err = os.Link(src.Name(), at)
-		case "symlink":
-			err = os.Symlink(src.Name(), at)
-		default:
-			err = nil
-		}
-		if err == nil {
-			can = append(can, kind)
-		}
-		_ = os.Remove(at)
-	}
-	text := fmt.Sprintf("possible from the cache: %s; asked for: %s", strings.Join(can, ", "), strings.Join(d.cache.links, ","))
-	if !slices.ContainsFunc(d.cache.links, func(k string) bool { return slices.Contains(can, k) }) {
+	text := fmt.Sprintf("possible from the cache: %s; asked for: %s", strings.Join(can, ", "), strings.Join(d.cache.Links, ","))
+	if !slices.ContainsFunc(d.cache.Links, func(k string) bool { return slices.Contains(can, k) }) {
 		d.bad("links", "mlopsctl dvc config cache.type copy", "%s", text)
 		return nil
 	}
@@ -126,7 +107,7 @@ func (d *doctor) links() error {
 }
 
 func (d *doctor) lock() error {
-	f, err := flock(d.ctx, filepath.Join(d.dir, ".dvc", "tmp", "lock"), 0)
+	f, err := lock.Take(d.ctx, filepath.Join(d.dir, ".dvc", "tmp", "lock"), 0)
 	switch {
 	case errors.Is(err, mlops.ErrConflict):
 		d.bad("lock", "wait for it", "%v", err)
@@ -166,12 +147,12 @@ func (r *Repo) ClearLocks(ctx context.Context) ([]string, error) {
 
 func (d *doctor) temp() error {
 	n, size := 0, int64(0)
-	for _, dir := range []string{d.cache.dir, filepath.Join(d.dir, ".dvc", "tmp")} {
+	for _, dir := range []string{d.cache.Dir, filepath.Join(d.dir, ".dvc", "tmp")} {
 		err := filepath.WalkDir(dir, func(p string, e fs.DirEntry, err error) error {
 			if errors.Is(err, fs.ErrNotExist) {
 				return nil
 			}
-			if err != nil || !e.Type().IsRegular() || !leftover.MatchString(e.Name()) {
+			if err != nil || !e.Type().IsRegular() || !cache.IsTemp(e.Name()) {
 				return err
 			}
 			if fi, err := e.Info(); err == nil && time.Since(fi.ModTime()) > staleAfter {
@@ -187,7 +168,7 @@ func (d *doctor) temp() error {
 		return err
 	}
 	if n > 0 {
-		d.bad("temp", fmt.Sprintf("find %s -name '.*.tmp' -mtime +1 -delete", d.cache.dir), "%d temporary files older than a day, %d bytes", n, size)
+		d.bad("temp", fmt.Sprintf("find %s -name '.*.tmp' -mtime +1 -delete", d.cache.Dir), "%d temporary files older than a day, %d bytes", n, size)
 		return nil
 	}
 	d.good("temp", "no temporary files are left over")
@@ -197,7 +178,7 @@ func (d *doctor) temp() error {
 // killed tells of temporary files whose program cannot live any more. They need
 // no care.
 func (d *doctor) killed() (bool, error) {
-	f, err := flock(d.ctx, filepath.Join(d.dir, ".dvc", "tmp", "lock"), 0)
+	f, err := lock.Take(d.ctx, filepath.Join(d.dir, ".dvc", "tmp", "lock"), 0)
 	if err != nil {
 		return false, nil // a program is at work: see [doctor.lock]
 	}
@@ -222,7 +203,7 @@ func (d *doctor) trash() error {
 // config looks for secrets that are committed and for a cache that the committed
 // configuration puts elsewhere.
 func (d *doctor) config() error {
-	sections, _, err := levelNamed(d.levels(), LevelRepo).read()
+	sections, _, err := levelNamed(d.levels(), config.Repo).Read()
 	if err != nil {
 		return err
 	}
@@ -231,14 +212,14 @@ func (d *doctor) config() error {
 		section := ini.SectionName(s.Name)
 		for _, k := range s.Keys {
 			option := strings.ToLower(k.Name)
-			name := optionName(section, option)
-			if hasSecret(section, option, value{items: k.Items}.text()) {
+			name := config.Name(section, option)
+			if config.HoldsSecret(section, option, config.Value{Items: k.Items}.Text()) {
 				risky = true
 				d.bad("config", "change the secret, and set it with --local", ".dvc/config is committed and holds the secret %s", name)
 			}
-			if name == "cache.dir" && !object.Within(d.cache.dir, d.dir) {
+			if name == "cache.dir" && !object.Within(d.cache.Dir, d.dir) {
 				risky = true
-				d.bad("config", "look whether that is meant; gc there needs --projects", ".dvc/config puts the cache outside of the repository, at %s", d.cache.dir)
+				d.bad("config", "look whether that is meant; gc there needs --projects", ".dvc/config puts the cache outside of the repository, at %s", d.cache.Dir)
 			}
 		}
 	}
@@ -248,18 +229,18 @@ func (d *doctor) config() error {
 	return nil
 }
 
-func levelNamed(all []level, name Level) level {
+func levelNamed(all []config.File, name config.Level) config.File {
 	for _, l := range all {
-		if l.name == name {
+		if l.Level == name {
 			return l
 		}
 	}
-	return level{}
+	return config.File{}
 }
 
 func (d *doctor) uploads(name string) error {
 	if name == "" {
-		if _, err := d.cfg.defaultRemote(); errors.Is(err, mlops.ErrNotFound) {
+		if _, err := d.cfg.DefaultRemote(); errors.Is(err, mlops.ErrNotFound) {
 			return nil
 		}
 	}

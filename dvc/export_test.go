@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/mlops-integration/mlops/dvc/internal/dvcfile"
 	"github.com/mlops-integration/mlops/dvc/internal/ignore"
 	"github.com/mlops-integration/mlops/dvc/internal/known"
 	"github.com/mlops-integration/mlops/dvc/remote"
@@ -49,7 +50,7 @@ func (r *Repo) remoteConfig(name string, more ...setting) (remote.Config, error)
 	return c.remoteConfig(name, more...)
 }
 
-func (r *Repo) located(d *dep, dir string) (remote.Config, string, error) {
+func (r *Repo) located(d *dvcfile.Dep, dir string) (remote.Config, string, error) {
 	c, err := r.look()
 	if err != nil {
 		return remote.Config{}, "", err

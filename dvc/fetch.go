@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/dvcfile"
 	"github.com/mlops-integration/mlops/dvc/internal/object"
 )
 
@@ -33,11 +34,11 @@ func (r *Repo) Fetch(ctx context.Context, o FetchOptions) (Transfer, error) {
 	}
 	outs = append(outs, more...)
 	if o.MaxSize > 0 {
-		outs = slices.DeleteFunc(outs, func(out *out) bool { return out.size >= o.MaxSize })
+		outs = slices.DeleteFunc(outs, func(out *dvcfile.Out) bool { return out.Size >= o.MaxSize })
 	}
 	if len(o.Types) > 0 {
-		outs = slices.DeleteFunc(outs, func(out *out) bool {
-			return !(out.metric && slices.Contains(o.Types, OutputMetrics) || out.plot && slices.Contains(o.Types, OutputPlots))
+		outs = slices.DeleteFunc(outs, func(out *dvcfile.Out) bool {
+			return !(out.Metric && slices.Contains(o.Types, OutputMetrics) || out.Plot && slices.Contains(o.Types, OutputPlots))
 		})
 	}
 	_, t, err := c.fetch(ctx, outs, o)
@@ -53,7 +54,7 @@ type fetcher struct {
 }
 
 // fetch returns the outputs that are complete in the cache.
-func (c *call) fetch(ctx context.Context, outs []*out, o FetchOptions) ([]*out, Transfer, error) {
+func (c *call) fetch(ctx context.Context, outs []*dvcfile.Out, o FetchOptions) ([]*dvcfile.Out, Transfer, error) {
 	m := o.mover()
 	m.lenient = o.lenient
 	if o.RunCache {
@@ -66,51 +67,51 @@ func (c *call) fetch(ctx context.Context, outs []*out, o FetchOptions) ([]*out, 
 }
 
 // fetchInto fetches from a remote, and imports from where they come from.
-func (c *call) fetchInto(ctx context.Context, m *mover, outs []*out, remote string) ([]*out, error) {
+func (c *call) fetchInto(ctx context.Context, m *mover, outs []*dvcfile.Out, remote string) ([]*dvcfile.Out, error) {
 	f := &fetcher{call: c, m: m, remote: remote, bad: map[object.ID]bool{}}
-	outs, imported := f.imports(ctx, slices.DeleteFunc(slices.Clone(outs), func(o *out) bool { return !o.cache }))
-	tops := map[*out][]need{} // listings and single files
+	outs, imported := f.imports(ctx, slices.DeleteFunc(slices.Clone(outs), func(o *dvcfile.Out) bool { return !o.Cache }))
+	tops := map[*dvcfile.Out][]need{} // listings and single files
 	for _, out := range outs {
-		tops[out] = []need{{oid: out.oid, out: out.path}}
+		tops[out] = []need{{oid: out.ID, out: out.Path}}
 	}
 	if err := f.get(ctx, outs, tops); err != nil {
 		return nil, err
 	}
-	trees, files := map[*out]object.Listing{}, map[*out][]need{}
+	trees, files := map[*dvcfile.Out]object.Listing{}, map[*dvcfile.Out][]need{}
 	for _, out := range outs {
-		if !out.oid.IsDir() || f.bad[out.oid] {
+		if !out.ID.IsDir() || f.bad[out.ID] {
 			continue
 		}
-		t, err := c.cache.tree(out.oid)
+		t, err := c.cache.Listing(out.ID)
 		if err != nil {
-			return nil, fmt.Errorf("dvc: %s: %w", c.show(out.path), err)
+			return nil, fmt.Errorf("dvc: %s: %w", c.show(out.Path), err)
 		}
-		t = t.Below(out.part)
+		t = t.Below(out.Part)
 		ns := make([]need, len(t))
 		for i, e := range t {
-			ns[i] = need{e.ID, out.path, e.Path}
+			ns[i] = need{e.ID, out.Path, e.Path}
 		}
 		trees[out], files[out] = t, unique(ns)
 	}
 	if err := f.get(ctx, outs, files); err != nil {
 		return nil, err
 	}
-	whole := slices.DeleteFunc(outs, func(o *out) bool {
-		return f.bad[o.oid] || slices.ContainsFunc(trees[o], func(e object.Entry) bool { return f.bad[e.ID] })
+	whole := slices.DeleteFunc(outs, func(o *dvcfile.Out) bool {
+		return f.bad[o.ID] || slices.ContainsFunc(trees[o], func(e object.Entry) bool { return f.bad[e.ID] })
 	})
 	return append(whole, imported...), errors.Join(m.errs...)
 }
 
 // get downloads of what outputs need the objects that the cache lacks.
-func (f *fetcher) get(ctx context.Context, outs []*out, needs map[*out][]need) error {
-	missing := map[*out][]need{}
-	var short []*out
+func (f *fetcher) get(ctx context.Context, outs []*dvcfile.Out, needs map[*dvcfile.Out][]need) error {
+	missing := map[*dvcfile.Out][]need{}
+	var short []*dvcfile.Out
 	var err error
 	var bytes int64
 	for _, out := range outs {
 		var there int64
 		for _, n := range needs[out] {
-			ok, err := f.cache.has(ctx, n.oid, -1)
+			ok, err := f.cache.Has(ctx, n.oid, -1)
 			if err != nil {
 				return err
 			}
@@ -120,7 +121,7 @@ func (f *fetcher) get(ctx context.Context, outs []*out, needs map[*out][]need) e
 			}
 			f.m.t.Present++
 			if f.m.report != nil {
-				if fi, err := os.Stat(f.cache.path(n.oid)); err == nil {
+				if fi, err := os.Stat(f.cache.Path(n.oid)); err == nil {
 					there += fi.Size()
 				}
 			}
@@ -129,8 +130,8 @@ func (f *fetcher) get(ctx context.Context, outs []*out, needs map[*out][]need) e
 			continue
 		}
 		short = append(short, out)
-		if listing := out.oid.IsDir() && needs[out][0].oid == out.oid; !listing && out.part == "" {
-			bytes += max(0, out.size-there)
+		if listing := out.ID.IsDir() && needs[out][0].oid == out.ID; !listing && out.Part == "" {
+			bytes += max(0, out.Size-there)
 		}
 	}
 	if len(short) == 0 {
@@ -162,7 +163,7 @@ func (f *fetcher) get(ctx context.Context, outs []*out, needs map[*out][]need) e
 				return 0, err
 			}
 			defer body.Close()
-			return f.cache.receive(ctx, n.oid, &counted{r: body, moved: moved})
+			return f.cache.Receive(ctx, n.oid, &counted{r: body, moved: moved})
 		}) {
 			f.bad[id] = true
 		}
@@ -172,12 +173,12 @@ func (f *fetcher) get(ctx context.Context, outs []*out, needs map[*out][]need) e
 
 // fromNear copies what the cache of a source beside us has, and returns the
 // outputs that still lack something.
-func (f *fetcher) fromNear(ctx context.Context, outs []*out, missing map[*out][]need) ([]*out, error) {
-	var short []*out
+func (f *fetcher) fromNear(ctx context.Context, outs []*dvcfile.Out, missing map[*dvcfile.Out][]need) ([]*dvcfile.Out, error) {
+	var short []*dvcfile.Out
 	for _, out := range outs {
 		var rest []need
 		for _, n := range missing[out] {
-			body, err := os.Open(f.foreign.near.path(n.oid))
+			body, err := os.Open(f.foreign.near.Path(n.oid))
 			if errors.Is(err, fs.ErrNotExist) {
 				rest = append(rest, n)
 				continue
@@ -185,7 +186,7 @@ func (f *fetcher) fromNear(ctx context.Context, outs []*out, missing map[*out][]
 			if err != nil {
 				return nil, err
 			}
-			size, err := f.cache.receive(ctx, n.oid, body)
+			size, err := f.cache.Receive(ctx, n.oid, body)
 			_ = body.Close()
 			if errors.Is(err, mlops.ErrInvalid) { // damaged there
 				rest = append(rest, n)
@@ -224,7 +225,7 @@ func (r *Repo) Pull(ctx context.Context, o PullOptions) (Transfer, error) {
 	if ctx.Err() != nil {
 		return t, fetchErr
 	}
-	whole = slices.DeleteFunc(whole, func(o *out) bool { return slices.Contains(more, o) })
+	whole = slices.DeleteFunc(whole, func(o *dvcfile.Out) bool { return slices.Contains(more, o) })
 	err = c.checkout(ctx, whole, CheckoutOptions{Force: o.Force}, &t)
 	return t, errors.Join(fetchErr, err)
 }

@@ -2,28 +2,17 @@ package dvc
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path"
-	"regexp"
 	"syscall"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/cache"
+	"github.com/mlops-integration/mlops/dvc/internal/known"
 )
-
-// tmpName returns a name as DVC gives to its temporary files.
-func tmpName() string {
-	var id [16]byte
-	_, _ = rand.Read(id[:])
-	return "." + base64.RawURLEncoding.EncodeToString(id[:]) + ".tmp"
-}
-
-// leftover matches the names that tmpName gives.
-var leftover = regexp.MustCompile(`^\.[A-Za-z0-9_-]{22}\.tmp$`)
 
 // parentsAreDirs refuses a path below which, or on whose way, lies something
 // other than a directory: a symlink there would lead a write elsewhere.
@@ -47,7 +36,7 @@ func parentsAreDirs(root *os.Root, rel string) error {
 // autostage adds to git's index what the call has written, if core.autostage
 // says so. dvc does it after add and import alone.
 func (c *call) autostage(ctx context.Context) error {
-	if c.gitRoot == "" || len(c.written) == 0 || !c.cfg.boolean("core", "autostage") {
+	if c.gitRoot == "" || len(c.written) == 0 || !c.cfg.Bool("core", "autostage") {
 		return nil
 	}
 	_, err := c.git(ctx, append([]string{"--literal-pathspecs", "add", "--"}, c.written...)...)
@@ -70,11 +59,15 @@ func (c *call) writeFile(rel string, data []byte) error {
 }
 
 // besides is a temporary name in the folder of a file.
-func besides(rel string) string { return path.Join(path.Dir(rel), tmpName()) }
+func besides(rel string) string { return path.Join(path.Dir(rel), cache.TempName()) }
 
 // writeFile replaces a small file durably: temporary file, fsync, rename, fsync
 // of the directory. It keeps the mode of an existing file and refuses to
 // replace what is not a regular file.
+//
+// internal/atomicfile does not do: it takes a path, where this must stay below
+// root, sets a mode, and has its temporary file beside the file, where nothing
+// sweeps it.
 func writeFile(root *os.Root, tmp, rel string, data []byte) (err error) {
 	mode := fs.FileMode(0)
 	switch fi, err := root.Lstat(rel); {
@@ -126,4 +119,66 @@ func syncDir(root *os.Root, rel string) error {
 	}
 	defer d.Close()
 	return d.Sync()
+}
+
+// sweepOwn looks for temporary files of killed programs in the repository's own
+// folder for those, and removes them if told so. Only a holder of the
+// repository's lock makes files there: all of them are left over when the lock
+// was taken.
+func (c *call) sweepOwn(remove bool) (cache.Amount, error) {
+	var t cache.Amount
+	dir := path.Dir(known.File)
+	d, err := c.root.Open(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return t, nil
+	}
+	if err != nil {
+		return t, err
+	}
+	names, err := d.Readdirnames(-1)
+	_ = d.Close()
+	if err != nil {
+		return t, err
+	}
+	for _, name := range names {
+		if !cache.IsTemp(name) {
+			continue
+		}
+		at := path.Join(dir, name)
+		err := fs.WalkDir(c.root.FS(), at, func(p string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() {
+				return err
+			}
+			return t.Count(d)
+		})
+		if err == nil && remove {
+			err = c.root.RemoveAll(at)
+		}
+		if err != nil {
+			return t, err
+		}
+	}
+	return t, nil
+}
+
+// tempRel names a file or folder that is not complete yet, in the repository's
+// own folder for those. What killed programs left there goes first.
+func (c *call) tempRel() (string, error) {
+	dir := path.Dir(known.File)
+	if err := c.root.MkdirAll(dir, 0o777); err != nil {
+		return "", err
+	}
+	c.swept.Do(func() { _, _ = c.sweepOwn(true) })
+	return path.Join(dir, cache.TempName()), nil
+}
+
+// leftovers looks for temporary files of killed programs in the cache and in
+// the repository, and removes them if told so; the lock is held then.
+func (c *call) leftovers(remove bool) (cache.Amount, error) {
+	own, err := c.sweepOwn(remove)
+	if err != nil {
+		return own, err
+	}
+	t, err := c.cache.Sweep(remove)
+	return cache.Amount{Objects: own.Objects + t.Objects, SizeBytes: own.SizeBytes + t.SizeBytes}, err
 }

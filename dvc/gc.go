@@ -4,14 +4,13 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/cache"
 	"github.com/mlops-integration/mlops/dvc/internal/known"
 	"github.com/mlops-integration/mlops/dvc/internal/object"
 	"github.com/mlops-integration/mlops/dvc/remote"
@@ -87,8 +86,8 @@ func (r *Repo) GC(ctx context.Context, o GCOptions) (GC, error) {
 		return GC{}, err
 	}
 	defer c.end()
-	if !object.Within(c.cache.dir, filepath.Join(r.dir, ".dvc")) && len(o.Projects) == 0 {
-		return GC{}, fail(mlops.ErrConflict, "the cache %s is outside of %s and may serve other repositories; name them (--projects), or this one alone if there are none", c.cache.dir, filepath.Join(r.dir, ".dvc"))
+	if !object.Within(c.cache.Dir, filepath.Join(r.dir, ".dvc")) && len(o.Projects) == 0 {
+		return GC{}, fail(mlops.ErrConflict, "the cache %s is outside of %s and may serve other repositories; name them (--projects), or this one alone if there are none", c.cache.Dir, filepath.Join(r.dir, ".dvc"))
 	}
 	g := &collector{call: c, cache: c.cache, used: map[object.ID]bool{}}
 	if err := g.keep(ctx, o); err != nil {
@@ -123,7 +122,7 @@ func (r *Repo) GC(ctx context.Context, o GCOptions) (GC, error) {
 // collector finds what a repository needs of a cache, and collects the rest.
 type collector struct {
 	*call
-	cache *cache // which several repositories may share
+	cache *cache.Cache // which several repositories may share
 	used  map[object.ID]bool
 }
 
@@ -136,13 +135,13 @@ func (c *collector) collect(ctx context.Context, o GCOptions) (GC, error) {
 		}
 	}
 	var g GC
-	all, err := c.cache.objects()
+	all, err := c.cache.Objects()
 	if err != nil {
 		return g, err
 	}
 	for _, obj := range all {
-		if !used[obj.oid] {
-			g.Cache = append(g.Cache, obj.garbage())
+		if !used[obj.ID] {
+			g.Cache = append(g.Cache, Garbage{obj.ID.String(), known.HashName(obj.ID.Legacy()), obj.Size})
 		}
 	}
 	m := &mover{report: o.Progress}
@@ -152,67 +151,18 @@ func (c *collector) collect(ctx context.Context, o GCOptions) (GC, error) {
 			return g, err
 		}
 	}
-	if g.Temp, err = c.leftovers(o.Yes); err != nil || !o.Yes {
+	temp, err := c.leftovers(o.Yes)
+	if g.Temp = Trash(temp); err != nil || !o.Yes {
 		return g, err
 	}
-	if g.Trash, err = c.cache.trash(ctx, all, used); err != nil {
+	if g.Trash, err = c.cache.Discard(ctx, all, used); err != nil {
 		return g, err
 	}
-	if g.Emptied, err = c.cache.emptyTrash(ctx, cmp.Or(o.Grace, DefaultGrace)); err != nil {
+	emptied, err := c.cache.EmptyTrash(ctx, cmp.Or(o.Grace, DefaultGrace))
+	if g.Emptied = Trash(emptied); err != nil {
 		return g, err
 	}
 	return g, m.remove(ctx, far, g.Remote)
-}
-
-// entry is an object in the cache.
-type entry struct {
-	oid  object.ID
-	path string // absolute
-	size int64
-}
-
-func (o entry) garbage() Garbage {
-	return Garbage{o.oid.String(), known.HashName(o.oid.Legacy()), o.size}
-}
-
-// objects lists what the cache holds under names of objects, in dvc 3.x's place
-// and in dvc 2.x's. Temporary files, run caches and the trash are none.
-func (c *cache) objects() ([]entry, error) {
-	var out []entry
-	for _, legacy := range []bool{false, true} {
-		base := c.dir
-		if !legacy {
-			base = filepath.Join(c.dir, "files", "md5")
-		}
-		dirs, err := os.ReadDir(base)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		for _, d := range dirs {
-			if len(d.Name()) != 2 || !d.IsDir() {
-				continue
-			}
-			files, err := os.ReadDir(filepath.Join(base, d.Name()))
-			if err != nil {
-				return nil, err
-			}
-			for _, f := range files {
-				id, err := object.Parse(d.Name() + f.Name())
-				if err != nil || !f.Type().IsRegular() {
-					continue
-				}
-				fi, err := f.Info()
-				if err != nil {
-					return nil, err
-				}
-				out = append(out, entry{id.As(legacy), filepath.Join(base, d.Name(), f.Name()), fi.Size()})
-			}
-		}
-	}
-	return out, nil
 }
 
 // remoteGarbage lists what a remote holds that is not used.

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/dvcfile"
 	"github.com/mlops-integration/mlops/dvc/internal/object"
 )
 
@@ -74,53 +75,53 @@ func (c *collector) dropPushed(ctx context.Context, name string) error {
 
 func (c *collector) keepIndex(ctx context.Context, ix *index) error {
 	for _, f := range ix.files {
-		for _, o := range f.outs {
+		for _, o := range f.Outs {
 			switch {
-			case o.odd != "":
-				return fail(mlops.ErrUnsupported, "%s in %s %s: what it needs is not known", o.path, f.rel, o.odd)
-			case o.oid == "" || !o.cache || c.used[o.oid]:
+			case o.Odd != "":
+				return fail(mlops.ErrUnsupported, "%s in %s %s: what it needs is not known", o.Path, f.Rel, o.Odd)
+			case o.ID == "" || !o.Cache || c.used[o.ID]:
 				continue
 			}
-			if o.oid.IsDir() {
+			if o.ID.IsDir() {
 				t, err := c.listing(ctx, o)
-				if errors.Is(err, ErrNotCached) && f.repoDeps {
+				if errors.Is(err, ErrNotCached) && f.RepoDeps {
 					continue // it can be fetched again from where it comes from
 				}
 				if err != nil {
-					return fmt.Errorf("%s of %s: %w", o.path, f.rel, err)
+					return fmt.Errorf("%s of %s: %w", o.Path, f.Rel, err)
 				}
 				for _, e := range t {
 					c.used[e.ID] = true
 				}
 			}
-			c.used[o.oid] = true
+			c.used[o.ID] = true
 		}
 	}
 	return nil
 }
 
 // listing loads a directory's listing, from the remote if the cache lacks it.
-func (c *collector) listing(ctx context.Context, o *out) (object.Listing, error) {
-	t, err := c.cache.tree(o.oid)
-	if !errors.Is(err, ErrNotCached) || o.file.repoDeps { // dvc pushes no data of other repositories
+func (c *collector) listing(ctx context.Context, o *dvcfile.Out) (object.Listing, error) {
+	t, err := c.cache.Listing(o.ID)
+	if !errors.Is(err, ErrNotCached) || o.File.RepoDeps { // dvc pushes no data of other repositories
 		return t, err
 	}
-	far, e := c.openPlace(ctx, &mover{}, o.remote)
+	far, e := c.openPlace(ctx, &mover{}, o.Remote)
 	if errors.Is(e, mlops.ErrNotFound) {
 		return nil, err // no remote: the listing is nowhere
 	}
 	if e != nil {
 		return nil, errors.Join(err, e)
 	}
-	body, e := far.Get(ctx, o.oid.Key())
+	body, e := far.Get(ctx, o.ID.Key())
 	if e != nil {
 		return nil, errors.Join(err, e)
 	}
 	defer body.Close()
-	if _, err := c.cache.receive(ctx, o.oid, body); err != nil {
+	if _, err := c.cache.Receive(ctx, o.ID, body); err != nil {
 		return nil, err
 	}
-	return c.cache.tree(o.oid)
+	return c.cache.Listing(o.ID)
 }
 
 // revisions lists the commits whose data is kept.

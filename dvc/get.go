@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/cache"
+	"github.com/mlops-integration/mlops/dvc/internal/dvcfile"
 	"github.com/mlops-integration/mlops/dvc/internal/object"
 )
 
@@ -76,12 +78,12 @@ func Get(ctx context.Context, url, p string, o GetOptions) (Output, error) {
 	}
 	defer func() { _ = s.Close() }()
 
-	tmp := tmpName()
+	tmp := cache.TempName()
 	if err := parent.Mkdir(tmp, 0o777); err != nil {
 		return Output{}, err
 	}
 	defer func() { _ = parent.RemoveAll(tmp) }()
-	c := &cache{dir: filepath.Join(filepath.Dir(to), tmp, "cache"), links: []string{"reflink", "copy"}}
+	c := cache.New(filepath.Join(filepath.Dir(to), tmp, "cache"), []string{"reflink", "copy"}, false)
 	m := o.mover()
 	got, err := s.fetch(ctx, c, m, at, o.Remote)
 	if err != nil {
@@ -90,20 +92,20 @@ func Get(ctx context.Context, url, p string, o GetOptions) (Output, error) {
 	if err := unpack(ctx, c, parent, tmp+"/data", got); err != nil {
 		return Output{}, err
 	}
-	out := Output{Path: to, Hash: got.oid.String(), SizeBytes: got.size, Files: 1}
-	if got.nfiles >= 0 {
-		out.Files = int(got.nfiles)
+	out := Output{Path: to, Hash: got.ID.String(), SizeBytes: got.Size, Files: 1}
+	if got.NFiles >= 0 {
+		out.Files = int(got.NFiles)
 	}
 	return out, moveInto(parent, tmp+"/data", filepath.Base(to))
 }
 
 // unpack writes a content of the cache below root, for good: the objects become
 // the files where they can.
-func unpack(ctx context.Context, c *cache, root *os.Root, at string, got content) error {
-	t := object.Listing{{Path: "", ID: got.oid}}
-	if got.oid.IsDir() {
+func unpack(ctx context.Context, c *cache.Cache, root *os.Root, at string, got dvcfile.Content) error {
+	t := object.Listing{{Path: "", ID: got.ID}}
+	if got.ID.IsDir() {
 		var err error
-		if t, err = c.tree(got.oid); err != nil {
+		if t, err = c.Listing(got.ID); err != nil {
 			return err
 		}
 		if err := root.MkdirAll(at, 0o777); err != nil {
@@ -129,7 +131,7 @@ func unpack(ctx context.Context, c *cache, root *os.Root, at string, got content
 		} else {
 			var dir *os.File
 			if dir, err = root.Open(path.Dir(to)); err == nil {
-				_, err = c.copyOut(ctx, dir, path.Base(to), e.ID)
+				_, err = c.CopyOut(ctx, dir, path.Base(to), e.ID)
 				err = errors.Join(err, dir.Close())
 			}
 		}

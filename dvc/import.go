@@ -13,6 +13,9 @@ import (
 	"syscall"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/address"
+	"github.com/mlops-integration/mlops/dvc/internal/config"
+	"github.com/mlops-integration/mlops/dvc/internal/dvcfile"
 	"github.com/mlops-integration/mlops/dvc/internal/object"
 	"github.com/mlops-integration/mlops/dvc/remote"
 )
@@ -70,15 +73,15 @@ func (r *Repo) Import(ctx context.Context, url, p string, o ImportOptions) (Outp
 	if err := checkGitURL(url); err != nil {
 		return Output{}, err
 	}
-	if publicURL(url) != url {
-		return Output{}, fail(mlops.ErrInvalid, "the URL of %s holds credentials, which would be committed; leave them to git's credential helper", publicURL(url))
+	if address.Public(url) != url {
+		return Output{}, fail(mlops.ErrInvalid, "the URL of %s holds credentials, which would be committed; leave them to git's credential helper", address.Public(url))
 	}
 	at, err := sourcePath(p)
 	if err != nil {
 		return Output{}, err
 	}
 	if o.Remote != "" {
-		if err := checkRemoteName(o.Remote); err != nil {
+		if err := config.CheckRemote(o.Remote); err != nil {
 			return Output{}, err
 		}
 	}
@@ -86,8 +89,8 @@ func (r *Repo) Import(ctx context.Context, url, p string, o ImportOptions) (Outp
 	if at == "." && o.Out == "" {
 		return Output{}, fail(mlops.ErrInvalid, "the whole of a repository needs a destination (--out)")
 	}
-	return r.bring(ctx, name, arrival{out: o.Out, force: o.Force, noDownload: o.NoDownload, noExec: o.NoExec, trust: o.Trust, desc: o.Desc, Transfers: o.Transfers}, func(string) (*dep, error) {
-		return &dep{path: p, size: -1, nfiles: -1, repo: &gitSource{url: url, rev: o.Rev, remote: o.Remote}}, nil
+	return r.bring(ctx, name, arrival{out: o.Out, force: o.Force, noDownload: o.NoDownload, noExec: o.NoExec, trust: o.Trust, desc: o.Desc, Transfers: o.Transfers}, func(string) (*dvcfile.Dep, error) {
+		return &dvcfile.Dep{Path: p, Size: -1, NFiles: -1, Repo: &dvcfile.GitSource{URL: url, Rev: o.Rev, Remote: o.Remote}}, nil
 	})
 }
 
@@ -109,14 +112,14 @@ func (r *Repo) ImportURL(ctx context.Context, url string, o ImportURLOptions) (O
 		return Output{}, fail(mlops.ErrInvalid, "a remote's name goes with to-remote")
 	}
 	for _, f := range o.Config {
-		if kind, known := optionKind(`remote ""`, f[0]); !known || kind == isSecret {
+		if kind, known := config.KindOf(`remote ""`, f[0]); !known || kind == config.Secret {
 			return Output{}, fail(mlops.ErrInvalid, "option %s: not one of a remote, or a secret, which would be committed", f[0])
 		}
 	}
 	to := arrival{out: o.Out, force: o.Force, noDownload: o.NoDownload, noExec: o.NoExec, desc: o.Desc, toRemote: o.ToRemote, remote: o.Remote, Transfers: o.Transfers}
-	return r.bring(ctx, urlName(url), to, func(rel string) (*dep, error) {
+	return r.bring(ctx, urlName(url), to, func(rel string) (*dvcfile.Dep, error) {
 		at, err := r.urlFrom(url, path.Dir(rel))
-		return &dep{path: at, size: -1, nfiles: -1, config: o.Config}, err
+		return &dvcfile.Dep{Path: at, Size: -1, NFiles: -1, Config: o.Config}, err
 	})
 }
 
@@ -124,9 +127,9 @@ func (r *Repo) ImportURL(ctx context.Context, url string, o ImportURLOptions) (O
 func checkURL(url string) error {
 	switch {
 	case url == "" || strings.ContainsAny(url, "\x00\n\r"):
-		return fail(mlops.ErrInvalid, "URL %q", redact(url))
-	case redact(url) != url:
-		return fail(mlops.ErrInvalid, "%s: the URL holds a password, which would be committed; configure a remote and name remote://…", redact(url))
+		return fail(mlops.ErrInvalid, "URL %q", address.Redact(url))
+	case address.Redact(url) != url:
+		return fail(mlops.ErrInvalid, "%s: the URL holds a password, which would be committed; configure a remote and name remote://…", address.Redact(url))
 	}
 	return nil
 }
@@ -169,13 +172,13 @@ type importer struct {
 	o arrival
 
 	rel   string // of the output
-	dep   *dep
-	old   *dvcFile // that tracks it already; nil for a new one
-	plain bool     // where it comes from is not written down: an add
+	dep   *dvcfile.Dep
+	old   *dvcfile.File // that tracks it already; nil for a new one
+	plain bool          // where it comes from is not written down: an add
 }
 
 // bring imports what a dependency names to where the options say.
-func (r *Repo) bring(ctx context.Context, name string, o arrival, from func(rel string) (*dep, error)) (Output, error) {
+func (r *Repo) bring(ctx context.Context, name string, o arrival, from func(rel string) (*dvcfile.Dep, error)) (Output, error) {
 	if o.noExec && o.noDownload {
 		return Output{}, fail(mlops.ErrInvalid, "no-exec and no-download exclude each other")
 	}
@@ -189,13 +192,13 @@ func (r *Repo) bring(ctx context.Context, name string, o arrival, from func(rel 
 
 // bring is [Repo.bring] with the lock held; plain does not write down where the
 // data comes from.
-func (c *call) bring(ctx context.Context, name string, o arrival, plain bool, from func(rel string) (*dep, error)) (Output, error) {
+func (c *call) bring(ctx context.Context, name string, o arrival, plain bool, from func(rel string) (*dvcfile.Dep, error)) (Output, error) {
 	rel, old, err := c.destination(name, o)
 	if err != nil {
 		return Output{}, err
 	}
-	if plain && old != nil && old.imports != nil {
-		return Output{}, fail(mlops.ErrConflict, "%s imports it; use: dvc update", c.show(old.rel))
+	if plain && old != nil && old.Imports != nil {
+		return Output{}, fail(mlops.ErrConflict, "%s imports it; use: dvc update", c.show(old.Rel))
 	}
 	if err := c.notInGit(ctx, []string{rel}); err != nil {
 		return Output{}, err
@@ -218,7 +221,7 @@ func (c *call) bring(ctx context.Context, name string, o arrival, plain bool, fr
 }
 
 // destination is where the output goes, and the file that tracks it already.
-func (c *call) destination(name string, o arrival) (string, *dvcFile, error) {
+func (c *call) destination(name string, o arrival) (string, *dvcfile.File, error) {
 	rel, err := c.rel(cmp.Or(o.out, name))
 	if err != nil {
 		return "", nil, err
@@ -226,18 +229,13 @@ func (c *call) destination(name string, o arrival) (string, *dvcFile, error) {
 	if fi, err := os.Stat(c.abs(rel)); err == nil && fi.IsDir() && o.out != "" {
 		rel = path.Join(rel, name)
 	}
-	refuse := func(kind error, format string, args ...any) (string, *dvcFile, error) {
+	refuse := func(kind error, format string, args ...any) (string, *dvcfile.File, error) {
 		return "", nil, fail(kind, "%s: "+format, append([]any{c.show(rel)}, args...)...)
 	}
-	base := path.Base(rel)
-	switch why := object.UnsafePath(rel); {
-	case why != "" || rel == "." || object.Within(rel, ".dvc"):
-		return refuse(mlops.ErrInvalid, "%s", cmp.Or(why, "not a place for data"))
-	case strings.ContainsAny(rel, "\u0085\u2028\u2029"):
-		return refuse(mlops.ErrInvalid, "dvc does not write names with such line breaks readably")
-	case strings.HasSuffix(base, ".dvc") || base == "dvc.yaml" || base == "dvc.lock" || base == ".dvcignore" || base == ".gitignore":
-		return refuse(mlops.ErrInvalid, "a file of DVC or git itself")
-	case c.dvcIgnore.Ignored(rel, false):
+	if why := notData(rel, "not a place for data"); why != "" {
+		return refuse(mlops.ErrInvalid, "%s", why)
+	}
+	if c.dvcIgnore.Ignored(rel, false) {
 		return refuse(mlops.ErrInvalid, "ignored by .dvcignore")
 	}
 	if err := parentsAreDirs(c.root, rel); err != nil {
@@ -248,13 +246,13 @@ func (c *call) destination(name string, o arrival) (string, *dvcFile, error) {
 	}
 	for p, out := range c.ix.outs {
 		if p != rel && (object.Within(p, rel) || object.Within(rel, p)) {
-			return refuse(mlops.ErrConflict, "overlaps with %s, which %s tracks", c.show(p), out.file.at(c.show))
+			return refuse(mlops.ErrConflict, "overlaps with %s, which %s tracks", c.show(p), out.File.At(c.show))
 		}
 	}
-	var old *dvcFile
+	var old *dvcfile.File
 	if out := c.ix.outs[rel]; out != nil {
-		if old = out.file; old.stage != "" || old.rel != rel+".dvc" {
-			return refuse(mlops.ErrConflict, "an output of %s", old.at(c.show))
+		if old = out.File; old.Stage != "" || old.Rel != rel+".dvc" {
+			return refuse(mlops.ErrConflict, "an output of %s", old.At(c.show))
 		}
 	}
 	_, err = c.root.Lstat(rel)
@@ -300,31 +298,31 @@ func (b *importer) verb() string {
 
 // fetch fills the dependency, and returns the content: none, if the data is not
 // wanted yet.
-func (b *importer) fetch(ctx context.Context) (content, error) {
-	none := content{size: -1, nfiles: -1}
+func (b *importer) fetch(ctx context.Context) (dvcfile.Content, error) {
+	none := dvcfile.Content{Size: -1, NFiles: -1}
 	d := b.dep
 	switch {
 	case b.o.noExec:
 		return none, nil
-	case d.repo != nil:
-		s, err := b.source(ctx, d.repo, d.repo.rev, b.o.trust)
+	case d.Repo != nil:
+		s, err := b.source(ctx, d.Repo, d.Repo.Rev, b.o.trust)
 		if err != nil {
 			return none, err
 		}
 		defer func() { _ = s.Close() }()
-		d.repo.lock = s.Rev
+		d.Repo.Lock = s.Rev
 		if b.o.noDownload {
-			s, at, err := s.nearest(ctx, path.Clean(d.path))
+			s, at, err := s.nearest(ctx, path.Clean(d.Path))
 			if err != nil {
 				return none, err
 			}
 			files, outs, err := s.within(ctx, at)
 			if err == nil && len(files)+len(outs) == 0 {
-				err = fail(mlops.ErrNotFound, "%s is not in the repository at %.12s", d.path, s.Rev)
+				err = fail(mlops.ErrNotFound, "%s is not in the repository at %.12s", d.Path, s.Rev)
 			}
 			return none, err
 		}
-		return s.fetch(ctx, b.cache, b.m, d.path, d.repo.remote)
+		return s.fetch(ctx, b.cache, b.m, d.Path, d.Repo.Remote)
 	}
 	from, err := b.origin(ctx, d, filepath.Dir(b.abs(b.rel)))
 	if err != nil {
@@ -336,7 +334,7 @@ func (b *importer) fetch(ctx context.Context) (content, error) {
 			return none, from.note(d, none)
 		}
 	}
-	var got content
+	var got dvcfile.Content
 	if b.o.toRemote {
 		got, err = b.send(ctx, from)
 	} else {
@@ -354,18 +352,18 @@ func (b *importer) fetch(ctx context.Context) (content, error) {
 // record brings the content into the workspace and writes .gitignore and the
 // .dvc file. When that fails the workspace is as it was, but for what Force let
 // go of.
-func (b *importer) record(ctx context.Context, got content) (Output, error) {
+func (b *importer) record(ctx context.Context, got dvcfile.Content) (Output, error) {
 	r, rel := b, b.rel
 	file := rel + ".dvc"
 	text, err := b.text(file, got)
 	if err != nil {
 		return Output{}, err
 	}
-	f, err := parseDVCFile(file, text)
+	f, err := dvcfile.Parse(file, text)
 	if err != nil {
 		return Output{}, fmt.Errorf("%s would not be readable: %w", file, err)
 	}
-	if len(f.outs) != 1 || f.outs[0].path != rel || f.outs[0].oid != got.oid || !b.plain && (f.imports == nil || !f.imports.same(b.dep)) {
+	if len(f.Outs) != 1 || f.Outs[0].Path != rel || f.Outs[0].ID != got.ID || !b.plain && (f.Imports == nil || !f.Imports.Same(b.dep)) {
 		return Output{}, fail(mlops.ErrUnsupported, "%s: its layout cannot be changed in place", file)
 	}
 	_, err = b.root.Lstat(rel)
@@ -373,15 +371,15 @@ func (b *importer) record(ctx context.Context, got content) (Output, error) {
 	switch {
 	case b.o.toRemote:
 		err = nil
-	case got.oid != "":
-		err = r.checkout(ctx, f.outs, CheckoutOptions{Force: b.o.force}, &b.m.t)
+	case got.ID != "":
+		err = r.checkout(ctx, f.Outs, CheckoutOptions{Force: b.o.force}, &b.m.t)
 	case !isNew && !b.o.noExec:
 		err = b.clear(ctx)
 	default:
 		err = nil
 	}
 	if err == nil && !(b.plain && b.o.toRemote) { // dvc leaves it out there
-		err = b.addGitIgnore(rel, got.oid.IsDir())
+		err = b.addGitIgnore(rel, got.ID.IsDir())
 	}
 	if err == nil {
 		err = ctx.Err()
@@ -390,24 +388,24 @@ func (b *importer) record(ctx context.Context, got content) (Output, error) {
 		err = r.writeFile(file, text)
 	}
 	if err != nil {
-		return Output{}, errors.Join(err, b.undo(context.WithoutCancel(ctx), isNew && got.oid != ""))
+		return Output{}, errors.Join(err, b.undo(context.WithoutCancel(ctx), isNew && got.ID != ""))
 	}
-	out := Output{Path: r.show(rel), DVCFile: r.show(file), Hash: got.oid.String(), SizeBytes: got.size, Files: 1}
-	if got.nfiles >= 0 {
-		out.Files = int(got.nfiles)
+	out := Output{Path: r.show(rel), DVCFile: r.show(file), Hash: got.ID.String(), SizeBytes: got.Size, Files: 1}
+	if got.NFiles >= 0 {
+		out.Files = int(got.NFiles)
 	}
 	return out, nil
 }
 
 // text is the .dvc file.
-func (b *importer) text(file string, got content) ([]byte, error) {
+func (b *importer) text(file string, got dvcfile.Content) ([]byte, error) {
 	switch name := path.Base(b.rel); {
 	case !b.plain:
-		return importText(file, name, b.old, b.dep, got, b.o.desc, !b.o.noExec)
+		return dvcfile.Import(file, name, b.old, b.dep, got, b.o.desc, !b.o.noExec)
 	case b.old != nil:
-		return b.old.outs[0].patch(got)
+		return b.old.Outs[0].Patch(got)
 	default:
-		return newDVCFile(name, got), nil
+		return dvcfile.New(name, got), nil
 	}
 }
 
@@ -419,13 +417,13 @@ func (b *importer) undo(ctx context.Context, isNew bool) error {
 	if isNew {
 		return b.root.RemoveAll(b.rel)
 	}
-	if b.old == nil || b.old.outs[0].oid == "" {
+	if b.old == nil || b.old.Outs[0].ID == "" {
 		return nil
 	}
-	if ok, err := b.cache.whole(ctx, b.old.outs[0].oid); !ok || err != nil {
+	if ok, err := b.cache.Complete(ctx, b.old.Outs[0].ID); !ok || err != nil {
 		return err
 	}
-	err := b.checkout(ctx, b.old.outs, CheckoutOptions{}, new(Transfer))
+	err := b.checkout(ctx, b.old.Outs, CheckoutOptions{}, new(Transfer))
 	if errors.Is(err, mlops.ErrConflict) {
 		return nil // what lies there is the user's, and was not touched
 	}
@@ -442,7 +440,7 @@ func (b *importer) clear(ctx context.Context) error {
 	for p, f := range have {
 		ok := false
 		if f.oid != "" {
-			if ok, err = b.cache.has(ctx, f.oid, f.stamp.Size); err != nil {
+			if ok, err = b.cache.Has(ctx, f.oid, f.stamp.Size); err != nil {
 				return err
 			}
 		}

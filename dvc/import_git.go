@@ -15,6 +15,8 @@ import (
 	"strings"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/cache"
+	"github.com/mlops-integration/mlops/dvc/internal/dvcfile"
 	"github.com/mlops-integration/mlops/dvc/internal/object"
 	"github.com/mlops-integration/mlops/internal/gitcmd"
 )
@@ -56,16 +58,16 @@ func (s *Source) files(ctx context.Context) ([]gitFile, error) {
 
 // within returns what git and DVC track at a path, which is relative to the
 // root. Files of DVC itself and what .dvcignore leaves out do not count.
-func (s *Source) within(ctx context.Context, at string) ([]gitFile, []*out, error) {
-	if o := s.ix.owner(at); o != nil && o.cache {
+func (s *Source) within(ctx context.Context, at string) ([]gitFile, []*dvcfile.Out, error) {
+	if o := s.ix.owner(at); o != nil && o.Cache {
 		named := *o
-		if o.path != at {
-			if !o.oid.IsDir() {
+		if o.Path != at {
+			if !o.ID.IsDir() {
 				return nil, nil, nil
 			}
-			named.part = strings.TrimPrefix(at, o.path+"/")
+			named.Part = strings.TrimPrefix(at, o.Path+"/")
 		}
-		return nil, []*out{&named}, nil
+		return nil, []*dvcfile.Out{&named}, nil
 	}
 	all, err := s.files(ctx)
 	if err != nil {
@@ -81,9 +83,9 @@ func (s *Source) within(ctx context.Context, at string) ([]gitFile, []*out, erro
 		}
 		files = append(files, f)
 	}
-	var outs []*out
+	var outs []*dvcfile.Out
 	for _, p := range slices.Sorted(maps.Keys(s.ix.outs)) {
-		if o := s.ix.outs[p]; o.cache && below(p) {
+		if o := s.ix.outs[p]; o.Cache && below(p) {
 			outs = append(outs, o)
 		}
 	}
@@ -103,32 +105,32 @@ func sourcePath(p string) (string, error) {
 // remote of the source, or out of git, and tells what it is.
 //
 // The error matches [mlops.ErrNotFound] if there is nothing at the path.
-func (s *Source) fetch(ctx context.Context, c *cache, m *mover, p, remote string) (content, error) {
+func (s *Source) fetch(ctx context.Context, c *cache.Cache, m *mover, p, remote string) (dvcfile.Content, error) {
 	at, err := sourcePath(p)
 	if err != nil {
-		return content{}, err
+		return dvcfile.Content{}, err
 	}
 	if s, at, err = s.nearest(ctx, at); err != nil {
-		return content{}, err
+		return dvcfile.Content{}, err
 	}
 	files, outs, err := s.within(ctx, at)
 	if err != nil {
-		return content{}, err
+		return dvcfile.Content{}, err
 	}
 	if len(files)+len(outs) == 0 {
-		return content{}, fail(mlops.ErrNotFound, "%s is not in the repository at %.12s", p, s.Rev)
+		return dvcfile.Content{}, fail(mlops.ErrNotFound, "%s is not in the repository at %.12s", p, s.Rev)
 	}
 	for _, o := range outs {
-		if o.odd != "" {
-			return content{}, fail(mlops.ErrUnsupported, "%s in %s of the other repository %s", o.path, o.file.rel, o.odd)
+		if o.Odd != "" {
+			return dvcfile.Content{}, fail(mlops.ErrUnsupported, "%s in %s of the other repository %s", o.Path, o.File.Rel, o.Odd)
 		}
-		if o.oid == "" {
-			return content{}, fail(mlops.ErrNotFound, "%s in %s of the other repository was never hashed there", o.path, o.file.rel)
+		if o.ID == "" {
+			return dvcfile.Content{}, fail(mlops.ErrNotFound, "%s in %s of the other repository was never hashed there", o.Path, o.File.Rel)
 		}
 	}
 	into := &call{Repo: s.r, cfg: s.c.cfg, cache: c}
 	if _, err := into.fetchInto(ctx, m, outs, remote); err != nil {
-		return content{}, err
+		return dvcfile.Content{}, err
 	}
 	rel := func(p string) string {
 		if at == "." {
@@ -138,70 +140,51 @@ func (s *Source) fetch(ctx context.Context, c *cache, m *mover, p, remote string
 	}
 	var t object.Listing
 	for _, o := range outs {
-		if !o.oid.IsDir() {
-			t = append(t, object.Entry{Path: rel(o.path), ID: o.oid})
+		if !o.ID.IsDir() {
+			t = append(t, object.Entry{Path: rel(o.Path), ID: o.ID})
 			continue
 		}
-		listing, err := c.tree(o.oid)
+		listing, err := c.Listing(o.ID)
 		if err != nil {
-			return content{}, err
+			return dvcfile.Content{}, err
 		}
-		for _, e := range listing.Below(o.part) {
-			t = append(t, object.Entry{Path: rel(o.path + "/" + e.Path), ID: e.ID})
+		for _, e := range listing.Below(o.Part) {
+			t = append(t, object.Entry{Path: rel(o.Path + "/" + e.Path), ID: e.ID})
 		}
 	}
-	if err := c.modernize(ctx, t); err != nil {
-		return content{}, err
+	if err := c.Modernize(ctx, t); err != nil {
+		return dvcfile.Content{}, err
 	}
 	plain, err := s.fetchBlobs(ctx, c, m, files)
 	if err != nil {
-		return content{}, err
+		return dvcfile.Content{}, err
 	}
 	for i, f := range files {
 		t = append(t, object.Entry{Path: rel(f.path), ID: plain[i]})
 	}
 	size := int64(0)
 	for _, e := range t {
-		fi, err := os.Stat(c.path(e.ID))
+		fi, err := os.Stat(c.Path(e.ID))
 		if err != nil {
-			return content{}, fmt.Errorf("dvc: %s (%s): %w", e.Path, e.ID, ErrNotCached)
+			return dvcfile.Content{}, fmt.Errorf("dvc: %s (%s): %w", e.Path, e.ID, ErrNotCached)
 		}
 		size += fi.Size()
 	}
 	isFile := len(t) == 1 && t[0].Path == ""
 	switch {
 	case isFile:
-		return content{oid: t[0].ID, size: size, nfiles: -1}, nil
-	case len(t) == 0 && len(outs) == 1 && outs[0].part != "":
-		return content{}, fail(mlops.ErrNotFound, "%s is not in the repository at %.12s", p, s.Rev)
+		return dvcfile.Content{ID: t[0].ID, Size: size, NFiles: -1}, nil
+	case len(t) == 0 && len(outs) == 1 && outs[0].Part != "":
+		return dvcfile.Content{}, fail(mlops.ErrNotFound, "%s is not in the repository at %.12s", p, s.Rev)
 	}
 	id, err := listed(ctx, c, t)
-	return content{oid: id, size: size, nfiles: int64(len(t))}, err
-}
-
-// modernize gives objects of dvc 2.x the names that dvc 3.x has for them.
-func (c *cache) modernize(ctx context.Context, t object.Listing) error {
-	for i, e := range t {
-		if !e.ID.Legacy() {
-			continue
-		}
-		f, err := os.Open(c.path(e.ID))
-		if err != nil {
-			return err
-		}
-		t[i].ID, _, err = c.take(ctx, f)
-		_ = f.Close()
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+	return dvcfile.Content{ID: id, Size: size, NFiles: int64(len(t))}, err
 }
 
 const lfsPointer = "version https://git-lfs.github.com/spec/v1\n"
 
 // fetchBlobs stores files out of git, by one process of it.
-func (s *Source) fetchBlobs(ctx context.Context, c *cache, m *mover, files []gitFile) ([]object.ID, error) {
+func (s *Source) fetchBlobs(ctx context.Context, c *cache.Cache, m *mover, files []gitFile) ([]object.ID, error) {
 	if len(files) == 0 {
 		return nil, nil
 	}
@@ -242,7 +225,7 @@ func (s *Source) fetchBlobs(ctx context.Context, c *cache, m *mover, files []git
 				return nil, fail(mlops.ErrUnsupported, "%s is kept in git LFS by the other repository", f.path)
 			}
 		}
-		id, n, err := c.take(ctx, io.LimitReader(in, f.size))
+		id, n, err := c.Take(ctx, io.LimitReader(in, f.size))
 		if err == nil && n != f.size {
 			err = io.ErrUnexpectedEOF
 		}

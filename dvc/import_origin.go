@@ -19,6 +19,11 @@ import (
 	"sync"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/address"
+	"github.com/mlops-integration/mlops/dvc/internal/cache"
+	"github.com/mlops-integration/mlops/dvc/internal/config"
+	"github.com/mlops-integration/mlops/dvc/internal/dvcfile"
+	"github.com/mlops-integration/mlops/dvc/internal/known"
 	"github.com/mlops-integration/mlops/dvc/internal/object"
 	"github.com/mlops-integration/mlops/dvc/remote"
 	"github.com/mlops-integration/mlops/internal/rawfile"
@@ -43,7 +48,7 @@ type originFile struct {
 }
 
 // origin finds what an import-url names. Relative paths start at dir.
-func (c *call) origin(ctx context.Context, d *dep, dir string) (*origin, error) {
+func (c *call) origin(ctx context.Context, d *dvcfile.Dep, dir string) (*origin, error) {
 	cfg, key, err := c.located(d, dir)
 	if err != nil {
 		return nil, err
@@ -74,16 +79,16 @@ func (c *call) origin(ctx context.Context, d *dep, dir string) (*origin, error) 
 }
 
 // located splits a URL into the place that a driver opens and the key there.
-func (c *call) located(d *dep, dir string) (cfg remote.Config, key string, err error) {
-	at := d.path
+func (c *call) located(d *dvcfile.Dep, dir string) (cfg remote.Config, key string, err error) {
+	at := d.Path
 	var more []setting
-	for _, f := range d.config {
+	for _, f := range d.Config {
 		if f[0] == "version_aware" {
 			return cfg, "", fail(mlops.ErrUnsupported, "%s %s", d, "is kept by file versions in the cloud")
 		}
-		s := setting{f[0], value{items: []string{f[1]}, dir: dir}}
-		if d.node != nil { // not of a call, but of a file
-			s.level, s.in = LevelRepo, "the .dvc file"
+		s := setting{f[0], config.Value{Items: []string{f[1]}, Dir: dir}}
+		if d.Node != nil { // not of a call, but of a file
+			s.Level, s.In = config.Repo, "the .dvc file"
 		}
 		more = append(more, s)
 	}
@@ -93,7 +98,7 @@ func (c *call) located(d *dep, dir string) (cfg remote.Config, key string, err e
 			return cfg, "", err
 		}
 	} else {
-		cfg = remote.Config{Name: redact(at), URL: at, Options: map[string]string{}}
+		cfg = remote.Config{Name: address.Redact(at), URL: at, Options: map[string]string{}}
 		switch scheme := remote.Scheme(at); scheme {
 		case "":
 			if u, err := url.Parse(at); err == nil && u.Scheme != "" && strings.Contains(at, "://") {
@@ -108,10 +113,10 @@ func (c *call) located(d *dep, dir string) (cfg remote.Config, key string, err e
 		default:
 			u, err := url.Parse(at)
 			if err != nil || u.Host == "" {
-				return cfg, "", fail(mlops.ErrInvalid, "URL %s", redact(at))
+				return cfg, "", fail(mlops.ErrInvalid, "URL %s", address.Redact(at))
 			}
 			if u.RawQuery != "" || u.Fragment != "" {
-				return cfg, "", fail(mlops.ErrUnsupported, "%s: versions and other queries are not spoken", redact(at))
+				return cfg, "", fail(mlops.ErrUnsupported, "%s: versions and other queries are not spoken", address.Redact(at))
 			}
 			key = strings.Trim(u.Path, "/")
 			if scheme == "ssh" { // its paths start at the root
@@ -121,9 +126,9 @@ func (c *call) located(d *dep, dir string) (cfg remote.Config, key string, err e
 			}
 			cfg.URL = u.String()
 		}
-		from := settings{}
+		from := config.Settings{}
 		for _, s := range more {
-			cfg.Options[s.key], from[s.key] = s.text(), s.value
+			cfg.Options[s.key], from[s.key] = s.Text(), s.Value
 		}
 		if err := c.vet(cfg.Name, cfg, from); err != nil {
 			return cfg, "", err
@@ -140,7 +145,7 @@ func (c *call) located(d *dep, dir string) (cfg remote.Config, key string, err e
 
 // localOrigin lists a file or directory of this machine. Symlinks to files
 // count, symlinks to directories are passed over, as dvc does.
-func localOrigin(ctx context.Context, at string, d *dep) (*origin, error) {
+func localOrigin(ctx context.Context, at string, d *dvcfile.Dep) (*origin, error) {
 	o := &origin{kind: "md5"}
 	fi, err := os.Stat(at)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -154,7 +159,7 @@ func localOrigin(ctx context.Context, at string, d *dep) (*origin, error) {
 			return fail(mlops.ErrInvalid, "%s is neither a file nor a directory", file)
 		}
 		o.files = append(o.files, originFile{rel: rel, size: fi.Size(), exec: fi.Mode()&0o111 != 0, open: func(context.Context) (io.ReadCloser, error) {
-			f, _, err := openRegular(file)
+			f, _, err := known.OpenRegular(file)
 			return f, err
 		}})
 		return nil
@@ -226,7 +231,7 @@ func farOrigin(ctx context.Context, s remote.Store, key string) (*origin, error)
 }
 
 // check refuses names that no directory here may have.
-func (o *origin) check(d *dep) error {
+func (o *origin) check(d *dvcfile.Dep) error {
 	slices.SortFunc(o.files, func(a, b originFile) int { return strings.Compare(a.rel, b.rel) })
 	for _, f := range o.files {
 		if why := object.UnsafePath(f.rel); why != "" {
@@ -241,23 +246,23 @@ func (o *origin) check(d *dep) error {
 
 // note writes into a dependency what the origin holds. got is its content, if
 // that was read.
-func (o *origin) note(d *dep, got content) error {
-	d.kind, d.hash, d.size, d.nfiles, d.exec = o.kind, "", 0, -1, !o.dir && o.files[0].exec
+func (o *origin) note(d *dvcfile.Dep, got dvcfile.Content) error {
+	d.Kind, d.Hash, d.Size, d.NFiles, d.Exec = o.kind, "", 0, -1, !o.dir && o.files[0].exec
 	for _, f := range o.files {
 		if f.size < 0 {
-			d.size = -1
+			d.Size = -1
 			break
 		}
-		d.size += f.size
+		d.Size += f.size
 	}
 	if o.dir {
-		d.nfiles = int64(len(o.files))
+		d.NFiles = int64(len(o.files))
 	}
 	switch {
 	case o.kind == "md5":
-		d.hash, d.size = got.oid.String(), got.size
+		d.Hash, d.Size = got.ID.String(), got.Size
 	case !o.dir:
-		d.hash = o.files[0].etag
+		d.Hash = o.files[0].etag
 	default: // dvc hashes a listing of etags
 		var b bytes.Buffer
 		b.WriteByte('[')
@@ -273,9 +278,9 @@ func (o *origin) note(d *dep, got content) error {
 		}
 		b.WriteByte(']')
 		sum := md5.Sum(b.Bytes())
-		d.kind, d.hash = "md5", hex.EncodeToString(sum[:])+".dir"
+		d.Kind, d.Hash = "md5", hex.EncodeToString(sum[:])+".dir"
 	}
-	if d.hash == "" {
+	if d.Hash == "" {
 		return fail(mlops.ErrUnsupported, "%s: the server tells nothing by which a change could be seen", d)
 	}
 	return nil
@@ -283,7 +288,7 @@ func (o *origin) note(d *dep, got content) error {
 
 // fetch reads all files, and with a cache stores them, into which the listing
 // of a directory goes as well.
-func (o *origin) fetch(ctx context.Context, c *cache, m *mover, name string) (content, error) {
+func (o *origin) fetch(ctx context.Context, c *cache.Cache, m *mover, name string) (dvcfile.Content, error) {
 	needs := make([]need, len(o.files))
 	at := make(map[string]int, len(o.files))
 	var bytes int64
@@ -315,32 +320,32 @@ func (o *origin) fetch(ctx context.Context, c *cache, m *mover, name string) (co
 		return got, err
 	})
 	if err := errors.Join(m.errs...); err != nil {
-		return content{}, err
+		return dvcfile.Content{}, err
 	}
 	if err := ctx.Err(); err != nil {
-		return content{}, err
+		return dvcfile.Content{}, err
 	}
 	if !o.dir {
-		return content{oid: t[0].ID, size: size, nfiles: -1}, nil
+		return dvcfile.Content{ID: t[0].ID, Size: size, NFiles: -1}, nil
 	}
 	id, err := listed(ctx, c, t)
 	if err == nil && o.stored != nil {
 		err = o.stored(ctx, id)
 	}
-	return content{oid: id, size: size, nfiles: int64(len(t))}, err
+	return dvcfile.Content{ID: id, Size: size, NFiles: int64(len(t))}, err
 }
 
 // listed names a directory's listing, and with a cache stores it.
-func listed(ctx context.Context, c *cache, t object.Listing) (object.ID, error) {
+func listed(ctx context.Context, c *cache.Cache, t object.Listing) (object.ID, error) {
 	t.Sort()
 	data, id := t.Hash()
 	if _, err := object.Decode(string(data)); err != nil || c == nil {
 		return id, err
 	}
-	return c.putTree(ctx, t)
+	return c.PutListing(ctx, t)
 }
 
-func (f originFile) take(ctx context.Context, c *cache, moved func(int64)) (object.ID, int64, error) {
+func (f originFile) take(ctx context.Context, c *cache.Cache, moved func(int64)) (object.ID, int64, error) {
 	body, err := f.open(ctx)
 	if err != nil {
 		return "", 0, err
@@ -348,14 +353,12 @@ func (f originFile) take(ctx context.Context, c *cache, moved func(int64)) (obje
 	defer body.Close()
 	switch file, local := body.(*rawfile.File); {
 	case c == nil:
-		sum, n, err := hashReader(ctx, body, md5.New())
+		sum, n, err := cache.HashReader(ctx, body, md5.New())
 		return object.ID(sum), n, err
-	case local && f.size < smallFile:
-		return c.storeSmall(ctx, file, f.size)
 	case local:
-		return c.storeBig(ctx, file)
+		return c.StoreFile(ctx, file, f.size)
 	}
-	id, n, err := c.take(ctx, &counted{r: body, moved: moved})
+	id, n, err := c.Take(ctx, &counted{r: body, moved: moved})
 	if err != nil {
 		return "", n, fmt.Errorf("%s: %w", cmp.Or(f.rel, "the file"), err)
 	}

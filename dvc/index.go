@@ -10,14 +10,16 @@ import (
 	"strings"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/dvcfile"
 	"github.com/mlops-integration/mlops/dvc/internal/ignore"
+	"github.com/mlops-integration/mlops/dvc/internal/known"
 )
 
 // index is what the repository tracks, as the workspace says now.
 type index struct {
-	files []*dvcFile
-	outs  map[string]*out // by path; of two files with one output, that of the later file
-	twice error           // names an output that two files have: nothing may be written then
+	files []*dvcfile.File
+	outs  map[string]*dvcfile.Out // by path; of two files with one output, that of the later file
+	twice error                   // names an output that two files have: nothing may be written then
 
 	ignore *ignore.Files // of a revision
 }
@@ -25,7 +27,7 @@ type index struct {
 // index walks the workspace as dvc does: not into ignored directories, tracked
 // ones, or other DVC repositories.
 func (c *call) index() (*index, error) {
-	ix := &index{outs: map[string]*out{}}
+	ix := &index{outs: map[string]*dvcfile.Out{}}
 	di, ig := c.dvcIgnore, c.gitIgnore
 	var walk func(dir string) error
 	walk = func(dir string) error {
@@ -83,7 +85,7 @@ func (ix *index) read(r *Repo, rel string) error {
 		}
 	}
 	if strings.HasSuffix(rel, "dvc.yaml") {
-		if err := checkPipeline(&dvcFile{rel: rel}, text, r.readSmall); err != nil {
+		if err := dvcfile.CheckPipeline(rel, text, r.readSmall); err != nil {
 			return err
 		}
 	}
@@ -93,14 +95,14 @@ func (ix *index) read(r *Repo, rel string) error {
 // parse adds a .dvc file, or the stages of a dvc.yaml with its dvc.lock's text.
 func (ix *index) parse(rel string, text, lock []byte) error {
 	if strings.HasSuffix(rel, ".dvc") {
-		f, err := parseDVCFile(rel, text)
+		f, err := dvcfile.Parse(rel, text)
 		if err != nil {
 			return err
 		}
-		ix.add([]*dvcFile{f})
+		ix.add([]*dvcfile.File{f})
 		return nil
 	}
-	files, err := parsePipeline(rel, text, lock)
+	files, err := dvcfile.ParsePipeline(rel, text, lock)
 	if err != nil {
 		return err
 	}
@@ -108,15 +110,15 @@ func (ix *index) parse(rel string, text, lock []byte) error {
 	return nil
 }
 
-func (ix *index) add(files []*dvcFile) {
+func (ix *index) add(files []*dvcfile.File) {
 	for i, f := range files {
-		f.n = len(ix.files) + i
-		for _, o := range f.outs {
-			if other := ix.outs[o.path]; other != nil {
-				ix.twice = fail(mlops.ErrConflict, "%s is an output of %s and of %s; take it out of one of them", o.path, other.file.rel, f.rel)
-				other.shadowed, o.shadowed = true, true
+		f.Order = len(ix.files) + i
+		for _, o := range f.Outs {
+			if other := ix.outs[o.Path]; other != nil {
+				ix.twice = fail(mlops.ErrConflict, "%s is an output of %s and of %s; take it out of one of them", o.Path, other.File.Rel, f.Rel)
+				other.Shadowed, o.Shadowed = true, true
 			}
-			ix.outs[o.path] = o
+			ix.outs[o.Path] = o
 		}
 	}
 	ix.files = append(ix.files, files...)
@@ -124,16 +126,16 @@ func (ix *index) add(files []*dvcFile) {
 
 // readSmall reads a file of DVC's own making, up to a byte more than is allowed.
 func (r *Repo) readSmall(rel string) ([]byte, error) {
-	f, _, err := openRegular(r.abs(rel))
+	f, _, err := known.OpenRegular(r.abs(rel))
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	return io.ReadAll(io.LimitReader(f, maxDVCFile+1))
+	return io.ReadAll(io.LimitReader(f, dvcfile.MaxSize+1))
 }
 
 // owner returns the output that is rel or holds it.
-func (ix *index) owner(rel string) *out {
+func (ix *index) owner(rel string) *dvcfile.Out {
 	for p := rel; p != "."; p = path.Dir(p) {
 		if o := ix.outs[p]; o != nil {
 			return o

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/dvcfile"
 	"github.com/mlops-integration/mlops/dvc/internal/object"
 )
 
@@ -94,11 +95,11 @@ func (s *Source) List(ctx context.Context, o ListOptions) ([]ListEntry, error) {
 		}
 	}
 	for p, out := range s.ix.outs {
-		if out.oid == "" || out.odd != "" || !out.cache || at != "." && !object.Within(p, at) && !object.Within(at, p) {
+		if out.ID == "" || out.Odd != "" || !out.Cache || at != "." && !object.Within(p, at) && !object.Within(at, p) {
 			continue
 		}
 		cut := !o.Recursive || o.Level > 0 && strings.Count(path.Join("/", strings.TrimPrefix(p, strings.TrimPrefix(at, "."))), "/") >= o.Level
-		if !out.oid.IsDir() || cut && !object.Within(at, p) {
+		if !out.ID.IsDir() || cut && !object.Within(at, p) {
 			add(p, entryOf(out))
 			continue
 		}
@@ -167,11 +168,11 @@ func cutPath(p string, n int) (head string, deep bool) {
 	return p, false
 }
 
-func entryOf(o *out) ListEntry {
-	id := o.oid.String()
-	e := ListEntry{IsOut: true, IsDir: o.oid.IsDir(), IsExec: o.exec, Hash: &id}
-	if o.size >= 0 {
-		e.SizeBytes = &o.size
+func entryOf(o *dvcfile.Out) ListEntry {
+	id := o.ID.String()
+	e := ListEntry{IsOut: true, IsDir: o.ID.IsDir(), IsExec: o.Exec, Hash: &id}
+	if o.Size >= 0 {
+		e.SizeBytes = &o.Size
 	}
 	return e
 }

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/dvcfile"
 	"github.com/mlops-integration/mlops/dvc/internal/object"
 	"github.com/mlops-integration/mlops/dvc/remote"
 )
@@ -41,7 +42,7 @@ type FS struct {
 // are added when they are first asked for.
 type treeNode struct {
 	name     string
-	out      *out
+	out      *dvcfile.Out
 	oid      object.ID // "" for a directory above outputs
 	size     int64
 	exec     bool
@@ -71,15 +72,15 @@ func (r *Repo) FS(ctx context.Context, rev string) (*FS, error) {
 func newFS(ctx context.Context, c *call, ix *index) (*FS, error) {
 	f := &FS{ctx: ctx, c: c, top: &treeNode{name: ".", children: map[string]*treeNode{}, loaded: true}, stores: map[string]remote.Store{}}
 	for p, o := range ix.outs {
-		if !o.cache || o.oid == "" || o.odd != "" {
+		if !o.Cache || o.ID == "" || o.Odd != "" {
 			continue
 		}
 		n := f.top.dir(path.Dir(p))
 		if n == nil || n.children[path.Base(p)] != nil {
-			return nil, fail(mlops.ErrInvalid, "output %s of %s overlaps with another", p, o.file.rel)
+			return nil, fail(mlops.ErrInvalid, "output %s of %s overlaps with another", p, o.File.Rel)
 		}
-		leaf := &treeNode{name: path.Base(p), out: o, oid: o.oid, size: max(0, o.size), exec: o.exec, loaded: !o.oid.IsDir()}
-		if o.oid.IsDir() {
+		leaf := &treeNode{name: path.Base(p), out: o, oid: o.ID, size: max(0, o.Size), exec: o.Exec, loaded: !o.ID.IsDir()}
+		if o.ID.IsDir() {
 			leaf.children = map[string]*treeNode{}
 		}
 		n.children[leaf.name] = leaf
@@ -124,7 +125,7 @@ func (n *treeNode) dir(p string) *treeNode {
 		return n
 	}
 	for name := range strings.SplitSeq(p, "/") {
-		if n.out != nil && n.oid == n.out.oid {
+		if n.out != nil && n.oid == n.out.ID {
 			return nil
 		}
 		next := n.children[name]
@@ -134,7 +135,7 @@ func (n *treeNode) dir(p string) *treeNode {
 		}
 		n = next
 	}
-	if n.out != nil && n.oid == n.out.oid {
+	if n.out != nil && n.oid == n.out.ID {
 		return nil
 	}
 	return n
@@ -147,7 +148,7 @@ func (f *FS) load(n *treeNode) error {
 	if n.loaded {
 		return nil
 	}
-	t, err := f.c.cache.tree(n.oid)
+	t, err := f.c.cache.Listing(n.oid)
 	if errors.Is(err, ErrNotCached) {
 		t, err = f.farTree(n)
 	}
@@ -157,7 +158,7 @@ func (f *FS) load(n *treeNode) error {
 	inner := &treeNode{out: n.out, children: n.children}
 	for _, e := range t {
 		leaf := &treeNode{name: path.Base(e.Path), out: n.out, oid: e.ID, loaded: true}
-		if fi, err := os.Stat(f.c.cache.path(e.ID)); err == nil {
+		if fi, err := os.Stat(f.c.cache.Path(e.ID)); err == nil {
 			leaf.size = fi.Size()
 		}
 		inner.dir(path.Dir(e.Path)).children[leaf.name] = leaf
@@ -180,12 +181,12 @@ func (f *FS) farTree(n *treeNode) (object.Listing, error) {
 func (f *FS) far(n *treeNode) (io.ReadCloser, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	name := n.out.remote
+	name := n.out.Remote
 	s := f.stores[name]
 	if s == nil {
 		cfg, err := f.c.remoteConfig(name)
 		if errors.Is(err, mlops.ErrNotFound) {
-			return nil, fmt.Errorf("dvc: %s (%s): %w, and there is no remote: %w", n.out.path, n.oid, ErrNotCached, err)
+			return nil, fmt.Errorf("dvc: %s (%s): %w, and there is no remote: %w", n.out.Path, n.oid, ErrNotCached, err)
 		}
 		if err != nil {
 			return nil, err
@@ -197,7 +198,7 @@ func (f *FS) far(n *treeNode) (io.ReadCloser, error) {
 	}
 	body, err := s.Get(f.ctx, n.oid.Key())
 	if errors.Is(err, mlops.ErrNotFound) {
-		return nil, fmt.Errorf("dvc: %s (%s): %w nor in the remote: %w", n.out.path, n.oid, ErrNotCached, err)
+		return nil, fmt.Errorf("dvc: %s (%s): %w nor in the remote: %w", n.out.Path, n.oid, ErrNotCached, err)
 	}
 	return body, err
 }
@@ -210,7 +211,7 @@ func (f *FS) Open(name string) (fs.File, error) {
 			return &openDir{n: n}, nil
 		}
 		var body io.ReadCloser
-		if body, err = os.Open(f.c.cache.path(n.oid)); errors.Is(err, fs.ErrNotExist) {
+		if body, err = os.Open(f.c.cache.Path(n.oid)); errors.Is(err, fs.ErrNotExist) {
 			body, err = f.far(n)
 		}
 		if err == nil {

@@ -11,6 +11,9 @@ import (
 	"strings"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/cache"
+	"github.com/mlops-integration/mlops/dvc/internal/dvcfile"
+	"github.com/mlops-integration/mlops/dvc/internal/known"
 	"github.com/mlops-integration/mlops/dvc/internal/object"
 	"github.com/mlops-integration/mlops/dvc/remote"
 )
@@ -33,13 +36,13 @@ func (r *Repo) Push(ctx context.Context, o PushOptions) (Transfer, error) {
 		return Transfer{}, err
 	}
 	outs = append(outs, more...)
-	outs = slices.DeleteFunc(outs, func(o *out) bool { return !o.push || !o.cache || o.oid == "" || o.file.repoDeps })
+	outs = slices.DeleteFunc(outs, func(o *dvcfile.Out) bool { return !o.Push || !o.Cache || o.ID == "" || o.File.RepoDeps })
 	m := o.mover()
 	places, err := c.open(ctx, m, o.Remote, outs)
 	if err != nil {
 		return m.t, err
 	}
-	byPlace := map[*place][]*out{}
+	byPlace := map[*place][]*dvcfile.Out{}
 	for _, out := range outs {
 		byPlace[places[out]] = append(byPlace[places[out]], out)
 	}
@@ -78,10 +81,10 @@ type bundle struct {
 }
 
 // to uploads what the outputs need to one remote.
-func (p *uploader) to(ctx context.Context, at *place, outs []*out) error {
+func (p *uploader) to(ctx context.Context, at *place, outs []*dvcfile.Out) error {
 	var tops []need
 	for _, o := range outs {
-		tops = append(tops, need{oid: o.oid, out: o.path})
+		tops = append(tops, need{oid: o.ID, out: o.Path})
 	}
 	gone, err := absent(ctx, at, unique(tops))
 	if err != nil {
@@ -94,16 +97,16 @@ func (p *uploader) to(ctx context.Context, at *place, outs []*out) error {
 	var files, rest []need
 	var dirs []bundle
 	for _, o := range outs {
-		top := need{oid: o.oid, out: o.path}
+		top := need{oid: o.ID, out: o.Path}
 		switch {
-		case !o.oid.IsDir() && missing[o.oid]:
+		case !o.ID.IsDir() && missing[o.ID]:
 			files = append(files, top)
-		case !missing[o.oid] && !(p.children && o.oid.IsDir()):
-			p.m.t.Present += 1 + int(max(o.nfiles, 0))
+		case !missing[o.ID] && !(p.children && o.ID.IsDir()):
+			p.m.t.Present += 1 + int(max(o.NFiles, 0))
 		default:
-			t, err := p.cache.tree(o.oid)
+			t, err := p.cache.Listing(o.ID)
 			if errors.Is(err, ErrNotCached) {
-				if missing[o.oid] {
+				if missing[o.ID] {
 					p.lost = append(p.lost, top)
 				} else {
 					p.m.t.Present++
@@ -111,12 +114,12 @@ func (p *uploader) to(ctx context.Context, at *place, outs []*out) error {
 				continue
 			}
 			if err != nil {
-				return fmt.Errorf("dvc: %s: %w", p.show(o.path), err)
+				return fmt.Errorf("dvc: %s: %w", p.show(o.Path), err)
 			}
-			b := bundle{listing: top, there: !missing[o.oid]}
+			b := bundle{listing: top, there: !missing[o.ID]}
 			for _, e := range t {
-				n := need{e.ID, o.path, e.Path}
-				if o.part == "" || object.Within(e.Path, o.part) {
+				n := need{e.ID, o.Path, e.Path}
+				if o.Part == "" || object.Within(e.Path, o.Part) {
 					b.files = append(b.files, n)
 				} else {
 					b.rest = append(b.rest, n)
@@ -169,7 +172,7 @@ func (p *uploader) files(ctx context.Context, at *place, single []need, dirs []b
 	bad := map[object.ID]bool{}
 	send := todo[:0]
 	for _, n := range todo {
-		ok, err := p.cache.has(ctx, n.oid, -1)
+		ok, err := p.cache.Has(ctx, n.oid, -1)
 		if err != nil {
 			return nil, err
 		}
@@ -191,14 +194,14 @@ func (p *uploader) send(ctx context.Context, at *place, ns []need) map[object.ID
 	var bytes int64
 	if p.m.report != nil {
 		for _, n := range ns {
-			if fi, err := os.Stat(p.cache.path(n.oid)); err == nil {
+			if fi, err := os.Stat(p.cache.Path(n.oid)); err == nil {
 				bytes += fi.Size()
 			}
 		}
 	}
 	p.m.expect(len(ns), bytes)
 	return p.m.each(ctx, at, ns, func(ctx context.Context, n need, moved func(int64)) (int64, error) {
-		f, st, err := openRegular(p.cache.path(n.oid))
+		f, st, err := known.OpenRegular(p.cache.Path(n.oid))
 		if err != nil {
 			return 0, err
 		}
@@ -217,7 +220,7 @@ func (p *uploader) send(ctx context.Context, at *place, ns []need) map[object.ID
 // bytesMD5 checks an object of dvc 2.x and returns the md5 of its bytes.
 func bytesMD5(ctx context.Context, o object.ID, body *io.SectionReader) (string, error) {
 	h, named := md5.New(), o.NewHash()
-	if _, err := copyHash(ctx, h, body, named); err != nil {
+	if _, err := cache.CopyHash(ctx, h, body, named); err != nil {
 		return "", err
 	}
 	if got := object.Sum(named); got != o.MD5() {

@@ -8,8 +8,43 @@ import (
 	"strings"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/address"
+	"github.com/mlops-integration/mlops/dvc/internal/config"
 	"github.com/mlops-integration/mlops/dvc/internal/ini"
 )
+
+// Remote is a configured remote.
+type Remote struct {
+	Name    string
+	URL     string // a directory's absolute path, or scheme://…; without a password
+	Level   Level  // where its URL is set
+	Default bool   // core.remote names it
+}
+
+// Remotes lists the configured remotes by name.
+func (r *Repo) Remotes() ([]Remote, error) {
+	cfg, err := r.config()
+	if err != nil {
+		return nil, err
+	}
+	var out []Remote
+	for _, rem := range cfg.Remotes() {
+		out = append(out, Remote{rem.Name, rem.URL, Level(rem.Level), rem.Default})
+	}
+	return out, nil
+}
+
+// DefaultRemote returns the remote that core.remote names.
+//
+// The error matches [mlops.ErrNotFound] if none is named, or it has no URL.
+func (r *Repo) DefaultRemote() (Remote, error) {
+	cfg, err := r.config()
+	if err != nil {
+		return Remote{}, err
+	}
+	rem, err := cfg.DefaultRemote()
+	return Remote{rem.Name, rem.URL, Level(rem.Level), rem.Default}, err
+}
 
 // AddRemoteOptions are options of [Repo.AddRemote].
 type AddRemoteOptions struct {
@@ -29,25 +64,25 @@ type AddRemoteOptions struct {
 // Force is not set.
 func (r *Repo) AddRemote(ctx context.Context, name, url string, o AddRemoteOptions) error {
 	name = strings.ToLower(name)
-	if err := checkRemoteName(name); err != nil {
+	if err := config.CheckRemote(name); err != nil {
 		return err
 	}
 	if url == "" || strings.ContainsAny(url, "\r\n\x00") {
-		return fail(mlops.ErrInvalid, "remote url %q", redact(url))
+		return fail(mlops.ErrInvalid, "remote url %q", address.Redact(url))
 	}
 	at := cmp.Or(o.Level, LevelRepo)
-	if redact(url) != url && at == LevelRepo {
+	if address.Redact(url) != url && at == LevelRepo {
 		return fail(mlops.ErrInvalid, "remote url with a password would be committed; use LevelLocal, or a url without it")
 	}
-	err := r.edit(ctx, at, func(l level, data []byte, sections []ini.Section) ([]byte, error) {
-		if !o.Force && slices.ContainsFunc(sections, func(s ini.Section) bool { return ini.SectionName(s.Name) == remoteSection(name) }) {
+	err := r.edit(ctx, at, func(l config.File, data []byte, sections []ini.Section) ([]byte, error) {
+		if !o.Force && slices.ContainsFunc(sections, func(s ini.Section) bool { return ini.SectionName(s.Name) == config.RemoteSection(name) }) {
 			return nil, fail(mlops.ErrAlreadyExists, "there is a remote %q already", name)
 		}
-		stored, err := r.storedPath(url, filepath.Dir(l.file))
+		stored, err := r.storedPath(url, filepath.Dir(l.Path))
 		if err != nil {
 			return nil, err
 		}
-		data = ini.Set(data, sections, remoteSection(name), "url", stored)
+		data = ini.Set(data, sections, config.RemoteSection(name), "url", stored)
 		if !o.Default {
 			return data, nil
 		}
@@ -57,7 +92,7 @@ func (r *Repo) AddRemote(ctx context.Context, name, url string, o AddRemoteOptio
 		return ini.Set(data, sections, "core", "remote", name), nil
 	})
 	if err == nil {
-		r.bind(remoteSection(name), "url")
+		r.bind(config.RemoteSection(name), "url")
 	}
 	return err
 }
@@ -95,8 +130,8 @@ func (r *Repo) SetDefaultRemote(ctx context.Context, name string, at Level) erro
 // The error matches [mlops.ErrNotFound] if that level has no such remote.
 func (r *Repo) RemoveRemote(ctx context.Context, name string, at Level) error {
 	name, at = strings.ToLower(name), cmp.Or(at, LevelRepo)
-	err := r.edit(ctx, at, func(l level, data []byte, sections []ini.Section) ([]byte, error) {
-		data, ok := ini.RemoveSection(data, sections, remoteSection(name))
+	err := r.edit(ctx, at, func(l config.File, data []byte, sections []ini.Section) ([]byte, error) {
+		data, ok := ini.RemoveSection(data, sections, config.RemoteSection(name))
 		if !ok {
 			return nil, noRemoteAt(name, l)
 		}
@@ -105,10 +140,10 @@ func (r *Repo) RemoveRemote(ctx context.Context, name string, at Level) error {
 	if err != nil {
 		return err
 	}
-	err = r.editAbove(ctx, at, func(_ level, data []byte, sections []ini.Section) ([]byte, error) {
+	err = r.editAbove(ctx, at, func(_ config.File, data []byte, sections []ini.Section) ([]byte, error) {
 		for _, s := range sections {
-			if ini.SectionName(s.Name) == remoteSection(name) && !s.Has("url") {
-				data, _ = ini.RemoveSection(data, sections, remoteSection(name))
+			if ini.SectionName(s.Name) == config.RemoteSection(name) && !s.Has("url") {
+				data, _ = ini.RemoveSection(data, sections, config.RemoteSection(name))
 				break
 			}
 		}
@@ -128,18 +163,18 @@ func (r *Repo) RemoveRemote(ctx context.Context, name string, at Level) error {
 // [mlops.ErrAlreadyExists] if the new name is taken.
 func (r *Repo) RenameRemote(ctx context.Context, from, to string, at Level) error {
 	from, to, at = strings.ToLower(from), strings.ToLower(to), cmp.Or(at, LevelRepo)
-	if err := checkRemoteName(to); err != nil {
+	if err := config.CheckRemote(to); err != nil {
 		return err
 	}
 	c, err := r.config()
 	if err != nil {
 		return err
 	}
-	if _, taken := c.sections[remoteSection(to)]; taken {
+	if c.HasRemote(to) {
 		return fail(mlops.ErrAlreadyExists, "there is a remote %q already", to)
 	}
-	err = r.edit(ctx, at, func(l level, data []byte, sections []ini.Section) ([]byte, error) {
-		data, ok := ini.RenameSection(data, sections, remoteSection(from), remoteSection(to))
+	err = r.edit(ctx, at, func(l config.File, data []byte, sections []ini.Section) ([]byte, error) {
+		data, ok := ini.RenameSection(data, sections, config.RemoteSection(from), config.RemoteSection(to))
 		if !ok {
 			return nil, noRemoteAt(from, l)
 		}
@@ -148,8 +183,8 @@ func (r *Repo) RenameRemote(ctx context.Context, from, to string, at Level) erro
 	if err != nil {
 		return err
 	}
-	err = r.editAbove(ctx, at, func(_ level, data []byte, sections []ini.Section) ([]byte, error) {
-		data, _ = ini.RenameSection(data, sections, remoteSection(from), remoteSection(to))
+	err = r.editAbove(ctx, at, func(_ config.File, data []byte, sections []ini.Section) ([]byte, error) {
+		data, _ = ini.RenameSection(data, sections, config.RemoteSection(from), config.RemoteSection(to))
 		return data, nil
 	})
 	if err != nil {
@@ -159,11 +194,11 @@ func (r *Repo) RenameRemote(ctx context.Context, from, to string, at Level) erro
 }
 
 // editAbove changes the files of all levels stronger than at.
-func (r *Repo) editAbove(ctx context.Context, at Level, change func(l level, data []byte, sections []ini.Section) ([]byte, error)) error {
+func (r *Repo) editAbove(ctx context.Context, at Level, change func(l config.File, data []byte, sections []ini.Section) ([]byte, error)) error {
 	levels := r.levels()
-	i := slices.IndexFunc(levels, func(l level) bool { return l.name == at })
+	i := slices.IndexFunc(levels, func(l config.File) bool { return l.Level == config.Level(at) })
 	for _, l := range levels[i+1:] {
-		if err := r.edit(ctx, l.name, change); err != nil {
+		if err := r.edit(ctx, Level(l.Level), change); err != nil {
 			return err
 		}
 	}
@@ -174,16 +209,16 @@ func (r *Repo) editAbove(ctx context.Context, at Level, change func(l level, dat
 // that are stronger; to "" takes it away.
 func (r *Repo) replaceDefault(ctx context.Context, from, to string, at Level) error {
 	levels := r.levels()
-	first := slices.IndexFunc(levels, func(l level) bool { return l.name == at })
+	first := slices.IndexFunc(levels, func(l config.File) bool { return l.Level == config.Level(at) })
 	for _, l := range levels[first:] {
-		s, err := r.Setting("core.remote", l.name)
+		s, err := r.Setting("core.remote", Level(l.Level))
 		if err != nil || !strings.EqualFold(s.Value, from) {
 			continue
 		}
 		if to == "" {
-			err = r.Unset(ctx, "core.remote", l.name)
+			err = r.Unset(ctx, "core.remote", Level(l.Level))
 		} else {
-			err = r.Set(ctx, "core.remote", to, l.name)
+			err = r.Set(ctx, "core.remote", to, Level(l.Level))
 		}
 		if err != nil {
 			return err
@@ -197,22 +232,12 @@ func (r *Repo) needRemote(name string) error {
 	if err != nil {
 		return err
 	}
-	if _, ok := c.sections[remoteSection(strings.ToLower(name))]; !ok {
+	if !c.HasRemote(strings.ToLower(name)) {
 		return fail(mlops.ErrNotFound, "remote %q is not configured; run: mlopsctl dvc remote add %s <url>", name, name)
 	}
 	return nil
 }
 
-func remoteSection(name string) string { return `remote "` + name + `"` }
-
-func noRemoteAt(name string, l level) error {
-	return fail(mlops.ErrNotFound, "remote %q is not in %s", name, l.file)
-}
-
-// checkRemoteName refuses names that the configuration's syntax cannot hold.
-func checkRemoteName(name string) error {
-	if name == "" || strings.ContainsAny(name, "\"'[]#\r\n\x00") || strings.TrimSpace(name) != name {
-		return fail(mlops.ErrInvalid, "remote name %q", name)
-	}
-	return nil
+func noRemoteAt(name string, l config.File) error {
+	return fail(mlops.ErrNotFound, "remote %q is not in %s", name, l.Path)
 }

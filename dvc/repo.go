@@ -14,13 +14,15 @@ import (
 	"time"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/cache"
+	"github.com/mlops-integration/mlops/dvc/internal/config"
 	"github.com/mlops-integration/mlops/dvc/internal/ignore"
 	"github.com/mlops-integration/mlops/internal/gitcmd"
 )
 
 // ErrNotCached is the error for an object that is needed and lies neither in
 // the cache nor anywhere else it could be taken from. The message names it.
-var ErrNotCached = errors.New("not in the cache")
+var ErrNotCached = cache.ErrNotCached
 
 // Repo is a DVC repository. It is safe for concurrent use; calls that write
 // exclude each other, and other programs, through DVC's own lock.
@@ -91,7 +93,7 @@ func Init(dir string, opts ...Option) (*Repo, error) {
 	if ig.Ignored(".dvc", true) {
 		return nil, fail(mlops.ErrInvalid, ".dvc is ignored by git; add !.dvc to .gitignore")
 	}
-	dir = filepath.Join(root, tmpName()) // renamed when it is complete
+	dir = filepath.Join(root, cache.TempName()) // renamed when it is complete
 	if err := os.Mkdir(dir, 0o777); err != nil {
 		return nil, err
 	}
@@ -142,10 +144,10 @@ func newRepo(root, base string, opts []Option) *Repo {
 	}
 	cfg, err := r.config() // one that cannot be read is an error of the calls
 	if err != nil {
-		cfg = &config{}
+		cfg = &config.Config{}
 	}
-	if v, ok := cfg.get("core", "checksum_jobs"); ok && r.jobs < 1 {
-		r.jobs, _ = strconv.Atoi(v.text())
+	if v, ok := cfg.Get("core", "checksum_jobs"); ok && r.jobs < 1 {
+		r.jobs, _ = strconv.Atoi(v.Text())
 	}
 	if r.jobs < 1 {
 		r.jobs = runtime.GOMAXPROCS(0)
@@ -153,7 +155,7 @@ func newRepo(root, base string, opts []Option) *Repo {
 	for dir := root; ; dir = filepath.Dir(dir) {
 		if _, err := os.Stat(filepath.Join(dir, ".git")); err == nil {
 			r.workTree = true
-			if !cfg.boolean("core", "no_scm") {
+			if !cfg.Bool("core", "no_scm") {
 				r.gitRoot = dir
 			}
 			break

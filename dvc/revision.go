@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/dvcfile"
 	"github.com/mlops-integration/mlops/dvc/internal/ignore"
 	"github.com/mlops-integration/mlops/dvc/internal/object"
 	"github.com/mlops-integration/mlops/internal/gitcmd"
@@ -80,7 +81,7 @@ func (h *history) index(ctx context.Context, rev string) (*index, error) {
 		}
 	}
 	di := ignore.NewDVCAt(ignores)
-	ix := &index{outs: map[string]*out{}, ignore: di}
+	ix := &index{outs: map[string]*dvcfile.Out{}, ignore: di}
 	for _, rel := range order {
 		base := path.Base(rel)
 		if base == ".dvcignore" || base == "dvc.lock" || di.Ignored(rel, false) || inAny(rel, foreign) {
@@ -140,7 +141,7 @@ func (h *history) read(ctx context.Context, blobs map[string]string) error {
 			return fail(mlops.ErrInvalid, "git cat-file: %s", strings.TrimSpace(head))
 		}
 		size, err := strconv.Atoi(f[2])
-		if err != nil || size > maxDVCFile {
+		if err != nil || size > dvcfile.MaxSize {
 			return fail(mlops.ErrInvalid, "git object %s is too large for a file of DVC", name)
 		}
 		text := make([]byte, size+1) // and a line end

@@ -11,6 +11,8 @@ import (
 	"regexp"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/cache"
+	"github.com/mlops-integration/mlops/dvc/internal/known"
 	"github.com/mlops-integration/mlops/dvc/internal/object"
 	"github.com/mlops-integration/mlops/dvc/remote"
 )
@@ -21,14 +23,14 @@ var runKey = regexp.MustCompile(`^runs/[0-9a-f]{2}/[0-9a-f]{64}/[0-9a-f]{64}$`)
 
 const maxRun = 16 << 20
 
-// runs lists the records of the cache.
-func (c *cache) runs() ([]need, error) {
+// runsOf lists the records of a cache.
+func runsOf(c *cache.Cache) ([]need, error) {
 	var out []need
-	err := filepath.WalkDir(filepath.Join(c.dir, "runs"), func(p string, d fs.DirEntry, err error) error {
+	err := filepath.WalkDir(filepath.Join(c.Dir, "runs"), func(p string, d fs.DirEntry, err error) error {
 		if err != nil || !d.Type().IsRegular() {
 			return err
 		}
-		rel, err := filepath.Rel(c.dir, p)
+		rel, err := filepath.Rel(c.Dir, p)
 		if key := filepath.ToSlash(rel); err == nil && runKey.MatchString(key) {
 			out = append(out, need{oid: object.ID(key), out: key})
 		}
@@ -56,7 +58,7 @@ func (c *call) runsPlace(ctx context.Context, m *mover, name string) (*place, re
 
 // pushRuns uploads the records that the remote lacks.
 func (c *call) pushRuns(ctx context.Context, m *mover, name string) error {
-	all, err := c.cache.runs()
+	all, err := runsOf(c.cache)
 	if err != nil {
 		return err
 	}
@@ -81,7 +83,7 @@ func (c *call) pushRuns(ctx context.Context, m *mover, name string) error {
 	}
 	m.expect(len(todo), 0)
 	m.each(ctx, at, todo, func(ctx context.Context, n need, _ func(int64)) (int64, error) {
-		f, st, err := openRegular(filepath.Join(c.cache.dir, filepath.FromSlash(n.out)))
+		f, st, err := known.OpenRegular(filepath.Join(c.cache.Dir, filepath.FromSlash(n.out)))
 		if err != nil {
 			return 0, err
 		}
@@ -105,7 +107,7 @@ func (c *call) fetchRuns(ctx context.Context, m *mover, name string) error {
 	}
 	var todo []need
 	for o, err := range l.List(ctx, "runs/") {
-		switch _, serr := os.Lstat(filepath.Join(c.cache.dir, filepath.FromSlash(o.Key))); {
+		switch _, serr := os.Lstat(filepath.Join(c.cache.Dir, filepath.FromSlash(o.Key))); {
 		case err != nil:
 			return err
 		case !runKey.MatchString(o.Key) || o.SizeBytes > maxRun:
@@ -130,16 +132,7 @@ func (c *call) fetchRuns(ctx context.Context, m *mover, name string) error {
 		if err != nil {
 			return 0, err
 		}
-		p := filepath.Join(c.cache.dir, filepath.FromSlash(n.out))
-		if err := c.cache.mkdirAll(filepath.Dir(p)); err != nil {
-			return 0, err
-		}
-		tmp := filepath.Join(filepath.Dir(p), c.cache.tmpName())
-		if err := os.WriteFile(tmp, data, 0o644); err != nil {
-			_ = os.Remove(tmp)
-			return 0, err
-		}
-		return int64(len(data)), os.Rename(tmp, p)
+		return int64(len(data)), c.cache.PutRun(n.out, data)
 	})
 	return nil
 }

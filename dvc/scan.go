@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/mlops-integration/mlops/dvc/internal/cache"
 	"github.com/mlops-integration/mlops/dvc/internal/known"
 	"github.com/mlops-integration/mlops/dvc/internal/object"
 )
@@ -72,27 +73,27 @@ func (c *call) hashFiles(ctx context.Context, dir string, files []known.Found, l
 			return nil
 		}
 		h, err := c.hashFile(ctx, path.Join(dir, files[i].Path), legacy)
-		names[i] = h.oid
+		names[i] = h.ID
 		return err
 	})
 }
 
 // hashFile reads a workspace file and names its content, which is known from
 // then on.
-func (c *call) hashFile(ctx context.Context, rel string, legacy bool) (hashed, error) {
+func (c *call) hashFile(ctx context.Context, rel string, legacy bool) (cache.Hashed, error) {
 	since := time.Now()
-	f, before, err := openRegular(c.abs(rel))
+	f, before, err := known.OpenRegular(c.abs(rel))
 	if err != nil {
-		return hashed{}, err
+		return cache.Hashed{}, err
 	}
 	defer f.Close()
-	sum, n, err := digest(ctx, f, before.Size, object.NewHash(legacy))
+	sum, n, err := cache.Digest(ctx, f, before.Size, object.NewHash(legacy))
 	if err != nil {
-		return hashed{}, err
+		return cache.Hashed{}, err
 	}
-	h := hashed{oid: object.ID(sum).As(legacy), size: n, mode: before.Mode}
+	h := cache.Hashed{ID: object.ID(sum).As(legacy), Size: n, Mode: before.Mode}
 	if after, err := known.StatFile(f); err == nil && after == before {
-		c.state.Keep(rel, h.oid, after, since)
+		c.state.Keep(rel, h.ID, after, since)
 	}
 	return h, nil
 }
@@ -115,4 +116,19 @@ func (r *Repo) parallel(ctx context.Context, n int, do func(ctx context.Context,
 	}
 	wg.Wait()
 	return context.Cause(ctx)
+}
+
+// store puts a workspace file into the cache and keeps what it was then. See
+// [cache.Cache.Store].
+func (c *call) store(ctx context.Context, rel string, link bool, hint object.ID) (cache.Hashed, error) {
+	since := time.Now()
+	h, err := c.cache.Store(ctx, c.abs(rel), link, hint)
+	switch {
+	case err != nil:
+	case h.Adopted:
+		c.state.KeepPlaced(rel, h.ID, h.Stamp)
+	case h.Stamp != known.Stamp{}:
+		c.state.Keep(rel, h.ID, h.Stamp, since)
+	}
+	return h, err
 }

@@ -3,11 +3,11 @@ package dvc
 import (
 	"context"
 	"errors"
-	"path"
 	"slices"
 	"strings"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/dvcfile"
 	"github.com/mlops-integration/mlops/dvc/internal/object"
 )
 
@@ -43,21 +43,21 @@ func (c *call) expand(ix *index, names []string, s Scope) ([]string, error) {
 	if !s.WithDeps {
 		return out, nil
 	}
-	seen := map[*dvcFile]bool{}
+	seen := map[*dvcfile.File]bool{}
 	for i := 0; i < len(out); i++ { // it grows
 		outs, err := c.target(ix, out[i])
 		if err != nil {
 			return nil, err
 		}
 		for _, o := range outs {
-			if seen[o.file] {
+			if seen[o.File] {
 				continue
 			}
-			seen[o.file] = true
-			for _, dep := range o.file.needs {
+			seen[o.File] = true
+			for _, dep := range o.File.Needs {
 				for p, maker := range ix.outs {
 					if object.Within(p, dep) || object.Within(dep, p) {
-						out = append(out, maker.file.name(c.show))
+						out = append(out, maker.File.Name(c.show))
 					}
 				}
 			}
@@ -71,24 +71,16 @@ func (c *call) expand(ix *index, names []string, s Scope) ([]string, error) {
 func (ix *index) below(show func(string) string, dir string) []string {
 	var out []string
 	for _, f := range ix.files {
-		if dir == "." || strings.HasPrefix(f.rel, dir+"/") {
-			out = append(out, f.name(show))
+		if dir == "." || strings.HasPrefix(f.Rel, dir+"/") {
+			out = append(out, f.Name(show))
 		}
 	}
 	return out
 }
 
-// name is a target that names a file or stage wherever the caller is.
-func (f *dvcFile) name(show func(string) string) string {
-	if f.stage == "" {
-		return show(f.rel)
-	}
-	return show(f.rel) + ":" + f.stage
-}
-
 // choose returns the outputs that targets name in the workspace, when no other
 // program holds them. more is what other commits need beside these.
-func (c *call) choose(ctx context.Context, targets []string, s Scope, writing bool) (outs, more []*out, err error) {
+func (c *call) choose(ctx context.Context, targets []string, s Scope, writing bool) (outs, more []*dvcfile.Out, err error) {
 	if err := c.read(ctx); err != nil {
 		return nil, nil, err
 	}
@@ -109,7 +101,7 @@ func (c *call) choose(ctx context.Context, targets []string, s Scope, writing bo
 		}
 		rels := make([]string, len(outs))
 		for i, o := range outs {
-			rels[i] = o.whole()
+			rels[i] = o.Whole()
 		}
 		waited, err := c.claims(ctx, writing, rels)
 		if !waited || err != nil {
@@ -124,7 +116,7 @@ func (c *call) choose(ctx context.Context, targets []string, s Scope, writing bo
 // others returns the outputs of other commits whose data is not that of known
 // ones. found is false when no commit has the targets; the error is then that
 // of the last one, or of the workspace.
-func (c *call) others(ctx context.Context, known []*out, targets []string, s Scope, missing error) (more []*out, found bool, err error) {
+func (c *call) others(ctx context.Context, known []*dvcfile.Out, targets []string, s Scope, missing error) (more []*dvcfile.Out, found bool, err error) {
 	revs, err := revisions(ctx, c.Repo, GCOptions{AllBranches: s.AllBranches, AllTags: s.AllTags, AllCommits: s.AllCommits})
 	if err != nil {
 		return nil, false, err
@@ -135,7 +127,7 @@ func (c *call) others(ctx context.Context, known []*out, targets []string, s Sco
 	}
 	seen := map[key]bool{}
 	for _, o := range known {
-		seen[key{o.oid, o.part, o.remote}] = true
+		seen[key{o.ID, o.Part, o.Remote}] = true
 	}
 	h := newHistory(c.Repo)
 	found = missing == nil
@@ -145,7 +137,7 @@ func (c *call) others(ctx context.Context, known []*out, targets []string, s Sco
 			return nil, false, err
 		}
 		names, err := c.expand(ix, targets, s)
-		var outs []*out
+		var outs []*dvcfile.Out
 		if err == nil {
 			outs, err = c.targets(ix, names)
 		}
@@ -158,36 +150,11 @@ func (c *call) others(ctx context.Context, known []*out, targets []string, s Sco
 		}
 		found = true
 		for _, o := range outs {
-			if k := (key{o.oid, o.part, o.remote}); !seen[k] {
+			if k := (key{o.ID, o.Part, o.Remote}); !seen[k] {
 				seen[k] = true
 				more = append(more, o)
 			}
 		}
 	}
 	return more, found, missing
-}
-
-// depsOf lists what a stage depends on, as dvc.lock has it, or the dvc.yaml
-// where that has no template.
-func (s *pipelineStage) depsOf(dir string, lock lockedStage) []string {
-	names := lock.deps
-	if len(names) == 0 {
-		for _, d := range s.Deps {
-			switch d := d.(type) {
-			case string:
-				names = append(names, d)
-			case map[string]any:
-				for name := range d {
-					names = append(names, name)
-				}
-			}
-		}
-	}
-	var out []string
-	for _, name := range names {
-		if !strings.Contains(name, "${") && !strings.Contains(name, "://") && !strings.HasPrefix(name, "/") {
-			out = append(out, path.Join(dir, name))
-		}
-	}
-	return out
 }

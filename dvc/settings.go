@@ -3,15 +3,16 @@ package dvc
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/address"
+	"github.com/mlops-integration/mlops/dvc/internal/config"
+	"github.com/mlops-integration/mlops/dvc/internal/dvcfile"
 	"github.com/mlops-integration/mlops/dvc/internal/ini"
 )
 
@@ -46,7 +47,7 @@ func (r *Repo) Settings(at Level) ([]Setting, error) {
 	}
 	var out []Setting
 	for _, l := range levels {
-		sections, _, err := l.read()
+		sections, _, err := l.Read()
 		if err != nil {
 			return nil, err
 		}
@@ -54,8 +55,8 @@ func (r *Repo) Settings(at Level) ([]Setting, error) {
 			section := ini.SectionName(s.Name)
 			for _, k := range s.Keys {
 				option := strings.ToLower(k.Name)
-				v := value{items: k.Items, level: l.name, dir: filepath.Dir(l.file)}
-				out = append(out, Setting{optionName(section, option), v.public(section, option), l.name, l.file})
+				v := config.Value{Items: k.Items, Level: l.Level, Dir: filepath.Dir(l.Path)}
+				out = append(out, Setting{config.Name(section, option), v.Public(section, option), Level(l.Level), l.Path})
 			}
 		}
 	}
@@ -67,7 +68,7 @@ func (r *Repo) Settings(at Level) ([]Setting, error) {
 //
 // The error matches [mlops.ErrNotFound] if it is not set.
 func (r *Repo) Setting(name string, at Level) (Setting, error) {
-	if _, _, err := splitOption(name); err != nil {
+	if _, _, err := config.Split(name); err != nil {
 		return Setting{}, err
 	}
 	all, err := r.Settings(at)
@@ -89,23 +90,23 @@ func (r *Repo) Setting(name string, at Level) (Setting, error) {
 // The error matches [mlops.ErrInvalid] for an option or a value that dvc would
 // refuse, and for a secret at the level that is committed.
 func (r *Repo) Set(ctx context.Context, name, val string, at Level) error {
-	section, option, err := splitOption(name)
+	section, option, err := config.Split(name)
 	if err != nil {
 		return err
 	}
 	if section == "core" && option == "remote" {
 		val = strings.ToLower(val)
 	}
-	if err := checkOption(section, option, val); err != nil {
+	if err := config.Check(section, option, val); err != nil {
 		return err
 	}
 	at = cmp.Or(at, LevelRepo)
-	if at == LevelRepo && hasSecret(section, option, val) {
+	if at == LevelRepo && config.HoldsSecret(section, option, val) {
 		return fail(mlops.ErrInvalid, "%s holds a secret, and .dvc/config is committed; set it at the local level (--local)", name)
 	}
-	err = r.edit(ctx, at, func(l level, data []byte, sections []ini.Section) ([]byte, error) {
-		if kind, _ := optionKind(section, option); kind == isPath {
-			if val, err = r.storedPath(val, filepath.Dir(l.file)); err != nil {
+	err = r.edit(ctx, at, func(l config.File, data []byte, sections []ini.Section) ([]byte, error) {
+		if kind, _ := config.KindOf(section, option); kind == config.Path {
+			if val, err = r.storedPath(val, filepath.Dir(l.Path)); err != nil {
 				return nil, err
 			}
 		}
@@ -121,91 +122,59 @@ func (r *Repo) Set(ctx context.Context, name, val string, at Level) error {
 //
 // The error matches [mlops.ErrNotFound] if the level does not set it.
 func (r *Repo) Unset(ctx context.Context, name string, at Level) error {
-	section, option, err := splitOption(name)
+	section, option, err := config.Split(name)
 	if err != nil {
 		return err
 	}
-	return r.edit(ctx, cmp.Or(at, LevelRepo), func(l level, data []byte, sections []ini.Section) ([]byte, error) {
+	return r.edit(ctx, cmp.Or(at, LevelRepo), func(l config.File, data []byte, sections []ini.Section) ([]byte, error) {
 		data, ok := ini.Unset(data, sections, section, option)
 		if !ok {
-			return nil, fail(mlops.ErrNotFound, "option %s is not set in %s", name, l.file)
+			return nil, fail(mlops.ErrNotFound, "option %s is not set in %s", name, l.Path)
 		}
 		return data, nil
 	})
 }
 
-// public is a value that may be printed.
-func (v value) public(section, option string) string {
-	kind, _ := optionKind(section, option)
-	switch text := v.text(); {
-	case kind == isSecret:
-		return mlops.Redacted
-	case kind == isPath:
-		return redact(v.resolve())
-	default:
-		return redact(text)
+// Unused reports whether an option (core.analytics, remote.store.replication) is
+// one that dvc obeys and this package does not.
+func Unused(name string) bool { return config.Unused(name) }
+
+// config reads the four files: they are small, and another program may have
+// changed them since the last call.
+func (r *Repo) config() (*config.Config, error) {
+	if err := opened(r); err != nil {
+		return nil, err
 	}
+	return config.Load(r.levels(), r.readFile, r.foreign.allows, r.foreign.dir)
 }
+
+func (r *Repo) levels() []config.File { return config.Files(r.dir) }
 
 // storedPath is how a path given by the caller stands in a file of dir.
 func (r *Repo) storedPath(p, dir string) (string, error) {
-	if urlScheme.MatchString(p) || filepath.IsAbs(p) || p == "~" || strings.HasPrefix(p, "~/") {
+	if address.Scheme(p) != "" || filepath.IsAbs(p) || p == "~" || strings.HasPrefix(p, "~/") {
 		return p, nil
 	}
 	rel, err := filepath.Rel(dir, filepath.Join(r.base, p))
 	return filepath.ToSlash(rel), err
 }
 
-// splitOption takes a name apart: core.remote, remote.store.url.
-func splitOption(name string) (section, option string, err error) {
-	bad := fail(mlops.ErrInvalid, "option %q; want section.option or remote.name.option", name)
-	parts := strings.Split(strings.ToLower(name), ".")
-	switch {
-	case slices.Contains(parts, ""):
-		return "", "", bad
-	case len(parts) == 2:
-		return parts[0], parts[1], nil
-	case len(parts) == 3 && (parts[0] == "remote" || parts[0] == "db"):
-		if err := checkRemoteName(parts[1]); err != nil {
-			return "", "", err
-		}
-		return parts[0] + ` "` + parts[1] + `"`, parts[2], nil
-	}
-	return "", "", bad
-}
-
 // levelsAt returns the level called name, or all of them for "".
-func (r *Repo) levelsAt(name Level) ([]level, error) {
+func (r *Repo) levelsAt(name Level) ([]config.File, error) {
 	all := r.levels()
 	if name == "" {
 		return all, nil
 	}
 	for _, l := range all {
-		if l.name == name {
-			return []level{l}, nil
+		if l.Level == config.Level(name) {
+			return []config.File{l}, nil
 		}
 	}
 	return nil, fail(mlops.ErrInvalid, "there is no configuration level %q", name)
 }
 
-// read parses the level's file; a missing file has no sections.
-func (l level) read() ([]ini.Section, []byte, error) {
-	data, err := os.ReadFile(l.file)
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) && l.name == LevelSystem {
-		return nil, nil, nil
-	}
-	if err != nil {
-		return nil, nil, err
-	}
-	sections, err := ini.Parse(data)
-	if err != nil {
-		err = fmt.Errorf("dvc: %s: %w", l.file, err)
-	}
-	return sections, data, err
-}
-
 // edit changes the file of one level, under the repository's lock.
-func (r *Repo) edit(ctx context.Context, at Level, change func(l level, data []byte, sections []ini.Section) ([]byte, error)) error {
+func (r *Repo) edit(ctx context.Context, at Level, change func(l config.File, data []byte, sections []ini.Section) ([]byte, error)) error {
 	levels, err := r.levelsAt(at)
 	if err != nil {
 		return err
@@ -215,30 +184,30 @@ func (r *Repo) edit(ctx context.Context, at Level, change func(l level, data []b
 		return err
 	}
 	defer held.Close()
-	return levels[0].edit(change)
+	return editFile(levels[0], change)
 }
 
-func (l level) edit(change func(l level, data []byte, sections []ini.Section) ([]byte, error)) error {
-	sections, data, err := l.read()
+func editFile(l config.File, change func(l config.File, data []byte, sections []ini.Section) ([]byte, error)) error {
+	sections, data, err := l.Read()
 	if err != nil {
 		return err
 	}
-	data = unixLines(data)
+	data = dvcfile.UnixLines(data)
 	changed, err := change(l, data, sections)
 	if err != nil || string(changed) == string(data) {
 		return err
 	}
 	if _, err := ini.Parse(changed); err != nil {
-		return fmt.Errorf("dvc: %s would not be readable after the change: %w", l.file, err)
+		return fmt.Errorf("dvc: %s would not be readable after the change: %w", l.Path, err)
 	}
-	if err := os.MkdirAll(filepath.Dir(l.file), 0o777); err != nil {
+	if err := os.MkdirAll(filepath.Dir(l.Path), 0o777); err != nil {
 		return err
 	}
-	root, err := os.OpenRoot(filepath.Dir(l.file))
+	root, err := os.OpenRoot(filepath.Dir(l.Path))
 	if err != nil {
 		return err
 	}
 	defer root.Close()
-	name := filepath.Base(l.file)
+	name := filepath.Base(l.Path)
 	return writeFile(root, besides(name), name, changed)
 }

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"io/fs"
-	"net/url"
 	"os"
 	"path"
 	"path/filepath"
@@ -16,6 +15,10 @@ import (
 	"unicode"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/address"
+	"github.com/mlops-integration/mlops/dvc/internal/cache"
+	"github.com/mlops-integration/mlops/dvc/internal/config"
+	"github.com/mlops-integration/mlops/dvc/internal/dvcfile"
 	"github.com/mlops-integration/mlops/dvc/internal/object"
 	"github.com/mlops-integration/mlops/internal/gitcmd"
 )
@@ -50,9 +53,9 @@ type Source struct {
 // foreign is what a repository that was cloned to be read differs in.
 type foreign struct {
 	trust  bool
-	config string // .dvc of the original, which relative paths start from; "" for a URL
-	near   *cache // of the original, where it is a directory
-	depth  int    // of sources that import from sources
+	config string       // .dvc of the original, which relative paths start from; "" for a URL
+	near   *cache.Cache // of the original, where it is a directory
+	depth  int          // of sources that import from sources
 }
 
 // OpenSource clones a git repository, an URL or a directory, to read its data.
@@ -94,28 +97,12 @@ var gitHelper = regexp.MustCompile(`^[A-Za-z0-9+.-]+::`)
 // checkGitURL refuses what git would take for an option or for a command.
 func checkGitURL(url string) error {
 	if url == "" || strings.HasPrefix(url, "-") || strings.ContainsFunc(url, unicode.IsControl) || gitHelper.MatchString(url) {
-		return fail(mlops.ErrInvalid, "git repository %q; want a folder, or an https://, ssh:// or git:// URL", redact(url))
+		return fail(mlops.ErrInvalid, "git repository %q; want a folder, or an https://, ssh:// or git:// URL", address.Redact(url))
 	}
-	if m := urlScheme.FindString(url); m != "" && !slices.Contains(gitcmd.Protocols, strings.ToLower(strings.TrimSuffix(m, "://"))) {
-		return fail(mlops.ErrInvalid, "git repository %s: %s is not fetched from", publicURL(url), m)
+	if m := address.Scheme(url); m != "" && !slices.Contains(gitcmd.Protocols, strings.ToLower(strings.TrimSuffix(m, "://"))) {
+		return fail(mlops.ErrInvalid, "git repository %s: %s is not fetched from", address.Public(url), m)
 	}
 	return nil
-}
-
-// publicURL is a git URL that may be printed. The user's name goes as well,
-// which is a token where a password is not asked for.
-func publicURL(s string) string {
-	if !urlScheme.MatchString(s) {
-		return s
-	}
-	u, err := url.Parse(s)
-	if err != nil {
-		return urlScheme.FindString(s) + mlops.Redacted
-	}
-	if u.User != nil && u.Scheme != "ssh" {
-		u.User = nil
-	}
-	return redact(u.String())
 }
 
 // gitRemote runs git for a URL of elsewhere.
@@ -128,8 +115,8 @@ func gitRemote(ctx context.Context, url string, args ...string) ([]byte, error) 
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		said := strings.ReplaceAll(strings.Join(strings.Fields(stderr.String()), " "), url, publicURL(url))
-		return nil, fail(mlops.ErrNotFound, "git %s %s: %s", args[0], publicURL(url), said)
+		said := strings.ReplaceAll(strings.Join(strings.Fields(stderr.String()), " "), url, address.Public(url))
+		return nil, fail(mlops.ErrNotFound, "git %s %s: %s", args[0], address.Public(url), said)
 	}
 	return out, nil
 }
@@ -150,13 +137,13 @@ func (s *Source) open(ctx context.Context, url string, o SourceOptions, plain bo
 			break
 		}
 	}
-	if err != nil && isCommit(o.Rev) { // no branch leads there any more
+	if err != nil && dvcfile.IsCommit(o.Rev) { // no branch leads there any more
 		if _, e := gitRemote(ctx, url, "-C", root, "fetch", "-q", "origin", o.Rev); e == nil {
 			s.Rev, err = s.r.commit(ctx, o.Rev)
 		}
 	}
 	if errors.Is(err, mlops.ErrNotFound) {
-		return fail(mlops.ErrNotFound, "git repository %s has no revision %s", publicURL(url), cmp.Or(o.Rev, "HEAD"))
+		return fail(mlops.ErrNotFound, "git repository %s has no revision %s", address.Public(url), cmp.Or(o.Rev, "HEAD"))
 	}
 	if err != nil {
 		return err
@@ -166,7 +153,7 @@ func (s *Source) open(ctx context.Context, url string, o SourceOptions, plain bo
 	}
 	files, err := s.files(ctx)
 	if err == nil && !slices.ContainsFunc(files, func(f gitFile) bool { return isConfig(f.path) }) {
-		err = fail(mlops.ErrNotFound, "%s has no .dvc/config at %s: DVC is not used there", publicURL(url), s.Rev)
+		err = fail(mlops.ErrNotFound, "%s has no .dvc/config at %s: DVC is not used there", address.Public(url), s.Rev)
 	}
 	return err
 }
@@ -223,7 +210,7 @@ func (s *Source) enter(ctx context.Context) error {
 	if s.ix, err = newHistory(s.r).index(ctx, s.Rev); err != nil {
 		return err
 	}
-	own := &cache{dir: filepath.Join(root, ".dvc", "cache")}
+	own := &cache.Cache{Dir: filepath.Join(root, ".dvc", "cache")}
 	if s.local != "" { // its cache is at hand
 		s.r.foreign.config = filepath.Join(s.local, ".dvc")
 		if near, err := Open(s.local); err == nil {
@@ -254,11 +241,11 @@ func (s *Source) Close() error { return os.RemoveAll(s.dir) }
 
 // allows reports whether a setting counts for a source. The user's own settings
 // do not: the source decides where a remote is, and they hold secrets.
-func (f *foreign) allows(level Level, section, key string) bool {
+func (f *foreign) allows(level config.Level, section, key string) bool {
 	if f == nil || f.trust {
 		return true
 	}
-	return level == LevelRepo && section != "cache" && !forThisMachine[key] && key != "profile" && (section != "core" || key == "remote")
+	return level == config.Repo && section != "cache" && !forThisMachine[key] && key != "profile" && (section != "core" || key == "remote")
 }
 
 // dir is where relative paths of a configuration file start.

@@ -164,7 +164,7 @@ func TestAStateThatCannotBeKeptFailsNothing(t *testing.T) {
 	locked(t, r, func(c *call, s *known.State) {
 		h, err := c.hashFile(t.Context(), "f", false)
 		require.NoError(t, err)
-		s.Keep("f", h.oid, filesAt(t, r, "f")[0].Stamp, later())
+		s.Keep("f", h.ID, filesAt(t, r, "f")[0].Stamp, later())
 	})
 	locked(t, r, func(*call, *known.State) {})
 }

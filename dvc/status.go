@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/dvcfile"
 	"github.com/mlops-integration/mlops/dvc/internal/object"
 )
 
@@ -111,21 +112,21 @@ func (r *Repo) Status(ctx context.Context, o StatusOptions) (Status, error) {
 		return c.cloudStatus(ctx, append(outs, more...), o)
 	}
 	var s Status
-	var always []*dvcFile
+	var always []*dvcfile.File
 	if len(o.Targets) == 0 {
 		always = c.ix.files // one without outputs may be among them
 	}
-	latest := map[gitSource]string{}
+	latest := map[dvcfile.GitSource]string{}
 	// dvc tells the state of the whole output to whom names parts of it.
-	for _, out := range slices.CompactFunc(outs, func(a, b *out) bool { return a.path == b.path && a.file == b.file }) {
-		f := out.file
-		if d := f.imports; d != nil && d.repo != nil && !o.NoUpdates {
-			moved, err := c.movedOn(ctx, d.repo, latest)
+	for _, out := range slices.CompactFunc(outs, func(a, b *dvcfile.Out) bool { return a.Path == b.Path && a.File == b.File }) {
+		f := out.File
+		if d := f.Imports; d != nil && d.Repo != nil && !o.NoUpdates {
+			moved, err := c.movedOn(ctx, d.Repo, latest)
 			if err != nil {
-				return Status{}, fmt.Errorf("dvc: %s: %w", r.show(f.rel), err)
+				return Status{}, fmt.Errorf("dvc: %s: %w", r.show(f.Rel), err)
 			}
 			if moved {
-				s.Changes = append(s.Changes, Change{f.at(r.show), d.String(), ChangeUpdateAvailable})
+				s.Changes = append(s.Changes, Change{f.At(r.show), d.String(), ChangeUpdateAvailable})
 			}
 		}
 		state, err := c.stateOf(ctx, out)
@@ -133,20 +134,20 @@ func (r *Repo) Status(ctx context.Context, o StatusOptions) (Status, error) {
 			return Status{}, err
 		}
 		if state != "" {
-			s.Changes = append(s.Changes, Change{f.at(r.show), r.show(out.path), state})
+			s.Changes = append(s.Changes, Change{f.At(r.show), r.show(out.Path), state})
 		}
-		if f.imports != nil && f.sum != f.stageSum() {
-			if f.always {
-				s.Changes = append(s.Changes, Change{DVCFile: f.at(r.show), State: ChangeAlways})
+		if f.Imports != nil && f.Sum != f.StageSum() {
+			if f.Always {
+				s.Changes = append(s.Changes, Change{DVCFile: f.At(r.show), State: ChangeAlways})
 			}
-			s.Changes = append(s.Changes, Change{DVCFile: f.at(r.show), State: ChangeChecksum})
+			s.Changes = append(s.Changes, Change{DVCFile: f.At(r.show), State: ChangeChecksum})
 		} else if len(o.Targets) > 0 && !slices.Contains(always, f) {
 			always = append(always, f)
 		}
 	}
 	for _, f := range always {
-		if f.always && (f.imports == nil || f.sum == f.stageSum()) {
-			s.Changes = append(s.Changes, Change{DVCFile: f.at(r.show), State: ChangeAlways})
+		if f.Always && (f.Imports == nil || f.Sum == f.StageSum()) {
+			s.Changes = append(s.Changes, Change{DVCFile: f.At(r.show), State: ChangeAlways})
 		}
 	}
 	return s, nil
@@ -154,11 +155,11 @@ func (r *Repo) Status(ctx context.Context, o StatusOptions) (Status, error) {
 
 // movedOn reports whether a repository has a later commit than an import is of.
 // What was asked before is in latest.
-func (c *call) movedOn(ctx context.Context, g *gitSource, latest map[gitSource]string) (bool, error) {
-	if g.lock == "" {
+func (c *call) movedOn(ctx context.Context, g *dvcfile.GitSource, latest map[dvcfile.GitSource]string) (bool, error) {
+	if g.Lock == "" {
 		return false, nil
 	}
-	at := gitSource{url: g.url, rev: g.rev}
+	at := dvcfile.GitSource{URL: g.URL, Rev: g.Rev}
 	if latest[at] == "" {
 		commit, err := c.latest(ctx, g)
 		if err != nil {
@@ -166,17 +167,17 @@ func (c *call) movedOn(ctx context.Context, g *gitSource, latest map[gitSource]s
 		}
 		latest[at] = commit
 	}
-	return latest[at] != g.lock, nil
+	return latest[at] != g.Lock, nil
 }
 
-func (c *call) stateOf(ctx context.Context, o *out) (ChangeState, error) {
-	if o.oid != "" && o.cache {
-		ok, err := c.cache.has(ctx, o.oid, -1)
+func (c *call) stateOf(ctx context.Context, o *dvcfile.Out) (ChangeState, error) {
+	if o.ID != "" && o.Cache {
+		ok, err := c.cache.Has(ctx, o.ID, -1)
 		if err != nil {
 			return "", err
 		}
-		if ok && o.oid.IsDir() {
-			t, err := c.cache.tree(o.oid)
+		if ok && o.ID.IsDir() {
+			t, err := c.cache.Listing(o.ID)
 			if err != nil {
 				return "", err
 			}
@@ -188,7 +189,7 @@ func (c *call) stateOf(ctx context.Context, o *out) (ChangeState, error) {
 			return ChangeNotInCache, nil
 		}
 	}
-	have, isDir, exists, err := c.scan(ctx, o.path, o.legacy)
+	have, isDir, exists, err := c.scan(ctx, o.Path, o.Legacy)
 	switch {
 	case err != nil:
 		return "", err
@@ -204,7 +205,7 @@ func (c *call) stateOf(ctx context.Context, o *out) (ChangeState, error) {
 		t.Sort()
 		_, now = t.Hash()
 	}
-	if now.As(o.legacy) != o.oid {
+	if now.As(o.Legacy) != o.ID {
 		return ChangeModified, nil
 	}
 	return "", nil
@@ -213,7 +214,7 @@ func (c *call) stateOf(ctx context.Context, o *out) (ChangeState, error) {
 // hasAll reports whether the cache holds all that a directory lists.
 func (c *call) hasAll(ctx context.Context, t object.Listing) (bool, error) {
 	err := c.parallel(ctx, len(t), func(ctx context.Context, i int) error {
-		ok, err := c.cache.has(ctx, t[i].ID, -1)
+		ok, err := c.cache.Has(ctx, t[i].ID, -1)
 		if err == nil && !ok {
 			err = ErrNotCached
 		}
@@ -225,23 +226,23 @@ func (c *call) hasAll(ctx context.Context, t object.Listing) (bool, error) {
 	return err == nil, err
 }
 
-func (c *call) cloudStatus(ctx context.Context, outs []*out, o StatusOptions) (Status, error) {
+func (c *call) cloudStatus(ctx context.Context, outs []*dvcfile.Out, o StatusOptions) (Status, error) {
 	s := Status{Cloud: true}
-	outs = slices.DeleteFunc(outs, func(o *out) bool { return !o.push || !o.cache || o.oid == "" || o.file.repoDeps })
+	outs = slices.DeleteFunc(outs, func(o *dvcfile.Out) bool { return !o.Push || !o.Cache || o.ID == "" || o.File.RepoDeps })
 	stores, err := c.open(ctx, &mover{jobs: o.Jobs}, o.Remote, outs)
 	if err != nil {
 		return s, err
 	}
 	byStore := map[*place][]need{}
 	for _, o := range outs {
-		ns := []need{{oid: o.oid, out: o.path}}
-		if o.oid.IsDir() {
-			t, err := c.cache.tree(o.oid)
+		ns := []need{{oid: o.ID, out: o.Path}}
+		if o.ID.IsDir() {
+			t, err := c.cache.Listing(o.ID)
 			if err != nil && !errors.Is(err, ErrNotCached) {
 				return s, err
 			}
-			for _, e := range t.Below(o.part) {
-				ns = append(ns, need{e.ID, o.path, e.Path})
+			for _, e := range t.Below(o.Part) {
+				ns = append(ns, need{e.ID, o.Path, e.Path})
 			}
 		}
 		byStore[stores[o]] = append(byStore[stores[o]], ns...)
@@ -257,7 +258,7 @@ func (c *call) cloudStatus(ctx context.Context, outs []*out, o StatusOptions) (S
 			far[n.oid] = true
 		}
 		for _, n := range ns {
-			near, err := c.cache.has(ctx, n.oid, -1)
+			near, err := c.cache.Has(ctx, n.oid, -1)
 			if err != nil {
 				return s, err
 			}

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/dvcfile"
 	"github.com/mlops-integration/mlops/dvc/internal/object"
 )
 
@@ -15,11 +16,11 @@ import (
 // dvc.yaml where the caller is, data, or a path inside tracked data. The last
 // gives the output with its part set. It refuses outputs that would have to be
 // left out.
-func (c *call) targets(ix *index, names []string) ([]*out, error) {
-	var outs []*out
+func (c *call) targets(ix *index, names []string) ([]*dvcfile.Out, error) {
+	var outs []*dvcfile.Out
 	if len(names) == 0 {
 		for _, f := range ix.files {
-			outs = append(outs, f.outs...)
+			outs = append(outs, f.Outs...)
 		}
 	}
 	for _, name := range names {
@@ -29,28 +30,28 @@ func (c *call) targets(ix *index, names []string) ([]*out, error) {
 		}
 		outs = append(outs, found...)
 	}
-	slices.SortFunc(outs, func(a, b *out) int {
-		return cmp.Or(strings.Compare(path.Join(a.path, a.part), path.Join(b.path, b.part)), a.file.n-b.file.n)
+	slices.SortFunc(outs, func(a, b *dvcfile.Out) int {
+		return cmp.Or(strings.Compare(path.Join(a.Path, a.Part), path.Join(b.Path, b.Part)), a.File.Order-b.File.Order)
 	})
 	outs = slices.Compact(outs)
-	var kept []*out
+	var kept []*dvcfile.Out
 	for _, o := range outs {
-		if n := len(kept); n > 0 && object.Within(path.Join(o.path, o.part), path.Join(kept[n-1].path, kept[n-1].part)) && !o.twin(kept[n-1]) {
+		if n := len(kept); n > 0 && object.Within(path.Join(o.Path, o.Part), path.Join(kept[n-1].Path, kept[n-1].Part)) && !o.Twin(kept[n-1]) {
 			last := kept[n-1]
-			if o.path == last.path {
+			if o.Path == last.Path {
 				continue // named as a part of what is named anyhow
 			}
-			return nil, fail(mlops.ErrInvalid, "output %s of %s overlaps with %s of %s", o.path, o.file.rel, last.path, last.file.rel)
+			return nil, fail(mlops.ErrInvalid, "output %s of %s overlaps with %s of %s", o.Path, o.File.Rel, last.Path, last.File.Rel)
 		}
-		if o.odd != "" {
-			return nil, fail(mlops.ErrUnsupported, "%s in %s %s", o.path, o.file.rel, o.odd)
+		if o.Odd != "" {
+			return nil, fail(mlops.ErrUnsupported, "%s in %s %s", o.Path, o.File.Rel, o.Odd)
 		}
 		kept = append(kept, o)
 	}
 	return kept, nil
 }
 
-func (c *call) target(ix *index, name string) ([]*out, error) {
+func (c *call) target(ix *index, name string) ([]*dvcfile.Out, error) {
 	file, stage := "", name
 	if i := strings.LastIndex(before(name, "@"), ":"); i >= 0 {
 		file, stage = name[:i], name[i+1:]
@@ -58,12 +59,12 @@ func (c *call) target(ix *index, name string) ([]*out, error) {
 	if path.Base(cmp.Or(file, name)) == "dvc.lock" {
 		return nil, fail(mlops.ErrInvalid, "target %s: name dvc.yaml instead", name)
 	}
-	var outs []*out
+	var outs []*dvcfile.Out
 	found := false
 	if rel, err := c.rel(cmp.Or(file, "dvc.yaml")); err == nil {
 		for _, f := range ix.files {
-			if f.rel == rel && f.stage != "" && (f.stage == stage || before(f.stage, "@") == stage) {
-				outs, found = append(outs, f.outs...), true
+			if f.Rel == rel && f.Stage != "" && (f.Stage == stage || before(f.Stage, "@") == stage) {
+				outs, found = append(outs, f.Outs...), true
 			}
 		}
 	}
@@ -75,8 +76,8 @@ func (c *call) target(ix *index, name string) ([]*out, error) {
 		return nil, err
 	}
 	for _, f := range ix.files {
-		if f.rel == rel {
-			outs, found = append(outs, f.outs...), true
+		if f.Rel == rel {
+			outs, found = append(outs, f.Outs...), true
 		}
 	}
 	if found {
@@ -84,18 +85,18 @@ func (c *call) target(ix *index, name string) ([]*out, error) {
 	}
 	o := ix.owner(rel)
 	switch {
-	case o != nil && o.shadowed:
+	case o != nil && o.Shadowed:
 		return nil, ix.twice
 	case o == nil:
 		return nil, fail(mlops.ErrNotFound, "target %s is neither tracked data, a .dvc file nor a stage", name)
-	case o.path == rel:
-		return []*out{o}, nil
-	case !o.oid.IsDir():
-		return nil, fail(mlops.ErrNotFound, "target %s: %s is tracked as a file", name, c.show(o.path))
+	case o.Path == rel:
+		return []*dvcfile.Out{o}, nil
+	case !o.ID.IsDir():
+		return nil, fail(mlops.ErrNotFound, "target %s: %s is tracked as a file", name, c.show(o.Path))
 	}
 	part := *o
-	part.part = strings.TrimPrefix(rel, o.path+"/")
-	return []*out{&part}, nil
+	part.Part = strings.TrimPrefix(rel, o.Path+"/")
+	return []*dvcfile.Out{&part}, nil
 }
 
 // before returns s up to the first sep.
@@ -103,6 +104,3 @@ func before(s, sep string) string {
 	s, _, _ = strings.Cut(s, sep)
 	return s
 }
-
-// whole names what an output's part is, from the root.
-func (o *out) whole() string { return path.Join(o.path, o.part) }

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/dvcfile"
 	"github.com/mlops-integration/mlops/dvc/internal/object"
 	"github.com/mlops-integration/mlops/dvc/remote"
 )
@@ -120,11 +121,11 @@ type place struct {
 }
 
 // open opens the remotes of outputs: the one asked for, or their own.
-func (c *call) open(ctx context.Context, m *mover, name string, outs []*out) (map[*out]*place, error) {
+func (c *call) open(ctx context.Context, m *mover, name string, outs []*dvcfile.Out) (map[*dvcfile.Out]*place, error) {
 	places := map[string]*place{}
-	byOut := map[*out]*place{}
+	byOut := map[*dvcfile.Out]*place{}
 	for _, o := range outs {
-		which := cmp.Or(o.remote, name)
+		which := cmp.Or(o.Remote, name)
 		if places[which] == nil {
 			p, err := c.openPlace(ctx, m, which)
 			if err != nil {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/mlops-integration/mlops/dvc/internal/cache"
 	"github.com/mlops-integration/mlops/dvc/internal/object"
 )
 
@@ -34,17 +35,17 @@ func listingOf(n int) object.Listing {
 func BenchmarkListing(b *testing.B) {
 	for _, n := range []int{1_000, 10_000, 100_000, 1_000_000} {
 		b.Run(strconv.Itoa(n), func(b *testing.B) {
-			c := &cache{dir: b.TempDir()}
-			id, err := c.putTree(b.Context(), listingOf(n))
+			c := &cache.Cache{Dir: b.TempDir()}
+			id, err := c.PutListing(b.Context(), listingOf(n))
 			require.NoError(b, err)
 			runtime.GC() // the names that were made up
 			for b.Loop() {
-				t, err := c.tree(id)
+				t, err := c.Listing(id)
 				if err != nil || len(t) != n {
 					b.Fatal(len(t), err)
 				}
-				require.NoError(b, os.Remove(c.path(id)))
-				again, err := c.putTree(b.Context(), t)
+				require.NoError(b, os.Remove(c.Path(id)))
+				again, err := c.PutListing(b.Context(), t)
 				require.NoError(b, err)
 				require.Equal(b, id, again)
 			}

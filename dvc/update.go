@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/dvcfile"
 	"github.com/mlops-integration/mlops/dvc/internal/object"
 )
 
@@ -33,7 +34,7 @@ func (r *Repo) Update(ctx context.Context, o UpdateOptions) ([]Output, error) {
 		return nil, err
 	}
 	defer c.end()
-	var files []*dvcFile
+	var files []*dvcfile.File
 	var rels []string
 	for again := true; again; {
 		if files, err = c.importTargets(o); err != nil {
@@ -41,7 +42,7 @@ func (r *Repo) Update(ctx context.Context, o UpdateOptions) ([]Output, error) {
 		}
 		rels = make([]string, len(files))
 		for i, f := range files {
-			rels[i] = f.outs[0].path
+			rels[i] = f.Outs[0].Path
 		}
 		if again, err = c.claim(ctx, rels); err != nil {
 			return nil, err
@@ -50,12 +51,12 @@ func (r *Repo) Update(ctx context.Context, o UpdateOptions) ([]Output, error) {
 	m := o.mover()
 	var done []Output
 	for i, f := range files {
-		d := *f.imports
+		d := *f.Imports
 		b := &importer{call: c, m: m, rel: rels[i], dep: &d, old: f,
 			o: arrival{noDownload: o.NoDownload, force: o.Force, trust: o.Trust}}
 		out, changed, err := b.update(ctx, o.Rev)
 		if err != nil {
-			return done, fmt.Errorf("dvc: update %s: %w", r.show(f.rel), err)
+			return done, fmt.Errorf("dvc: update %s: %w", r.show(f.Rel), err)
 		}
 		if changed {
 			done = append(done, out)
@@ -65,8 +66,8 @@ func (r *Repo) Update(ctx context.Context, o UpdateOptions) ([]Output, error) {
 }
 
 // importTargets are the imports that the options name.
-func (c *call) importTargets(o UpdateOptions) ([]*dvcFile, error) {
-	var files []*dvcFile
+func (c *call) importTargets(o UpdateOptions) ([]*dvcfile.File, error) {
+	var files []*dvcfile.File
 	for _, name := range o.Targets {
 		if o.Recursive {
 			rel, err := c.rel(name)
@@ -74,7 +75,7 @@ func (c *call) importTargets(o UpdateOptions) ([]*dvcFile, error) {
 				return nil, err
 			}
 			for _, f := range c.ix.files {
-				if f.imports != nil && (rel == "." || object.Within(f.rel, rel)) {
+				if f.Imports != nil && (rel == "." || object.Within(f.Rel, rel)) {
 					files = append(files, f)
 				}
 			}
@@ -85,29 +86,29 @@ func (c *call) importTargets(o UpdateOptions) ([]*dvcFile, error) {
 			return nil, err
 		}
 		for _, out := range outs {
-			if out.file.imports == nil {
-				return nil, fail(mlops.ErrInvalid, "%s is not an import", c.show(out.file.rel))
+			if out.File.Imports == nil {
+				return nil, fail(mlops.ErrInvalid, "%s is not an import", c.show(out.File.Rel))
 			}
-			files = append(files, out.file)
+			files = append(files, out.File)
 		}
 	}
 	if len(files) == 0 {
 		return nil, fail(mlops.ErrInvalid, "update needs .dvc files of imports")
 	}
-	slices.SortFunc(files, func(a, b *dvcFile) int { return strings.Compare(a.rel, b.rel) })
+	slices.SortFunc(files, func(a, b *dvcfile.File) int { return strings.Compare(a.Rel, b.Rel) })
 	files = slices.Compact(files)
 	for _, f := range files {
-		switch out := f.outs[0]; {
-		case f.imports.odd != "":
-			return nil, fail(mlops.ErrUnsupported, "%s %s", c.show(f.rel), f.imports.odd)
-		case out.odd != "":
-			return nil, fail(mlops.ErrUnsupported, "%s %s", c.show(f.rel), out.odd)
-		case f.rel != out.path+".dvc":
-			return nil, fail(mlops.ErrUnsupported, "%s tracks data that is not beside it", c.show(f.rel))
-		case out.legacy:
-			return nil, fail(mlops.ErrUnsupported, "%s is of dvc 2.x (no hash: md5); import it again with force", c.show(f.rel))
-		case o.Rev != "" && f.imports.repo == nil:
-			return nil, fail(mlops.ErrInvalid, "%s comes from a URL, which has no revisions", c.show(f.rel))
+		switch out := f.Outs[0]; {
+		case f.Imports.Odd != "":
+			return nil, fail(mlops.ErrUnsupported, "%s %s", c.show(f.Rel), f.Imports.Odd)
+		case out.Odd != "":
+			return nil, fail(mlops.ErrUnsupported, "%s %s", c.show(f.Rel), out.Odd)
+		case f.Rel != out.Path+".dvc":
+			return nil, fail(mlops.ErrUnsupported, "%s tracks data that is not beside it", c.show(f.Rel))
+		case out.Legacy:
+			return nil, fail(mlops.ErrUnsupported, "%s is of dvc 2.x (no hash: md5); import it again with force", c.show(f.Rel))
+		case o.Rev != "" && f.Imports.Repo == nil:
+			return nil, fail(mlops.ErrInvalid, "%s comes from a URL, which has no revisions", c.show(f.Rel))
 		}
 	}
 	return files, nil
@@ -117,21 +118,21 @@ func (c *call) importTargets(o UpdateOptions) ([]*dvcFile, error) {
 // .dvc file and the workspace have.
 func (b *importer) update(ctx context.Context, rev string) (Output, bool, error) {
 	d, old := b.dep, b.old
-	if d.repo != nil {
-		g := *d.repo
-		if d.repo = &g; rev != "" {
-			g.rev = rev
+	if d.Repo != nil {
+		g := *d.Repo
+		if d.Repo = &g; rev != "" {
+			g.Rev = rev
 		}
 		latest, err := b.latest(ctx, &g)
 		if err != nil {
 			return Output{}, false, err
 		}
-		if latest == g.lock && g.rev == old.imports.repo.rev {
+		if latest == g.Lock && g.Rev == old.Imports.Repo.Rev {
 			if ok, err := b.current(ctx); ok || err != nil {
 				return Output{}, false, err
 			}
 		}
-	} else if d.kind != "" {
+	} else if d.Kind != "" {
 		same, err := b.unmoved(ctx)
 		if err != nil {
 			return Output{}, false, err
@@ -153,8 +154,8 @@ func (b *importer) update(ctx context.Context, rev string) (Output, bool, error)
 // current reports whether the .dvc file is right and its data is in the cache and
 // in the workspace.
 func (b *importer) current(ctx context.Context) (bool, error) {
-	o := b.old.outs[0]
-	if b.old.sum != b.old.stageSum() || o.oid == "" {
+	o := b.old.Outs[0]
+	if b.old.Sum != b.old.StageSum() || o.ID == "" {
 		return false, nil
 	}
 	state, err := b.stateOf(ctx, o)
@@ -167,7 +168,7 @@ func (b *importer) unmoved(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	now, got := *b.dep, content{}
+	now, got := *b.dep, dvcfile.Content{}
 	if from.kind == "md5" {
 		if got, err = from.fetch(ctx, nil, &mover{}, b.rel); err != nil {
 			return false, err
@@ -176,31 +177,31 @@ func (b *importer) unmoved(ctx context.Context) (bool, error) {
 	if err := from.note(&now, got); err != nil {
 		return false, err
 	}
-	return now.kind == b.dep.kind && now.hash == b.dep.hash, nil
+	return now.Kind == b.dep.Kind && now.Hash == b.dep.Hash, nil
 }
 
 // latest is the commit that an import would be made at now.
-func (c *call) latest(ctx context.Context, g *gitSource) (string, error) {
-	if isCommit(g.rev) {
-		return g.rev, nil
+func (c *call) latest(ctx context.Context, g *dvcfile.GitSource) (string, error) {
+	if dvcfile.IsCommit(g.Rev) {
+		return g.Rev, nil
 	}
-	if err := checkGitURL(g.url); err != nil {
+	if err := checkGitURL(g.URL); err != nil {
 		return "", err
 	}
-	if strings.HasPrefix(g.rev, "-") {
-		return "", fail(mlops.ErrInvalid, "revision %q", g.rev)
+	if strings.HasPrefix(g.Rev, "-") {
+		return "", fail(mlops.ErrInvalid, "revision %q", g.Rev)
 	}
 	want := []string{"HEAD"}
-	if g.rev != "" {
-		want = []string{"refs/tags/" + g.rev + "^{}", "refs/tags/" + g.rev, "refs/heads/" + g.rev, g.rev}
+	if g.Rev != "" {
+		want = []string{"refs/tags/" + g.Rev + "^{}", "refs/tags/" + g.Rev, "refs/heads/" + g.Rev, g.Rev}
 	}
-	text, err := gitRemote(ctx, c.gitURL(g.url), append([]string{"ls-remote", "-q", "--", c.gitURL(g.url)}, want...)...)
+	text, err := gitRemote(ctx, c.gitURL(g.URL), append([]string{"ls-remote", "-q", "--", c.gitURL(g.URL)}, want...)...)
 	if err != nil {
 		return "", err
 	}
 	found := map[string]string{}
 	for line := range strings.Lines(string(text)) {
-		if f := strings.Fields(line); len(f) == 2 && isCommit(f[0]) {
+		if f := strings.Fields(line); len(f) == 2 && dvcfile.IsCommit(f[0]) {
 			found[f[1]] = f[0]
 		}
 	}
@@ -209,7 +210,7 @@ func (c *call) latest(ctx context.Context, g *gitSource) (string, error) {
 			return c, nil
 		}
 	}
-	s, err := c.source(ctx, g, g.rev, false) // part of a commit's name, or main~2
+	s, err := c.source(ctx, g, g.Rev, false) // part of a commit's name, or main~2
 	if err != nil {
 		return "", err
 	}

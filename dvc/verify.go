@@ -13,6 +13,9 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/cache"
+	"github.com/mlops-integration/mlops/dvc/internal/dvcfile"
+	"github.com/mlops-integration/mlops/dvc/internal/known"
 	"github.com/mlops-integration/mlops/dvc/internal/object"
 )
 
@@ -54,21 +57,21 @@ func (r *Repo) Verify(ctx context.Context, o VerifyOptions) (Verified, error) {
 	if err != nil {
 		return Verified{}, err
 	}
-	all, err := c.cache.objects()
+	all, err := c.cache.Objects()
 	if err != nil {
 		return Verified{}, err
 	}
 	v := &verifier{call: c, m: &mover{jobs: o.Jobs, report: o.Progress}}
 	var lacking []need
 	v.data, lacking = v.users(c.cache, outs)
-	byOID := make(map[object.ID]entry, len(all))
+	byOID := make(map[object.ID]cache.Object, len(all))
 	needs := make([]need, len(all))
 	for i, obj := range all {
-		byOID[obj.oid], needs[i] = obj, need{oid: obj.oid, out: obj.path}
+		byOID[obj.ID], needs[i] = obj, need{oid: obj.ID, out: obj.Path}
 	}
 	near := &place{name: "cache", jobs: cmp.Or(o.Jobs, r.jobs)}
 	err = v.each(ctx, near, needs, func(ctx context.Context, n need) (io.ReadCloser, error) {
-		f, _, err := openRegular(byOID[n.oid].path)
+		f, _, err := known.OpenRegular(byOID[n.oid].Path)
 		if err != nil {
 			return nil, err
 		}
@@ -100,24 +103,24 @@ type verifier struct {
 
 // users tells for each object what needs it, and which listings are not there
 // to tell.
-func (v *verifier) users(c *cache, outs []*out) (map[object.ID][]string, []need) {
+func (v *verifier) users(c *cache.Cache, outs []*dvcfile.Out) (map[object.ID][]string, []need) {
 	data := map[object.ID][]string{}
 	var lacking []need
 	for _, o := range outs {
-		if !o.cache || o.oid == "" {
+		if !o.Cache || o.ID == "" {
 			continue
 		}
-		data[o.oid] = append(data[o.oid], v.show(o.path))
-		if !o.oid.IsDir() {
+		data[o.ID] = append(data[o.ID], v.show(o.Path))
+		if !o.ID.IsDir() {
 			continue
 		}
-		t, err := c.tree(o.oid)
+		t, err := c.Listing(o.ID)
 		if err != nil {
-			lacking = append(lacking, need{oid: o.oid, out: o.path})
+			lacking = append(lacking, need{oid: o.ID, out: o.Path})
 			continue
 		}
 		for _, e := range t {
-			data[e.ID] = append(data[e.ID], v.show(o.path+"/"+e.Path))
+			data[e.ID] = append(data[e.ID], v.show(o.Path+"/"+e.Path))
 		}
 	}
 	return data, lacking
@@ -137,7 +140,7 @@ func (v *verifier) each(ctx context.Context, p *place, needs []need, open func(c
 			body, err := open(gctx, n)
 			if err == nil {
 				var sum string
-				if sum, size, err = hashReader(gctx, body, n.oid.NewHash()); err == nil && sum != n.oid.MD5() {
+				if sum, size, err = cache.HashReader(gctx, body, n.oid.NewHash()); err == nil && sum != n.oid.MD5() {
 					reason = "content has md5 " + sum
 				}
 				_ = body.Close()
@@ -170,8 +173,8 @@ func (v *verifier) each(ctx context.Context, p *place, needs []need, open func(c
 }
 
 // remotes reads what outputs need of their remotes.
-func (v *verifier) remotes(ctx context.Context, c *cache, outs []*out, name string) error {
-	outs = slices.DeleteFunc(slices.Clone(outs), func(o *out) bool { return !o.push || !o.cache || o.oid == "" || o.file.repoDeps })
+func (v *verifier) remotes(ctx context.Context, c *cache.Cache, outs []*dvcfile.Out, name string) error {
+	outs = slices.DeleteFunc(slices.Clone(outs), func(o *dvcfile.Out) bool { return !o.Push || !o.Cache || o.ID == "" || o.File.RepoDeps })
 	places, err := v.open(ctx, v.m, name, outs)
 	if err != nil {
 		return err
@@ -179,16 +182,16 @@ func (v *verifier) remotes(ctx context.Context, c *cache, outs []*out, name stri
 	byPlace := map[*place][]need{}
 	for _, o := range outs {
 		p := places[o]
-		byPlace[p] = append(byPlace[p], need{oid: o.oid, out: o.path})
-		if !o.oid.IsDir() {
+		byPlace[p] = append(byPlace[p], need{oid: o.ID, out: o.Path})
+		if !o.ID.IsDir() {
 			continue
 		}
-		t, err := c.tree(o.oid)
+		t, err := c.Listing(o.ID)
 		if err != nil {
 			return err
 		}
 		for _, e := range t {
-			byPlace[p] = append(byPlace[p], need{e.ID, o.path, e.Path})
+			byPlace[p] = append(byPlace[p], need{e.ID, o.Path, e.Path})
 		}
 	}
 	for _, p := range byName(byPlace) {

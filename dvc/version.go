@@ -3,11 +3,13 @@ package dvc
 import (
 	"bytes"
 	"context"
-	"net/url"
 	"os"
 	"strings"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/address"
+	"github.com/mlops-integration/mlops/dvc/internal/config"
+	"github.com/mlops-integration/mlops/dvc/internal/dvcfile"
 	"github.com/mlops-integration/mlops/dvc/internal/object"
 )
 
@@ -33,7 +35,7 @@ func (r *Repo) Version(ctx context.Context, name string) (Version, error) {
 	}
 	c, broken := r.look()
 	if broken != nil { // only a part of a directory, and the remote's name, need the configuration
-		c = &call{Repo: r, cfg: &config{}}
+		c = &call{Repo: r, cfg: &config.Config{}}
 	}
 	if err := c.read(ctx); err != nil {
 		return Version{}, err
@@ -42,27 +44,27 @@ func (r *Repo) Version(ctx context.Context, name string) (Version, error) {
 	if o == nil {
 		return Version{}, fail(mlops.ErrNotFound, "%s is not tracked", name)
 	}
-	v := Version{Path: r.show(rel), Hash: o.oid.String(), SizeBytes: o.size, Remote: o.remote}
-	if o.path != rel {
+	v := Version{Path: r.show(rel), Hash: o.ID.String(), SizeBytes: o.Size, Remote: o.Remote}
+	if o.Path != rel {
 		if broken != nil {
 			return Version{}, broken
 		}
-		if err := c.partVersion(&v, o, strings.TrimPrefix(rel, o.path+"/")); err != nil {
+		if err := c.partVersion(&v, o, strings.TrimPrefix(rel, o.Path+"/")); err != nil {
 			return Version{}, err
 		}
 	}
 	if v.Remote == "" {
-		if def, err := c.cfg.defaultRemote(); err == nil {
+		if def, err := c.cfg.DefaultRemote(); err == nil {
 			v.Remote = def.Name
 		}
 	}
 	if cfg, err := c.remoteConfig(v.Remote); err == nil {
-		v.RemoteURL = anonymous(cfg.URL)
+		v.RemoteURL = address.Anonymous(cfg.URL)
 	}
 	if r.gitRoot == "" {
 		return v, nil
 	}
-	if text, err := r.git(ctx, "cat-file", "blob", "HEAD:./"+o.file.source()); err == nil && bytes.Equal(text, o.file.text) {
+	if text, err := r.git(ctx, "cat-file", "blob", "HEAD:./"+o.File.Source()); err == nil && bytes.Equal(text, o.File.Text) {
 		rev, err := r.git(ctx, "rev-parse", "HEAD")
 		if err != nil {
 			return Version{}, err
@@ -72,26 +74,13 @@ func (r *Repo) Version(ctx context.Context, name string) (Version, error) {
 	return v, ctx.Err()
 }
 
-// anonymous takes user, password and signed queries out of a URL.
-func anonymous(s string) string {
-	if !urlScheme.MatchString(s) {
-		return s
-	}
-	u, err := url.Parse(s)
-	if err != nil {
-		return urlScheme.FindString(s) + mlops.Redacted
-	}
-	u.User, u.RawQuery, u.Fragment = nil, "", ""
-	return u.String()
-}
-
 // partVersion fills in what the listing says of a file or directory below an
 // output.
-func (c *call) partVersion(v *Version, o *out, inner string) error {
-	if !o.oid.IsDir() {
-		return fail(mlops.ErrNotFound, "%s is a file", c.show(o.path))
+func (c *call) partVersion(v *Version, o *dvcfile.Out, inner string) error {
+	if !o.ID.IsDir() {
+		return fail(mlops.ErrNotFound, "%s is a file", c.show(o.Path))
 	}
-	t, err := c.cache.tree(o.oid)
+	t, err := c.cache.Listing(o.ID)
 	if err != nil {
 		return err
 	}
@@ -99,7 +88,7 @@ func (c *call) partVersion(v *Version, o *out, inner string) error {
 	for _, e := range t {
 		if e.Path == inner {
 			v.Hash, v.SizeBytes = e.ID.String(), -1
-			if fi, err := os.Stat(c.cache.path(e.ID)); err == nil {
+			if fi, err := os.Stat(c.cache.Path(e.ID)); err == nil {
 				v.SizeBytes = fi.Size()
 			}
 			return nil
@@ -109,7 +98,7 @@ func (c *call) partVersion(v *Version, o *out, inner string) error {
 		}
 	}
 	if len(below) == 0 {
-		return fail(mlops.ErrNotFound, "%s is not in the listing of %s", v.Path, c.show(o.path))
+		return fail(mlops.ErrNotFound, "%s is not in the listing of %s", v.Path, c.show(o.Path))
 	}
 	_, id := below.Hash()
 	v.Hash, v.SizeBytes = id.String(), -1

@@ -37,7 +37,7 @@ scripts/mlflow2.sh
 # Bytes from outside, ten seconds for each reader of a journal and of answers;
 # make soak takes ten minutes for every fuzz target there is.
 for target in internal/spool:FuzzReader mlflow:FuzzReadRecords mlflow:FuzzDecodeError mlflow:FuzzParsePlace airflow:FuzzADeclarationPassesThroughTheFileUnchanged \
-	dvc:FuzzDVCFile dvc:FuzzPipeline dvc:FuzzYAMLValueIsReadBack dvc:FuzzRWLock dvc/internal/object:FuzzTree \
+	dvc/internal/dvcfile:FuzzDVCFile dvc/internal/dvcfile:FuzzPipeline dvc/internal/dvcfile:FuzzYAMLValueIsReadBack dvc/internal/lock:FuzzRWLock dvc/internal/object:FuzzTree \
 	dvc/internal/ini:FuzzConfig dvc/internal/ignore:FuzzIgnorePattern dvc/internal/known:FuzzState \
 	drift:FuzzCompareColumn drift/table:FuzzReadCSV; do
 	# go test is content with a target that is not there.

@@ -41,11 +41,16 @@ var may = map[string][]string{
 	"internal/cassette":     {".", "internal/stackfile"}, // imported by tests only
 	"mlflow":                {".", "internal/transport", "internal/spool", "internal/pyrepr"},
 	"mlflow/s3store":        {".", "mlflow"},
-	"dvc":                   {".", "internal/rawfile", "internal/gitcmd", "dvc/remote", "dvc/internal/fault", "dvc/internal/ini", "dvc/internal/object", "dvc/internal/ignore", "dvc/internal/known"},
+	"dvc":                   {".", "internal/rawfile", "internal/gitcmd", "dvc/remote", "dvc/internal/fault", "dvc/internal/ini", "dvc/internal/object", "dvc/internal/ignore", "dvc/internal/known", "dvc/internal/address", "dvc/internal/dvcfile", "dvc/internal/cache", "dvc/internal/lock", "dvc/internal/config"},
 	"dvc/internal/fault":    {"."},
 	"dvc/internal/ini":      {".", "dvc/internal/fault"},
 	"dvc/internal/object":   {".", "dvc/internal/fault"},
 	"dvc/internal/ignore":   {".", "dvc/internal/fault", "internal/gitcmd"},
+	"dvc/internal/address":  {"."},
+	"dvc/internal/dvcfile":  {".", "dvc/internal/address", "dvc/internal/fault", "dvc/internal/object"},
+	"dvc/internal/cache":    {".", "dvc/internal/fault", "dvc/internal/known", "dvc/internal/object", "internal/rawfile", "internal/lockfile"},
+	"dvc/internal/lock":     {".", "dvc/internal/fault", "dvc/internal/object", "internal/lockfile"},
+	"dvc/internal/config":   {".", "dvc/internal/address", "dvc/internal/cache", "dvc/internal/fault", "dvc/internal/ini", "internal/atomicfile"},
 	"dvc/remote":            {"."},
 	"dvc/remote/*":          {".", "internal/rawfile", "dvc/remote"}, // the drivers share a row
 	"airflow":               {".", "internal/transport", "internal/atomicfile"},
@@ -68,7 +73,7 @@ var may = map[string][]string{
 	"drift/table/parquet":   {"drift/table"},
 	"cmd/mlopsctl":          {"cli"},
 	"compose/internal/proc": {},
-	"dvc/internal/known":    {"internal/rawfile", "dvc/internal/object"},
+	"dvc/internal/known":    {"internal/rawfile", "dvc/internal/object", ".", "dvc/internal/fault"},
 }
 
 // only lists modules that one place alone may link, so that a program which

@@ -1,4 +1,4 @@
-package dvc
+package dvcfile
 
 import (
 	"errors"
@@ -31,8 +31,9 @@ var (
 	stageKeys    = strings.Fields("cmd wdir deps params vars frozen meta desc always_changed outs metrics plots matrix")
 )
 
-// checkPipeline refuses what dvc would refuse in a dvc.yaml.
-func checkPipeline(f *dvcFile, text []byte, read reader) error {
+// CheckPipeline refuses what dvc would refuse in a dvc.yaml.
+func CheckPipeline(rel string, text []byte, read func(rel string) ([]byte, error)) error {
+	f := &File{Rel: rel}
 	var doc map[string]any
 	if err := yaml.Unmarshal(text, &doc); err != nil {
 		return nil // keys that are no texts: dvc's concern
@@ -48,7 +49,7 @@ func checkPipeline(f *dvcFile, text []byte, read reader) error {
 		return nil
 	}
 	global := variables{all: map[string]any{}}
-	dir := path.Dir(f.rel)
+	dir := path.Dir(f.Rel)
 	err := global.load(f, read, dir, "params.yaml")
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -64,7 +65,7 @@ func checkPipeline(f *dvcFile, text []byte, read reader) error {
 	return nil
 }
 
-func checkStage(f *dvcFile, name string, def any, vars variables, read reader) error {
+func checkStage(f *File, name string, def any, vars variables, read reader) error {
 	what := "stage " + name
 	m, ok := def.(map[string]any)
 	if !ok {
@@ -96,7 +97,7 @@ func checkStage(f *dvcFile, name string, def any, vars variables, read reader) e
 	}
 	wdir, _ := m["wdir"].(string)
 	own.open = own.open || strings.Contains(wdir, "${") && m["vars"] != nil
-	if err := own.add(f, read, path.Join(path.Dir(f.rel), wdir), m["vars"]); err != nil {
+	if err := own.add(f, read, path.Join(path.Dir(f.Rel), wdir), m["vars"]); err != nil {
 		return err
 	}
 	for _, key := range slices.Sorted(maps.Keys(m)) {
@@ -110,7 +111,7 @@ func checkStage(f *dvcFile, name string, def any, vars variables, read reader) e
 	return nil
 }
 
-func onlyKeys(f *dvcFile, what string, m map[string]any, known []string) error {
+func onlyKeys(f *File, what string, m map[string]any, known []string) error {
 	for _, key := range slices.Sorted(maps.Keys(m)) {
 		if !slices.Contains(known, key) {
 			return f.bad(nil, "%s has the key %q, which dvc does not know", what, key)
@@ -120,12 +121,13 @@ func onlyKeys(f *dvcFile, what string, m map[string]any, known []string) error {
 }
 
 // add takes the items of a vars list: files, with or without keys, and mappings.
-func (v *variables) add(f *dvcFile, read reader, dir string, list any) error {
+func (v *variables) add(f *File, read reader, dir string, list any) error {
 	items, _ := list.([]any)
 	for _, item := range items {
 		switch item := item.(type) {
 		case string:
-			err := v.load(f, read, dir, before(item, ":"))
+			name, _, _ := strings.Cut(item, ":")
+			err := v.load(f, read, dir, name)
 			if errors.Is(err, fs.ErrNotExist) {
 				return f.bad(nil, "vars: %s does not exist", item)
 			}
@@ -140,7 +142,7 @@ func (v *variables) add(f *dvcFile, read reader, dir string, list any) error {
 }
 
 // load merges a file of variables.
-func (v *variables) load(f *dvcFile, read reader, dir, name string) error {
+func (v *variables) load(f *File, read reader, dir, name string) error {
 	rel := path.Join(dir, name)
 	if path.IsAbs(name) || !fs.ValidPath(rel) {
 		v.open = true
@@ -180,7 +182,7 @@ type unknownValue struct{}
 var expression = regexp.MustCompile(`(^|[^\\])\$\{(.*?)\}`)
 
 // check refuses templates in a value that name no variable.
-func (v variables) check(f *dvcFile, what string, val any) error {
+func (v variables) check(f *File, what string, val any) error {
 	switch val := val.(type) {
 	case string:
 		for _, m := range expression.FindAllStringSubmatch(val, -1) {

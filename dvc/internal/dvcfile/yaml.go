@@ -1,4 +1,4 @@
-package dvc
+package dvcfile
 
 import (
 	"fmt"

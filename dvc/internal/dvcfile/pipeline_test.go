@@ -1,4 +1,4 @@
-package dvc
+package dvcfile
 
 import (
 	"strings"
@@ -41,16 +41,16 @@ func TestOutputsOfStagesHaveTheFlagsOfTheirDVCYAML(t *testing.T) {
 		{"twice in one stage", "stages: {a: {cmd: x, outs: [o], metrics: [o]}}", lockOf("a=o"), "a:s/o"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			files, err := parsePipeline("s/dvc.yaml", []byte(tt.yaml), []byte(tt.lock))
+			files, err := ParsePipeline("s/dvc.yaml", []byte(tt.yaml), []byte(tt.lock))
 			require.NoError(t, err)
 			var got []string
 			for _, f := range files {
-				for _, o := range f.outs {
-					s := f.stage + ":" + o.path
+				for _, o := range f.Outs {
+					s := f.Stage + ":" + o.Path
 					for _, flag := range []struct {
 						is   bool
 						name string
-					}{{o.oid == "", " none"}, {!o.cache, " uncached"}, {!o.push, " unpushed"}, {o.remote != "", " @" + o.remote}, {o.oid.Legacy(), " legacy"}} {
+					}{{o.ID == "", " none"}, {!o.Cache, " uncached"}, {!o.Push, " unpushed"}, {o.Remote != "", " @" + o.Remote}, {o.ID.Legacy(), " legacy"}} {
 						if flag.is {
 							s += flag.name
 						}
@@ -85,7 +85,7 @@ func TestUnsafePipelinesAreRefused(t *testing.T) {
 		{"anchors without end", "a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b]\nd: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c]\ne: &e [*d,*d,*d,*d,*d,*d,*d,*d,*d]\nstages: {a: {cmd: x, outs: [*e,*e,*e,*e,*e,*e,*e,*e]}}", "", mlops.ErrInvalid},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			_, err := parsePipeline("s/dvc.yaml", []byte(tt.yaml), []byte(tt.lock))
+			_, err := ParsePipeline("s/dvc.yaml", []byte(tt.yaml), []byte(tt.lock))
 			require.ErrorIs(t, err, tt.kind)
 		})
 	}
@@ -96,14 +96,14 @@ func FuzzPipeline(f *testing.F) {
 	f.Add("stages: {a: {foreach: [1], do: {cmd: x, plots: [{'${item}': [{x: y}]}]}}}", lockOf("a@1=1"))
 	f.Add("a: &a [x]\nstages: {a: {wdir: .., outs: *a, metrics: 3}}", "schema: '2.0'")
 	f.Fuzz(func(t *testing.T, text, lock string) {
-		files, err := parsePipeline("s/dvc.yaml", []byte(text), []byte(lock))
+		files, err := ParsePipeline("s/dvc.yaml", []byte(text), []byte(lock))
 		if err != nil {
 			return
 		}
 		for _, d := range files {
-			for _, o := range d.outs {
-				if why := object.UnsafePath(o.path); why != "" {
-					t.Fatalf("output %q %s", o.path, why)
+			for _, o := range d.Outs {
+				if why := object.UnsafePath(o.Path); why != "" {
+					t.Fatalf("output %q %s", o.Path, why)
 				}
 			}
 		}
@@ -111,37 +111,7 @@ func FuzzPipeline(f *testing.F) {
 }
 
 func TestTwoTemplatesWithOtherFlagsAreNotGuessedAt(t *testing.T) {
-	files, err := parsePipeline("dvc.yaml", []byte("stages: {a: {cmd: x, outs: ['${x}.bin', {'${y}.bin': {push: false}}]}}"), []byte(lockOf("a=big.bin")))
+	files, err := ParsePipeline("dvc.yaml", []byte("stages: {a: {cmd: x, outs: ['${x}.bin', {'${y}.bin': {push: false}}]}}"), []byte(lockOf("a=big.bin")))
 	require.NoError(t, err)
-	require.NotEmpty(t, files[0].outs[0].odd)
-}
-
-// Measured with dvc 3.67.1: dvc_data.hashfile.hash.file_md5(name="md5-dos2unix").
-func TestHashesOf2xFoldLineEndsAsDVC2Did(t *testing.T) {
-	mib := strings.Repeat("a", object.TextBlock-1)
-	for _, tt := range []struct{ name, text, want string }{
-		{"empty", "", "d41d8cd98f00b204e9800998ecf8427e"},
-		{"text", "a\r\nb\r\n", plainMD5("a\nb\n")},
-		{"a lone CR", "a\rb", plainMD5("a\rb")},
-		{"zero byte", "a\r\n\x00", plainMD5("a\r\n\x00")},
-		{"zero byte beyond the first 512", strings.Repeat("a", 512) + "\r\n\x00", plainMD5(strings.Repeat("a", 512) + "\n\x00")},
-		{"three of ten are not text", "aaaaa\r\n\xff\xff\xff", plainMD5("aaaaa\n\xff\xff\xff")},
-		{"more than three", "aaaa\r\n\xff\xff\xff", plainMD5("aaaa\r\n\xff\xff\xff")},
-		{"across a MiB", mib + "\r\nb\r\n", plainMD5(mib + "\r\nb\n")},
-		{"a MiB that is not text", mib + "a" + "\x00\r\n", plainMD5(mib + "a\x00\r\n")},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			h := object.NewHash(true)
-			for i := 0; i < len(tt.text); i += 1000 {
-				_, _ = h.Write([]byte(tt.text[i:min(i+1000, len(tt.text))]))
-			}
-			require.Equal(t, tt.want, object.Sum(h))
-		})
-	}
-}
-
-func plainMD5(s string) string {
-	h := object.NewHash(false)
-	_, _ = h.Write([]byte(s))
-	return object.Sum(h)
+	require.NotEmpty(t, files[0].Outs[0].Odd)
 }

@@ -1,4 +1,4 @@
-package dvc
+package dvcfile
 
 import (
 	"errors"
@@ -13,6 +13,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/fault"
 )
 
 // pipelineStage is what is read of a stage in a dvc.yaml. With foreach or
@@ -31,13 +32,13 @@ type pipelineStage struct {
 	Plots   []any          `yaml:"plots"`
 }
 
-// parsePipeline reads the stages of a dvc.yaml, with the hashes that its
+// ParsePipeline reads the stages of a dvc.yaml, with the hashes that its
 // dvc.lock (which may be empty) has. Templates are not evaluated: a path with
 // ${…} is found in the lock, and so are the names that foreach and matrix make.
 // Outputs that are only in dvc.lock are none of dvc's either.
-func parsePipeline(rel string, text, lock []byte) ([]*dvcFile, error) {
-	top := &dvcFile{rel: rel}
-	if len(text) > maxDVCFile {
+func ParsePipeline(rel string, text, lock []byte) ([]*File, error) {
+	top := &File{Rel: rel}
+	if len(text) > MaxSize {
 		return nil, top.bad(nil, "%d bytes are too many", len(text))
 	}
 	var y struct {
@@ -51,11 +52,11 @@ func parsePipeline(rel string, text, lock []byte) ([]*dvcFile, error) {
 	if err != nil {
 		return nil, err
 	}
-	var files []*dvcFile
+	var files []*File
 	add := func(name string, s *pipelineStage) error {
 		f, err := s.load(rel, name, locked[name])
 		if err == nil {
-			f.text = lock
+			f.Text = lock
 			files = append(files, f)
 		}
 		return err
@@ -124,20 +125,20 @@ func countTo(n int) []string {
 }
 
 type lockedStage struct {
-	file *dvcFile
+	file *File
 	outs []*yaml.Node
 	deps []string
 }
 
 // parseLock returns the outputs that a dvc.lock holds, by stage.
 func parseLock(rel string, text []byte) (map[string]lockedStage, error) {
-	f := &dvcFile{rel: rel}
+	f := &File{Rel: rel}
 	top, err := f.parseYAML(text)
 	if err != nil || top == nil {
 		return nil, err
 	}
 	if v := top["schema"]; v == nil || v.Value != "2.0" {
-		return nil, fail(mlops.ErrUnsupported, "%s: schema is not '2.0'; run: dvc commit", rel)
+		return nil, fault.New(mlops.ErrUnsupported, "%s: schema is not '2.0'; run: dvc commit", rel)
 	}
 	out := map[string]lockedStage{}
 	if top["stages"] == nil {
@@ -169,15 +170,15 @@ func parseLock(rel string, text []byte) (map[string]lockedStage, error) {
 }
 
 // load makes the outputs of one stage.
-func (s *pipelineStage) load(rel, name string, lock lockedStage) (*dvcFile, error) {
-	f := &dvcFile{rel: rel, stage: name, frozen: s.Frozen, deps: true}
-	f.always = s.Always || len(s.Deps)+len(s.Params)+len(s.Outs)+len(s.Metrics)+len(s.Plots) == 0
+func (s *pipelineStage) load(rel, name string, lock lockedStage) (*File, error) {
+	f := &File{Rel: rel, Stage: name, frozen: s.Frozen, Deps: true}
+	f.Always = s.Always || len(s.Deps)+len(s.Params)+len(s.Outs)+len(s.Metrics)+len(s.Plots) == 0
 	wdir := s.Wdir
 	if strings.Contains(wdir, "${") {
-		return nil, fail(mlops.ErrUnsupported, "%s: stage %s: wdir is a template", rel, name)
+		return nil, fault.New(mlops.ErrUnsupported, "%s: stage %s: wdir is a template", rel, name)
 	}
 	dir := path.Join(path.Dir(rel), wdir)
-	f.needs = s.depsOf(dir, lock)
+	f.Needs = s.depsOf(dir, lock)
 	byPath := map[string]*yaml.Node{}
 	for _, n := range lock.outs {
 		m, err := lock.file.mapping(n)
@@ -230,14 +231,39 @@ func (s *pipelineStage) load(rel, name string, lock lockedStage) (*dvcFile, erro
 		if err != nil {
 			return nil, err
 		}
-		o.cache, o.push, o.remote = fl.cache, fl.push, fl.remote
-		o.metric, o.plot = fl.kind == OutputMetrics, fl.kind == OutputPlots
+		o.Cache, o.Push, o.Remote = fl.cache, fl.push, fl.remote
+		o.Metric, o.Plot = fl.metric, fl.plot
 		if unsure[p] {
-			o.odd = "may be one of two templates, with other flags"
+			o.Odd = "may be one of two templates, with other flags"
 		}
-		f.outs = append(f.outs, o)
+		f.Outs = append(f.Outs, o)
 	}
 	return f, nil
+}
+
+// depsOf lists what a stage depends on, as dvc.lock has it, or the dvc.yaml
+// where that has no template.
+func (s *pipelineStage) depsOf(dir string, lock lockedStage) []string {
+	names := lock.deps
+	if len(names) == 0 {
+		for _, d := range s.Deps {
+			switch d := d.(type) {
+			case string:
+				names = append(names, d)
+			case map[string]any:
+				for name := range d {
+					names = append(names, name)
+				}
+			}
+		}
+	}
+	var out []string
+	for _, name := range names {
+		if !strings.Contains(name, "${") && !strings.Contains(name, "://") && !strings.HasPrefix(name, "/") {
+			out = append(out, path.Join(dir, name))
+		}
+	}
+	return out
 }
 
 // outFlags is an output as a dvc.yaml has it.
@@ -245,7 +271,8 @@ type outFlags struct {
 	path        string
 	cache, push bool
 	remote      string
-	kind        OutputType // "" is a plain one
+	metric      bool
+	plot        bool
 }
 
 // flags lists the outputs in outs, metrics and plots: names, or names with
@@ -253,10 +280,9 @@ type outFlags struct {
 func (s *pipelineStage) flags() ([]outFlags, error) {
 	var out []outFlags
 	for i, list := range [][]any{s.Outs, s.Metrics, s.Plots} {
-		kind := [...]OutputType{"", OutputMetrics, OutputPlots}[i]
 		for _, item := range list {
 			if name, ok := item.(string); ok {
-				out = append(out, outFlags{path: name, cache: true, push: true, kind: kind})
+				out = append(out, outFlags{path: name, cache: true, push: true, metric: i == 1, plot: i == 2})
 				continue
 			}
 			m, ok := item.(map[string]any)
@@ -264,7 +290,7 @@ func (s *pipelineStage) flags() ([]outFlags, error) {
 				return nil, fmt.Errorf("output %v", item)
 			}
 			for _, name := range slices.Sorted(maps.Keys(m)) {
-				f := outFlags{path: name, cache: true, push: true, kind: kind}
+				f := outFlags{path: name, cache: true, push: true, metric: i == 1, plot: i == 2}
 				switch v := m[name].(type) {
 				case map[string]any:
 					if err := f.set(v); err != nil {

@@ -1,4 +1,4 @@
-package dvc
+package dvcfile
 
 import (
 	"bytes"
@@ -12,42 +12,44 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/address"
+	"github.com/mlops-integration/mlops/dvc/internal/fault"
 	"github.com/mlops-integration/mlops/dvc/internal/object"
 )
 
-// dep is what an import is made of: data of another git repository, or at a
+// Dep is what an import is made of: data of another git repository, or at a
 // URL.
-type dep struct {
-	path string // as the .dvc file has it
-	repo *gitSource
+type Dep struct {
+	Path string // as the .dvc file has it
+	Repo *GitSource
 
 	// What a URL held when it was imported.
-	kind   string // of hash: md5, etag or checksum; "" before that
-	hash   string
-	size   int64 // -1 when not given
-	nfiles int64 // -1 for a file
-	exec   bool
-	config [][2]string // fs_config: how it is opened, beyond the user's configuration
+	Kind   string // of hash: md5, etag or checksum; "" before that
+	Hash   string
+	Size   int64 // -1 when not given
+	NFiles int64 // -1 for a file
+	Exec   bool
+	Config [][2]string // fs_config: how it is opened, beyond the user's configuration
 
-	odd  string // why it cannot be handled here, or ""
-	node *yaml.Node
+	Odd  string // why it cannot be handled here, or ""
+	Node *yaml.Node
 }
 
-// gitSource is another git repository, as an import names it.
-type gitSource struct {
-	url    string
-	rev    string // branch, tag or commit that updates follow; "" is what is checked out there
-	lock   string // the commit it was imported at; "" before that
-	remote string // of that repository; "" is its default
+// GitSource is another git repository, as an import names it.
+type GitSource struct {
+	URL    string
+	Rev    string // branch, tag or commit that updates follow; "" is what is checked out there
+	Lock   string // the commit it was imported at; "" before that
+	Remote string // of that repository; "" is its default
 
 	node *yaml.Node
 }
 
 // parseImport fills imports, if the file is one: one dependency, one output, no
 // command.
-func (f *dvcFile) parseImport() error {
+func (f *File) parseImport() error {
 	deps := f.top["deps"]
-	if f.top["cmd"] != nil || deps == nil || len(deps.Content) != 1 || len(f.outs) != 1 {
+	if f.top["cmd"] != nil || deps == nil || len(deps.Content) != 1 || len(f.Outs) != 1 {
 		return nil
 	}
 	m, err := f.mapping(deps.Content[0])
@@ -60,32 +62,32 @@ func (f *dvcFile) parseImport() error {
 		}
 		return ""
 	}
-	d := &dep{path: text(m, "path"), size: -1, nfiles: -1, exec: strings.EqualFold(text(m, "isexec"), "true"), node: deps.Content[0]}
+	d := &Dep{Path: text(m, "path"), Size: -1, NFiles: -1, Exec: strings.EqualFold(text(m, "isexec"), "true"), Node: deps.Content[0]}
 	if m["db"] != nil {
-		d.odd = "comes from a database"
-	} else if d.path == "" || strings.ContainsRune(d.path, 0) {
-		return f.bad(d.node, "import without path")
+		d.Odd = "comes from a database"
+	} else if d.Path == "" || strings.ContainsRune(d.Path, 0) {
+		return f.bad(d.Node, "import without path")
 	}
 	for _, kind := range []string{"md5", "etag", "checksum"} {
 		if v := text(m, kind); v != "" {
-			d.kind, d.hash = kind, v
+			d.Kind, d.Hash = kind, v
 			break
 		}
 	}
-	for key, dst := range map[string]*int64{"size": &d.size, "nfiles": &d.nfiles} {
+	for key, dst := range map[string]*int64{"size": &d.Size, "nfiles": &d.NFiles} {
 		if v, err := strconv.ParseInt(text(m, key), 10, 64); err == nil && v >= 0 {
 			*dst = v
 		}
 	}
 	if m["files"] != nil || m["cloud"] != nil || m["version_id"] != nil {
-		d.odd = "is kept by file versions in the cloud"
+		d.Odd = "is kept by file versions in the cloud"
 	}
 	if n := m["fs_config"]; n != nil {
 		if n.Kind != yaml.MappingNode {
 			return f.bad(n, "fs_config is not a mapping")
 		}
 		for i := 0; i+1 < len(n.Content); i += 2 {
-			d.config = append(d.config, [2]string{n.Content[i].Value, n.Content[i+1].Value})
+			d.Config = append(d.Config, [2]string{n.Content[i].Value, n.Content[i+1].Value})
 		}
 	}
 	if n := m["repo"]; n != nil {
@@ -93,32 +95,32 @@ func (f *dvcFile) parseImport() error {
 		if err != nil {
 			return err
 		}
-		d.repo = &gitSource{url: text(rm, "url"), rev: text(rm, "rev"), lock: text(rm, "rev_lock"), remote: text(rm, "remote"), node: n}
-		if d.repo.lock != "" && !isCommit(d.repo.lock) {
-			return f.bad(rm["rev_lock"], "%q is not the full name of a commit", d.repo.lock)
+		d.Repo = &GitSource{URL: text(rm, "url"), Rev: text(rm, "rev"), Lock: text(rm, "rev_lock"), Remote: text(rm, "remote"), node: n}
+		if d.Repo.Lock != "" && !IsCommit(d.Repo.Lock) {
+			return f.bad(rm["rev_lock"], "%q is not the full name of a commit", d.Repo.Lock)
 		}
 		if r := rm["remote"]; rm["config"] != nil || r != nil && r.Kind != yaml.ScalarNode {
-			d.odd = "brings a configuration of its own for the other repository"
+			d.Odd = "brings a configuration of its own for the other repository"
 		}
 	}
-	f.imports = d
+	f.Imports = d
 	return nil
 }
 
-// partial tells an import whose data was never fetched.
-func (f *dvcFile) partial() bool { return f.imports != nil && f.outs[0].oid == "" }
+// Partial reports whether f is an import whose data was never fetched.
+func (f *File) Partial() bool { return f.Imports != nil && f.Outs[0].ID == "" }
 
-// standIn is what data status takes for the hash of a URL's data that was never
+// StandIn is what data status takes for the hash of a URL's data that was never
 // fetched: dvc takes the hash of the dependency.
-func (d *dep) standIn() object.ID {
-	if d.repo != nil || d.hash == "" {
+func (d *Dep) StandIn() object.ID {
+	if d.Repo != nil || d.Hash == "" {
 		return ""
 	}
-	id, err := object.Parse(d.hash)
-	if err == nil && d.kind == "md5" && !strings.Contains(d.path, "://") {
+	id, err := object.Parse(d.Hash)
+	if err == nil && d.Kind == "md5" && !strings.Contains(d.Path, "://") {
 		return id
 	}
-	sum := md5.Sum([]byte(d.kind + ":" + d.hash)) // a name that no content has
+	sum := md5.Sum([]byte(d.Kind + ":" + d.Hash)) // a name that no content has
 	name := hex.EncodeToString(sum[:])
 	if id.IsDir() { // a listing of etags
 		name += ".dir"
@@ -126,56 +128,56 @@ func (d *dep) standIn() object.ID {
 	return object.ID(name)
 }
 
-// isCommit tells the full name of a commit.
-func isCommit(s string) bool {
+// IsCommit reports whether s is the full name of a commit.
+func IsCommit(s string) bool {
 	return len(s) == 40 && strings.Trim(s, "0123456789abcdef") == ""
 }
 
-// same reports whether two name the same data.
-func (d *dep) same(e *dep) bool {
-	if d.path != e.path || d.kind != e.kind || d.hash != e.hash || (d.repo == nil) != (e.repo == nil) {
+// Same reports whether two name the same data.
+func (d *Dep) Same(e *Dep) bool {
+	if d.Path != e.Path || d.Kind != e.Kind || d.Hash != e.Hash || (d.Repo == nil) != (e.Repo == nil) {
 		return false
 	}
-	return d.repo == nil || d.repo.url == e.repo.url && d.repo.rev == e.repo.rev && d.repo.lock == e.repo.lock && d.repo.remote == e.repo.remote
+	return d.Repo == nil || d.Repo.URL == e.Repo.URL && d.Repo.Rev == e.Repo.Rev && d.Repo.Lock == e.Repo.Lock && d.Repo.Remote == e.Repo.Remote
 }
 
 // String is how dvc names a dependency.
-func (d *dep) String() string {
-	if d.repo != nil {
-		return d.path + " (" + publicURL(d.repo.url) + ")"
+func (d *Dep) String() string {
+	if d.Repo != nil {
+		return d.Path + " (" + address.Public(d.Repo.URL) + ")"
 	}
-	return redact(d.path)
+	return address.Redact(d.Path)
 }
 
 // fields are what stands in the .dvc file of it, in dvc's order; a git
 // repository is a block.
-func (d *dep) fields() [][2]string {
-	if d.repo != nil {
-		return [][2]string{{"path", d.path}, {"repo", block(d.repo.fields(), 4)}}
+func (d *Dep) fields() [][2]string {
+	if d.Repo != nil {
+		return [][2]string{{"path", d.Path}, {"repo", block(d.Repo.fields(), 4)}}
 	}
 	var out [][2]string
-	if d.kind != "" {
-		out = append(out, [2]string{d.kind, d.hash})
+	if d.Kind != "" {
+		out = append(out, [2]string{d.Kind, d.Hash})
 	}
-	if d.size >= 0 {
-		out = append(out, [2]string{"size", strconv.FormatInt(d.size, 10)})
+	if d.Size >= 0 {
+		out = append(out, [2]string{"size", strconv.FormatInt(d.Size, 10)})
 	}
-	if d.nfiles >= 0 {
-		out = append(out, [2]string{"nfiles", strconv.FormatInt(d.nfiles, 10)})
+	if d.NFiles >= 0 {
+		out = append(out, [2]string{"nfiles", strconv.FormatInt(d.NFiles, 10)})
 	}
-	if d.exec {
+	if d.Exec {
 		out = append(out, [2]string{"isexec", "true"})
 	}
-	out = append(out, [2]string{"hash", "md5"}, [2]string{"path", d.path})
-	if len(d.config) > 0 {
-		out = append(out, [2]string{"fs_config", block(d.config, 4)})
+	out = append(out, [2]string{"hash", "md5"}, [2]string{"path", d.Path})
+	if len(d.Config) > 0 {
+		out = append(out, [2]string{"fs_config", block(d.Config, 4)})
 	}
 	return out
 }
 
-func (s *gitSource) fields() [][2]string {
-	out := [][2]string{{"url", s.url}}
-	for _, f := range [][2]string{{"rev", s.rev}, {"rev_lock", s.lock}, {"remote", s.remote}} {
+func (s *GitSource) fields() [][2]string {
+	out := [][2]string{{"url", s.URL}}
+	for _, f := range [][2]string{{"rev", s.Rev}, {"rev_lock", s.Lock}, {"remote", s.Remote}} {
 		if f[1] != "" {
 			out = append(out, f)
 		}
@@ -197,12 +199,12 @@ func item1(fields [][2]string) string {
 	return "\n- " + strings.TrimPrefix(block(fields, 2), "\n  ")
 }
 
-// importText writes the .dvc file of an import: a new one, or old with what
+// Import writes the .dvc file of an import: a new one, or old with what
 // changed. Without a sum the data was neither fetched nor looked at.
-func importText(rel, name string, old *dvcFile, d *dep, c content, desc string, sum bool) ([]byte, error) {
-	write := func(top [][2]string, c content) ([]byte, error) {
+func Import(rel, name string, old *File, d *Dep, c Content, desc string, sum bool) ([]byte, error) {
+	write := func(top [][2]string, c Content) ([]byte, error) {
 		outs := [][2]string{{"hash", "md5"}}
-		if c.oid != "" {
+		if c.ID != "" {
 			outs = c.fields()
 		}
 		outs = append(outs, [2]string{"path", name})
@@ -219,50 +221,50 @@ func importText(rel, name string, old *dvcFile, d *dep, c content, desc string, 
 		return write(nil, c)
 	}
 	summed := c
-	if c.oid == "" && old != nil && old.imports != nil {
-		summed.oid = old.outs[0].oid // dvc forgets the old hash after it took the sum
+	if c.ID == "" && old != nil && old.Imports != nil {
+		summed.ID = old.Outs[0].ID // dvc forgets the old hash after it took the sum
 	}
 	text, err := write([][2]string{{"md5", strings.Repeat("0", 32)}}, summed)
 	if err != nil {
 		return nil, err
 	}
-	f, err := parseDVCFile(rel, text)
+	f, err := Parse(rel, text)
 	if err != nil {
 		return nil, err
 	}
-	return write([][2]string{{"md5", f.stageSum()}}, c)
+	return write([][2]string{{"md5", f.StageSum()}}, c)
 }
 
 var depKeys = []string{"md5", "etag", "checksum", "size", "nfiles", "isexec", "fs_config"}
 
 // patchImport changes an existing .dvc file of the same output.
-func patchImport(old *dvcFile, d *dep, top, outs [][2]string) ([]byte, error) {
-	if len(old.outs) != 1 {
-		return nil, fail(mlops.ErrConflict, "%s has several outputs", old.rel)
+func patchImport(old *File, d *Dep, top, outs [][2]string) ([]byte, error) {
+	if len(old.Outs) != 1 {
+		return nil, fault.New(mlops.ErrConflict, "%s has several outputs", old.Rel)
 	}
 	p := newPatcher(old)
-	was := old.imports
+	was := old.Imports
 	if was == nil {
 		top = append(top, [2]string{"frozen", "true"}, [2]string{"deps", item1(d.fields())})
 	} else {
 		top = append(top, [2]string{"frozen", "true"})
 		keys, want := depKeys, d.fields()
-		if was.repo != nil && d.repo != nil {
-			if err := p.set(was.repo.node, []string{"rev", "rev_lock", "remote"}, d.repo.fields()); err != nil {
+		if was.Repo != nil && d.Repo != nil {
+			if err := p.set(was.Repo.node, []string{"rev", "rev_lock", "remote"}, d.Repo.fields()); err != nil {
 				return nil, err
 			}
 			want = want[:1]
-		} else if was.repo != nil {
+		} else if was.Repo != nil {
 			keys = append([]string{"repo"}, keys...)
 		}
-		if len(d.config) > 0 && slices.Equal(was.config, d.config) {
+		if len(d.Config) > 0 && slices.Equal(was.Config, d.Config) {
 			keys, want = keys[:len(keys)-1], want[:len(want)-1]
 		}
-		if err := p.set(was.node, keys, want); err != nil {
+		if err := p.set(was.Node, keys, want); err != nil {
 			return nil, err
 		}
 	}
-	if err := p.set(old.outs[0].node, outKeys, outs); err != nil {
+	if err := p.set(old.Outs[0].node, outKeys, outs); err != nil {
 		return nil, err
 	}
 	if err := p.setTop([]string{"md5"}, top); err != nil {
@@ -277,10 +279,10 @@ var unhashed = map[string]bool{
 	"persist": true, "isexec": true, "size": true, "nfiles": true,
 }
 
-// stageSum is the md5 that dvc writes into the file of an import: of its JSON
+// StageSum is the md5 that dvc writes into the file of an import: of its JSON
 // with sorted keys, less what does not matter. Source: dvc/stage/utils.py,
 // dvc/utils/__init__.py.
-func (f *dvcFile) stageSum() string {
+func (f *File) StageSum() string {
 	top := maps.Clone(f.top)
 	delete(top, "md5")
 	if w := top["wdir"]; w != nil && w.Value == "." {

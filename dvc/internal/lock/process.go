@@ -1,6 +1,7 @@
-package dvc
+package lock
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"os/exec"
@@ -11,17 +12,17 @@ import (
 	"time"
 )
 
-// process is what the system says of a pid.
-type process struct {
-	ended bool      // a zombie
+// Process is what the system says of a pid.
+type Process struct {
+	Ended bool      // a zombie
 	began time.Time // zero when not known
 	cmd   string    // "" when not known
 }
 
-// inspect looks at a process; ok is false when there is none.
+// Inspect looks at a process; ok is false when there is none.
 //
 // Source: proc(5), /proc/<pid>/stat and /proc/stat; ps(1) elsewhere.
-func inspect(pid int) (p process, ok bool) {
+func Inspect(pid int) (p Process, ok bool) {
 	if pid <= 0 {
 		return p, false
 	}
@@ -35,12 +36,11 @@ func inspect(pid int) (p process, ok bool) {
 	}
 	cmd, _ := os.ReadFile(filepath.Join(dir, "cmdline"))
 	p.cmd = strings.Join(strings.Fields(strings.ReplaceAll(string(cmd), "\x00", " ")), " ")
-	_, rest, _ := cutLast(string(stat), ")") // the name before it may hold anything
-	f := strings.Fields(rest)
+	f := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:])) // the name before it may hold anything
 	if len(f) < 20 {
 		return p, true
 	}
-	p.ended = (f[0] == "Z" || f[0] == "X") && f[17] == "1" // other threads may outlive the first
+	p.Ended = (f[0] == "Z" || f[0] == "X") && f[17] == "1" // other threads may outlive the first
 	if ticks, err := strconv.ParseInt(f[19], 10, 64); err == nil {
 		if boot := bootTime(); !boot.IsZero() {
 			p.began = boot.Add(time.Duration(ticks) * 10 * time.Millisecond) // USER_HZ is 100 wherever Go runs
@@ -59,7 +59,7 @@ func bootTime() time.Time {
 	return time.Time{}
 }
 
-func inspectPS(pid int) (p process) {
+func inspectPS(pid int) (p Process) {
 	cmd := exec.Command("ps", "-o", "stat=,lstart=,command=", "-p", strconv.Itoa(pid))
 	cmd.Env = append(os.Environ(), "LC_ALL=C")
 	out, _ := cmd.Output()
@@ -67,16 +67,8 @@ func inspectPS(pid int) (p process) {
 	if len(f) < 6 {
 		return p
 	}
-	p.ended = strings.HasPrefix(f[0], "Z")
+	p.Ended = strings.HasPrefix(f[0], "Z")
 	p.began, _ = time.ParseInLocation(time.ANSIC, strings.Join(f[1:6], " "), time.Local)
 	p.cmd = strings.Join(f[6:], " ")
 	return p
-}
-
-func cutLast(s, sep string) (head, tail string, found bool) {
-	i := strings.LastIndex(s, sep)
-	if i < 0 {
-		return s, "", false
-	}
-	return s[:i], s[i+len(sep):], true
 }

@@ -1,4 +1,4 @@
-package dvc
+package dvcfile
 
 import (
 	"bytes"
@@ -11,13 +11,14 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/fault"
 )
 
 // patcher changes mappings of a .dvc file in its text, as dvc's own merge does:
 // values in place, new keys at the end of their mapping, keys that have no
 // value any more gone. Comments keep their column where they can.
 type patcher struct {
-	f     *dvcFile
+	f     *File
 	lines []string
 	edits []edit
 }
@@ -28,15 +29,15 @@ type edit struct {
 	text        string
 }
 
-// unixLines returns a text with the line ends that dvc writes, which reads and
+// UnixLines returns a text with the line ends that dvc writes, which reads and
 // writes a file whole: Python's text mode.
-func unixLines(text []byte) []byte {
+func UnixLines(text []byte) []byte {
 	text = bytes.ReplaceAll(text, []byte("\r\n"), []byte("\n"))
 	return bytes.ReplaceAll(text, []byte("\r"), []byte("\n"))
 }
 
-func newPatcher(f *dvcFile) *patcher {
-	lines := strings.SplitAfter(string(unixLines(f.text)), "\n")
+func newPatcher(f *File) *patcher {
+	lines := strings.SplitAfter(string(UnixLines(f.Text)), "\n")
 	if last := lines[len(lines)-1]; last == "" {
 		lines = lines[:len(lines)-1]
 	} else {
@@ -49,7 +50,7 @@ func newPatcher(f *dvcFile) *patcher {
 // are not wanted go. A value that is a block of its own begins with a line end.
 func (p *patcher) set(m *yaml.Node, managed []string, want [][2]string) error {
 	if m.Style&yaml.FlowStyle != 0 || len(m.Content) == 0 {
-		return fail(mlops.ErrUnsupported, "%s: outputs in {braces} cannot be changed in place; write them as a block", p.f.rel)
+		return fault.New(mlops.ErrUnsupported, "%s: outputs in {braces} cannot be changed in place; write them as a block", p.f.Rel)
 	}
 	want = slices.Clone(want)
 	indent := m.Content[0].Column - 1
@@ -67,14 +68,14 @@ func (p *patcher) set(m *yaml.Node, managed []string, want [][2]string) error {
 			if v.Value == val || v.Kind != yaml.ScalarNode && strings.HasPrefix(val, "\n") {
 				p.replace(k.Line, 1, lead, indent, p.lines[k.Line-1])
 			} else if v.Kind != yaml.ScalarNode {
-				return fail(mlops.ErrUnsupported, "%s:%d: %s is not a value", p.f.rel, k.Line, k.Value)
+				return fault.New(mlops.ErrUnsupported, "%s:%d: %s is not a value", p.f.Rel, k.Line, k.Value)
 			} else if v.LineComment == "" {
 				head := string([]rune(p.lines[k.Line-1])[:indent])
 				p.replace(k.Line, last-k.Line+1, lead, indent, head+field(k.Value, val, indent)+"\n")
 			} else if last == k.Line {
 				p.replace(k.Line, 1, lead, indent, replaceValue(p.lines[k.Line-1], k, v, val))
 			} else {
-				return fail(mlops.ErrUnsupported, "%s:%d: %s is not a value on its line", p.f.rel, k.Line, k.Value)
+				return fault.New(mlops.ErrUnsupported, "%s:%d: %s is not a value on its line", p.f.Rel, k.Line, k.Value)
 			}
 			lead = ""
 		case slices.Contains(managed, k.Value):
@@ -83,7 +84,7 @@ func (p *patcher) set(m *yaml.Node, managed []string, want [][2]string) error {
 					lead = string([]rune(p.lines[k.Line-1])[:indent])
 				}
 				if i+2 >= len(m.Content) {
-					return fail(mlops.ErrUnsupported, "%s:%d: %s is the only key", p.f.rel, k.Line, k.Value)
+					return fault.New(mlops.ErrUnsupported, "%s:%d: %s is the only key", p.f.Rel, k.Line, k.Value)
 				}
 			}
 			p.edits = append(p.edits, edit{k.Line, last - k.Line + 1, ""})
@@ -109,7 +110,7 @@ func (p *patcher) set(m *yaml.Node, managed []string, want [][2]string) error {
 // setTop is set for the file's own keys.
 func (p *patcher) setTop(managed []string, want [][2]string) error {
 	var doc yaml.Node
-	if err := yaml.Unmarshal(p.f.text, &doc); err != nil || doc.Kind == 0 {
+	if err := yaml.Unmarshal(p.f.Text, &doc); err != nil || doc.Kind == 0 {
 		return p.f.bad(nil, "not a mapping")
 	}
 	return p.set(doc.Content[0], managed, want)
@@ -140,9 +141,9 @@ func (p *patcher) text() []byte {
 	return []byte(strings.Join(lines, ""))
 }
 
-// patch returns the file's text with o's content changed.
-func (o *out) patch(c content) ([]byte, error) {
-	p := newPatcher(o.file)
+// Patch returns the file's text with o's content changed.
+func (o *Out) Patch(c Content) ([]byte, error) {
+	p := newPatcher(o.File)
 	if err := p.set(o.node, outKeys, c.fields()); err != nil {
 		return nil, err
 	}
@@ -152,18 +153,18 @@ func (o *out) patch(c content) ([]byte, error) {
 var outKeys = []string{"md5", "size", "nfiles", "isexec"}
 
 // checked returns the text if it says what it should of an output.
-func (p *patcher) checked(o *out, c content) ([]byte, error) {
+func (p *patcher) checked(o *Out, c Content) ([]byte, error) {
 	text := p.text()
-	f, err := parseDVCFile(p.f.rel, text)
+	f, err := Parse(p.f.Rel, text)
 	if err != nil {
-		return nil, fmt.Errorf("dvc: %s would not be readable after the change: %w", p.f.rel, err)
+		return nil, fmt.Errorf("dvc: %s would not be readable after the change: %w", p.f.Rel, err)
 	}
-	for _, n := range f.outs {
-		if n.path == o.path && n.oid == c.oid && n.size == c.size && n.nfiles == c.nfiles && n.exec == c.exec && n.legacy == c.oid.Legacy() {
+	for _, n := range f.Outs {
+		if n.Path == o.Path && n.ID == c.ID && n.Size == c.Size && n.NFiles == c.NFiles && n.Exec == c.Exec && n.Legacy == c.ID.Legacy() {
 			return text, nil
 		}
 	}
-	return nil, fail(mlops.ErrUnsupported, "%s: its layout cannot be changed in place", p.f.rel)
+	return nil, fault.New(mlops.ErrUnsupported, "%s: its layout cannot be changed in place", p.f.Rel)
 }
 
 // lastLine returns the last line that a node's value takes.

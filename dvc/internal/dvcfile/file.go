@@ -1,4 +1,8 @@
-package dvc
+// Package dvcfile reads and writes what DVC keeps in a repository: .dvc files,
+// and the outputs of the stages in a dvc.yaml and its dvc.lock. What it writes
+// is what dvc would write, byte for byte, and what it changes keeps its comments
+// and order.
+package dvcfile
 
 import (
 	"bytes"
@@ -17,67 +21,78 @@ import (
 	"github.com/mlops-integration/mlops/dvc/internal/object"
 )
 
-const maxDVCFile = 16 << 20
+// MaxSize is the most bytes that a file of dvc's own making may have.
+const MaxSize = 16 << 20
 
-// dvcFile is a parsed .dvc file, whose text is kept and patched so that
+// File is a parsed .dvc file, whose text is kept and patched so that
 // comments, order and other keys survive; or one stage of a dvc.yaml, with
 // what dvc.lock says of it.
-type dvcFile struct {
-	rel      string // slash path from the root
-	n        int    // place among the files of the index
-	stage    string // name in the dvc.yaml; "" for a .dvc file
-	text     []byte // of source
-	outs     []*out
+type File struct {
+	Rel      string // slash path from the root
+	Order    int    // place among the files of the index
+	Stage    string // name in the dvc.yaml; "" for a .dvc file
+	Text     []byte // of Source
+	Outs     []*Out
 	frozen   bool
-	always   bool // it counts as changed whatever there is
-	repoDeps bool // imported from another git repository: not ours to push
-	deps     bool // it is made of something: imported, or a stage's
-	sum      string
+	Always   bool // it counts as changed whatever there is
+	RepoDeps bool // imported from another git repository: not ours to push
+	Deps     bool // it is made of something: imported, or a stage's
+	Sum      string
 	top      map[string]*yaml.Node // of a .dvc file
-	imports  *dep                  // nil unless it is an import
-	needs    []string              // of a stage: the paths that it depends on, from the root
+	Imports  *Dep                  // nil unless it is an import
+	Needs    []string              // of a stage: the paths that it depends on, from the root
 }
 
-// out is one output of a .dvc file or stage.
-type out struct {
-	file   *dvcFile
-	path   string    // slash path from the root of the repository
-	oid    object.ID // "" when the file has none yet
-	legacy bool      // written by dvc 2.x: md5 of text with its line ends folded
-	size   int64     // -1 when not given
-	nfiles int64     // -1 when not given
-	exec   bool
-	cache  bool // false: only the hash is kept
-	push   bool
-	metric bool // one of a stage's metrics
-	plot   bool // one of a stage's plots
-	remote string
-	odd    string // why it cannot be handled here, or ""
+// Out is one output of a .dvc file or stage.
+type Out struct {
+	File   *File
+	Path   string    // slash path from the root of the repository
+	ID     object.ID // "" when the file has none yet
+	Legacy bool      // written by dvc 2.x: md5 of text with its line ends folded
+	Size   int64     // -1 when not given
+	NFiles int64     // -1 when not given
+	Exec   bool
+	Cache  bool // false: only the hash is kept
+	Push   bool
+	Metric bool // one of a stage's metrics
+	Plot   bool // one of a stage's plots
+	Remote string
+	Odd    string // why it cannot be handled here, or ""
 	node   *yaml.Node
 
-	shadowed bool // another file has this output as well
+	Shadowed bool // another file has this output as well
 
-	// part is what a target names inside of a tracked directory, relative to
-	// it; "" for the whole output. See [index.targets].
-	part string
+	// Part is what a target names inside of a tracked directory, relative to
+	// it; "" for the whole output.
+	Part string
 }
 
-// twin reports whether two outputs are one path in two files.
-func (o *out) twin(p *out) bool { return o.path == p.path && o.file != p.file }
+// Twin reports whether two outputs are one path in two files.
+func (o *Out) Twin(p *Out) bool { return o.Path == p.Path && o.File != p.File }
+
+// Whole names what an output's part is, from the root.
+func (o *Out) Whole() string { return path.Join(o.Path, o.Part) }
+
+// Holding is the output with another content.
+func (o *Out) Holding(c Content) *Out {
+	n := *o
+	n.ID, n.Size, n.NFiles, n.Exec, n.Legacy = c.ID, c.Size, c.NFiles, c.Exec, c.ID.Legacy()
+	return &n
+}
 
 // bad is the error for what stands at a node of the file.
-func (f *dvcFile) bad(n *yaml.Node, format string, args ...any) error {
+func (f *File) bad(n *yaml.Node, format string, args ...any) error {
 	line := ""
 	if n != nil {
 		line = ":" + strconv.Itoa(n.Line)
 	}
-	return fmt.Errorf("dvc: %s%s: "+format+": %w", append(append([]any{f.rel, line}, args...), mlops.ErrInvalid)...)
+	return fmt.Errorf("dvc: %s%s: "+format+": %w", append(append([]any{f.Rel, line}, args...), mlops.ErrInvalid)...)
 }
 
 // parseYAML reads the mapping that a file of dvc's own making is; nil when the
 // file is empty. Aliases are refused: nothing that dvc writes has one.
-func (f *dvcFile) parseYAML(text []byte) (map[string]*yaml.Node, error) {
-	if len(text) > maxDVCFile {
+func (f *File) parseYAML(text []byte) (map[string]*yaml.Node, error) {
+	if len(text) > MaxSize {
 		return nil, f.bad(nil, "%d bytes are too many", len(text))
 	}
 	var doc yaml.Node
@@ -98,7 +113,7 @@ func (f *dvcFile) parseYAML(text []byte) (map[string]*yaml.Node, error) {
 }
 
 // unreadable is the error for a text that is no YAML.
-func (f *dvcFile) unreadable(text []byte, err error) error {
+func (f *File) unreadable(text []byte, err error) error {
 	if fault.Unmerged(text) {
 		return f.bad(nil, "the file holds conflict markers of a merge; resolve it with git, then git add it")
 	}
@@ -116,7 +131,7 @@ var (
 )
 
 // known refuses keys that dvc refuses, and values of another type.
-func (f *dvcFile) known(m map[string]*yaml.Node, keys []string) error {
+func (f *File) known(m map[string]*yaml.Node, keys []string) error {
 	for _, key := range slices.Sorted(maps.Keys(m)) {
 		n := m[key]
 		switch {
@@ -132,7 +147,7 @@ func (f *dvcFile) known(m map[string]*yaml.Node, keys []string) error {
 }
 
 // mapping returns a mapping node's values.
-func (f *dvcFile) mapping(n *yaml.Node) (map[string]*yaml.Node, error) {
+func (f *File) mapping(n *yaml.Node) (map[string]*yaml.Node, error) {
 	m, dup := mapping(n)
 	if m == nil || dup != "" {
 		return nil, f.bad(n, "not a mapping, or key %q given twice", dup)
@@ -140,10 +155,10 @@ func (f *dvcFile) mapping(n *yaml.Node) (map[string]*yaml.Node, error) {
 	return m, nil
 }
 
-// parseDVCFile reads a .dvc file and refuses outputs that would be written
+// Parse reads a .dvc file and refuses outputs that would be written
 // outside of the repository. The error matches [mlops.ErrInvalid].
-func parseDVCFile(rel string, text []byte) (*dvcFile, error) {
-	f := &dvcFile{rel: rel, text: text}
+func Parse(rel string, text []byte) (*File, error) {
+	f := &File{Rel: rel, Text: text}
 	m, err := f.parseYAML(text)
 	if err != nil {
 		return nil, err
@@ -157,13 +172,13 @@ func parseDVCFile(rel string, text []byte) (*dvcFile, error) {
 			return nil, f.bad(n, "wdir %q is outside the repository", wdir)
 		}
 	}
-	f.always = m["always_changed"] != nil && m["always_changed"].Value == "true"
+	f.Always = m["always_changed"] != nil && m["always_changed"].Value == "true"
 	f.top, f.frozen = m, m["frozen"] != nil && m["frozen"].Value == "true"
 	if n := m["md5"]; n != nil {
-		f.sum = n.Value
+		f.Sum = n.Value
 	}
 	if deps := m["deps"]; deps != nil && len(deps.Content) > 0 {
-		f.deps = true
+		f.Deps = true
 		for _, d := range deps.Content {
 			dm, err := f.mapping(d)
 			if err != nil {
@@ -172,7 +187,7 @@ func parseDVCFile(rel string, text []byte) (*dvcFile, error) {
 			if err := f.known(dm, dvcDepKeys); err != nil {
 				return nil, err
 			}
-			f.repoDeps = f.repoDeps || dm["repo"] != nil
+			f.RepoDeps = f.RepoDeps || dm["repo"] != nil
 		}
 	}
 	outs := m["outs"]
@@ -194,41 +209,41 @@ func parseDVCFile(rel string, text []byte) (*dvcFile, error) {
 		if err != nil {
 			return nil, err
 		}
-		f.outs = append(f.outs, o)
+		f.Outs = append(f.Outs, o)
 	}
 	return f, f.parseImport()
 }
 
 // parseOut reads one output of a .dvc file or dvc.lock. Its path is relative to
 // dir.
-func (f *dvcFile) parseOut(dir string, n *yaml.Node) (*out, error) {
+func (f *File) parseOut(dir string, n *yaml.Node) (*Out, error) {
 	om, err := f.mapping(n)
 	if err != nil {
 		return nil, err
 	}
-	o := &out{file: f, size: -1, nfiles: -1, cache: true, push: true, node: n}
+	o := &Out{File: f, Size: -1, NFiles: -1, Cache: true, Push: true, node: n}
 	p := om["path"]
 	if p == nil || p.Kind != yaml.ScalarNode {
 		return nil, f.bad(n, "output without path")
 	}
-	if o.path, err = f.outPath(dir, p); err != nil {
+	if o.Path, err = f.outPath(dir, p); err != nil {
 		return nil, err
 	}
 	if h := om["hash"]; h == nil {
-		o.legacy = true
+		o.Legacy = true
 	} else if h.Value != "md5" {
-		o.odd = "has hash " + h.Value
+		o.Odd = "has hash " + h.Value
 	}
 	if h := om["md5"]; h != nil && h.Tag != "!!null" {
 		id, err := object.Parse(h.Value)
 		if err != nil {
 			return nil, f.bad(h, "%q is not an md5", h.Value)
 		}
-		o.oid = id.As(o.legacy)
+		o.ID = id.As(o.Legacy)
 	} else if om["etag"] != nil || om["checksum"] != nil {
-		o.odd = "has an etag or checksum for its hash"
+		o.Odd = "has an etag or checksum for its hash"
 	}
-	for key, dst := range map[string]*int64{"size": &o.size, "nfiles": &o.nfiles} {
+	for key, dst := range map[string]*int64{"size": &o.Size, "nfiles": &o.NFiles} {
 		if v := om[key]; v != nil {
 			i, err := strconv.ParseInt(v.Value, 10, 64)
 			if err != nil || i < 0 {
@@ -237,23 +252,23 @@ func (f *dvcFile) parseOut(dir string, n *yaml.Node) (*out, error) {
 			*dst = i
 		}
 	}
-	for key, dst := range map[string]*bool{"isexec": &o.exec, "cache": &o.cache, "push": &o.push} {
+	for key, dst := range map[string]*bool{"isexec": &o.Exec, "cache": &o.Cache, "push": &o.Push} {
 		if v := om[key]; v != nil {
 			*dst = strings.EqualFold(v.Value, "true")
 		}
 	}
 	if v := om["remote"]; v != nil {
-		o.remote = v.Value
+		o.Remote = v.Value
 	}
 	if om["files"] != nil || om["cloud"] != nil {
-		o.odd = "is kept by file versions in the cloud"
+		o.Odd = "is kept by file versions in the cloud"
 	}
 	return o, nil
 }
 
 // outPath refuses an output's path that is outside of the repository or its
 // own folder, and returns it relative to the root.
-func (f *dvcFile) outPath(dir string, p *yaml.Node) (string, error) {
+func (f *File) outPath(dir string, p *yaml.Node) (string, error) {
 	if strings.Contains(p.Value, "://") || strings.HasPrefix(p.Value, "/") {
 		return "", f.bad(p, "output %q is outside the repository", p.Value)
 	}
@@ -264,25 +279,33 @@ func (f *dvcFile) outPath(dir string, p *yaml.Node) (string, error) {
 	return rel, nil
 }
 
-// source is the file that has the hashes.
-func (f *dvcFile) source() string {
-	if f.stage == "" {
-		return f.rel
+// Source is the file that has the hashes.
+func (f *File) Source() string {
+	if f.Stage == "" {
+		return f.Rel
 	}
-	return strings.TrimSuffix(f.rel, ".yaml") + ".lock"
+	return strings.TrimSuffix(f.Rel, ".yaml") + ".lock"
 }
 
-// at is how the caller names a .dvc file or stage, as dvc does: x.dvc, train,
+// At is how the caller names a .dvc file or stage, as dvc does: x.dvc, train,
 // sub/dvc.yaml:train.
-func (f *dvcFile) at(show func(string) string) string {
-	rel := show(f.rel)
+func (f *File) At(show func(string) string) string {
+	rel := show(f.Rel)
 	switch {
-	case f.stage == "":
+	case f.Stage == "":
 		return rel
 	case rel == "dvc.yaml":
-		return f.stage
+		return f.Stage
 	}
-	return rel + ":" + f.stage
+	return rel + ":" + f.Stage
+}
+
+// Name is a target that names a file or stage wherever the caller is.
+func (f *File) Name(show func(string) string) string {
+	if f.Stage == "" {
+		return show(f.Rel)
+	}
+	return show(f.Rel) + ":" + f.Stage
 }
 
 func firstAlias(n *yaml.Node) *yaml.Node {
@@ -313,33 +336,33 @@ func mapping(n *yaml.Node) (m map[string]*yaml.Node, dup string) {
 	return m, ""
 }
 
-// content is what a .dvc file says about an output's bytes.
-type content struct {
-	oid    object.ID
-	size   int64 // -1: unknown, not written
-	nfiles int64 // -1 for a file
-	exec   bool
+// Content is what a .dvc file says about an output's bytes.
+type Content struct {
+	ID     object.ID
+	Size   int64 // -1: unknown, not written
+	NFiles int64 // -1 for a file
+	Exec   bool
 }
 
-func (c content) fields() [][2]string {
-	out := [][2]string{{"md5", c.oid.String()}}
-	if c.size >= 0 {
-		out = append(out, [2]string{"size", strconv.FormatInt(c.size, 10)})
+func (c Content) fields() [][2]string {
+	out := [][2]string{{"md5", c.ID.String()}}
+	if c.Size >= 0 {
+		out = append(out, [2]string{"size", strconv.FormatInt(c.Size, 10)})
 	}
-	if c.nfiles >= 0 {
-		out = append(out, [2]string{"nfiles", strconv.FormatInt(c.nfiles, 10)})
+	if c.NFiles >= 0 {
+		out = append(out, [2]string{"nfiles", strconv.FormatInt(c.NFiles, 10)})
 	}
-	if c.exec {
+	if c.Exec {
 		out = append(out, [2]string{"isexec", "true"})
 	}
-	if c.oid.Legacy() {
+	if c.ID.Legacy() {
 		return out
 	}
 	return append(out, [2]string{"hash", "md5"})
 }
 
-// newDVCFile writes the .dvc file for data of that name beside it.
-func newDVCFile(name string, c content) []byte {
+// New writes the .dvc file for data of that name beside it.
+func New(name string, c Content) []byte {
 	var b bytes.Buffer
 	b.WriteString("outs:\n")
 	lead := "- "

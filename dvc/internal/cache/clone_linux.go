@@ -1,4 +1,4 @@
-package dvc
+package cache
 
 import (
 	"os"
@@ -24,9 +24,4 @@ func clonePath(src, dst string) error {
 		return err
 	}
 	return nil
-}
-
-// renameNew is renameat that fails with EEXIST where something has the new name.
-func renameNew(from int, old string, to int, name string) error {
-	return unix.Renameat2(from, old, to, name, unix.RENAME_NOREPLACE)
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/dvc/internal/lock"
 )
 
 // running starts a process that the system's list shows by this name.
@@ -42,7 +43,7 @@ func zombie(t *testing.T) int {
 	cmd := exec.Command("true")
 	require.NoError(t, cmd.Start())
 	t.Cleanup(func() { _ = cmd.Wait() })
-	for p, ok := inspect(cmd.Process.Pid); ok && !p.ended; p, ok = inspect(cmd.Process.Pid) {
+	for p, ok := lock.Inspect(cmd.Process.Pid); ok && !p.Ended; p, ok = lock.Inspect(cmd.Process.Pid) {
 		runtime.Gosched()
 	}
 	return cmd.Process.Pid
@@ -55,38 +56,38 @@ func TestPathsHeldByOthersAreNotTouched(t *testing.T) {
 	live, other, dead, ended := running(t, "/v/bin/dvc").Process.Pid, running(t, "init").Process.Pid, 1<<30, zombie(t)
 	for _, tt := range []struct {
 		name    string
-		write   map[string]holder
-		read    map[string]holder
+		write   map[string]lock.Holder
+		read    map[string]lock.Holder
 		old     bool // the file was last written long before
 		writing bool
 		held    bool
 		stale   bool
 	}{
-		{name: "another writes it", write: map[string]holder{"d": {live, repro}}, held: true},
-		{name: "another writes above it", write: map[string]holder{"": {live, repro}}, writing: true, held: true},
-		{name: "another writes below it", write: map[string]holder{"d/x": {live, repro}}, writing: true, held: true},
-		{name: "another writes beside it", write: map[string]holder{"dd": {live, repro}}, writing: true},
-		{name: "another reads it, we read", read: map[string]holder{"d": {live, repro}}},
-		{name: "another reads it, we write", read: map[string]holder{"d": {live, repro}}, writing: true, held: true},
-		{name: "a program that uses dvc", write: map[string]holder{"d": {other, "train.py"}}, held: true},
-		{name: "dvc through python", write: map[string]holder{"d": {live, "/v/lib/dvc/__main__.py -q repro"}}, held: true},
-		{name: "the writer is dead", write: map[string]holder{"d": {dead, repro}}, writing: true, stale: true},
-		{name: "the reader is dead", read: map[string]holder{"d": {dead, repro}}, writing: true, stale: true},
-		{name: "we write it", write: map[string]holder{"d": {os.Getpid(), "train.py"}}, writing: true},
-		{name: "the writer is a zombie", write: map[string]holder{"d": {ended, repro}}, stale: true},
-		{name: "the pid is a younger program's", write: map[string]holder{"d": {live, repro}}, old: true, stale: true},
-		{name: "the pid is not dvc's", write: map[string]holder{"d": {other, repro}}, writing: true, stale: true},
-		{name: "a killed one of ours", write: map[string]holder{"d": {1, "/x/mlopsctl dvc pull"}}, writing: true, stale: true},
-		{name: "a killed one of ours, behind a blank", write: map[string]holder{"d": {live, "/x y/mlopsctl dvc add d"}}, stale: true},
-		{name: "a verb of dvc that keeps the main lock", write: map[string]holder{"d": {live, "/v/bin/dvc checkout d"}}, writing: true, stale: true},
+		{name: "another writes it", write: map[string]lock.Holder{"d": {PID: live, Cmd: repro}}, held: true},
+		{name: "another writes above it", write: map[string]lock.Holder{"": {PID: live, Cmd: repro}}, writing: true, held: true},
+		{name: "another writes below it", write: map[string]lock.Holder{"d/x": {PID: live, Cmd: repro}}, writing: true, held: true},
+		{name: "another writes beside it", write: map[string]lock.Holder{"dd": {PID: live, Cmd: repro}}, writing: true},
+		{name: "another reads it, we read", read: map[string]lock.Holder{"d": {PID: live, Cmd: repro}}},
+		{name: "another reads it, we write", read: map[string]lock.Holder{"d": {PID: live, Cmd: repro}}, writing: true, held: true},
+		{name: "a program that uses dvc", write: map[string]lock.Holder{"d": {PID: other, Cmd: "train.py"}}, held: true},
+		{name: "dvc through python", write: map[string]lock.Holder{"d": {PID: live, Cmd: "/v/lib/dvc/__main__.py -q repro"}}, held: true},
+		{name: "the writer is dead", write: map[string]lock.Holder{"d": {PID: dead, Cmd: repro}}, writing: true, stale: true},
+		{name: "the reader is dead", read: map[string]lock.Holder{"d": {PID: dead, Cmd: repro}}, writing: true, stale: true},
+		{name: "we write it", write: map[string]lock.Holder{"d": {PID: os.Getpid(), Cmd: "train.py"}}, writing: true},
+		{name: "the writer is a zombie", write: map[string]lock.Holder{"d": {PID: ended, Cmd: repro}}, stale: true},
+		{name: "the pid is a younger program's", write: map[string]lock.Holder{"d": {PID: live, Cmd: repro}}, old: true, stale: true},
+		{name: "the pid is not dvc's", write: map[string]lock.Holder{"d": {PID: other, Cmd: repro}}, writing: true, stale: true},
+		{name: "a killed one of ours", write: map[string]lock.Holder{"d": {PID: 1, Cmd: "/x/mlopsctl dvc pull"}}, writing: true, stale: true},
+		{name: "a killed one of ours, behind a blank", write: map[string]lock.Holder{"d": {PID: live, Cmd: "/x y/mlopsctl dvc add d"}}, stale: true},
+		{name: "a verb of dvc that keeps the main lock", write: map[string]lock.Holder{"d": {PID: live, Cmd: "/v/bin/dvc checkout d"}}, writing: true, stale: true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			l := rwlock{Write: map[string]holder{}, Read: map[string][]holder{}}
+			l := lock.Paths{Write: map[string]lock.Holder{}, Read: map[string][]lock.Holder{}}
 			for rel, h := range tt.write {
 				l.Write[r.abs(rel)] = h
 			}
 			for rel, h := range tt.read {
-				l.Read[r.abs(rel)] = []holder{h}
+				l.Read[r.abs(rel)] = []lock.Holder{h}
 			}
 			data, err := json.Marshal(l)
 			require.NoError(t, err)
@@ -151,7 +152,7 @@ func TestAHeldPathIsWaitedForWithoutTheMainLock(t *testing.T) {
 	r := stateRepo(t)
 	r.lockTimeout = time.Minute
 	h := running(t, "dvc")
-	data, err := json.Marshal(rwlock{Write: map[string]holder{r.abs("d"): {h.Process.Pid, "dvc repro"}}})
+	data, err := json.Marshal(lock.Paths{Write: map[string]lock.Holder{r.abs("d"): {PID: h.Process.Pid, Cmd: "dvc repro"}}})
 	require.NoError(t, err)
 	file := r.abs(".dvc/tmp/rwlock")
 	require.NoError(t, os.WriteFile(file, data, 0o666))
@@ -160,7 +161,7 @@ func TestAHeldPathIsWaitedForWithoutTheMainLock(t *testing.T) {
 	defer c.end()
 	freed := make(chan error, 1)
 	go func() {
-		f, err := flock(t.Context(), r.abs(".dvc/tmp/lock"), time.Minute)
+		f, err := lock.Take(t.Context(), r.abs(".dvc/tmp/lock"), time.Minute)
 		if err == nil {
 			err = os.WriteFile(file, []byte("{}"), 0o666)
 			_ = f.Close()
@@ -171,7 +172,7 @@ func TestAHeldPathIsWaitedForWithoutTheMainLock(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, waited)
 	require.NoError(t, <-freed)
-	_, err = flock(t.Context(), r.abs(".dvc/tmp/lock"), 0)
+	_, err = lock.Take(t.Context(), r.abs(".dvc/tmp/lock"), 0)
 	require.ErrorIs(t, err, mlops.ErrConflict, "it is ours again")
 }
 
@@ -199,26 +200,4 @@ func TestAHeldLockNamesItsHolder(t *testing.T) {
 	_, _, err = r.lock(t.Context())
 	require.ErrorIs(t, err, mlops.ErrConflict)
 	require.ErrorContains(t, err, "pid "+strconv.Itoa(holder.Process.Pid)+": cat")
-	require.Equal(t, "of unknown pid", nameOf("../.."))
-}
-
-func FuzzRWLock(f *testing.F) {
-	f.Add([]byte(`{"write": {"/a": {"pid": 1, "cmd": "dvc"}}, "read": {"/b": [{"pid": 2, "cmd": "x"}]}}`))
-	f.Add([]byte(`{"write": null}`))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		l, err := parseRWLock(data)
-		if err != nil {
-			return
-		}
-		l.blocks("/a", true, func(h holder) bool { return strings.Contains(h.Cmd, "x") })
-		l.drop(func(string, holder) bool { return false })
-		out, err := json.Marshal(l)
-		require.NoError(t, err)
-		again, err := parseRWLock(out)
-		require.NoError(t, err)
-		require.Len(t, again.Write, len(l.Write))
-		l.drop(func(string, holder) bool { return true })
-		require.Empty(t, l.Write)
-		require.Empty(t, l.Read)
-	})
 }

@@ -1,4 +1,4 @@
-package dvc
+package cache
 
 import (
 	"os"
@@ -12,9 +12,4 @@ func clonePath(src, dst string) error {
 		return err
 	}
 	return os.Chmod(dst, 0o644)
-}
-
-// renameNew is renameat that fails with EEXIST where something has the new name.
-func renameNew(from int, old string, to int, name string) error {
-	return unix.RenameatxNp(from, old, to, name, unix.RENAME_EXCL)
 }

@@ -1,4 +1,4 @@
-package dvc
+package cache
 
 import (
 	"context"
@@ -18,13 +18,13 @@ import (
 
 const trashTime = "20060102T150405Z"
 
-// Trash is how much the trash holds, or what was taken out of it.
-type Trash struct {
+// Amount is a number of files and their size.
+type Amount struct {
 	Objects   int
 	SizeBytes int64
 }
 
-func (c *cache) trashDir() string { return filepath.Join(c.dir, "trash") }
+func (c *Cache) trashDir() string { return filepath.Join(c.Dir, "trash") }
 
 func trashName(o object.ID) string {
 	if o.Legacy() {
@@ -39,25 +39,25 @@ func trashOID(name string) (object.ID, bool) {
 	return id.As(legacy), err == nil
 }
 
-// trash moves the objects that are not used into a new batch and returns its
+// Discard moves the objects that are not used into a new batch and returns its
 // folder. Listings go first: one that stays has its files.
-func (c *cache) trash(ctx context.Context, all []entry, used map[object.ID]bool) (string, error) {
+func (c *Cache) Discard(ctx context.Context, all []Object, used map[object.ID]bool) (string, error) {
 	dir := ""
 	for _, listings := range []bool{true, false} {
 		for _, o := range all {
-			if used[o.oid] || o.oid.IsDir() != listings {
+			if used[o.ID] || o.ID.IsDir() != listings {
 				continue
 			}
 			if err := ctx.Err(); err != nil {
 				return dir, err
 			}
 			if dir == "" {
-				dir = filepath.Join(c.trashDir(), time.Now().UTC().Format(trashTime)+"-"+tmpName()[1:9])
+				dir = filepath.Join(c.trashDir(), time.Now().UTC().Format(trashTime)+"-"+TempName()[1:9])
 				if err := c.mkdirAll(dir); err != nil {
 					return "", err
 				}
 			}
-			if err := os.Rename(o.path, filepath.Join(dir, trashName(o.oid))); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			if err := os.Rename(o.Path, filepath.Join(dir, trashName(o.ID))); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return dir, err
 			}
 		}
@@ -66,7 +66,7 @@ func (c *cache) trash(ctx context.Context, all []entry, used map[object.ID]bool)
 }
 
 // batches lists the trash's folders with the time when they were filled.
-func (c *cache) batches() (map[string]time.Time, error) {
+func (c *Cache) batches() (map[string]time.Time, error) {
 	entries, err := os.ReadDir(c.trashDir())
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -84,8 +84,8 @@ func (c *cache) batches() (map[string]time.Time, error) {
 	return out, nil
 }
 
-// emptyTrash deletes the batches that are older than grace.
-func (c *cache) emptyTrash(ctx context.Context, grace time.Duration) (Trash, error) {
+// EmptyTrash deletes the batches that are older than grace.
+func (c *Cache) EmptyTrash(ctx context.Context, grace time.Duration) (Amount, error) {
 	return c.eachTrashed(ctx, time.Now().Add(-grace), func(p string, _ object.ID) error {
 		return os.Remove(p)
 	})
@@ -93,8 +93,8 @@ func (c *cache) emptyTrash(ctx context.Context, grace time.Duration) (Trash, err
 
 // eachTrashed calls do for each object in batches that were filled before a
 // time, and removes folders that are empty then.
-func (c *cache) eachTrashed(ctx context.Context, before time.Time, do func(p string, o object.ID) error) (Trash, error) {
-	var t Trash
+func (c *Cache) eachTrashed(ctx context.Context, before time.Time, do func(p string, o object.ID) error) (Amount, error) {
+	var t Amount
 	batches, err := c.batches()
 	if err != nil {
 		return t, err
@@ -131,45 +131,25 @@ func (c *cache) eachTrashed(ctx context.Context, before time.Time, do func(p str
 	return t, nil
 }
 
-// EmptyTrash deletes what [Repo.GC] moved into the trash longer than grace ago;
-// 0 deletes all of it.
-func (r *Repo) EmptyTrash(ctx context.Context, grace time.Duration) (Trash, error) {
-	c, err := r.begin(ctx)
-	if err != nil {
-		return Trash{}, err
-	}
-	defer c.end()
-	return c.cache.emptyTrash(ctx, grace)
-}
-
-// RestoreTrash puts everything in the trash back into the cache. An object that
-// the cache has again stays as the cache has it.
-func (r *Repo) RestoreTrash(ctx context.Context) (Trash, error) {
-	c, err := r.begin(ctx)
-	if err != nil {
-		return Trash{}, err
-	}
-	defer c.end()
-	return c.cache.eachTrashed(ctx, time.Now().Add(time.Hour), func(p string, o object.ID) error {
-		ok, err := c.cache.has(ctx, o, -1)
+// RestoreTrash puts everything in the trash back. An object that the cache has
+// again stays as the cache has it.
+func (c *Cache) RestoreTrash(ctx context.Context) (Amount, error) {
+	return c.eachTrashed(ctx, time.Now().Add(time.Hour), func(p string, o object.ID) error {
+		ok, err := c.Has(ctx, o, -1)
 		if err != nil {
 			return err
 		}
 		if ok {
 			return os.Remove(p)
 		}
-		if _, err := c.cache.mkdir(o); err != nil {
+		if _, err := c.mkdir(o); err != nil {
 			return err
 		}
-		return os.Rename(p, c.cache.path(o))
+		return os.Rename(p, c.Path(o))
 	})
 }
 
-// TrashSize tells how much the trash holds.
-func (r *Repo) TrashSize(ctx context.Context) (Trash, error) {
-	c, err := r.look()
-	if err != nil {
-		return Trash{}, err
-	}
-	return c.cache.eachTrashed(ctx, time.Now().Add(time.Hour), func(string, object.ID) error { return nil })
+// TrashSize is how much the trash holds.
+func (c *Cache) TrashSize(ctx context.Context) (Amount, error) {
+	return c.eachTrashed(ctx, time.Now().Add(time.Hour), func(string, object.ID) error { return nil })
 }

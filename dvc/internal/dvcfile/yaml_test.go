@@ -1,4 +1,4 @@
-package dvc
+package dvcfile
 
 import (
 	"encoding/json"
@@ -96,22 +96,22 @@ outs:
 
 # the end
 `
-	f, err := parseDVCFile("d.dvc", []byte(before))
+	f, err := Parse("d.dvc", []byte(before))
 	require.NoError(t, err)
 	id := object.ID(strings.Repeat("1", 32) + ".dir")
-	got, err := f.outs[0].patch(content{oid: id, size: -1, nfiles: 12})
+	got, err := f.Outs[0].Patch(Content{ID: id, Size: -1, NFiles: 12})
 	require.NoError(t, err)
 	require.Equal(t, strings.NewReplacer("4d45ba347c2a7067e81c8aa03c93cc76.dir", string(id), "nfiles: 5", "nfiles: 12", "  size: 5 # bytes\n", "", "  isexec: true\n", "").Replace(before), string(got))
 
-	f, err = parseDVCFile("d.dvc", got)
+	f, err = Parse("d.dvc", got)
 	require.NoError(t, err)
-	got, err = f.outs[0].patch(content{oid: id, size: 77, nfiles: 12})
+	got, err = f.Outs[0].Patch(Content{ID: id, Size: 77, NFiles: 12})
 	require.NoError(t, err)
 	require.Contains(t, string(got), "  labels: [1, 2]\n\n# the end\n  size: 77\n", "as dvc does")
 
-	f, err = parseDVCFile("x.dvc", []byte("outs: [{md5: d41d8cd98f00b204e9800998ecf8427e, hash: md5, path: x}]\n"))
+	f, err = Parse("x.dvc", []byte("outs: [{md5: d41d8cd98f00b204e9800998ecf8427e, hash: md5, path: x}]\n"))
 	require.NoError(t, err)
-	_, err = f.outs[0].patch(content{oid: id, size: 1, nfiles: -1})
+	_, err = f.Outs[0].Patch(Content{ID: id, Size: 1, NFiles: -1})
 	require.Error(t, err)
 }
 
@@ -122,31 +122,31 @@ func FuzzDVCFile(f *testing.F) {
 	f.Add("md5: x\nfrozen: true\ndeps:\n- path: data\n  repo:\n    url: ../x\n    rev_lock: 5e70bb5444b84c85537a2dae58e180fd9fb74d58\nouts:\n- hash: md5\n  path: a\n")
 	f.Add("deps:\n- etag: x\n  size: 1\n  hash: md5\n  path: s3://b/k\n  fs_config:\n    endpointurl: x\nouts:\n- md5: d41d8cd98f00b204e9800998ecf8427e\n  size: 0\n  path: a\n  hash: md5\n")
 	f.Fuzz(func(t *testing.T, text string) {
-		d, err := parseDVCFile("s/x.dvc", []byte(text))
+		d, err := Parse("s/x.dvc", []byte(text))
 		if err != nil {
 			return
 		}
-		for _, o := range d.outs {
-			if object.UnsafePath(o.path) != "" {
-				t.Fatalf("path %q", o.path)
+		for _, o := range d.Outs {
+			if object.UnsafePath(o.Path) != "" {
+				t.Fatalf("path %q", o.Path)
 			}
-			c := content{oid: object.ID(strings.Repeat("a", 32)), size: 3, nfiles: -1}
-			if got, err := o.patch(c); err == nil {
-				n, err := parseDVCFile("s/x.dvc", got)
-				if err != nil || len(n.outs) != len(d.outs) {
+			c := Content{ID: object.ID(strings.Repeat("a", 32)), Size: 3, NFiles: -1}
+			if got, err := o.Patch(c); err == nil {
+				n, err := Parse("s/x.dvc", got)
+				if err != nil || len(n.Outs) != len(d.Outs) {
 					t.Fatalf("%q became %q: %v", text, got, err)
 				}
 			}
 		}
-		if d.imports == nil || d.outs[0].legacy {
+		if d.Imports == nil || d.Outs[0].Legacy {
 			return
 		}
-		to := *d.imports
-		to.size = 7
-		c := content{oid: object.ID(strings.Repeat("a", 32)), size: 3, nfiles: -1}
-		if got, err := importText("s/x.dvc", "x", d, &to, c, "", true); err == nil {
-			n, err := parseDVCFile("s/x.dvc", got)
-			if err != nil || n.imports == nil || n.sum != n.stageSum() || n.imports.path != to.path {
+		to := *d.Imports
+		to.Size = 7
+		c := Content{ID: object.ID(strings.Repeat("a", 32)), Size: 3, NFiles: -1}
+		if got, err := Import("s/x.dvc", "x", d, &to, c, "", true); err == nil {
+			n, err := Parse("s/x.dvc", got)
+			if err != nil || n.Imports == nil || n.Sum != n.StageSum() || n.Imports.Path != to.Path {
 				t.Fatalf("%q became %q: %v", text, got, err)
 			}
 		}
@@ -170,13 +170,13 @@ func TestUnsafeDVCFilesAreRefused(t *testing.T) {
 		{"not yaml", "outs: [\n"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			f, err := parseDVCFile("s/x.dvc", []byte(tt.text))
+			f, err := Parse("s/x.dvc", []byte(tt.text))
 			if err == nil {
-				t.Errorf("accepted: %v", fmt.Sprint(f.outs[0].path, f.outs[0].oid))
+				t.Errorf("accepted: %v", fmt.Sprint(f.Outs[0].Path, f.Outs[0].ID))
 			}
 		})
 	}
-	f, err := parseDVCFile("s/x.dvc", []byte("outs:\n- path: ../up.bin\n  hash: md5\n"))
+	f, err := Parse("s/x.dvc", []byte("outs:\n- path: ../up.bin\n  hash: md5\n"))
 	require.NoError(t, err, "a path above the .dvc file but inside the repository is legal")
-	require.Equal(t, "up.bin", f.outs[0].path)
+	require.Equal(t, "up.bin", f.Outs[0].Path)
 }

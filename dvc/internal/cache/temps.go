@@ -1,4 +1,4 @@
-package dvc
+package cache
 
 import (
 	"crypto/rand"
@@ -6,13 +6,13 @@ import (
 	"errors"
 	"io/fs"
 	"os"
-	"path"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"syscall"
 
-	"github.com/mlops-integration/mlops/dvc/internal/known"
+	"github.com/mlops-integration/mlops/internal/lockfile"
 )
 
 // temps names the temporary files that a call under the lock makes in a cache.
@@ -30,28 +30,47 @@ type temps struct {
 	mark  *os.File // locked
 }
 
-// tmpName names a temporary file in the cache.
-func (c *cache) tmpName() string {
+// TempName returns a name as DVC gives to its temporary files.
+func TempName() string {
+	var id [16]byte
+	_, _ = rand.Read(id[:])
+	return "." + base64.RawURLEncoding.EncodeToString(id[:]) + ".tmp"
+}
+
+// IsTemp reports whether a name is one that [TempName] gives.
+func IsTemp(name string) bool { return leftover.MatchString(name) }
+
+var leftover = regexp.MustCompile(`^\.[A-Za-z0-9_-]{22}\.tmp$`)
+
+// Begin says that the caller holds a repository's lock, until [Cache.End].
+func (c *Cache) Begin() { c.temps = &temps{} }
+
+// End takes away what the names of this call's temporary files were kept by.
+func (c *Cache) End() { c.temps.end() }
+
+// tempName names a temporary file in the cache.
+func (c *Cache) tempName() string {
 	t := c.temps
 	if t == nil {
-		return tmpName() // not under the lock
+		return TempName() // not under the lock
 	}
 	t.begin.Do(func() {
-		_, _ = c.sweep(true)
+		_, _ = c.Sweep(true)
 		t.marked(c)
 	})
 	if t.mark == nil {
-		return tmpName()
+		return TempName()
 	}
 	var id [10]byte
 	_, _ = rand.Read(id[:])
 	return "." + t.name + base64.RawURLEncoding.EncodeToString(id[:]) + ".tmp"
 }
 
-func (c *cache) marks() string { return filepath.Join(c.dir, "mlops") }
+func (c *Cache) marks() string { return filepath.Join(c.Dir, "mlops") }
 
-// marked makes the mark, if it can.
-func (t *temps) marked(c *cache) {
+// marked makes the mark, if it can. It must be new, which lockfile.Take does not
+// ask for.
+func (t *temps) marked(c *Cache) {
 	if fi, err := os.Lstat(c.marks()); err == nil && !fi.IsDir() {
 		return
 	}
@@ -60,7 +79,7 @@ func (t *temps) marked(c *cache) {
 		if c.mkdirAll(c.marks()) != nil {
 			return
 		}
-		name := tmpName()[1:9]
+		name := TempName()[1:9]
 		f, err := os.OpenFile(filepath.Join(c.marks(), name), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o666)
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrExist) {
 			continue
@@ -68,7 +87,7 @@ func (t *temps) marked(c *cache) {
 		if err != nil {
 			return
 		}
-		if syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil {
+		if lockfile.Try(f) == nil {
 			if _, err := os.Lstat(f.Name()); err == nil {
 				t.name, t.mark = name, f
 				return
@@ -90,10 +109,10 @@ func (t *temps) end() {
 	_ = t.mark.Close()
 }
 
-// sweep looks for temporary files of killed programs, and removes them if told
+// Sweep looks for temporary files of killed programs, and removes them if told
 // so. Marks and files that another user alone may remove stay.
-func (c *cache) sweep(remove bool) (Trash, error) {
-	var all Trash
+func (c *Cache) Sweep(remove bool) (Amount, error) {
+	var all Amount
 	if fi, err := os.Lstat(c.marks()); err != nil || !fi.IsDir() {
 		return all, nil
 	}
@@ -109,7 +128,7 @@ func (c *cache) sweep(remove bool) (Trash, error) {
 		if err != nil {
 			continue
 		}
-		if syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil {
+		if lockfile.Try(f) == nil {
 			t, err := c.sweepNamed(m.Name(), remove)
 			all.Objects, all.SizeBytes = all.Objects+t.Objects, all.SizeBytes+t.SizeBytes
 			if err == nil && remove {
@@ -126,14 +145,14 @@ func (c *cache) sweep(remove bool) (Trash, error) {
 
 // sweepNamed looks for the files of one mark where temporary files are made:
 // beside objects, and beside records of the run cache.
-func (c *cache) sweepNamed(name string, remove bool) (Trash, error) {
-	var t Trash
-	err := filepath.WalkDir(c.dir, func(p string, d fs.DirEntry, err error) error {
+func (c *Cache) sweepNamed(name string, remove bool) (Amount, error) {
+	var t Amount
+	err := filepath.WalkDir(c.Dir, func(p string, d fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
 			return err
 		case d.IsDir():
-			if rel, _ := filepath.Rel(c.dir, p); rel == "trash" || rel == "mlops" {
+			if rel, _ := filepath.Rel(c.Dir, p); rel == "trash" || rel == "mlops" {
 				return fs.SkipDir
 			}
 		case d.Type().IsRegular() && strings.HasPrefix(d.Name(), "."+name) && leftover.MatchString(d.Name()):
@@ -144,8 +163,11 @@ func (c *cache) sweepNamed(name string, remove bool) (Trash, error) {
 	return t, err
 }
 
+// Count counts a file, if it still exists.
+func (t *Amount) Count(d fs.DirEntry) error { return t.take("", d, false) }
+
 // take counts a file, and removes it if told so.
-func (t *Trash) take(p string, d fs.DirEntry, remove bool) error {
+func (t *Amount) take(p string, d fs.DirEntry, remove bool) error {
 	fi, err := d.Info()
 	if err == nil && remove {
 		err = os.Remove(p)
@@ -158,65 +180,4 @@ func (t *Trash) take(p string, d fs.DirEntry, remove bool) error {
 		t.SizeBytes += fi.Size()
 	}
 	return err
-}
-
-// sweepOwn does the same in the repository's own folder for what is not
-// complete. Only who holds the repository's lock makes files there, so that all
-// of them are left over when the lock was taken.
-func (c *call) sweepOwn(remove bool) (Trash, error) {
-	var t Trash
-	dir := path.Dir(known.File)
-	d, err := c.root.Open(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return t, nil
-	}
-	if err != nil {
-		return t, err
-	}
-	names, err := d.Readdirnames(-1)
-	_ = d.Close()
-	if err != nil {
-		return t, err
-	}
-	for _, name := range names {
-		if !leftover.MatchString(name) {
-			continue
-		}
-		at := path.Join(dir, name)
-		err := fs.WalkDir(c.root.FS(), at, func(p string, d fs.DirEntry, err error) error {
-			if err != nil || d.IsDir() {
-				return err
-			}
-			return t.take("", d, false)
-		})
-		if err == nil && remove {
-			err = c.root.RemoveAll(at)
-		}
-		if err != nil {
-			return t, err
-		}
-	}
-	return t, nil
-}
-
-// tempRel names a file or folder that is not complete yet, in the repository's
-// own folder for those. What killed programs left there goes first.
-func (c *call) tempRel() (string, error) {
-	dir := path.Dir(known.File)
-	if err := c.root.MkdirAll(dir, 0o777); err != nil {
-		return "", err
-	}
-	c.swept.Do(func() { _, _ = c.sweepOwn(true) })
-	return path.Join(dir, tmpName()), nil
-}
-
-// leftovers looks for temporary files of killed programs in the cache and in
-// the repository, and removes them if told so; the lock is held then.
-func (c *call) leftovers(remove bool) (Trash, error) {
-	own, err := c.sweepOwn(remove)
-	if err != nil {
-		return own, err
-	}
-	t, err := c.cache.sweep(remove)
-	return Trash{own.Objects + t.Objects, own.SizeBytes + t.SizeBytes}, err
 }
