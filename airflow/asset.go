@@ -3,9 +3,12 @@ package airflow
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"iter"
 	"net/url"
 	"time"
+
+	"github.com/mlops-integration/mlops"
 )
 
 // Asset is data that tasks make and DAGs wait for.
@@ -114,6 +117,29 @@ func (s AssetsService) All(ctx context.Context, q AssetQuery) iter.Seq2[Asset, e
 // Airflow REST: GET /api/v2/assets/{asset_id}
 func (s AssetsService) Get(ctx context.Context, id int64) (Asset, error) {
 	return get[Asset](ctx, s.c, "Assets.Get", "/assets/%s", itoa(id))
+}
+
+// Find returns the asset of a name or a URI. The error matches [mlops.ErrNotFound]
+// if no DAG names such an asset, and [mlops.ErrConflict] if there are several.
+//
+// Airflow REST: GET /api/v2/assets
+func (s AssetsService) Find(ctx context.Context, nameOrURI string) (Asset, error) {
+	var found []Asset
+	for a, err := range s.All(ctx, AssetQuery{}) {
+		if err != nil {
+			return Asset{}, err
+		}
+		if a.Name == nameOrURI || a.URI == nameOrURI {
+			found = append(found, a)
+		}
+	}
+	switch len(found) {
+	case 0:
+		return Asset{}, &mlops.Error{Kind: mlops.ErrNotFound, Service: service, Op: "Assets.Find", Message: fmt.Sprintf("no DAG names an asset %.200q", nameOrURI)}
+	case 1:
+		return found[0], nil
+	}
+	return Asset{}, &mlops.Error{Kind: mlops.ErrConflict, Service: service, Op: "Assets.Find", Message: fmt.Sprintf("there are %d assets %.200q; name the URI", len(found), nameOrURI)}
 }
 
 // Aliases lists the aliases of assets.

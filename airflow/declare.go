@@ -31,6 +31,9 @@ type DeclareOptions struct {
 // project or to a file written by hand, and [mlops.ErrConflict] if another
 // declaration of the same DAG came in between.
 //
+// A server whose core.min_serialized_dag_update_interval is above 0 (30 s by its
+// default, 0 in the stack) may start runs of the version before for so long.
+//
 // Airflow REST: GET /api/v2/pools/{pool_name}, GET /api/v2/dags/{dag_id}, GET /api/v2/importErrors, PUT /api/v2/parseDagFile/{file_token}
 func (c *Client) Declare(ctx context.Context, dir string, d DAGSpec, opt DeclareOptions) (DAG, error) {
 	src, err := d.Python()

@@ -83,6 +83,8 @@ func featuresOf(dir string, hook *told, asset airflow.AssetSpec) []feature {
 		{bash("list", `echo '[1, 2, 3]' > "$MLOPS_RETURN_FILE"`), ok, `[1, 2, 3]`},
 		{airflow.TaskSpec{ID: "mapped-of", Bash: `echo $((MLOPS_ITEM * 10)) > "$MLOPS_RETURN_FILE"`, EachOf: "list"}, ok, `10`},
 		{airflow.TaskSpec{ID: "collect", Bash: `echo "$ALL"; cp "$MLOPS_INPUTS_FILE" "$MLOPS_RETURN_FILE"`, Inputs: map[string]string{"ALL": "mapped-of"}}, ok, `{"ALL": [10, 20, 30]}`},
+		{airflow.TaskSpec{ID: "mapped-one", Bash: `echo "$MLOPS_ITEM"`, Each: []any{"only"}}, ok, `"only"`},
+		{airflow.TaskSpec{ID: "collect-one", Bash: `cp "$MLOPS_INPUTS_FILE" "$MLOPS_RETURN_FILE"`, Inputs: map[string]string{"ALL": "mapped-one", "PLAIN": "list"}}, ok, `{"ALL": ["only"], "PLAIN": [1, 2, 3]}`},
 		{bash("skip", "exit 99"), skipped, ""},
 
 		// Order.
@@ -207,9 +209,10 @@ func TestLiveEachFeatureOfADeclarationDoesWhatItSays(t *testing.T) {
 		for _, want := range []struct{ event, task string }{{"retry", "retried"}, {"failure", "failing"}, {"failure", ""}, {"deadline", ""}} {
 			require.Eventually(t, func() bool { return hook.has(want.event, run, want.task) }, time.Minute, 100*time.Millisecond, "%v", want)
 		}
-		said, err := os.ReadFile(filepath.Join(dir, "success"))
-		require.NoError(t, err)
-		require.Equal(t, "success retried 3\n", string(said))
+		require.Eventually(t, func() bool {
+			said, err := os.ReadFile(filepath.Join(dir, "success"))
+			return err == nil && string(said) == "success retried 3\n"
+		}, time.Minute, 100*time.Millisecond)
 	})
 	t.Run("the server knows its limits and texts", func(t *testing.T) {
 		details, err := c.DAGs.Details(ctx, d.ID)
@@ -225,6 +228,31 @@ func TestLiveEachFeatureOfADeclarationDoesWhatItSays(t *testing.T) {
 		_, err := c.Trigger(ctx, d.ID, airflow.TriggerOptions{Conf: bad})
 		require.ErrorContains(t, err, "rank")
 	})
+}
+
+func TestLiveAWaitForATaskEndsAsTheTaskDid(t *testing.T) {
+	s, c, ctx := openLive(t)
+	folder := dags(t, s)
+	of := airflow.DAGSpec{ID: s.Name("of"), Tasks: []airflow.TaskSpec{{ID: "good", Bash: "true"}, {ID: "none", Bash: "exit 99"}, {ID: "bad", Bash: "exit 1"}}}
+	waits := airflow.DAGSpec{ID: s.Name("waits")}
+	for _, task := range of.Tasks {
+		waits.Tasks = append(waits.Tasks, airflow.TaskSpec{ID: task.ID, Wait: &airflow.WaitFor{Task: &airflow.TaskOf{DAG: of.ID, Task: task.ID}, Every: time.Second}, RetryDelay: soon})
+	}
+	for _, d := range []airflow.DAGSpec{of, waits} {
+		_, err := c.Declare(ctx, folder, d, airflow.DeclareOptions{Python: interpreter(t)})
+		require.NoError(t, err)
+		t.Cleanup(func() { remove(ctx, c, folder, d.ID) })
+		_, err = c.Trigger(ctx, d.ID, airflow.TriggerOptions{RunID: "r", LogicalDate: day(2026, 2, 1)})
+		require.NoError(t, err)
+	}
+	_, err := c.Wait(ctx, waits.ID, "r", airflow.WaitOptions{})
+	require.Error(t, err, "one of them fails")
+	got := map[string]airflow.State{}
+	for ti, err := range c.Tasks.All(ctx, waits.ID, "r") {
+		require.NoError(t, err)
+		got[ti.TaskID] = ti.State
+	}
+	require.Equal(t, map[string]airflow.State{"good": airflow.StateSuccess, "none": airflow.StateSkipped, "bad": airflow.StateFailed}, got)
 }
 
 func TestLiveADAGRunsWhenItsDeclarationSays(t *testing.T) {
@@ -268,14 +296,18 @@ func TestLiveADAGRunsWhenItsDeclarationSays(t *testing.T) {
 	}
 }
 
-// decide answers for a person as soon as the task asks.
+// decide answers for a person whenever the task asks: it asks again if Airflow
+// lost the end of its first half (apache/airflow#72716).
 func decide(t *testing.T, ctx context.Context, c *airflow.Client, run airflow.DAGRun, task, option string) {
 	t.Helper()
 	ref := airflow.TaskRef{DAGID: run.DAGID, RunID: run.ID, TaskID: task}
 	require.Eventually(t, func() bool {
 		ti, err := c.Tasks.Get(ctx, ref)
-		return err == nil && ti.State == airflow.StateAwaitingInput && c.Decisions.Decide(ctx, ref, []string{option}, nil) == nil
-	}, 2*time.Minute, 200*time.Millisecond, "task %s", task)
+		if err == nil && ti.State == airflow.StateAwaitingInput {
+			_ = c.Decisions.Decide(ctx, ref, []string{option}, nil)
+		}
+		return err == nil && ti.State == airflow.StateSuccess
+	}, 4*time.Minute, 200*time.Millisecond, "task %s", task)
 }
 
 // xcom is the value of a task, the first of a mapped one, as JSON.

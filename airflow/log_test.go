@@ -9,11 +9,14 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/mlops-integration/mlops"
 	"github.com/mlops-integration/mlops/airflow"
 )
 
@@ -143,4 +146,52 @@ func TestShiftedAndTornPagesLoseAndRepeatNoLine(t *testing.T) {
 	}
 	require.Positive(t, harmed, "no page was shifted: the test proves nothing")
 	requireCounted(t, lines)
+}
+
+func TestTheLogsOfARunComeByTime(t *testing.T) {
+	s, c, ctx := open(t)
+	d := airflow.DAGSpec{ID: s.Name("logs"), Tasks: []airflow.TaskSpec{
+		{ID: "first", Bash: "echo mark one; sleep 1; echo mark two >&2"},
+		{ID: "parts", Bash: `echo "mark part $MLOPS_ITEM"; exit $MLOPS_ITEM`, Each: []any{0, 1}, After: []string{"first"}},
+		{ID: "never", Bash: "true", After: []string{"parts"}},
+	}}
+	deploy(t, ctx, c, dags(t, s), d)
+	run, err := c.Trigger(ctx, d.ID, airflow.TriggerOptions{RunID: s.Name("run")})
+	require.NoError(t, err)
+	marks := func(tasks []string, opt airflow.LogOptions) (out []string) {
+		t.Helper()
+		last := time.Time{}
+		for l, err := range c.RunLogs(ctx, d.ID, run.ID, tasks, opt) {
+			require.NoError(t, err)
+			if !opt.Follow && !l.Time.IsZero() {
+				require.False(t, l.Time.Before(last), "%v is before the line before it, at %v", l, last)
+				last = l.Time
+			}
+			if _, mark, ok := strings.Cut(l.Event, "mark "); ok && !strings.Contains(l.Event, "echo") {
+				out = append(out, fmt.Sprintf("%s[%d] %s", l.TaskID, l.MapIndex, mark))
+			}
+		}
+		return out
+	}
+	all := []string{"first[-1] one", "first[-1] two", "parts[0] part 0", "parts[1] part 1"}
+	require.ElementsMatch(t, all, marks(nil, airflow.LogOptions{Follow: true}), "while it runs")
+	require.ElementsMatch(t, all, marks(nil, airflow.LogOptions{}))
+	require.Equal(t, all[:2], marks([]string{"first"}, airflow.LogOptions{}))
+	require.ElementsMatch(t, all[2:], marks([]string{"parts"}, airflow.LogOptions{Follow: true}))
+	require.Equal(t, all[3:], marks([]string{"parts"}, airflow.LogOptions{MapIndex: new(1)}))
+	require.Empty(t, marks([]string{"never"}, airflow.LogOptions{}))
+	require.Equal(t, all[1:2], marks(nil, airflow.LogOptions{LogFilter: airflow.LogFilter{Grep: regexp.MustCompile("^mark two")}}))
+	require.Empty(t, marks(nil, airflow.LogOptions{LogFilter: airflow.LogFilter{Since: run.RunAfter.Add(24 * time.Hour)}}))
+	failed := 0
+	for l, err := range c.RunLogs(ctx, d.ID, run.ID, nil, airflow.LogOptions{LogFilter: airflow.LogFilter{Level: "error"}}) {
+		require.NoError(t, err)
+		require.Contains(t, []string{"error", "critical", ""}, l.Level)
+		require.Equal(t, "parts[1]", fmt.Sprintf("%s[%d]", l.TaskID, l.MapIndex))
+		failed++
+	}
+	require.Positive(t, failed)
+	_, err = mlops.Collect(c.RunLogs(ctx, d.ID, run.ID, []string{"none"}, airflow.LogOptions{}))
+	require.ErrorIs(t, err, mlops.ErrNotFound)
+	_, err = mlops.Collect(c.RunLogs(ctx, d.ID, run.ID, nil, airflow.LogOptions{LogFilter: airflow.LogFilter{Level: "loud"}}))
+	require.ErrorIs(t, err, mlops.ErrInvalid)
 }

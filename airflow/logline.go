@@ -14,13 +14,16 @@ type LogLine struct {
 	Logger string         // who wrote it; may be empty
 	Event  string         // the text
 	Fields map[string]any // whatever else the line holds, "error_detail" for one
-	Try    int            // the attempt that it belongs to
+
+	TaskID   string
+	MapIndex int // -1: not mapped
+	Try      int // the attempt that it belongs to
 }
 
 // UnmarshalJSON reads an object, or a bare text as older servers send it. A
 // field of an unexpected type stays in Fields.
 func (l *LogLine) UnmarshalJSON(b []byte) error {
-	*l = LogLine{}
+	*l = LogLine{MapIndex: -1}
 	if json.Unmarshal(b, &l.Event) == nil {
 		return nil
 	}

@@ -11,6 +11,7 @@ import (
 	"io"
 	"iter"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -23,6 +24,7 @@ type LogOptions struct {
 	Try      int  // the attempt; 0: the latest, and with Follow those that come after it
 	MapIndex *int // of a mapped task; nil: it is not mapped
 	Follow   bool // wait for the task and go on until it is done; else what is there now
+	LogFilter
 }
 
 // Logs yields the log of a task, line by line, each once.
@@ -33,12 +35,17 @@ type LogOptions struct {
 // at the end. What the server says about where it looked for the log is left
 // out, unless an attempt has no other line.
 //
-// The error matches [mlops.ErrNotFound] if there is no such task or attempt.
+// A task that never began has no line. The error matches [mlops.ErrNotFound] if
+// there is no such task or attempt.
 //
 // Airflow REST: GET /api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/logs/{try_number}
 func (c *Client) Logs(ctx context.Context, dagID, runID, taskID string, opt LogOptions) iter.Seq2[LogLine, error] {
 	return func(yield func(LogLine, error) bool) {
-		l := &logs{c: c, dagID: dagID, runID: runID, taskID: taskID, mapIndex: -1, yield: yield}
+		if opt.Level != "" && !slices.Contains(LogLevels, opt.Level) {
+			yield(LogLine{}, invalid("Logs", "there is no level %.100q: want one of %s", opt.Level, strings.Join(LogLevels, ", ")))
+			return
+		}
+		l := &logs{c: c, dagID: dagID, runID: runID, taskID: taskID, mapIndex: -1, filter: filter{LogFilter: opt.LogFilter}, yield: yield}
 		if opt.MapIndex != nil {
 			l.mapIndex = *opt.MapIndex
 		}
@@ -67,6 +74,7 @@ type logs struct {
 	c                    *Client
 	dagID, runID, taskID string
 	mapIndex             int
+	filter               filter
 	yield                func(LogLine, error) bool
 
 	try   int
@@ -86,7 +94,9 @@ func (l *logs) now(ctx context.Context, try int) error {
 		if err != nil {
 			return err
 		}
-		try = ti.Try
+		if try = ti.Try; try == 0 {
+			return nil
+		}
 	}
 	l.begin(try)
 	if _, err := l.whole(ctx); err != nil {
@@ -284,7 +294,10 @@ func (l *logs) key(line LogLine) uint64 { return maphash.String(seed, line.key()
 func (l *logs) give(key uint64, line LogLine) error {
 	l.seen[key]++
 	l.lines++
-	line.Try = l.try
+	if !l.filter.takes(line) {
+		return nil
+	}
+	line.TaskID, line.MapIndex, line.Try = l.taskID, l.mapIndex, l.try
 	if !l.yield(line, nil) {
 		return errStop
 	}

@@ -9,13 +9,16 @@ import glob
 import json
 import os
 import shlex
+import signal
 import subprocess
+import sys
 import tempfile
 import urllib.request
 from datetime import datetime, timedelta, timezone
 from zoneinfo import ZoneInfo
 
 MOST = 64 * 1024  # bytes of a value in the environment; Linux takes 128 KiB
+LONGEST = 600  # seconds of a callback
 RULES = {"setup": "as_setup", "teardown": "as_teardown"}
 
 
@@ -32,6 +35,7 @@ class Maker:
 
     def __init__(self, spec, sha, load):
         self.load, self.sdk = load, load("sdk")
+        self.logs = load("configuration").conf.get("logging", "base_log_folder")
         self.specs = {task["id"]: task for task in spec["tasks"]}
         self.dag = self.sdk.DAG(**self.dag_args(spec, sha))
         self.classes, self.groups, self.tasks = {}, {}, {}
@@ -79,10 +83,11 @@ class Maker:
             return self.decision(task["decision"])
         # literal: no template is expanded. The newline keeps a command that
         # ends in .sh from being taken for the name of a file.
+        inputs = task.get("inputs", {})
         args = {
             "bash_command": literal(command(task) + "\n"), "append_env": True,
             "env": {name: literal(value) for name, value in task.get("env", {}).items()},
-            "inputs": task.get("inputs", {}),
+            "inputs": inputs, "lists": [of for of in inputs.values() if {"each", "each_of"} & self.specs[of].keys()],
         }
         if "dir" in task:
             args["cwd"] = literal(task["dir"])
@@ -146,11 +151,11 @@ class Maker:
             args["dagrun_timeout"] = span(spec["timeout"])
         if "params" in spec:
             args["params"] = {name: self.param(schema) for name, schema in spec["params"].items()}
-        args.update(callbacks(spec.get("on", {}), of_run))
+        args.update(callbacks(spec.get("on", {}), of_run, self.logs))
         if "deadline" in spec:
             args["deadline"] = self.sdk.DeadlineAlert(
                 reference=self.sdk.DeadlineReference.DAGRUN_QUEUED_AT, interval=span(spec["deadline"]["after"]),
-                callback=self.sdk.SyncCallback(missed, kwargs={"hook": spec["deadline"]["call"]}))
+                callback=self.sdk.SyncCallback(missed, kwargs={"hook": spec["deadline"]["call"], "logs": self.logs}))
         return args
 
     def param(self, schema):
@@ -178,7 +183,7 @@ class Maker:
         for name, ours in {"retry_delay": "retry_delay", "max_retry_delay": "max_retry_delay", "execution_timeout": "timeout"}.items():
             if ours in task:
                 args[name] = span(task[ours])
-        args.update(callbacks(task.get("on", {}), facts))
+        args.update(callbacks(task.get("on", {}), facts, self.logs))
         return args
 
 
@@ -249,9 +254,9 @@ def commands(load, sdk, role):
     class Task(*bases):
         inherits_from_skipmixin = role in FOLLOW
 
-        def __init__(self, *, inputs, item=NOTHING, **kwargs):
+        def __init__(self, *, inputs, lists, item=NOTHING, **kwargs):
             super().__init__(**kwargs)
-            self.inputs, self.item = inputs, item
+            self.inputs, self.lists, self.item = inputs, lists, item
 
         def execute(self, context):
             with tempfile.TemporaryDirectory(prefix="mlops-task-") as folder:
@@ -268,7 +273,7 @@ def commands(load, sdk, role):
 
         def values(self, folder, context):
             conf = {**context.get("params", {}), **(context["dag_run"].conf or {})}
-            given = {name: plain_value(context["ti"].xcom_pull(task_ids=task)) for name, task in self.inputs.items()}
+            given = {name: self.returned(context["ti"], task) for name, task in self.inputs.items()}
             env = {name: short(text(value)) for name, value in given.items()}
             env["MLOPS_CONF_JSON"] = short(json.dumps(conf))
             env["MLOPS_CONF_FILE"] = put(folder, "conf", json.dumps(conf))
@@ -278,6 +283,12 @@ def commands(load, sdk, role):
                 env["MLOPS_ITEM"] = short(text(self.item))
                 env["MLOPS_ITEM_FILE"] = put(folder, "item", json.dumps(self.item, default=str))
             return env
+
+        def returned(self, ti, task):
+            """Returns the value of a task, of one with items the list of its values."""
+            if task in self.lists:  # as a text, a single value would come without its list
+                return [plain_value(value) for value in ti.xcom_pull(task_ids=[task]) if value is not None]
+            return plain_value(ti.xcom_pull(task_ids=task))
 
     Task.__name__ = Task.__qualname__ = bash.__name__  # as the server shows it
     return Task
@@ -318,7 +329,8 @@ def waiting(load, sdk, name):
                 date = context.get("logical_date") or context["dag_run"].run_after
                 return load("providers.standard.triggers.external_task").WorkflowTrigger(
                     of["dag"], logical_dates=[date], external_task_ids=[of["task"]] if "task" in of else None,
-                    allowed_states=["success"], failed_states=["failed", "upstream_failed"] if "task" in of else ["failed"], poke_interval=every)
+                    allowed_states=["success"], failed_states=["failed", "upstream_failed", "removed"] if "task" in of else ["failed"],
+                    skipped_states=["skipped"] if "task" in of else None, poke_interval=every)
             moment = self.until() if "until" in self.wait else datetime.now(timezone.utc) + span(self.wait["for"])
             return load("providers.standard.triggers.temporal").DateTimeTrigger(moment)
 
@@ -331,8 +343,11 @@ def waiting(load, sdk, name):
             return any(os.path.isfile(path) or any(files for _, _, files in os.walk(path)) for path in glob.glob(self.wait.get("file", "")))
 
         def resume(self, context, event=None):
-            if isinstance(event, dict) and event.get("status", "success") != "success":
-                raise RuntimeError(f"what the task waited for has {event['status']}: {json.dumps(self.wait['task'])}")
+            status = event.get("status", "success") if isinstance(event, dict) else "success"
+            if status == "skipped":
+                raise getattr(load("sdk.exceptions"), "Air" "flowSkipException")("what the task waited for was skipped")
+            if status != "success":
+                raise RuntimeError(f"what the task waited for has {status}: {json.dumps(self.wait['task'])}")
 
     return Wait
 
@@ -353,9 +368,10 @@ def events(load, sdk, name):
 
 def of_run(context):
     """Returns which run it is, for the environment."""
-    run = context.get("dag_run")
+    run = context.get("dag_run") or context
     run = run if isinstance(run, dict) else {name: getattr(run, name, None) for name in ("dag_id", "run_id")}
-    return {"MLOPS_DAG_ID": str(run.get("dag_id")), "MLOPS_RUN_ID": str(run.get("run_id") or run.get("dag_run_id"))}
+    dag = run.get("dag_id") or getattr(context.get("dag"), "dag_id", None)
+    return {"MLOPS_DAG_ID": str(dag), "MLOPS_RUN_ID": str(run.get("run_id") or run.get("dag_run_id"))}
 
 
 def facts(context):
@@ -364,28 +380,58 @@ def facts(context):
     return {**of_run(context), "MLOPS_TASK_ID": ti.task_id, "MLOPS_TRY": str(ti.try_number), "MLOPS_MAP_INDEX": str(ti.map_index)}
 
 
-def callbacks(on, about):
+def callbacks(on, about, logs):
     """Returns the callbacks of a DAG or a task."""
-    return {f"on_{event}_callback": caller(hook, event, about) for event, hook in on.items()}
+    return {f"on_{event}_callback": caller(hook, event, about, logs) for event, hook in on.items()}
 
 
-def caller(hook, event, about):
+def caller(hook, event, about, logs):
     def call(context):
-        notify(hook, event, about(context))
+        notify(hook, event, about(context), logs)
 
     return call
 
 
-def missed(hook, context=None):
+def missed(hook, logs, context=None):
     """Is called for a run that has not ended at its deadline."""
-    notify(hook, "deadline", of_run(context or {}))
+    notify(hook, "deadline", of_run(context or {}), logs)
 
 
-def notify(hook, event, about):
+def notify(hook, event, about, logs):
+    """Starts the callback and does not wait for it: the processor of DAG files
+    runs the callbacks of runs, one after another, and reads no file meanwhile.
+    """
     about = {"MLOPS_EVENT": event, **about}
+    with open(log_of(about, logs), "ab") as log:
+        child = subprocess.Popen([sys.executable, "-I", __file__], stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True)
+    with child.stdin:
+        child.stdin.write(json.dumps([hook, about]).encode())
+
+
+def log_of(about, logs):
+    """Returns the log of a callback, beside the logs of what it is about."""
+    folder = os.path.join(logs, "dag_id=" + about["MLOPS_DAG_ID"], "run_id=" + about["MLOPS_RUN_ID"])
+    name = "callback-" + about["MLOPS_EVENT"]
+    if "MLOPS_TASK_ID" in about:
+        folder = os.path.join(folder, "task_id=" + about["MLOPS_TASK_ID"])
+        name += f"-{about['MLOPS_MAP_INDEX']}-{about['MLOPS_TRY']}"
+    os.makedirs(folder, exist_ok=True)
+    return os.path.join(folder, name + ".log")
+
+
+def call(hook, about):
+    """Makes the call of a callback, in a process and a session of its own."""
     if "webhook" in hook:
         body = json.dumps({name.removeprefix("MLOPS_").lower(): value for name, value in about.items()}).encode()
         request = urllib.request.Request(hook["webhook"], body, {"Content-Type": "application/json"})
         urllib.request.urlopen(request, timeout=10).close()
-    else:
-        subprocess.run(["bash", "-c", hook["bash"]], env={**os.environ, **about}, check=True, timeout=60)
+        return
+    try:
+        subprocess.run(["bash", "-c", hook["bash"]], env={**os.environ, **about}, stdin=subprocess.DEVNULL, check=True, timeout=LONGEST)
+    except subprocess.TimeoutExpired:
+        print(f"ended after {LONGEST} s", file=sys.stderr, flush=True)
+        os.killpg(0, signal.SIGKILL)  # with all that the command started
+
+
+if __name__ == "__main__":
+    call(*json.load(sys.stdin))

@@ -1,13 +1,16 @@
 package airflow
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 
@@ -16,45 +19,136 @@ import (
 
 // ReadSpec reads a declaration from YAML, or from JSON, which is YAML. The keys
 // are those of [DAGSpec] in lower case with underscores, as in max_active_runs;
-// durations are "90s" or "1h30m", times as in "2026-11-01T03:00:00Z". The error
-// names each key that is unknown and matches [mlops.ErrInvalid].
+// durations are "90s" or "1h30m", times as in "2026-11-01T03:00:00Z", with their
+// zone. In each and params a time is a text and stands in quotes. A 0 in the text
+// is not the default: retries and a task's timeout of 0 are none; where 0 would
+// mean no limit, or no time at all, it is refused. The error names each key that is
+// unknown and matches [mlops.ErrInvalid].
 func ReadSpec(r io.Reader) (DAGSpec, error) {
-	var d DAGSpec
-	dec := yaml.NewDecoder(io.LimitReader(r, 16<<20))
-	dec.KnownFields(true)
-	err := dec.Decode(&d)
-	if wrong, ok := errors.AsType[*yaml.TypeError](err); ok {
-		for i, line := range wrong.Errors { // "line 3: field foo not found in type airflow.TaskSpec"
-			if before, field, ok := strings.Cut(line, ": field "); ok {
-				name, _, _ := strings.Cut(field, " not found")
-				wrong.Errors[i] = fmt.Sprintf("%s: there is no key %.100s", before, name)
-			}
-		}
-		return DAGSpec{}, invalid("ReadSpec", "%.2000s", strings.Join(wrong.Errors, "; "))
+	src, err := io.ReadAll(io.LimitReader(r, 16<<20))
+	if err != nil {
+		return DAGSpec{}, err
 	}
-	switch {
-	case errors.Is(err, io.EOF):
-		return DAGSpec{}, invalid("ReadSpec", "the declaration is empty")
-	case err != nil:
-		return DAGSpec{}, invalid("ReadSpec", "%.500v", err)
+	var d DAGSpec
+	dec := yaml.NewDecoder(bytes.NewReader(src))
+	dec.KnownFields(true)
+	if err := dec.Decode(&d); err != nil {
+		return DAGSpec{}, unread(err)
 	}
 	if err := dec.Decode(new(any)); !errors.Is(err, io.EOF) {
 		return DAGSpec{}, invalid("ReadSpec", "there is more than one document; want one DAG")
 	}
-	return d, d.textKeys()
-}
-
-// textKeys refuses what YAML can say and JSON cannot.
-func (d DAGSpec) textKeys() error {
-	for _, t := range d.Tasks {
-		if err := encodes(t.Each); err != nil {
-			return invalid("ReadSpec", "task %.100q: each: %v", t.ID, err)
+	var w written
+	if err := yaml.Unmarshal(src, &w); err != nil {
+		return DAGSpec{}, unread(err)
+	}
+	for i, t := range w.Tasks {
+		if t.Retries != nil && *t.Retries == 0 {
+			d.Tasks[i].Retries = -1
+		}
+		if t.Timeout != nil && *t.Timeout == 0 {
+			d.Tasks[i].Timeout = -1
 		}
 	}
-	if err := encodes(d.Params); err != nil {
-		return invalid("ReadSpec", "params: %v", err)
+	return d, d.jsonValues()
+}
+
+// unread is the error for a text that is no declaration.
+func unread(err error) error {
+	if errors.Is(err, io.EOF) {
+		return invalid("ReadSpec", "the declaration is empty")
+	}
+	wrong, ok := errors.AsType[*yaml.TypeError](err)
+	if !ok {
+		return invalid("ReadSpec", "%.500v", err)
+	}
+	for i, line := range wrong.Errors { // "line 3: field foo not found in type airflow.TaskSpec"
+		if before, field, ok := strings.Cut(line, ": field "); ok {
+			name, _, _ := strings.Cut(field, " not found")
+			wrong.Errors[i] = fmt.Sprintf("%s: there is no key %.100s", before, name)
+		}
+	}
+	return invalid("ReadSpec", "%.2000s", strings.Join(wrong.Errors, "; "))
+}
+
+// written is what a [DAGSpec] does not show of a text: zeros that stand there,
+// and how moments are written.
+type written struct {
+	Start          moment `yaml:"start"`
+	MaxActiveRuns  some   `yaml:"max_active_runs"`
+	MaxActiveTasks some   `yaml:"max_active_tasks"`
+	DefaultArgs    struct {
+		RetryDelay some `yaml:"retry_delay"`
+	} `yaml:"default_args"`
+	Tasks []struct {
+		Retries       *int           `yaml:"retries"`
+		Timeout       *time.Duration `yaml:"timeout"`
+		RetryDelay    some           `yaml:"retry_delay"`
+		MaxRetryDelay some           `yaml:"max_retry_delay"`
+		PoolSlots     some           `yaml:"pool_slots"`
+		MaxActive     some           `yaml:"max_active"`
+		Wait          struct {
+			Until moment `yaml:"until"`
+			Every some   `yaml:"every"`
+		} `yaml:"wait"`
+	} `yaml:"tasks"`
+}
+
+// some refuses a 0 that would be taken for the default.
+type some struct{}
+
+func (*some) UnmarshalYAML(n *yaml.Node) error {
+	if strings.Trim(n.Value, "+-0.hmsnu") == "" {
+		return fmt.Errorf("line %d: there is a 0: want more, or leave the key out for the default", n.Line)
 	}
 	return nil
+}
+
+// moment refuses a time without a zone, which YAML would take for UTC.
+type moment struct{}
+
+func (*moment) UnmarshalYAML(n *yaml.Node) error {
+	if _, err := time.Parse(time.RFC3339, n.Value); err != nil {
+		return fmt.Errorf("line %d: %.100q: want a time with its zone, as in 2026-11-01T03:00:00Z or 2026-11-01T03:00:00+01:00", n.Line, n.Value)
+	}
+	return nil
+}
+
+// jsonValues refuses what YAML can say and JSON cannot.
+func (d DAGSpec) jsonValues() error {
+	check := func(where string, v any) error {
+		err := encodes(v)
+		if err == nil && holdsTime(v) {
+			err = errors.New("YAML reads a time there; put it in quotes")
+		}
+		if err != nil {
+			return invalid("ReadSpec", "%s: %v", where, err)
+		}
+		return nil
+	}
+	for _, t := range d.Tasks {
+		if err := check(fmt.Sprintf("task %.100q: each", t.ID), t.Each); err != nil {
+			return err
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(d.Params)) {
+		if err := check(fmt.Sprintf("params: %.100q", name), map[string]any(d.Params[name])); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func holdsTime(v any) bool {
+	switch v := v.(type) {
+	case time.Time:
+		return true
+	case []any:
+		return slices.ContainsFunc(v, holdsTime)
+	case map[string]any:
+		return slices.ContainsFunc(slices.Collect(maps.Values(v)), holdsTime)
+	}
+	return false
 }
 
 // ReadDAG returns the declaration that a DAG file was written for, with the

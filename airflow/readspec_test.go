@@ -68,11 +68,40 @@ func TestADeclarationIsReadFromYAML(t *testing.T) {
 		"id: a\n---\nid: b\n":                   "more than one document",
 		"\t":                                    "yaml",
 		"id: a\ntasks: [{id: b, each: [.nan]}]": "each: json: unsupported value",
+
+		"id: a\ntasks: [{id: b, each: [{day: 2026-11-01}]}]":             `task "b": each: YAML reads a time there; put it in quotes`,
+		"id: a\nparams: {from: {default: 2026-11-01T00:00:00Z}}":         `params: "from": YAML reads a time there; put it in quotes`,
+		"id: a\nstart: 2026-11-01":                                       `line 2: "2026-11-01": want a time with its zone`,
+		"id: a\nstart: 2026-11-01 03:00:00":                              "want a time with its zone",
+		"id: a\ntasks:\n- id: b\n  wait: {until: 2026-11-01}":            "line 4:",
+		"id: a\ntasks: [{id: b, retry_delay: 0s}]":                       "line 2: there is a 0",
+		"x: &none {retry_delay: 0s}\nid: a\ntasks: [{id: b, <<: *none}]": "there is no key x",
+		"id: a\nmax_active_runs: 0":                                      "there is a 0",
+		"id: a\ntasks: [{id: b, pool_slots: 0}]":                         "there is a 0",
+		"id: a\ntasks: [{id: b, wait: {every: 0h0m}}]":                   "there is a 0",
 	} {
 		_, err := airflow.ReadSpec(strings.NewReader(text))
 		require.ErrorIs(t, err, mlops.ErrInvalid, "%q", text)
 		require.ErrorContains(t, err, want)
 	}
+}
+
+func TestAWrittenZeroIsNotTheDefault(t *testing.T) {
+	got, err := airflow.ReadSpec(strings.NewReader(`
+id: a
+default_args: {retries: 3, timeout: 1h}
+tasks:
+  - {id: none, bash: "true", retries: 0, timeout: 0s}
+  - {id: default, bash: "true"}
+  - {id: wait, wait: {for: 1m}, retries: 0}
+`))
+	require.NoError(t, err)
+	tasks := got.Resolved().Tasks
+	require.Equal(t, 0, tasks[0].Retries)
+	require.Zero(t, tasks[0].Timeout)
+	require.Equal(t, 3, tasks[1].Retries)
+	require.Equal(t, time.Hour, tasks[1].Timeout)
+	require.Equal(t, 2, tasks[2].Retries, "apache/airflow#72716")
 }
 
 func TestADAGFileOfTheFirstFormatIsReadAndReplaced(t *testing.T) {

@@ -129,7 +129,7 @@ type WaitFor struct {
 	For   time.Duration `json:"for,omitempty" yaml:"for,omitempty"`
 	File  string        `json:"file,omitempty" yaml:"file,omitempty"`   // absolute; may have * in it; a folder has to hold a file
 	Asset *AssetSpec    `json:"asset,omitempty" yaml:"asset,omitempty"` // an event of it since the run was due
-	Task  *TaskOf       `json:"task,omitempty" yaml:"task,omitempty"`   // the success of it; its failure is the wait's
+	Task  *TaskOf       `json:"task,omitempty" yaml:"task,omitempty"`   // the success of it; if it fails or is skipped, so does the wait
 
 	Every   time.Duration `json:"every,omitempty" yaml:"every,omitempty"`     // how often it looks; 0: 1 min
 	Timeout time.Duration `json:"timeout,omitempty" yaml:"timeout,omitempty"` // 0: none, 7 days for an asset
@@ -218,7 +218,8 @@ func rules(assets []AssetSpec) (out []AssetRule) {
 // gets a POST of JSON. The command finds MLOPS_EVENT (success, failure, retry,
 // deadline), MLOPS_DAG_ID, MLOPS_RUN_ID, and of a task MLOPS_TASK_ID, MLOPS_TRY and
 // MLOPS_MAP_INDEX in its environment; the JSON has the same as event, dag_id and so
-// on. It has 60 s, the URL 10. A failure stands in the log and changes nothing.
+// on. It has 10 minutes, the URL 10 seconds. Nothing waits for it: what it prints, and
+// a failure, stand in callback-<event>.log beside the logs of the run or the task.
 // Both are written into the DAG file: never put a secret here.
 type Callback struct {
 	Bash    string `json:"bash,omitempty" yaml:"bash,omitempty"`

@@ -109,7 +109,7 @@ func (e *env) complete(words []string) [][2]string {
 			}
 		}
 	}
-	return append(out, e.matching(e.operandValues(r.in.name(), len(r.operands)), last)...)
+	return append(out, e.matching(e.operandValues(r), last)...)
 }
 
 // matching are the values that begin with last.
@@ -137,23 +137,34 @@ func (e *env) flagValues(f cli.Flag) []string {
 		return []string{string(client.EngineEvidently), string(client.EngineNative)}
 	case "project":
 		return e.ask(projectNames)
+	case "state":
+		return []string{"failed", "queued", "running", "success"}
 	}
 	return nil
 }
 
-// operandValues are what may stand as operand n of a command.
-func (e *env) operandValues(command string, n int) []string {
-	switch strings.TrimPrefix(command, program+" ") {
+// operandValues are what may stand as the next operand of a command.
+func (e *env) operandValues(r *reader) []string {
+	n := len(r.operands)
+	switch command := strings.TrimPrefix(r.in.name(), program+" "); command {
 	case "completion":
 		return []string{"bash", "fish", "zsh"}[:3*max(0, 1-n)]
 	case "start", "stop", "restart", "logs":
 		return serviceNames
 	case "register":
 		return e.ask(projectNames)
+	case "pool set", "asset event", "variable get", "variable set", "variable rm", "connection get", "connection set", "connection rm":
+		if n == 0 {
+			noun, _, _ := strings.Cut(command, " ")
+			return e.ask(airflowNames[noun])
+		}
 	case "deploy", "model list", "model alias", "model tag", "model copy", "model delete":
 		if n == 0 {
 			return e.ask(modelNames)
 		}
+	}
+	if len(r.in.path) == 2 && r.in.path[0].Name == "dag" {
+		return e.dagOperands(r)
 	}
 	return nil
 }

@@ -15,9 +15,12 @@ import (
 
 func dagCommand(e *env) *cli.Command {
 	return &cli.Command{
-		Name:        "dag",
-		Usage:       "Declare, trigger, watch and remove the project's DAGs",
-		Subcommands: []*cli.Command{dagDeclare(e), dagDiff(e), dagList(e), dagTrigger(e), dagWait(e), dagLogs(e), dagErrors(e), dagRemove(e), dagExplain(e), dagPause(e, true), dagPause(e, false), dagCancel(e), dagClear(e), dagBackfill(e)},
+		Name:  "dag",
+		Usage: "Declare, trigger, watch and remove the project's DAGs",
+		Subcommands: []*cli.Command{
+			dagDeclare(e), dagDiff(e), dagList(e), dagShow(e), dagTrigger(e), dagWait(e), dagRuns(e), dagTasks(e), dagLogs(e), dagExplain(e), dagErrors(e),
+			dagDecide(e), dagXCom(e), dagCancel(e), dagRerun(e), dagClear(e), dagBackfill(e), dagPause(e, true), dagPause(e, false), dagRemove(e),
+		},
 	}
 }
 
@@ -58,21 +61,29 @@ func dagList(e *env) *cli.Command {
 	}
 }
 
+type dagJSON struct {
+	ID       string     `json:"dag_id"`
+	Paused   bool       `json:"is_paused"`
+	Tags     []string   `json:"tags"`
+	State    string     `json:"state"`
+	Schedule string     `json:"schedule,omitempty"`
+	NextRun  *time.Time `json:"next_run,omitempty"`
+}
+
+func dagOf(d airflow.DAG) dagJSON {
+	return dagJSON{d.ID, d.Paused, d.Tags, dagState(d), d.Schedule, present(d.NextRun)}
+}
+
 func (e *env) listDAGs(dags iter.Seq2[airflow.DAG, error]) error {
-	type row struct {
-		ID     string   `json:"dag_id"`
-		Paused bool     `json:"is_paused"`
-		Tags   []string `json:"tags"`
-	}
-	t := newTable("DAG", "PAUSED", "TAGS")
+	t := newTable("DAG", "PAUSED", "TAGS", "STATE", "SCHEDULE", "NEXT RUN")
 	t.empty = "no DAGs yet"
-	var docs []row
+	var docs []dagJSON
 	for d, err := range dags {
 		if err != nil {
 			return err
 		}
-		t.row(d.ID, d.Paused, joined(d.Tags))
-		docs = append(docs, row{d.ID, d.Paused, d.Tags})
+		t.row(d.ID, d.Paused, joined(d.Tags), dagState(d), d.Schedule, when(d.NextRun))
+		docs = append(docs, dagOf(d))
 	}
 	return e.table(t, docs)
 }
@@ -117,41 +128,6 @@ func dagTrigger(e *env) *cli.Command {
 			}
 			return e.print(r.ID, dagRunOf(r))
 		},
-	}
-}
-
-// logJSON is a line of a task's log.
-type logJSON struct {
-	Time   *time.Time     `json:"timestamp,omitempty"`
-	Level  string         `json:"level,omitempty"`
-	Logger string         `json:"logger,omitempty"`
-	Event  string         `json:"event"`
-	Fields map[string]any `json:"fields,omitempty"`
-}
-
-func dagLogs(e *env) *cli.Command {
-	return &cli.Command{
-		Name:        "logs",
-		Usage:       "Print the log of a task",
-		ArgsUsage:   "<dag> <run-id> <task>",
-		Description: "   mlopsctl dag logs retrain \"$run_id\" train -f",
-		Flags: []cli.Flag{
-			e.projectFlag(), e.dirFlag(),
-			&cli.BoolFlag{Name: "follow", Aliases: []string{"f"}, Usage: "go on until the task ends"},
-			&cli.IntFlag{Name: "try", Usage: "`number` of the try; the latest if 0"},
-		},
-		Action: e.inProject(func(c *cli.Context, p *client.Project) error {
-			a := c.Args()
-			for l, err := range p.Airflow.Logs(c.Context, p.DAGID(a.Get(0)), a.Get(1), a.Get(2), airflow.LogOptions{Try: c.Int("try"), Follow: c.Bool("follow")}) {
-				if err != nil {
-					return err
-				}
-				if err := e.print(l.String(), logJSON{present(l.Time), l.Level, l.Logger, l.Event, l.Fields}); err != nil {
-					return err
-				}
-			}
-			return nil
-		}),
 	}
 }
 

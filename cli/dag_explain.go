@@ -58,11 +58,7 @@ func dagPause(e *env, pause bool) *cli.Command {
 		ArgsUsage:   "<dag>",
 		Description: "   mlopsctl dag " + name + " retrain -p lora-finetuning",
 		Flags:       []cli.Flag{e.projectFlag(), e.dirFlag()},
-		Action: e.inProject(func(c *cli.Context, p *client.Project) error {
-			dag, err := p.OwnDAG(c.Context, c.Args().First())
-			if err != nil {
-				return err
-			}
+		Action: e.onDAG(func(c *cli.Context, p *client.Project, dag airflow.DAG) error {
 			set := p.Airflow.DAGs.Unpause
 			if pause {
 				set = p.Airflow.DAGs.Pause
@@ -82,11 +78,7 @@ func dagCancel(e *env) *cli.Command {
 		ArgsUsage:   "<dag> <run-id>",
 		Description: "   mlopsctl dag cancel retrain \"$run_id\" -p lora-finetuning",
 		Flags:       []cli.Flag{e.projectFlag(), e.dirFlag()},
-		Action: e.inProject(func(c *cli.Context, p *client.Project) error {
-			dag, err := p.OwnDAG(c.Context, c.Args().Get(0))
-			if err != nil {
-				return err
-			}
+		Action: e.onDAG(func(c *cli.Context, p *client.Project, dag airflow.DAG) error {
 			run := c.Args().Get(1)
 			if err := p.Airflow.Runs.Cancel(c.Context, dag.ID, run); err != nil {
 				return err
@@ -110,12 +102,8 @@ func dagClear(e *env) *cli.Command {
 			&cli.BoolFlag{Name: "downstream", Usage: "also the tasks after them"},
 			&cli.BoolFlag{Name: "dry-run", Usage: "change nothing, list the tasks"},
 		},
-		Action: e.inProject(func(c *cli.Context, p *client.Project) error {
+		Action: e.onDAG(func(c *cli.Context, p *client.Project, dag airflow.DAG) error {
 			a := c.Args().Slice()
-			dag, err := p.OwnDAG(c.Context, a[0])
-			if err != nil {
-				return err
-			}
 			q := airflow.TaskClear{RunID: a[1], Tasks: a[2:], OnlyFailed: c.Bool("only-failed"),
 				TaskScope: airflow.TaskScope{Upstream: c.Bool("upstream"), Downstream: c.Bool("downstream")}}
 			clear := p.Airflow.Tasks.Clear

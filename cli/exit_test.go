@@ -41,6 +41,8 @@ func (n *nothingThere) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		status, answer = http.StatusOK, `{"applications": {}}`
 	case r.URL.Path == "/api/v2/dags":
 		status, answer = http.StatusOK, `{"dags": [], "total_entries": 0}`
+	case r.URL.Path == "/api/v2/assets":
+		status, answer = http.StatusOK, `{"assets": [], "total_entries": 0}`
 	case r.URL.Path == "/api/v2/importErrors":
 		status, answer = http.StatusOK, `{"import_errors": [], "total_entries": 0}`
 	case strings.HasPrefix(r.URL.Path, "/api/projects"):
@@ -122,6 +124,8 @@ var mistakes = map[string]struct{ usage, missing string }{
 	"heat show":          {"heat show extra", "-"},
 	"heat set":           {"heat set mild", "-"},
 	"heat clear":         {"heat clear extra", "-"},
+	"pool list":          {"pool list extra", "-"},
+	"pool set":           {"pool set gpu many", "-"},
 	"pool release":       {"pool release Bad_Name", "pool release typo"},
 	"apple":              {"apple extra", "apple --replay nothing.ndjson"},
 	"model log":          {"model log model --run x", "model log nothing --run " + noRun + " --name x --pyfunc model.py"},
@@ -130,12 +134,29 @@ var mistakes = map[string]struct{ usage, missing string }{
 	"model alias":        {"model alias wine champion", "model alias nothing champion 1"},
 	"model tag":          {"model tag wine", "model tag nothing a=b"},
 	"model copy":         {"model copy wine 3", "model copy nothing 1 b"},
+	"model compare":      {"model compare wine 3", "model compare nothing 1 --metric loss"},
 	"model delete":       {"model delete wine", "model delete nothing --all"},
 	"dag declare":        {"dag declare -p demo", "dag declare -f nothing.yaml -p typo"},
 	"dag diff":           {"dag diff -p demo", "dag diff -f nothing.yaml -p typo"},
 	"dag list":           {"dag list -p Bad_Name", "dag list -p typo"},
+	"dag show":           {"dag show", "dag show x -p typo"},
+	"dag runs":           {"dag runs x -n many", "dag runs x -p typo"},
+	"dag tasks":          {"dag tasks x", "dag tasks x y -p typo"},
+	"dag rerun":          {"dag rerun x", "dag rerun x y -p typo"},
+	"dag decide":         {"dag decide x y z a --input b", "dag decide x y -p typo"},
+	"dag xcom":           {"dag xcom x y", "dag xcom x y z -p typo"},
+	"asset list":         {"asset list extra", "-"},
+	"asset event":        {"asset event x --extra y", "asset event typo"},
+	"variable list":      {"variable list extra", "-"},
+	"variable get":       {"variable get", "variable get typo"},
+	"variable set":       {"variable set bucket s3://lora", "variable set bucket --file nothing.txt"},
+	"variable rm":        {"variable rm", "variable rm typo"},
+	"connection list":    {"connection list extra", "-"},
+	"connection get":     {"connection get", "connection get typo"},
+	"connection set":     {"connection set warehouse", "connection set warehouse --file nothing.json"},
+	"connection rm":      {"connection rm", "connection rm typo"},
 	"dag wait":           {"dag wait x", "dag wait x y -p typo"},
-	"dag logs":           {"dag logs x y", "dag logs x y z -p typo"},
+	"dag logs":           {"dag logs x y --level loud", "dag logs x y z -p typo"},
 	"dag trigger":        {"dag trigger x -p demo --conf x", "dag trigger x -p typo"},
 	"dag explain":        {"dag explain x", "dag explain x y -p typo"},
 	"dag pause":          {"dag pause", "dag pause x -p typo"},

@@ -174,30 +174,3 @@ func fairEnergy(e *env) *cli.Command {
 		},
 	}
 }
-
-func poolCommand(e *env) *cli.Command {
-	return &cli.Command{
-		Name:        "pool",
-		Usage:       "Give a project's pool back to the agent",
-		Subcommands: []*cli.Command{poolRelease(e)},
-	}
-}
-
-func poolRelease(e *env) *cli.Command {
-	return &cli.Command{
-		Name:      "release",
-		Usage:     "Let the agent set the slots of a project's pool again",
-		ArgsUsage: "<project>",
-		Description: `   mlopsctl pool release lora-finetuning
-
-   A pool that a person edited in Airflow keeps what it was given until then.`,
-		Flags: []cli.Flag{e.dirFlag()},
-		Action: e.inInfrastructure(func(c *cli.Context, p *client.Client) error {
-			project, err := p.Project(c.Args().First())
-			if err != nil {
-				return err
-			}
-			return project.ReleasePool(c.Context)
-		}),
-	}
-}

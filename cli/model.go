@@ -20,8 +20,8 @@ import (
 func modelCommand(e *env) *cli.Command {
 	return &cli.Command{
 		Name:        "model",
-		Usage:       "Log, register, name, tag, copy and delete models",
-		Subcommands: []*cli.Command{modelLog(e), modelRegister(e), modelList(e), modelAlias(e), modelTag(e), modelCopy(e), modelDelete(e)},
+		Usage:       "Log, register, name, tag, compare, copy and delete models",
+		Subcommands: []*cli.Command{modelLog(e), modelRegister(e), modelList(e), modelAlias(e), modelTag(e), modelCopy(e), modelCompare(e), modelDelete(e)},
 	}
 }
 

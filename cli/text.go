@@ -1,6 +1,9 @@
 package cli
 
-import "strings"
+import (
+	"encoding/json"
+	"strings"
+)
 
 func joined(s []string) string { return strings.Join(s, ",") }
 
@@ -8,4 +11,10 @@ func joined(s []string) string { return strings.Join(s, ",") }
 func lastLine(s string) string {
 	lines := strings.Split(strings.TrimSpace(s), "\n")
 	return strings.TrimSpace(lines[len(lines)-1])
+}
+
+// oneJSON is a value as JSON on one line.
+func oneJSON(v any) string {
+	b, _ := json.Marshal(v) // it came out of JSON
+	return string(b)
 }

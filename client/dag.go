@@ -33,17 +33,22 @@ func (p *Project) DAGID(name string) string {
 // the stack's addresses and credentials through it.
 //
 // It needs to write into Airflow's DAG folder ([Config].DAGs). The error matches
-// [mlops.ErrInvalid] if Airflow cannot read the file or a pool is too small, and
-// [mlops.ErrAlreadyExists] if the ID is another project's: see [airflow.Client.Declare].
+// [mlops.ErrInvalid] if Airflow cannot read the file, a pool is too small or
+// the declaration names another project, and [mlops.ErrAlreadyExists] if the ID is
+// another project's: see [airflow.Client.Declare].
 func (p *Project) DeclareDAG(ctx context.Context, d airflow.DAGSpec) (airflow.DAG, error) {
 	dir, err := p.dags()
+	if err != nil {
+		return airflow.DAG{}, err
+	}
+	d, err = p.ownSpec(d)
 	if err != nil {
 		return airflow.DAG{}, err
 	}
 	if err := p.ensurePool(ctx); err != nil {
 		return airflow.DAG{}, err
 	}
-	return p.Airflow.Declare(ctx, dir, p.ownSpec(d), airflow.DeclareOptions{Python: p.Config.AirflowPython})
+	return p.Airflow.Declare(ctx, dir, d, airflow.DeclareOptions{Python: p.Config.AirflowPython})
 }
 
 // DiffDAG says in words what [Project.DeclareDAG] would change, as [airflow.Diff]
@@ -55,8 +60,11 @@ func (p *Project) DiffDAG(d airflow.DAGSpec) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	d = p.ownSpec(d)
-	if err := d.Validate(); err != nil {
+	d, err = p.ownSpec(d)
+	if err == nil {
+		err = d.Validate()
+	}
+	if err != nil {
 		return nil, err
 	}
 	file := filepath.Join(dir, d.ID+".py")
@@ -76,9 +84,13 @@ func (p *Project) DiffDAG(d airflow.DAGSpec) ([]string, error) {
 }
 
 // ownSpec is the declaration under the project's prefix, in its pool, with its
-// tags and variables.
-func (p *Project) ownSpec(d airflow.DAGSpec) airflow.DAGSpec {
-	d.ID, d.Project = p.DAGID(d.ID), p.join("/")
+// tags and variables. One that names another project is refused.
+func (p *Project) ownSpec(d airflow.DAGSpec) (airflow.DAGSpec, error) {
+	own := p.join("/")
+	if d.Project != "" && d.Project != own && d.Project != p.Name {
+		return d, invalid("DAG %s is declared for project %.100s, not for %s: declare it there, or leave its project out", d.ID, d.Project, own)
+	}
+	d.ID, d.Project = p.DAGID(d.ID), own
 	if d.Pool == "" {
 		d.Pool = p.Workspace().AirflowPool
 	}
@@ -102,7 +114,7 @@ func (p *Project) ownSpec(d airflow.DAGSpec) airflow.DAGSpec {
 		}
 		d.Tasks = append(d.Tasks, t)
 	}
-	return d
+	return d, nil
 }
 
 // RemoveDAG takes one of the project's declared DAGs away, with its runs, and

@@ -45,8 +45,15 @@ func TestTheTagsOfADeclaredDAGStandOnce(t *testing.T) {
 	for project, want := range map[string]string{"mlops": `["mlops","night"]`, "demo": `["mlops","demo","night"]`} {
 		p, err := client.FromProject(t.Context(), project, client.In(t.TempDir()))
 		require.NoError(t, err)
-		_, err = p.DeclareDAG(t.Context(), airflow.DAGSpec{ID: "train", Tags: []string{project, "night"}, Tasks: []airflow.TaskSpec{{ID: "one", Bash: "true"}}})
+		d := airflow.DAGSpec{ID: "train", Project: project, Tags: []string{project, "night"}, Tasks: []airflow.TaskSpec{{ID: "one", Bash: "true"}}}
+		_, err = p.DeclareDAG(t.Context(), d)
 		require.NoError(t, err)
+		d.Project = "another"
+		_, err = p.DeclareDAG(t.Context(), d)
+		require.ErrorIs(t, err, mlops.ErrInvalid)
+		require.ErrorContains(t, err, "is declared for project another, not for "+project)
+		_, err = p.DiffDAG(d)
+		require.ErrorIs(t, err, mlops.ErrInvalid)
 		require.NoError(t, p.Close())
 		src, err := os.ReadFile(filepath.Join(folder, project+".train.py"))
 		require.NoError(t, err)

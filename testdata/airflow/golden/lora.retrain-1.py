@@ -1,9 +1,9 @@
-# DAG lora.retrain-1 mlops-sha:5780210fd28f project:
+# DAG lora.retrain-1 mlops-sha:afddf6319a6f project:
 # Written by mlops from a declaration. The next write replaces it.
 import json
 from importlib import import_module
 
-import mlops_dag_8d6441e6
+import mlops_dag_9c379790
 
 SPEC = json.loads(r'''
 {
@@ -55,4 +55,4 @@ SPEC = json.loads(r'''
 }
 ''')
 
-dag = mlops_dag_8d6441e6.build(SPEC, "5780210fd28f", lambda name: import_module("airflow." + name))
+dag = mlops_dag_9c379790.build(SPEC, "afddf6319a6f", lambda name: import_module("airflow." + name))
