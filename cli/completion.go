@@ -150,6 +150,8 @@ func (e *env) operandValues(command string, n int) []string {
 		return serviceNames
 	case "register":
 		return e.ask(projectNames)
+	case "why":
+		return e.ask(deploymentNames)
 	case "deploy", "model list", "model alias", "model tag", "model copy", "model delete":
 		if n == 0 {
 			return e.ask(modelNames)
@@ -185,6 +187,16 @@ func projectNames(ctx context.Context, infra *client.Client) (list []string, _ e
 			return list, err
 		}
 		list = append(list, w.Project)
+	}
+	return list, nil
+}
+
+func deploymentNames(ctx context.Context, infra *client.Client) (list []string, _ error) {
+	for a, err := range infra.Serve.Applications(ctx) {
+		if err != nil {
+			return list, err
+		}
+		list = append(list, a.Name)
 	}
 	return list, nil
 }

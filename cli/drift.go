@@ -38,6 +38,7 @@ func driftCheck(e *env) *cli.Command {
 		Flags: []cli.Flag{
 			e.projectFlag(), e.dirFlag(),
 			&cli.StringFlag{Name: "name", Usage: "`name` of the snapshot"},
+			&cli.StringFlag{Name: "for", Usage: "the `deployment` or model version that this is about, kept with the snapshot: mlopsctl why shows it"},
 			&cli.StringSliceFlag{Name: "column", Usage: "only this `column`; may be repeated"},
 			&cli.StringFlag{Name: "method", Usage: "`method` for all columns: ks, wasserstein, psi, jensenshannon, chisquare, z, …"},
 			&cli.StringSliceFlag{Name: "column-method", Usage: "`column=method` for one column; may be repeated"},
@@ -54,6 +55,12 @@ func driftCheck(e *env) *cli.Command {
 		Action: e.inProject(func(c *cli.Context, p *client.Project) error {
 			o := evidently.DriftOptions{Name: c.String("name"), Columns: c.StringSlice("column"), Method: c.String("method"), DriftShare: new(c.Float64("share")), Separator: separatorOf(c.String("separator")),
 				Numerical: c.StringSlice("numerical"), Categorical: c.StringSlice("categorical"), MissingShare: c.Float64("missing")}
+			if about := c.String("for"); about != "" {
+				var err error
+				if o.Metadata, err = p.About(c.Context, about); err != nil {
+					return err
+				}
+			}
 			if by := c.StringSlice("column-method"); len(by) > 0 {
 				o.ColumnMethods = map[string]string{}
 				for _, pair := range by {
