@@ -158,6 +158,8 @@ func (e *env) operandValues(r *reader) []string {
 			noun, _, _ := strings.Cut(command, " ")
 			return e.ask(airflowNames[noun])
 		}
+	case "why":
+		return e.ask(deploymentNames)
 	case "deploy", "model list", "model alias", "model tag", "model copy", "model delete":
 		if n == 0 {
 			return e.ask(modelNames)
@@ -196,6 +198,16 @@ func projectNames(ctx context.Context, infra *client.Client) (list []string, _ e
 			return list, err
 		}
 		list = append(list, w.Project)
+	}
+	return list, nil
+}
+
+func deploymentNames(ctx context.Context, infra *client.Client) (list []string, _ error) {
+	for a, err := range infra.Serve.Applications(ctx) {
+		if err != nil {
+			return list, err
+		}
+		list = append(list, a.Name)
 	}
 	return list, nil
 }

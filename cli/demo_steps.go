@@ -101,7 +101,7 @@ cd "$WORK_DIR/$MLOPS_RUN_ID"
 mlopsctl dvc-pull`},
 			{ID: "train", Env: work, After: []string{"pull"}, Timeout: 20 * time.Minute, Bash: `set -eu
 cd "$WORK_DIR/$MLOPS_RUN_ID"
-mlopsctl run exec --name "$MLOPS_RUN_ID" --tag "airflow.dag_run_id=$MLOPS_RUN_ID" -- sh train.sh`},
+mlopsctl run exec --name "$MLOPS_RUN_ID" --data data -- sh train.sh`},
 		},
 	})
 	return demoResult{dag.ID, d.project.Config.AirflowURL + "/dags/" + dag.ID}, err
@@ -117,7 +117,7 @@ func (d *demo) train(ctx context.Context) (demoResult, error) {
 	if r, err = a.Wait(ctx, r.DAGID, r.ID, airflow.WaitOptions{}); err != nil {
 		return demoResult{}, fmt.Errorf("%w%s", err, d.taskLog(ctx, r))
 	}
-	runs, err := mlops.Collect(d.project.Runs(ctx, "tags.`airflow.dag_run_id` = '"+r.ID+"'"))
+	runs, err := mlops.Collect(d.project.Runs(ctx, "tags.`mlops.airflow.run_id` = '"+r.ID+"'"))
 	if err != nil {
 		return demoResult{}, err
 	}
@@ -223,7 +223,11 @@ func (d *demo) drift(ctx context.Context, name string, factor float64, want bool
 	if err := writeCSV(current, header, rows); err != nil {
 		return demoResult{}, err
 	}
-	r, err := d.project.Drift(ctx, filepath.Join("data", "train.csv"), current, evidently.DriftOptions{Name: name, Columns: features, Tags: []string{"demo"}})
+	about, err := d.project.About(ctx, demoDeployment)
+	if err != nil {
+		return demoResult{}, err
+	}
+	r, err := d.project.Drift(ctx, filepath.Join("data", "train.csv"), current, evidently.DriftOptions{Name: name, Columns: features, Tags: []string{"demo"}, Metadata: about})
 	if err != nil {
 		return demoResult{}, err
 	}

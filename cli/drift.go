@@ -42,6 +42,7 @@ func driftCheck(e *env) *cli.Command {
 		Flags: []cli.Flag{
 			e.projectFlag(), e.dirFlag(),
 			&cli.StringFlag{Name: "name", Usage: "`name` of the snapshot"},
+			&cli.StringFlag{Name: "for", Usage: "the `deployment` or model version that this is about, kept with the snapshot: mlopsctl why shows it"},
 			&cli.StringSliceFlag{Name: "column", Usage: "only this `column`; may be repeated"},
 			&cli.StringFlag{Name: "method", Usage: "`method` for all columns: ks, wasserstein, psi, jensenshannon, chisquare, z, …"},
 			&cli.StringSliceFlag{Name: "column-method", Usage: "`column=method` for one column; may be repeated"},
@@ -68,6 +69,12 @@ func driftCheck(e *env) *cli.Command {
 				Numerical: c.StringSlice("numerical"), Categorical: c.StringSlice("categorical"), MissingShare: c.Float64("missing"),
 				Rule: evidently.DriftRule{Ignore: c.StringSlice("ignore"), Important: c.StringSlice("important"), MinRows: c.Int("min-rows"), Adjust: c.Bool("adjust"),
 					Quality: c.Bool("quality"), ID: c.String("id"), Time: c.String("time"), MaxAge: c.Duration("max-age")}}
+			if about := c.String("for"); about != "" {
+				var err error
+				if o.Metadata, err = p.About(c.Context, about); err != nil {
+					return err
+				}
+			}
 			if by := c.StringSlice("column-method"); len(by) > 0 {
 				o.ColumnMethods = map[string]string{}
 				for _, pair := range by {

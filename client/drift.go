@@ -28,6 +28,9 @@ const stackColumns = 1000
 // not read needs Evidently's own library and its Python is known; see
 // [Project.DriftBy].
 //
+// The snapshot's metadata names the project and the hashes of both files, as DVC
+// has them; what [Project.About] returns names the model that it is about.
+//
 // The service is asked for nothing before the comparison, and what becomes of
 // the snapshot never costs the verdict: one that the service does not take
 // within a minute waits on this machine, as the report's Unsent and Waiting
@@ -52,7 +55,9 @@ func (p *Project) DriftBy(ctx context.Context, engine DriftEngine, reference, cu
 	if o.MaxColumns == 0 && p.Config.evidentlyServer() == stackServer {
 		o.MaxColumns = stackColumns
 	}
-	report, err := p.compare(ctx, engine, absIn(p.Dir, reference), absIn(p.Dir, current), o)
+	reference, current = absIn(p.Dir, reference), absIn(p.Dir, current)
+	_ = digests(o.Metadata, reference, current) // what cannot be read is told by the comparison
+	report, err := p.compare(ctx, engine, reference, current, o)
 	if err != nil {
 		return report, err
 	}

@@ -28,13 +28,15 @@ const maxDiff = 256 << 10
 // 3.17 sets them (tracking/context/git_context.py, measured): no branch for a
 // detached HEAD, the first remote of the configuration without its user
 // information, nothing before the first commit. .dirty is MLflow's name too,
-// which its run context leaves out. All else is under "mlops.".
+// which its run context leaves out. All else is under "mlops.", the task of
+// Airflow that it runs in under "mlops.airflow.".
 func provenance(ctx context.Context, dir string) (tags map[string]string, diff []byte) {
 	tags = map[string]string{"mlops.host.os": runtime.GOOS + "/" + runtime.GOARCH}
 	if host, err := os.Hostname(); err == nil {
 		tags["mlops.host.name"] = host
 	}
 	buildTags(tags)
+	airflowTags(tags)
 
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
@@ -57,6 +59,23 @@ func provenance(ctx context.Context, dir string) (tags map[string]string, diff [
 		return tags, nil
 	}
 	return tags, tree.diff(tags)
+}
+
+// airflowTags names the task that the program runs in, by what Airflow puts into
+// the environment of its tasks (airflow/sdk/execution_time/context.py,
+// context_to_airflow_vars).
+func airflowTags(tags map[string]string) {
+	if os.Getenv("AIRFLOW_CTX_DAG_RUN_ID") == "" {
+		return
+	}
+	for tag, variable := range map[string]string{
+		"mlops.airflow.dag_id": "AIRFLOW_CTX_DAG_ID", "mlops.airflow.run_id": "AIRFLOW_CTX_DAG_RUN_ID",
+		"mlops.airflow.task_id": "AIRFLOW_CTX_TASK_ID", "mlops.airflow.try": "AIRFLOW_CTX_TRY_NUMBER",
+	} {
+		if v := os.Getenv(variable); v != "" {
+			tags[tag] = v
+		}
+	}
 }
 
 // buildTags tells how the program was built, as far as the compiler kept it.

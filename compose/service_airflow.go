@@ -195,7 +195,7 @@ func airflowEnv(s *site) ([]string, error) {
 		fmt.Sprintf("AIRFLOW__API__PORT=%d", s.port("airflow-api-server", "http")),
 		"AIRFLOW__API__WORKERS=1",
 		"AIRFLOW__API__BASE_URL="+at,
-		"AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT=60", // 5 s by default, too short while the server warms up
+		"AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT=60",          // 5 s by default, too short while the server warms up
 		"AIRFLOW__CORE__MIN_SERIALIZED_DAG_UPDATE_INTERVAL=0", // else a run within 30 s of a change is one of the DAG before it
 		"AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL=5",
 		"AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL=5",

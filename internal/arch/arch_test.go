@@ -64,10 +64,11 @@ var may = map[string][]string{
 	"agent/internal/shares": {".", "agent/internal/heat", "airflow", "fair", "internal/fairfile", "internal/lockfile"},
 	"fair":                  {"."}, // no I/O: the time comes as an argument
 	"client":                {".", "internal/stackfile", "internal/trust", "mlflow", "mlflow/s3store", "dvc", "dvc/remote/local", "dvc/remote/s3", "airflow", "rayserve", "evidently", "applesilicon", "fair", "internal/gitcmd", "internal/lockfile", "internal/fairfile", "internal/atomicfile", "drift", "drift/table"},
+	"client/lineage":        {".", "client", "mlflow", "rayserve", "evidently"},
 	"compose":               {".", "internal/stackfile", "internal/trust", "internal/lockfile", "internal/atomicfile", "rayserve", "compose/internal/proc", "airflow", "internal/fairfile"},
 	"compose/stacktest":     {".", "compose", "internal/stackfile", "internal/lockfile"},
 	"agent":                 {"client", "fair", "mlflow", "applesilicon", "agent/internal/heat", "agent/internal/shares", "internal/stackfile"},
-	"cli":                   {".", "client", "compose", "agent", "fair", "fair/sim", "internal/fairfile", "internal/stackfile", "internal/gitcmd", "mlflow", "dvc", "dvc/remote/azure", "dvc/remote/http", "dvc/remote/ssh", "airflow", "rayserve", "evidently", "applesilicon", "drift/table/parquet"},
+	"cli":                   {".", "client", "client/lineage", "compose", "agent", "fair", "fair/sim", "internal/fairfile", "internal/stackfile", "internal/gitcmd", "mlflow", "dvc", "dvc/remote/azure", "dvc/remote/http", "dvc/remote/ssh", "airflow", "rayserve", "evidently", "applesilicon", "drift/table/parquet"},
 	"drift":                 {"."},
 	"drift/table":           {".", "drift"},
 	"drift/table/parquet":   {"drift/table"},
