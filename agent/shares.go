@@ -79,7 +79,7 @@ func (a *Agent) divide(ctx context.Context) {
 		a.mu.Lock()
 		a.shares = state
 		a.mu.Unlock()
-		say(errors.Join(err, state.Queue))
+		say(errors.Join(err, state.Queue, state.Quotas))
 		wait = interval(state)
 		if err != nil {
 			wait = a.o.Every
@@ -121,7 +121,7 @@ func (a *Agent) keeper(c *client.Client, before *shares.Keeper) *shares.Keeper {
 		before.Quotas = poolQuotas(c)
 		return before
 	}
-	sources := []heat.Source{heat.Linux{}, &heat.Meter{}}
+	sources := heat.Judge{heat.Linux{}, &heat.Meter{}}
 	if a.machine != nil {
 		sources = append(sources, heat.Apple{Machine: a.machine})
 	}
@@ -133,7 +133,7 @@ func (a *Agent) keeper(c *client.Client, before *shares.Keeper) *shares.Keeper {
 	}
 	return &shares.Keeper{
 		Home: c.Home(), Server: c.Config.AirflowURL, Own: c.OwnAirflow(), Airflow: c.Airflow, Queue: queue(c),
-		Judge: heat.Judge{Home: c.Home(), Sources: sources}, Waited: a.waited,
+		Judge: sources, Waited: a.waited,
 		Quotas: poolQuotas(c),
 	}
 }

@@ -78,7 +78,7 @@ func TestAKeeperOfTheSameServerKeepsItsTurns(t *testing.T) {
 	k := a.keeper(c, nil)
 	require.True(t, k.Own)
 	require.Contains(t, k.Queue.Address, "mlops_reader:of%20the%20reader@127.0.0.1:9")
-	require.Len(t, k.Judge.(heat.Judge).Sources, 4, "Linux, its counters of energy, the file and the command")
+	require.Len(t, k.Judge.(heat.Judge), 4, "Linux, its counters of energy, the file and the command")
 	require.Same(t, k, a.keeper(c, k))
 	_, err = k.Quotas(t.Context())
 	require.ErrorIs(t, err, mlops.ErrUnavailable)

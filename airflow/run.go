@@ -127,6 +127,8 @@ type DAGRunQuery struct {
 	After  time.Time // not due before this time
 	Before time.Time // due before this time
 	Newest bool      // the latest first; else the oldest
+
+	DAGPrefix string // of DAGs whose IDs begin so, with dagID "~"
 }
 
 // All lists the runs of a DAG, or of all DAGs if dagID is "~".
@@ -142,6 +144,9 @@ func (s RunsService) All(ctx context.Context, dagID string, q DAGRunQuery) iter.
 	}
 	if q.Type != "" {
 		v.Set("run_type", q.Type)
+	}
+	if q.DAGPrefix != "" {
+		v.Set("dag_id_prefix_pattern", q.DAGPrefix)
 	}
 	setTime(v, "run_after_gte", q.After)
 	setTime(v, "run_after_lt", q.Before)

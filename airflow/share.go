@@ -39,21 +39,24 @@ func (p Pool) Share() (Share, bool) {
 	return s, true
 }
 
-// Edited reports whether a person changed the slots that an agent had set, or let
-// deferred tasks take some.
+// Edited reports whether a person changed the slots that an agent had set.
 func (p Pool) Edited() bool {
 	s, ok := p.Share()
-	return ok && (s.Slots != p.Slots || p.IncludeDeferred)
+	return ok && s.Slots != p.Slots
 }
 
-// Shared returns the pool with this share and its slots. Deferred tasks take none.
+// Shared returns the pool with this share and its slots. Deferred tasks take none,
+// unless a person let them since the pool has a share.
 func (p Pool) Shared(s Share) Pool {
 	until := ""
 	if !s.Until.IsZero() {
 		until = ", until " + s.Until.UTC().Format(time.RFC3339)
 	}
+	if _, before := p.Share(); !before {
+		p.IncludeDeferred = false
+	}
 	p.Description = fmt.Sprintf("%s (mlops: %d of %d slots, base %d, epoch %d%s)", shareText.ReplaceAllString(p.Description, ""), s.Slots, s.Of, s.Base, s.Epoch, until)
-	p.Slots, p.IncludeDeferred = s.Slots, false
+	p.Slots = s.Slots
 	return p
 }
 

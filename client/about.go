@@ -9,7 +9,6 @@ import (
 	"io"
 	"os"
 	"strings"
-	"syscall"
 
 	"golang.org/x/sync/errgroup"
 
@@ -61,12 +60,12 @@ func (p *Project) About(ctx context.Context, what string) (map[string]string, er
 }
 
 // digests adds the hashes of the compared files, as DVC has them, to metadata.
-func digests(metadata map[string]string, reference, current string) error {
+func digests(ctx context.Context, metadata map[string]string, reference, current string) error {
 	var hashes [2]string
 	var g errgroup.Group
 	for i, path := range []string{reference, current} {
 		g.Go(func() (err error) {
-			hashes[i], err = md5Of(path)
+			hashes[i], err = md5Of(ctx, path)
 			return err
 		})
 	}
@@ -79,18 +78,26 @@ func digests(metadata map[string]string, reference, current string) error {
 
 var errNoFile = invalid("it is no regular file, which can be read twice")
 
-func md5Of(path string) (string, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a pipe without a writer is not waited for
+func md5Of(ctx context.Context, path string) (string, error) {
+	if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() { // a pipe can be read once only
+		return "", cmp.Or(err, errNoFile)
+	}
+	f, err := os.Open(path)
 	if err != nil {
 		return "", err
 	}
 	defer f.Close()
-	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
-		return "", cmp.Or(err, errNoFile)
-	}
 	h := md5.New() //nolint:gosec // DVC's hash
-	if _, err := io.Copy(h, f); err != nil {
-		return "", err
+	buf := make([]byte, 1<<20)
+	for {
+		n, err := f.Read(buf)
+		h.Write(buf[:n])
+		if err == io.EOF {
+			break
+		}
+		if err = cmp.Or(err, context.Cause(ctx)); err != nil {
+			return "", err
+		}
 	}
 	return hex.EncodeToString(h.Sum(nil)), nil
 }

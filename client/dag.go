@@ -176,19 +176,22 @@ func (p *Project) mayQueue(ctx context.Context) error {
 	if err != nil || most == 0 || !lease.Held(time.Now()) {
 		return nil //nolint:nilerr // doctor says what is wrong with the file; no trigger fails for it
 	}
-	queued := 0
-	for r, err := range p.Airflow.Runs.All(ctx, "~", airflow.DAGRunQuery{States: []airflow.State{airflow.StateQueued}}) {
+	queued, prefix := 0, p.Workspace().AirflowDAGPrefix
+	for r, err := range p.Airflow.Runs.All(ctx, "~", airflow.DAGRunQuery{States: []airflow.State{airflow.StateQueued}, DAGPrefix: prefix}) {
 		if err != nil {
 			return err
 		}
-		if strings.HasPrefix(r.DAGID, p.Workspace().AirflowDAGPrefix) {
+		if name, own := strings.CutPrefix(r.DAGID, prefix); own && !strings.Contains(name, ".") { // a namespace's prefix begins those of its projects
 			queued++
+		}
+		if queued == most {
+			break
 		}
 	}
 	if queued < most {
 		return nil
 	}
-	return &mlops.Error{Kind: mlops.ErrRateLimited, Message: fmt.Sprintf("project %s has %d runs that have not begun, and its quota is queued-runs=%d; wait until some begin, or ask an administrator: mlopsctl quota list", p.join("/"), queued, most)}
+	return &mlops.Error{Kind: mlops.ErrRateLimited, Message: fmt.Sprintf("project %s has %d runs that have not begun, as many as its quota allows; wait until some begin, or ask an administrator: mlopsctl quota list", p.join("/"), most)}
 }
 
 // OwnDAG returns one of the project's DAGs, as [Project.DAGs] lists them. The

@@ -56,7 +56,7 @@ func (p *Project) DriftBy(ctx context.Context, engine DriftEngine, reference, cu
 		o.MaxColumns = stackColumns
 	}
 	reference, current = absIn(p.Dir, reference), absIn(p.Dir, current)
-	_ = digests(o.Metadata, reference, current) // what cannot be read is told by the comparison
+	_ = digests(ctx, o.Metadata, reference, current) // what cannot be read is told by the comparison
 	report, err := p.compare(ctx, engine, reference, current, o)
 	if err != nil {
 		return report, err

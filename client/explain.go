@@ -35,7 +35,7 @@ func (p *Project) Explain(ctx context.Context, dag, run, task string) ([]airflow
 
 // turn is the cause of a task that waits for its turn, by the agent's lease.
 func turn(c airflow.Cause, lease fairfile.Lease, pool fairfile.Pool) airflow.Cause {
-	hot := fmt.Sprintf("%d of %d slots are in use on this machine: %s", lease.Budget, lease.Max, cmp.Or(lease.Reason, lease.Heat))
+	hot := fmt.Sprintf("%d of %d slots may be used on this machine: %s", lease.Budget, lease.Max, cmp.Or(lease.Limited, lease.Heat))
 	task := fmt.Sprintf("task %s waits", c.Task.TaskID)
 	switch fair.Cause(pool.Cause) {
 	case fair.CauseHeat:

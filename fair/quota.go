@@ -110,6 +110,7 @@ type Ledger struct {
 // that lies in it. After the clock was set back, time is booked on the latest day, so
 // that nothing which was spent is forgotten.
 func (l *Ledger) Use(project string, slots int, from, to time.Time, joules float64) {
+	from, to = from.Round(0), to.Round(0) // by the wall clock alone: the other one stands still while a machine sleeps
 	day := to.Format(time.DateOnly)
 	if day > l.Day {
 		l.Day, l.Spent = day, nil

@@ -93,3 +93,13 @@ func TestAQuotaIsReadAsItIsWritten(t *testing.T) {
 		require.ErrorIs(t, err, mlops.ErrInvalid, text)
 	}
 }
+
+func TestAMachineThatSleptDidNotWork(t *testing.T) {
+	now := time.Now() // with the clock that stands still in sleep: the wall clock alone moves
+	woke := time.Date(now.Year(), now.Month(), now.Day()+1, 8, 0, 0, 0, now.Location())
+	var l Ledger
+	l.Use("p", 1, now, woke, 80)
+	whole := woke.Sub(now.Round(0)).Seconds()
+	require.InDelta(t, 80*8*3600/whole, l.Spent["p"].Joules, 1, "the part since midnight")
+	require.LessOrEqual(t, l.Spent["p"].SlotTime, 8*time.Hour)
+}

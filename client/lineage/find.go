@@ -117,20 +117,34 @@ func (w *walker) findURL(ctx context.Context, thing string) (Node, error) {
 		return Node{}, notFound(thing)
 	}
 	if m := runPage.FindStringSubmatch(u.Fragment + u.Path); m != nil {
-		return w.find(ctx, m[1])
+		return w.find(ctx, "runs:/"+m[1])
 	}
-	n, ok, err := w.findDeployment(ctx, func(a rayserve.App) bool {
-		at, err := url.Parse(a.URL)
-		if err != nil || a.URL == "" {
-			return false
+	apps, err := w.applications(ctx)
+	if err != nil {
+		return Node{}, err
+	}
+	if a, ok := serving(apps, u); ok {
+		return deploymentNode(a), nil
+	}
+	return Node{}, notFound(thing)
+}
+
+// serving is the application that answers at an address: the one with the longest
+// route, as Serve chooses.
+func serving(apps []rayserve.App, at *url.URL) (found rayserve.App, ok bool) {
+	longest := -1
+	for _, a := range apps {
+		own, err := url.Parse(a.URL)
+		if err != nil || a.URL == "" || own.Host != at.Host {
+			continue
 		}
-		rest, below := strings.CutPrefix(u.Path, at.Path)
-		return below && (rest == "" || strings.HasPrefix(rest, "/"))
-	})
-	if err == nil && !ok {
-		err = notFound(thing)
+		route := strings.TrimSuffix(own.Path, "/")
+		rest, below := strings.CutPrefix(at.Path, route)
+		if below && (rest == "" || rest[0] == '/') && len(route) > longest {
+			found, ok, longest = a, true, len(route)
+		}
 	}
-	return n, err
+	return found, ok
 }
 
 func (w *walker) findDeployment(ctx context.Context, is func(rayserve.App) bool) (Node, bool, error) {

@@ -144,7 +144,7 @@ func TestAThingIsFollowedFromItsDataToItsDrift(t *testing.T) {
 	require.True(t, ok)
 	require.Equal(t, "python train.py", ran.Facts["command"])
 
-	for _, nothing := range []string{"nothing", name + "/7", name + "@nobody", "http://127.0.0.1:1/nothing", strings.Repeat("x", 300)} {
+	for _, nothing := range []string{"nothing", name + "/7", name + "@nobody", "http://127.0.0.1:1/nothing", strings.Repeat("0", 32), strings.Repeat("0", 40), strings.Repeat("0", 32) + ".dir", strings.Repeat("x", 300)} {
 		_, err := lineage.Trace(ctx, c, nothing, lineage.Options{})
 		require.ErrorIs(t, err, mlops.ErrNotFound, nothing)
 		require.Less(t, len(err.Error()), 500)

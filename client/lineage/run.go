@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"net/url"
 	"strings"
 
 	"github.com/mlops-integration/mlops"
@@ -64,7 +65,7 @@ func (w *walker) beforeRun(ctx context.Context, n Node) {
 		w.gap(n, "it names no data; mlopsctl run exec --data PATH records it")
 	}
 	if commit := r.Tags["mlflow.source.git.commit"]; commit != "" {
-		facts := map[string]string{"repository": r.Tags["mlflow.source.git.repoURL"], "branch": r.Tags["mlflow.source.git.branch"]}
+		facts := map[string]string{"repository": public(r.Tags["mlflow.source.git.repoURL"]), "branch": r.Tags["mlflow.source.git.branch"]}
 		w.join(Node{Kind: KindCommit, Name: commit, Facts: facts}, n, "the run's tag mlflow.source.git.commit", back)
 		if r.Tags["mlflow.source.git.dirty"] == "true" {
 			w.gap(n, "its work tree had changes beyond the commit: see its artifact git.diff")
@@ -85,7 +86,7 @@ func dataNode(in mlflow.DatasetInput) Node {
 		Commit string `json:"commit"`
 	}
 	_ = json.Unmarshal([]byte(in.Source), &from) // others write what they like
-	return Node{Kind: KindData, Name: in.Digest, Facts: map[string]string{"path": from.Path, "remote": from.Remote, "commit": from.Commit}}
+	return Node{Kind: KindData, Name: in.Digest, Facts: map[string]string{"path": from.Path, "remote": public(from.Remote), "commit": from.Commit}}
 }
 
 func (w *walker) afterRun(ctx context.Context, n Node) {
@@ -97,7 +98,7 @@ func (w *walker) afterRun(ctx context.Context, n Node) {
 		w.join(n, Node{Kind: KindModel, Name: id}, "the run's outputs", forward)
 	}
 	for v, err := range w.c.MLflow.Models.Versions(ctx, mlflow.ModelQuery{Filter: "run_id = " + quoted(n.Name)}) {
-		if w.failed(n, "what was registered of it", err) {
+		if w.failed(n, "what was registered of it", err) || w.cut {
 			return
 		}
 		if loggedModel(v) == "" {
@@ -188,7 +189,17 @@ func (w *walker) dagRun(ctx context.Context, n Node) {
 	if w.failed(n, "it", err) {
 		return
 	}
-	w.add(Node{Kind: KindDAGRun, Name: n.Name, Time: r.Start, URL: w.c.Config.AirflowURL + "/dags/" + dag + "/runs/" + run, Facts: map[string]string{"state": string(r.State), "user": r.User}})
+	w.add(Node{Kind: KindDAGRun, Name: n.Name, Time: r.Start, URL: public(w.c.Config.AirflowURL) + "/dags/" + dag + "/runs/" + run, Facts: map[string]string{"state": string(r.State), "user": r.User}})
+}
+
+// public takes user information out of an address: others wrote it.
+func public(s string) string {
+	u, err := url.Parse(s)
+	if err != nil || u.User == nil {
+		return s
+	}
+	u.User = nil
+	return u.String()
 }
 
 // quoted is a text in MLflow's filters.

@@ -81,7 +81,7 @@ func (w *walker) aliases(ctx context.Context, n Node) {
 	}
 	for alias, at := range m.Aliases {
 		if at == number {
-			w.join(n, Node{Kind: KindAlias, Name: name + "@" + alias}, "the model's aliases", forward)
+			w.keepEdge(n, Node{Kind: KindAlias, Name: name + "@" + alias}, "the model's aliases")
 		}
 	}
 }
@@ -159,8 +159,8 @@ func (w *walker) afterDeployment(ctx context.Context, n Node) {
 	}
 	name, number := a.Metadata["mlops.model"], a.Metadata["mlops.model_version"]
 	w.drift(ctx, n, a.Metadata["mlops.project"], func(s evidently.Snapshot) bool {
-		return s.Metadata["mlops.deployment"] == n.Name ||
-			s.Metadata["mlops.deployment"] == "" && name != "" && s.Metadata["mlops.model"] == name && s.Metadata["mlops.model_version"] == number
+		same := s.Metadata["mlops.model"] == name && s.Metadata["mlops.model_version"] == number // it may have served another one then
+		return same && (s.Metadata["mlops.deployment"] == n.Name || s.Metadata["mlops.deployment"] == "" && name != "")
 	})
 }
 
@@ -179,7 +179,7 @@ func (w *walker) drift(ctx context.Context, n Node, project string, about func(e
 		return
 	}
 	for _, s := range all {
-		if about(s) {
+		if about(s) && !w.cut {
 			w.join(n, driftNode(s), "the snapshot's metadata", forward)
 		}
 	}
@@ -204,13 +204,17 @@ func driftNode(s evidently.Snapshot) Node {
 }
 
 func (w *walker) beforeDrift(ctx context.Context, n Node) {
-	name, number := n.Facts["model"], n.Facts["version"]
-	if d := n.Facts["deployment"]; d != "" {
-		w.join(Node{Kind: KindDeployment, Name: d}, n, "the snapshot's metadata", back)
-	} else if name != "" && number != "" {
+	name, number, served := n.Facts["model"], n.Facts["version"], n.Facts["deployment"]
+	if served != "" { // what it serves now may be another version: the way back is the version's
+		w.keepEdge(Node{Kind: KindDeployment, Name: served}, n, "the snapshot's metadata")
+	}
+	switch {
+	case name != "" && number != "":
 		w.join(Node{Kind: KindVersion, Name: name + "/" + number}, n, "the snapshot's metadata", back)
-	} else {
+	case served == "":
 		w.gap(n, "it names neither a deployment nor a model; mlopsctl drift check --for records one")
+	default:
+		w.gap(n, "it names no version of a model")
 	}
 	for _, md5 := range slices.Compact([]string{n.Facts["reference"], n.Facts["current"]}) {
 		if md5 != "" {

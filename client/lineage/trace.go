@@ -34,11 +34,15 @@ func Trace(ctx context.Context, c *client.Client, thing string, o Options) (Grap
 	if err != nil {
 		return Graph{}, err
 	}
+	unseen := start.Kind == KindCommit || start.Kind == KindData && start.Facts == nil // only what was found says that it is there
 	if !o.Forward {
 		w.walk(ctx, start, back)
 	}
-	if !o.Back {
+	if !o.Back || unseen {
 		w.walk(ctx, start, forward)
+	}
+	if unseen && len(w.edges) == 0 && len(w.gaps) == 0 && ctx.Err() == nil {
+		return Graph{}, notFound(thing)
 	}
 	if err := ctx.Err(); err != nil {
 		return Graph{}, context.Cause(ctx)
@@ -159,24 +163,32 @@ func (w *walker) add(n Node) string {
 // join keeps an edge and its two nodes, and queues the one that is new in the
 // direction.
 func (w *walker) join(from, to Node, source string, on direction) {
-	a, b := w.add(from), w.add(to)
-	if w.nodes[a] == nil || w.nodes[b] == nil {
-		return // beyond the most
+	if !w.keepEdge(from, to, source) {
+		return
 	}
-	w.edges[Edge{a, b, source}] = true
-	next := a
+	next := from.Ref()
 	if on == forward {
-		next = b
+		next = to.Ref()
 	}
 	w.queue = append(w.queue, step{next, on})
+}
+
+// keepEdge keeps an edge and its two nodes, and reports whether there is room.
+func (w *walker) keepEdge(from, to Node, source string) bool {
+	a, b := w.add(from), w.add(to)
+	if w.nodes[a] == nil || w.nodes[b] == nil {
+		return false
+	}
+	w.edges[Edge{a, b, source}] = true
+	return true
 }
 
 func (w *walker) gap(n Node, format string, args ...any) {
 	w.gaps[Gap{n.Ref(), fmt.Sprintf(format, args...)}] = true
 }
 
-// failed notes what could not be asked, as a gap; a thing that is not there is
-// marked as gone.
+// failed notes what could not be asked, or is not there, as a gap, and reports
+// whether there was an error.
 func (w *walker) failed(n Node, what string, err error) bool {
 	if err == nil {
 		return false

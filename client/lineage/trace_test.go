@@ -1,12 +1,14 @@
 package lineage
 
 import (
+	"net/url"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/mlops-integration/mlops/mlflow"
+	"github.com/mlops-integration/mlops/rayserve"
 )
 
 func TestAGraphIsSortedAndMergesWhatItLearns(t *testing.T) {
@@ -54,4 +56,25 @@ func TestALoggedModelIsFoundInTheSourceOfAVersion(t *testing.T) {
 	}
 	name, number := splitVersion("team/sentiment/3")
 	require.Equal(t, []string{"team/sentiment", "3"}, []string{name, number})
+}
+
+func TestTheLongestRouteOfTheHostAnswers(t *testing.T) {
+	apps := []rayserve.App{
+		{Name: "root", URL: "http://127.0.0.1:8001/"}, {Name: "short", URL: "http://127.0.0.1:8001/team-a/demo"},
+		{Name: "long", URL: "http://127.0.0.1:8001/team-a/demo/classifier"}, {Name: "not served"},
+	}
+	for address, want := range map[string]string{
+		"http://127.0.0.1:8001/team-a/demo/classifier/invocations": "long",
+		"http://127.0.0.1:8001/team-a/demo":                        "short",
+		"http://127.0.0.1:8001/team-a/demon":                       "root",
+		"http://prod.example.com/team-a/demo":                      "",
+	} {
+		u, err := url.Parse(address)
+		require.NoError(t, err)
+		a, ok := serving(apps, u)
+		require.Equal(t, want, a.Name, address)
+		require.Equal(t, want != "", ok)
+	}
+	require.Equal(t, "https://host/repo.git", public("https://user:token@host/repo.git"))
+	require.Equal(t, "git@host:repo.git", public("git@host:repo.git"))
 }

@@ -29,13 +29,14 @@ const (
 // expires. Its holder removes it when it ends in order; one that expired is of
 // an agent that died, and the pools have to be given their base.
 type Lease struct {
-	Server   string          `json:"server"`   // the Airflow that the pools are of
-	Epoch    int             `json:"epoch"`    // counts the agents that have led
-	Max      int             `json:"max"`      // slots of the machine when it is cool
-	Budget   int             `json:"budget"`   // slots of now
-	Heat     string          `json:"heat"`     // the level that counts, which stays for a while after the heat
-	Measured bool            `json:"measured"` // false: no source told a level
-	Reason   string          `json:"reason"`   // what the heat was read from, or why it was not
+	Server   string          `json:"server"`            // the Airflow that the pools are of
+	Epoch    int             `json:"epoch"`             // counts the agents that have led
+	Max      int             `json:"max"`               // slots of the machine when it is cool
+	Budget   int             `json:"budget"`            // slots of now
+	Heat     string          `json:"heat"`              // the level that counts, which stays for a while after the heat
+	Measured bool            `json:"measured"`          // false: no source told a level
+	Reason   string          `json:"reason"`            // what the heat was read from, or why it was not
+	Limited  string          `json:"limited,omitempty"` // why the budget is below Max
 	Energy   Energy          `json:"energy"`
 	Pools    map[string]Pool `json:"pools"`
 	Expires  time.Time       `json:"expires"`

@@ -26,22 +26,14 @@ type Source interface {
 }
 
 // Judge is all sources of a machine.
-type Judge struct {
-	Home    string // whose order of a person stands above what is measured
-	Sources []Source
-}
+type Judge []Source
 
 // Read returns the hottest state that a source tells, whether energy is short by
-// any of them, and the power that is drawn. Of the state a person's order decides
-// alone while it holds.
-func (j Judge) Read(ctx context.Context, now time.Time) Reading {
+// any of them, and the power that is drawn.
+func (j Judge) Read(ctx context.Context) Reading {
 	out := Reading{Reason: "not measured"}
-	order, err := fairfile.ReadHeat(j.Home)
-	if err != nil {
-		out.Reason += ": " + err.Error()
-	}
 	var short string
-	for _, s := range j.Sources {
+	for _, s := range j {
 		r := s.Read(ctx)
 		out.Watts = max(out.Watts, r.Watts)
 		if r.Short && short == "" {
@@ -57,10 +49,21 @@ func (j Judge) Read(ctx context.Context, now time.Time) Reading {
 			out.Reason += ", " + short
 		}
 	}
-	if state, ok := Parse(order.State); ok && order.Holds(now) {
-		return Reading{State: state, Watts: out.Watts, Reason: fmt.Sprintf("set by hand until %s", order.Until.Local().Format("15:04"))}
-	}
 	return out
+}
+
+// Ordered is what was read, or the state that a person ordered: while the order
+// holds it decides alone, but for the power that is drawn.
+func Ordered(home string, now time.Time, r Reading) Reading {
+	order, err := fairfile.ReadHeat(home)
+	if err != nil {
+		r.Reason += "; " + err.Error()
+		return r
+	}
+	if state, ok := Parse(order.State); ok && order.Holds(now) {
+		return Reading{State: state, Watts: r.Watts, Reason: fmt.Sprintf("set by hand until %s", order.Until.Local().Format("15:04"))}
+	}
+	return r
 }
 
 // Parse returns the state of that name.

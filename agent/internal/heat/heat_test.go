@@ -125,19 +125,23 @@ func (s says) Read(context.Context) Reading { return Reading(s) }
 
 func TestTheHottestWordCountsAndAPersonsStandsAboveAll(t *testing.T) {
 	home, now := t.TempDir(), time.Now()
-	require.Equal(t, Reading{Reason: "not measured"}, Judge{Home: home}.Read(t.Context(), now))
-	j := Judge{Home: home, Sources: []Source{
+	require.Equal(t, Reading{Reason: "not measured"}, Judge{}.Read(t.Context()))
+	r := Judge{
 		says{Reason: "broken"}, says{State: applesilicon.ThermalSerious, Reason: "a"}, says{State: applesilicon.ThermalFair, Short: true, Reason: "b"}, says{Watts: 20},
-	}}
-	require.Equal(t, Reading{State: applesilicon.ThermalSerious, Short: true, Watts: 20, Reason: "a, b"}, j.Read(t.Context(), now))
+	}.Read(t.Context())
+	require.Equal(t, Reading{State: applesilicon.ThermalSerious, Short: true, Watts: 20, Reason: "a, b"}, r)
+	require.Equal(t, r, Ordered(home, now, r))
 
 	require.NoError(t, fairfile.WriteHeat(home, fairfile.HeatOrder{State: "nominal", Until: now.Add(time.Hour)}))
-	require.Equal(t, applesilicon.ThermalNominal, j.Read(t.Context(), now).State)
-	require.Contains(t, j.Read(t.Context(), now).Reason, "set by hand until ")
-	require.Equal(t, 20.0, j.Read(t.Context(), now).Watts, "power is measured all the same")
-	require.Equal(t, applesilicon.ThermalSerious, j.Read(t.Context(), now.Add(time.Hour)).State, "the order has ended")
+	ordered := Ordered(home, now, r)
+	require.Equal(t, applesilicon.ThermalNominal, ordered.State)
+	require.Contains(t, ordered.Reason, "set by hand until ")
+	require.Equal(t, 20.0, ordered.Watts, "power is measured all the same")
+	require.Equal(t, r, Ordered(home, now.Add(time.Hour), r), "the order has ended")
 	require.NoError(t, fairfile.WriteHeat(home, fairfile.HeatOrder{State: "mild", Until: now.Add(time.Hour)}))
-	require.Equal(t, applesilicon.ThermalSerious, j.Read(t.Context(), now).State)
+	require.Equal(t, r, Ordered(home, now, r))
+	require.NoError(t, os.WriteFile(filepath.Join(home, "fair", "heat.json"), []byte("{"), 0o600))
+	require.Contains(t, Ordered(home, now, r).Reason, "is damaged")
 }
 
 func TestTheKernelsCountersAreThePower(t *testing.T) {
@@ -158,6 +162,9 @@ func TestTheKernelsCountersAreThePower(t *testing.T) {
 	now = now.Add(5 * time.Second)
 	require.InDelta(t, 30, m.Read(t.Context()).Watts, 1e-6)
 	require.Zero(t, m.Read(t.Context()).Watts, "no time has passed")
+	set(at+"0/energy_uj", "5") // it was reset while the machine slept
+	now = now.Add(5 * time.Second)
+	require.Contains(t, m.Read(t.Context()).Reason, "were reset")
 	set(at+"1/energy_uj", "")
 	now = now.Add(5 * time.Second)
 	require.Contains(t, m.Read(t.Context()).Reason, "cannot be read")

@@ -20,6 +20,9 @@ type Meter struct {
 	counts map[string]int // microjoules, by package
 }
 
+// mostWatts is more than a processor package draws.
+const mostWatts = 2000
+
 // Read returns the power since the last time.
 func (m *Meter) Read(context.Context) Reading {
 	clock := m.Clock
@@ -49,6 +52,9 @@ func (m *Meter) Read(context.Context) Reading {
 	m.counts, m.at = counts, now
 	if len(counts) == 0 || !known || passed <= 0 {
 		return Reading{Reason: "no power was measured yet"}
+	}
+	if joules/passed > mostWatts*float64(len(counts)) {
+		return Reading{Reason: "the kernel's energy counters were reset"}
 	}
 	return Reading{Watts: joules / passed, Reason: "the kernel's energy counters"}
 }

@@ -12,7 +12,7 @@ type asked[T any] struct {
 	last   T
 	fault  error     // of the last question
 	began  time.Time // the last question
-	told   time.Time // the last answer
+	told   time.Time // the last question that was answered
 	answer chan result[T]
 }
 
@@ -24,38 +24,45 @@ type result[T any] struct {
 // How long a look waits for an answer, and how long a question may take.
 const (
 	moment    = 300 * time.Millisecond
-	firstTime = 3 * time.Second // while nothing was ever told
+	firstTime = 3 * time.Second // at the first question
 	longest   = 25 * time.Second
 )
 
 // get returns the last answer, and asks if the last question is as old as every. A
 // question that fails changes only the fault.
 func (a *asked[T]) get(ctx context.Context, now time.Time, every time.Duration, ask func(context.Context) (T, error)) T {
-	patience := time.Duration(0)
-	since := now.Sub(a.began)
-	if due := a.began.IsZero() || since >= every || since < 0; a.answer == nil && due {
-		patience = moment
-		if a.began.IsZero() {
-			patience = firstTime
-		}
-		a.began, a.answer = now, make(chan result[T], 1)
-		go question(context.WithoutCancel(ctx), ask, a.answer)
-	}
-	if a.answer == nil {
+	a.take() // what came since the last look
+	if since := now.Sub(a.began); a.answer != nil || !a.began.IsZero() && since >= 0 && since < every {
 		return a.last
 	}
+	patience := moment
+	if a.began.IsZero() {
+		patience = firstTime
+	}
+	a.began, a.answer = now, make(chan result[T], 1)
+	go question(context.WithoutCancel(ctx), ask, a.answer)
 	wait := time.NewTimer(patience)
 	defer wait.Stop()
 	select {
 	case r := <-a.answer:
-		a.answer = nil
-		if a.fault = r.err; r.err == nil {
-			a.last, a.told = r.value, now
-		}
+		a.answer <- r
+		a.take()
 	case <-wait.C:
 	case <-ctx.Done():
 	}
 	return a.last
+}
+
+// take keeps an answer that has come. It is as old as its question.
+func (a *asked[T]) take() {
+	select {
+	case r := <-a.answer:
+		a.answer = nil
+		if a.fault = r.err; r.err == nil {
+			a.last, a.told = r.value, a.began
+		}
+	default: // there is none, or no question
+	}
 }
 
 func question[T any](ctx context.Context, ask func(context.Context) (T, error), answer chan<- result[T]) {

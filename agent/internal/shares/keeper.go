@@ -49,7 +49,7 @@ type Keeper struct {
 
 // Judge says how hot the machine is.
 type Judge interface {
-	Read(context.Context, time.Time) heat.Reading
+	Read(context.Context) heat.Reading
 }
 
 // State is what the keeper knows after a look.
@@ -59,6 +59,7 @@ type State struct {
 	Took   time.Duration // the look, requests and all
 	Writes int           // requests that changed pools, since the keeper began
 	Queue  error         // why the database was not read, and REST was
+	Quotas error         // why the quotas are those of before, or not known
 	Ready  int           // slots that ready tasks wait for
 	Taken  int           // slots that tasks have, of all pools
 }
@@ -123,13 +124,14 @@ func (k *Keeper) decide(ctx context.Context, seen survey, now time.Time) (int, e
 
 // judge returns how hot the machine is.
 func (k *Keeper) judge(ctx context.Context, now time.Time) heat.Reading {
+	sources := k.Judge
 	r := k.judged.get(ctx, now, judgeEvery, func(ctx context.Context) (heat.Reading, error) {
-		return k.Judge.Read(ctx, now), nil
+		return sources.Read(ctx), nil
 	})
 	if now.Sub(k.judged.told) > judgeStales {
-		return heat.Reading{Reason: "not measured: the sources of heat do not answer"}
+		r = heat.Reading{Reason: "not measured: the sources of heat do not answer"}
 	}
-	return r
+	return heat.Ordered(k.Home, now, r)
 }
 
 // reading is what was read of the machine, in the words of those who decide.

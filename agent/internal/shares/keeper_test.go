@@ -105,7 +105,7 @@ func project(name string, running, ready int) *pool {
 
 type judge func() heat.Reading
 
-func (j judge) Read(context.Context, time.Time) heat.Reading { return j() }
+func (j judge) Read(context.Context) heat.Reading { return j() }
 
 func nominal() heat.Reading {
 	return heat.Reading{State: applesilicon.ThermalNominal, Reason: "a test"}
@@ -333,15 +333,20 @@ func TestWhatDoesNotAnswerHoldsUpNoDivision(t *testing.T) {
 func TestAPersonMayLetDeferredTasksTakeSlots(t *testing.T) {
 	s := newServer(t, project("a", 0, 9), project("b", 0, 9))
 	k := keeper(t, s, home(t, 2))
+	hot := nominal()
+	k.Judge = judge(func() heat.Reading { return hot })
 	_, err := k.Look(t.Context())
 	require.NoError(t, err)
+	require.False(t, s.pools[0].Deferred)
 	s.pools[0].Deferred = true // by a person, in Airflow's form
-	before := *s.pools[0]
+	hot.State = applesilicon.ThermalCritical
+	k.judged.began = time.Time{}
 	for range 4 {
 		_, err = k.Look(t.Context())
 		require.NoError(t, err)
 	}
-	require.Equal(t, before, *s.pools[0], "it is that person's until pool release")
+	require.True(t, s.pools[0].Deferred, "that is the person's")
+	require.Equal(t, []int{0, 0}, s.slots(), "the slots are still the agent's")
 }
 
 func TestMetricsHaveFewLabels(t *testing.T) {

@@ -131,7 +131,7 @@ func (k *Keeper) Renew(ctx context.Context) error {
 }
 
 func (k *Keeper) lease(seen survey, shares []fair.Share, most int) fairfile.Lease {
-	l := fairfile.Lease{Server: k.Server, Epoch: k.epoch, Max: most, Budget: k.budget.Slots, Heat: string(k.budget.Level), Measured: k.budget.Measured, Reason: k.reading.Reason, Energy: k.energy(), Pools: map[string]fairfile.Pool{}}
+	l := fairfile.Lease{Server: k.Server, Epoch: k.epoch, Max: most, Budget: k.budget.Slots, Heat: string(k.budget.Level), Measured: k.budget.Measured, Reason: k.reading.Reason, Limited: k.budget.Reason, Energy: k.energy(), Pools: map[string]fairfile.Pool{}}
 	for name, p := range seen.managed {
 		l.Pools[name] = fairfile.Pool{Slots: p.Slots, Base: min(base, most), Since: k.waiting[name], QueuedRuns: k.quotas.of.last[name].QueuedRuns}
 	}
@@ -144,7 +144,7 @@ func (k *Keeper) lease(seen survey, shares []fair.Share, most int) fairfile.Leas
 		l.Pools[s.Project] = p
 	}
 	for name, p := range seen.edited {
-		l.Pools[name] = fairfile.Pool{Slots: p.Slots, Base: p.Slots, Edited: true}
+		l.Pools[name] = fairfile.Pool{Slots: p.Slots, Base: p.Slots, Edited: true, QueuedRuns: k.quotas.of.last[name].QueuedRuns}
 	}
 	return l
 }

@@ -10,9 +10,8 @@ import (
 	"github.com/mlops-integration/mlops/internal/fairfile"
 )
 
-// quotas are what pools may use, and what they have used of the day. Both are
-// kept: a server that does not answer takes no limit away, and neither does the
-// end of an agent.
+// quotas are what pools may use, and what they have used of the day, which is also
+// kept in the home. A server that does not answer takes no limit away.
 type quotas struct {
 	of     asked[map[string]fair.Quota]
 	ledger fair.Ledger
@@ -22,13 +21,16 @@ type quotas struct {
 	others int            // slots that were held in pools of users
 }
 
-// quotaEvery is how often the quotas are asked for, and the ledger is written.
-const quotaEvery = time.Minute
+// How often the quotas are asked for, and the ledger is written.
+const (
+	quotaEvery = time.Minute
+	quotaSoon  = 2 * time.Second // while none was ever told
+)
 
 // book brings the ledger up to now, by what pools held at the look before. Time
 // for which no agent looked is not counted beyond the length of a lease.
 func (k *Keeper) book(seen survey, now time.Time) error {
-	q := &k.quotas
+	q, now := &k.quotas, now.Round(0) // the wall clock: a machine that slept did not work
 	if q.held == nil {
 		s, err := fairfile.ReadSpent(k.Home) // a damaged file counts as nothing spent, and is written again
 		if errors.Is(err, mlops.ErrForbidden) {
@@ -41,6 +43,7 @@ func (k *Keeper) book(seen survey, now time.Time) error {
 		q.ledger.Spent[machine] = fair.Spent{Joules: s.Machine}
 		q.booked, q.saved = now, now
 	}
+	q.ledger.Use(machine, 0, now, now, 0) // the day turns, whether or not an agent looked at midnight
 	if from := q.booked; now.Sub(from) <= fairfile.LeaseTime {
 		watts, slots := k.watts()
 		joules := watts * now.Sub(from).Seconds()
@@ -52,6 +55,10 @@ func (k *Keeper) book(seen survey, now time.Time) error {
 	q.booked, q.held, q.others = now, map[string]int{}, seen.others
 	for name, p := range seen.managed {
 		q.held[name] = taken(p)
+	}
+	for name, p := range seen.edited { // its project's work, too
+		q.held[name] = taken(p)
+		q.others -= taken(p)
 	}
 	if since := now.Sub(q.saved); since >= 0 && since < quotaEvery {
 		return nil
@@ -104,8 +111,13 @@ func (k *Keeper) saveSpent() error {
 
 // ask reads the quotas once a minute.
 func (k *Keeper) ask(ctx context.Context, now time.Time) {
+	every := quotaEvery
+	if k.quotas.of.told.IsZero() {
+		every = quotaSoon
+	}
 	if k.Quotas != nil {
-		k.quotas.of.get(ctx, now, quotaEvery, k.Quotas)
+		k.quotas.of.get(ctx, now, every, k.Quotas)
+		k.state.Quotas = k.quotas.of.fault
 	}
 }
 
