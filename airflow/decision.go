@@ -53,17 +53,53 @@ func (s DecisionsService) OfTry(ctx context.Context, r TaskRef, try int) (Decisi
 }
 
 // Decide answers for a person. The error matches [mlops.ErrConflict] if another
-// was quicker.
+// was quicker. An answer to what was asked only just now waits some seconds until
+// the scheduler can take it.
 //
-// Airflow REST: PATCH /api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/{map_index}/hitlDetails
+// Airflow REST: GET /api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/{map_index}/hitlDetails, GET /api/v2/monitor/health, PATCH /api/v2/dags/{dag_id}/dagRuns/{dag_run_id}/taskInstances/{task_id}/{map_index}/hitlDetails
 func (s DecisionsService) Decide(ctx context.Context, r TaskRef, chosen []string, input map[string]any) error {
 	if input == nil {
 		input = map[string]any{}
+	}
+	if err := s.settled(ctx, r); err != nil {
+		return err
 	}
 	q := r.asked().at("Decisions.Decide", "PATCH", "/hitlDetails")
 	q.body = map[string]any{"chosen_options": chosen, "params_input": input}
 	_, err := do[none](ctx, s.c, q)
 	return err
+}
+
+// How long after its question a task may be answered, by the scheduler's heartbeat,
+// and how long that is waited for.
+const (
+	settling = 5 * time.Second
+	patient  = 30 * time.Second
+)
+
+// settled waits until the scheduler has read that the first half of the task, which
+// asks, has ended: it reads that before each heartbeat. It fails a task that is
+// queued again before (apache/airflow#72716). A scheduler that is away is not
+// waited for.
+func (s DecisionsService) settled(ctx context.Context, r TaskRef) error {
+	d, err := s.Get(ctx, r)
+	if err != nil || d.Answered {
+		return err
+	}
+	asked := d.Created
+	if d.Task.Start.After(asked) {
+		asked = d.Task.Start
+	}
+	for begun := time.Now(); time.Since(begun) < patient; {
+		h, err := s.c.Health(ctx)
+		if err != nil || !h.Scheduler.Healthy() || h.Scheduler.Heartbeat.Sub(asked) >= settling {
+			return nil //nolint:nilerr // the answer itself says what is wrong
+		}
+		if err := s.c.wait(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // asked is the task with an index, which these paths want of every task.

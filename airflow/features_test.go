@@ -296,8 +296,7 @@ func TestLiveADAGRunsWhenItsDeclarationSays(t *testing.T) {
 	}
 }
 
-// decide answers for a person whenever the task asks: it asks again if Airflow
-// lost the end of its first half (apache/airflow#72716).
+// decide answers for a person whenever the task asks.
 func decide(t *testing.T, ctx context.Context, c *airflow.Client, run airflow.DAGRun, task, option string) {
 	t.Helper()
 	ref := airflow.TaskRef{DAGID: run.DAGID, RunID: run.ID, TaskID: task}

@@ -17,6 +17,7 @@ import (
 	"github.com/mlops-integration/mlops/dvc/internal/cache"
 	"github.com/mlops-integration/mlops/dvc/internal/config"
 	"github.com/mlops-integration/mlops/dvc/internal/ignore"
+	"github.com/mlops-integration/mlops/dvc/internal/lock"
 	"github.com/mlops-integration/mlops/internal/gitcmd"
 )
 
@@ -117,9 +118,11 @@ func Init(dir string, opts ...Option) (*Repo, error) {
 		}
 	}
 	if r.force {
-		if err := os.RemoveAll(dvcDir); err != nil {
+		old, held, err := setAside(dvcDir, r.lockTimeout)
+		if err != nil {
 			return nil, err
 		}
+		defer func() { _ = os.Rename(old, dvcDir); _ = os.RemoveAll(old); lock.Release(held) }() // back, if the new one is not there
 	}
 	if err := os.Rename(dir, dvcDir); err != nil {
 		if errors.Is(err, fs.ErrExist) {
@@ -149,10 +152,30 @@ func Init(dir string, opts ...Option) (*Repo, error) {
 	return r, nil
 }
 
+// setAside gives the folder dvcDir another name, with dvc's lock held, which the
+// caller releases. There being none is no error.
+func setAside(dvcDir string, wait time.Duration) (aside string, held *os.File, err error) {
+	if err := os.MkdirAll(filepath.Join(dvcDir, "tmp"), 0o777); err != nil {
+		return "", nil, err
+	}
+	if held, err = lock.Take(context.Background(), filepath.Join(dvcDir, "tmp", "lock"), wait); err != nil {
+		return "", nil, err
+	}
+	aside = filepath.Join(filepath.Dir(dvcDir), cache.TempName())
+	if err := os.Rename(dvcDir, aside); err != nil {
+		lock.Release(held)
+		return "", nil, err
+	}
+	return aside, held, nil
+}
+
 // mayInit reports why Init may not make the folder dvcDir.
 func mayInit(r *Repo, dvcDir string) error {
-	if _, err := os.Lstat(dvcDir); err == nil && !r.force {
+	switch fi, err := os.Lstat(dvcDir); {
+	case err == nil && !r.force:
 		return fail(mlops.ErrAlreadyExists, "%s exists already; to replace it, with the cache in it, use force (-f)", dvcDir)
+	case err == nil && !fi.IsDir(): // dvc keeps what a link leads to
+		return fail(mlops.ErrConflict, "%s is no folder of this repository's own; remove it first", dvcDir)
 	}
 	gitRoot := gitAbove(r.dir)
 	switch {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/mlops-integration/mlops"
 	"github.com/mlops-integration/mlops/dvc"
+	"github.com/mlops-integration/mlops/internal/lockfile"
 )
 
 // monorepo is a git repository without DVC at its root: one DVC repository is
@@ -159,6 +160,34 @@ func TestInitMakesWhatItIsToldTo(t *testing.T) {
 			require.NoError(t, err)
 		})
 	}
+}
+
+func TestForceTakesNothingThatIsUsedOrElsewhere(t *testing.T) {
+	w := newWorld(t)
+	at, err := w.initAt("/", func(dir string) error { _, err := dvc.Init(dir, dvc.NoSCM()); return err })
+	require.NoError(t, err)
+	write(t, at, map[string]string{".dvc/cache/files/x": "x"})
+	f, err := lockfile.Open(filepath.Join(at, ".dvc/tmp/lock"), 0o666)
+	require.NoError(t, err)
+	require.NoError(t, lockfile.Try(f))
+	force := []dvc.Option{dvc.NoSCM(), dvc.Force(), dvc.LockTimeout(0)}
+	_, err = dvc.Init(at, force...)
+	require.ErrorIs(t, err, mlops.ErrConflict, "another program works in it")
+	require.FileExists(t, filepath.Join(at, ".dvc/cache/files/x"))
+	require.NoError(t, f.Close())
+	_, err = dvc.Init(at, force...)
+	require.NoError(t, err)
+	require.NoDirExists(t, filepath.Join(at, ".dvc/cache"))
+	entries, err := os.ReadDir(at)
+	require.NoError(t, err)
+	require.Len(t, entries, 2, "nothing stays but .dvc and .dvcignore: %v", entries)
+
+	elsewhere := filepath.Join(w.dir(), "meta")
+	require.NoError(t, os.Rename(filepath.Join(at, ".dvc"), elsewhere))
+	require.NoError(t, os.Symlink(elsewhere, filepath.Join(at, ".dvc")))
+	_, err = dvc.Init(at, force...)
+	require.ErrorIs(t, err, mlops.ErrConflict)
+	require.FileExists(t, filepath.Join(elsewhere, "config"))
 }
 
 func TestLiveInitMakesWhatDVCMakes(t *testing.T) {

@@ -218,3 +218,15 @@ func TestEachRefusalHasItsKindAndIsAskedForOnce(t *testing.T) {
 	require.Equal(t, "yes", info.Tags["late"])
 	require.Equal(t, RunFinished, info.Status, "an unknown status changes nothing")
 }
+
+func TestACreateThatSentNothingHasAnError(t *testing.T) {
+	for _, older := range []bool{false, true} {
+		ctx, cancel := context.WithCancel(t.Context())
+		got, err := onceNamed(ctx, &Client{}, func() (string, error) { t.Error("it was sent"); return "made", nil }, func() (string, bool, error) {
+			cancel() // just after the answer of the look
+			return "older", older, nil
+		})
+		require.ErrorIs(t, err, context.Canceled)
+		require.Empty(t, got)
+	}
+}

@@ -302,10 +302,12 @@ func once[T any](ctx context.Context, c *Client, create func() (T, error), find 
 // waited for. Only two programs that create the same thing at the same moment
 // may both be told that they made it.
 func onceNamed[T any](ctx context.Context, c *Client, create func() (T, error), find func() (T, bool, error)) (T, error) {
-	v, older, ferr := find()
+	_, older, ferr := find()
 	switch {
-	case ctx.Err() != nil || errors.Is(ferr, mlops.ErrUnavailable):
-		return v, ferr
+	case ctx.Err() != nil: // nothing was sent, and what was found is not what this call made
+		return *new(T), cmp.Or(ferr, context.Cause(ctx))
+	case errors.Is(ferr, mlops.ErrUnavailable):
+		return *new(T), ferr
 	case older:
 		find = func() (T, bool, error) { return *new(T), false, nil }
 	case ferr != nil: // not ours to look at; without a lost answer that does not matter

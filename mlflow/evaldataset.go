@@ -78,8 +78,9 @@ func (s EvalDatasetsService) Create(ctx context.Context, name string, opt EvalDa
 		Tags        string   `json:"tags,omitempty"`
 	}{Name: name, Experiments: opt.Experiments}
 	uid := newUID()
-	tags := map[string]string{evalTag: uid}
+	tags := map[string]string{}
 	maps.Copy(tags, opt.Tags)
+	tags[evalTag] = uid // not that of a dataset whose tags were copied
 	b, err := json.Marshal(tags)
 	if err != nil {
 		return EvalDataset{}, err

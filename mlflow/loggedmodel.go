@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"iter"
+	"maps"
 	"net/url"
 	"time"
 
@@ -116,10 +117,9 @@ func (s LoggedModelsService) Create(ctx context.Context, experiment string, opt 
 
 func (s LoggedModelsService) create(ctx context.Context, op, experiment string, opt LoggedModelOptions) (LoggedModel, error) {
 	uid := uidOf(s.c)
-	all := Tags{modelTag: uid}
-	for k, v := range opt.Tags {
-		all[k] = v
-	}
+	all := Tags{}
+	maps.Copy(all, opt.Tags)
+	all[modelTag] = uid // not that of a model whose tags were copied
 	body := struct {
 		Experiment string `json:"experiment_id"`
 		Name       string `json:"name,omitempty"`

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"iter"
+	"maps"
 	"net/url"
 	"strings"
 	"time"
@@ -224,10 +225,9 @@ const versionTag = "mlops.version_uid"
 // MLflow REST: POST /api/2.0/mlflow/model-versions/create
 func (s ModelsService) CreateVersion(ctx context.Context, name, source string, opt ModelVersionOptions) (ModelVersion, error) {
 	uid := uidOf(s.c)
-	tags := Tags{versionTag: uid}
-	for k, v := range opt.Tags {
-		tags[k] = v
-	}
+	tags := Tags{}
+	maps.Copy(tags, opt.Tags)
+	tags[versionTag] = uid // not that of a version whose tags were copied
 	body := struct {
 		Name        string `json:"name"`
 		Source      string `json:"source"`

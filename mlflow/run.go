@@ -403,7 +403,8 @@ func (r *Run) Kept() error { return r.s.kept() }
 
 // End marks the run as finished, or failed if err is not nil, or killed if err
 // is [context.Canceled], and waits until the server has everything: up to
-// RunOptions.EndTimeout, and not at all once the server is known to be away.
+// RunOptions.EndTimeout, and not at all once the server is known to be away, or did
+// not answer ResumeRun for as long as RunOptions.AnswerTimeout.
 // What it does not have then waits in the journal, which is no error;
 // [Run.Pending] tells how many records that are. End returns err, joined with
 // what the server refused and what the journal could not keep:

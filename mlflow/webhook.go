@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -122,6 +123,9 @@ func (s WebhooksService) Create(ctx context.Context, name, address string, event
 	}
 	before := map[string]bool{}
 	for w, err := range s.All(ctx) {
+		if errors.Is(err, mlops.ErrForbidden) {
+			break // one may make webhooks and not list them
+		}
 		if err != nil {
 			return Webhook{}, err
 		}

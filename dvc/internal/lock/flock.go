@@ -48,6 +48,9 @@ func Wait(ctx context.Context, f *os.File, wait time.Duration) error {
 	case !errors.Is(err, errWaited):
 		return fmt.Errorf("dvc: %w", err)
 	}
+	if lockfile.Try(f) == nil {
+		return nil // it was released since it was last asked for
+	}
 	holder := make([]byte, 32)
 	n, _ := f.ReadAt(holder, 0)
 	return fault.New(mlops.ErrConflict, "another program (%s) holds %s; wait for its end, or give a longer lock timeout", nameOf(strings.TrimSpace(string(holder[:n]))), f.Name())
