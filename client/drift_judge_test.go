@@ -118,3 +118,52 @@ func TestARuleOfOnesOwnIsKept(t *testing.T) {
 	_, err := (&Project{}).compare(t.Context(), EngineEvidently, reference, moved, evidently.DriftOptions{Rule: evidently.DriftRule{Adjust: true}})
 	require.ErrorContains(t, err, "take the engine native")
 }
+
+func TestAProfileIsNeverHandedToEvidently(t *testing.T) {
+	data := served(t, 400, func(i int) string { return fmt.Sprintf("%d.5,p%d,note %d,1.5", i*37%200, i%3, i) }) // id: texts
+	kept := filepath.Join(t.TempDir(), "x.profile")
+	_, err := WriteProfile(t.Context(), kept, []string{data}, ProfileOptions{})
+	require.NoError(t, err)
+	p := &Project{Client: &Client{}}
+	p.Config.EvidentlyPython = "/no/such/python"
+	for _, sides := range [][2]string{{kept, data}, {data, kept}, {kept, kept}} {
+		rep, err := p.compare(t.Context(), "", sides[0], sides[1], evidently.DriftOptions{})
+		require.NoError(t, err)
+		require.Equal(t, "id", rep.Skipped[0].Column)
+		_, err = p.compare(t.Context(), EngineEvidently, sides[0], sides[1], evidently.DriftOptions{})
+		require.ErrorContains(t, err, "Evidently's library reads no profiles")
+		for _, o := range []evidently.DriftOptions{{Method: "TVD"}, {ColumnMethods: map[string]string{"age": "empirical_mmd"}}} {
+			_, err = p.compare(t.Context(), "", sides[0], sides[1], o)
+			require.ErrorIs(t, err, mlops.ErrInvalid)
+			require.ErrorContains(t, err, "which reads no profiles; compare the data itself")
+		}
+	}
+	whole, err := os.ReadFile(kept)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(kept, whole[:len(whole)/2], 0o600))
+	_, err = p.compare(t.Context(), "", kept, data, evidently.DriftOptions{})
+	require.ErrorIs(t, err, mlops.ErrInvalid)
+	require.ErrorContains(t, err, "the profile is cut off")
+}
+
+func TestAProfileReplacesNothingButAProfile(t *testing.T) {
+	dir := t.TempDir()
+	data, other, link := filepath.Join(dir, "x.csv"), filepath.Join(dir, "other"), filepath.Join(dir, "link")
+	require.NoError(t, os.WriteFile(data, []byte("x\n1.5\n"), 0o600))
+	require.NoError(t, os.WriteFile(other, []byte("mine"), 0o600))
+	require.NoError(t, os.Link(data, link))
+	for path, says := range map[string]string{data: "which is the data", link: "which is the data", other: "exists and is no profile", dir: "exists and is no profile", filepath.Join(dir, "x.parquet"): "a Parquet file's name"} {
+		_, err := WriteProfile(t.Context(), path, []string{data}, ProfileOptions{})
+		require.ErrorIs(t, err, mlops.ErrInvalid, path)
+		require.ErrorContains(t, err, says)
+	}
+	b, err := os.ReadFile(other)
+	require.NoError(t, err)
+	require.Equal(t, "mine", string(b))
+	for range 2 {
+		_, err = WriteProfile(t.Context(), filepath.Join(dir, "x.profile"), []string{data}, ProfileOptions{})
+		require.NoError(t, err)
+	}
+	_, err = WriteProfile(t.Context(), filepath.Join(dir, "x.profile"), []string{filepath.Join(dir, "x.profile")}, ProfileOptions{})
+	require.ErrorContains(t, err, "which is the data")
+}

@@ -45,10 +45,15 @@ func compareNative(ctx context.Context, reference, current string, o evidently.D
 	if err != nil {
 		return evidently.DriftReport{}, err
 	}
+	profiles := table.IsProfile(reference) || table.IsProfile(current)
+	whole = whole && !profiles // Evidently cannot read them
 	for _, m := range slices.AppendSeq([]string{o.Method}, maps.Values(o.ColumnMethods)) {
 		if slices.Contains(onlyEvidently, m) {
 			if whole {
 				return evidently.DriftReport{}, errNeedsEvidently
+			}
+			if profiles {
+				return evidently.DriftReport{}, invalid("method %s is one of Evidently's library alone, which reads no profiles; compare the data itself", m)
 			}
 			return evidently.DriftReport{}, invalid("method %s is not one of the native engine; take the engine evidently", m)
 		}

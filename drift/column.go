@@ -82,6 +82,9 @@ func Counted(name string, counts map[string]int, missing int) Column {
 // Len is the number of values that methods see.
 func (c Column) Len() int { return c.Rows - c.Missing - c.Infinite }
 
+// comparable reports whether methods can take the column.
+func (c Column) comparable() bool { return c.Type == TypeNumerical || c.Type == TypeCategorical }
+
 // Distinct is the number of different values; of a sketch, that of a sample.
 func (c Column) Distinct() int {
 	if c.Type == TypeCategorical {

@@ -47,7 +47,7 @@ func CompareColumn(ref, cur Column, o Options) (Result, error) {
 	switch {
 	case ref.Type != cur.Type:
 		return refuse("it is %s in the reference and %s in the current data", ref.Type, cur.Type)
-	case ref.Type != TypeNumerical && ref.Type != TypeCategorical:
+	case !ref.comparable():
 		return refuse("there is no drift method for a column of type %q", ref.Type)
 	case ref.Len() == 0:
 		return refuse("it has no value in the reference")

@@ -33,6 +33,8 @@ const (
 	formTruth              // true and TRUE are True
 )
 
+func (f form) String() string { return [...]string{"texts", "numbers", "True and False"}[f] }
+
 // Collector takes the cells of one column, for a reader of another format. It is
 // made by [Builder.Collector].
 type Collector struct {

@@ -169,6 +169,21 @@ func IsParquet(path string) bool {
 	return ext == ".parquet" || ext == ".pq"
 }
 
+// IsProfile reports whether the file says of itself that it is a profile, be it
+// damaged or of another version. A file that cannot be read is none.
+func IsProfile(path string) bool {
+	if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() || IsParquet(path) {
+		return false
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	z, err := gzip.NewReader(f)
+	return err == nil && z.Comment == profileMark
+}
+
 // ReadContext is Read until ctx is done.
 func ReadContext(ctx context.Context, path string, o Options) (*Table, error) {
 	o.ctx = ctx
