@@ -8,9 +8,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/parquet-go/parquet-go"
 	"github.com/stretchr/testify/require"
 
 	"github.com/mlops-integration/mlops"
+	_ "github.com/mlops-integration/mlops/drift/table/parquet"
 	"github.com/mlops-integration/mlops/evidently"
 )
 
@@ -166,4 +168,30 @@ func TestAProfileReplacesNothingButAProfile(t *testing.T) {
 	}
 	_, err = WriteProfile(t.Context(), filepath.Join(dir, "x.profile"), []string{filepath.Join(dir, "x.profile")}, ProfileOptions{})
 	require.ErrorContains(t, err, "which is the data")
+}
+
+func TestIDsThatCannotBeReadAreRefused(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "x.parquet")
+	type row struct {
+		Age float64  `parquet:"age"`
+		ID  [16]byte `parquet:"id,uuid"`
+	}
+	rows := make([]row, 300)
+	for i := range rows {
+		rows[i].Age = float64(i) + 0.5
+	}
+	require.NoError(t, parquet.WriteFile(file, rows))
+	o := evidently.DriftOptions{Rule: evidently.DriftRule{Quality: true, ID: "id"}}
+	_, err := compareNative(t.Context(), file, file, o, false)
+	require.ErrorIs(t, err, mlops.ErrInvalid)
+	require.ErrorContains(t, err, `column "id" cannot be the rows' ID`)
+
+	kept := filepath.Join(dir, "x.profile")
+	_, err = WriteProfile(t.Context(), kept, []string{file}, ProfileOptions{})
+	require.NoError(t, err)
+	for _, r := range []evidently.DriftRule{o.Rule, {Quality: true, Time: "age", MaxAge: time.Hour}} {
+		_, err = compareNative(t.Context(), file, kept, evidently.DriftOptions{Rule: r}, false)
+		require.ErrorContains(t, err, "a profile has neither the IDs nor the times of rows")
+	}
 }

@@ -29,6 +29,7 @@ type Column struct {
 
 	values  []float64      // of a numerical column, finite and ascending; none if it has a sketch
 	sketch  *sketch        // of more numbers than are kept
+	of      *sketch        // whose sample the values are
 	integer bool           // whole numbers without a missing one, for which bins are cut otherwise
 	counts  map[string]int // of a categorical column
 	numeric bool           // its categories are numbers, ordered as such
@@ -104,7 +105,9 @@ func (c Column) Distinct() int {
 func (c Column) Range() (lowest, highest float64, ok bool) {
 	switch {
 	case c.sketch != nil:
-		return c.sketch.lowest, c.sketch.highest, true
+		return c.sketch.about.lowest, c.sketch.about.highest, true
+	case c.of != nil:
+		return c.of.about.lowest, c.of.about.highest, true
 	case len(c.values) == 0:
 		return 0, 0, false
 	}
@@ -125,7 +128,7 @@ func (c Column) sampled() Column {
 	if c.sketch == nil {
 		return c
 	}
-	c.values, c.sketch = c.sketch.sample(), nil
+	c.values, c.of, c.sketch = c.sketch.sample(), c.sketch, nil
 	c.Rows, c.Missing, c.Infinite = len(c.values), 0, 0
 	return c
 }
@@ -138,6 +141,13 @@ type pair struct {
 
 func pairOf(ref, cur Column) pair {
 	return pair{ref.sampled(), cur.sampled(), ref.Len() + cur.Len()}
+}
+
+// extremes are the least and the greatest number of both sides.
+func (p pair) extremes() (lowest, highest float64) {
+	l1, h1, _ := p.ref.Range()
+	l2, h2, _ := p.cur.Range()
+	return min(l1, l2), max(h1, h2)
 }
 
 // distinct is how many different values both sides have together, counted up

@@ -206,7 +206,7 @@ func TestAColumnWithoutAMethodHasFindingsToo(t *testing.T) {
 // many, long tails, half of the values missing, and rare texts among numbers.
 func TestChanceMakesNoFinding(t *testing.T) {
 	r := rand.New(rand.NewPCG(18, 5))
-	windows := 150
+	windows := 60
 	if os.Getenv("MLOPS_SOAK") != "" {
 		windows = 3000
 	}

@@ -232,7 +232,7 @@ func (c *Collector) identify(raw string) {
 
 // at takes a time as text.
 func (c *Collector) at(raw string) {
-	for _, layout := range []string{time.RFC3339Nano, time.DateTime, time.DateOnly, "2006-01-02T15:04:05.999999999"} {
+	for _, layout := range []string{time.RFC3339Nano, time.DateTime, time.DateOnly, "2006-01-02T15:04:05.999999999", "2006-01-02 15:04:05Z07:00"} {
 		if t, err := time.Parse(layout, raw); err == nil {
 			c.newer(t)
 			return

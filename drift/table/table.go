@@ -79,7 +79,7 @@ type Options struct {
 	ID string
 
 	// Time is a column of the rows' times, RFC 3339, YYYY-MM-DD or YYYY-MM-DD
-	// HH:MM:SS (UTC) in a CSV file. Its values are not compared, only the newest
+	// HH:MM:SS in a CSV file, of UTC if they have no offset. Its values are not compared, only the newest
 	// one is kept.
 	Time string
 
