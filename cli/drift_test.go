@@ -51,7 +51,13 @@ func TestDriftCheckTellsWhatIsWrongWithTheData(t *testing.T) {
 	require.Equal(t, "out_of_range", doc.Findings[0].Check)
 	require.Contains(t, mlopsctl(t, 0, check...), "finding\tout_of_range")
 
+	require.Contains(t, mlopsctl(t, 0, check...), "\t0.4976", "the adjusted p-value")
+
 	var out, talk bytes.Buffer
+	lost := []string{"drift", "check", "-p", "wine", "-C", t.TempDir(), "--column-method", "plan=fisher_exact", "--important", "plan", reference, reference}
+	require.Equal(t, 1, cli.Main(t.Context(), lost, strings.NewReader(""), &out, &talk))
+	require.Contains(t, talk.String(), `the important column "plan" is missing or could not be judged`)
+	talk.Reset()
 	require.Equal(t, 1, cli.Main(t.Context(), append(check, "--strict"), strings.NewReader(""), &out, &talk))
 	require.Contains(t, talk.String(), "the data's quality: values from 0.5 to 99999")
 	talk.Reset()

@@ -92,10 +92,12 @@ func TestARuleOfOnesOwnIsKept(t *testing.T) {
 	rep := check(evidently.DriftRule{Important: []string{"age"}})
 	require.True(t, rep.Drifted)
 	require.Equal(t, []string{"age"}, rep.Important)
+	require.Contains(t, string(rep.Snapshot), "Dataset Drift is detected", "the snapshot has the verdict")
+	require.Contains(t, string(rep.Snapshot), "important columns drifted: age")
 	require.False(t, check(evidently.DriftRule{Important: []string{"plan"}}).Drifted)
 	require.Len(t, check(evidently.DriftRule{Ignore: []string{"age"}}).Columns, 3)
 	adjusted := check(evidently.DriftRule{Adjust: true}).Columns
-	require.Greater(t, adjusted[0].Adjusted, adjusted[0].Value)
+	require.Greater(t, *adjusted[0].Adjusted, adjusted[0].Value)
 	require.True(t, adjusted[0].Drifted)
 
 	few := check(evidently.DriftRule{MinRows: 401})

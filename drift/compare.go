@@ -25,9 +25,9 @@ type Result struct {
 	Threshold float64
 	Drifted   bool
 
-	// Adjusted is the p-value that [Adjust] judged by; 0 before that, and of a
+	// Adjusted is the p-value that [Adjust] judged by; nil before that, and of a
 	// distance.
-	Adjusted float64
+	Adjusted *float64
 
 	// RankError is by how much the shares that were compared may be wrong, because
 	// a side has a sketch; 0: Value is exact. A p-value is then that of a sample of

@@ -78,11 +78,15 @@ func TestAdjustedPValuesAreThoseOfBenjaminiAndHochberg(t *testing.T) {
 	results = append(results, Result{Method: PSI, Kind: KindDistance, Value: 0.2, Threshold: 0.1, Drifted: true})
 	Adjust(results)
 	for i, p := range want {
-		require.InDelta(t, p, results[i].Adjusted, 1e-15)
+		require.InDelta(t, p, *results[i].Adjusted, 1e-15)
 		require.Equal(t, p <= 0.05, results[i].Drifted)
 	}
 	require.True(t, results[5].Drifted)
-	require.Zero(t, results[5].Adjusted)
+	require.Nil(t, results[5].Adjusted)
+	other := []Result{{Method: "of a program's own", Kind: KindPValue, Value: 0.01, Drifted: true}, {Method: KS, Kind: KindPValue, Threshold: 0.05}}
+	Adjust(other)
+	require.Equal(t, Result{Method: "of a program's own", Kind: KindPValue, Value: 0.01, Drifted: true}, other[0])
+	require.Zero(t, *other[1].Adjusted, "and not nil")
 }
 
 func TestARuleDecidesWhatCounts(t *testing.T) {
@@ -120,6 +124,9 @@ func TestARuleDecidesWhatCounts(t *testing.T) {
 	other, err := Compare(ref[:2], moved[1:3], Rule{})
 	require.NoError(t, err)
 	require.Equal(t, []Finding{MissingColumn("n0")}, other.Findings)
+	lost, err := Compare(ref[:2], moved[1:3], Rule{Important: []string{"n0", "n1"}})
+	require.NoError(t, err)
+	require.Equal(t, []string{"n0"}, lost.Unjudged)
 	require.Equal(t, []Skipped{{"n2", "the reference does not have it"}}, other.Skipped)
 	words, err := Compare([]Column{Categories("n0", []string{"a", "b"}, 0)}, ref[:1], Rule{})
 	require.NoError(t, err)
