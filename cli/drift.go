@@ -46,14 +46,14 @@ func driftCheck(e *env) *cli.Command {
 			&cli.StringSliceFlag{Name: "column", Usage: "only this `column`; may be repeated"},
 			&cli.StringFlag{Name: "method", Usage: "`method` for all columns: ks, wasserstein, psi, jensenshannon, chisquare, z, …"},
 			&cli.StringSliceFlag{Name: "column-method", Usage: "`column=method` for one column; may be repeated"},
-			&cli.StringFlag{Name: "engine", Usage: "compute by this `engine`: native (Go) or evidently (its Python); default: native where it has all methods"},
+			&cli.StringFlag{Name: "engine", Usage: "compute by this `engine`: native (Go) or evidently (its Python); default: native where it has all methods, and with --important, --ignore, --min-rows, --adjust or --quality, which it alone has"},
 			&cli.Float64Flag{Name: "threshold", Usage: "the method's `threshold`"},
 			&cli.Float64Flag{Name: "share", Value: 0.5, Usage: "`share` of drifted columns that counts as drift; 0: any column"},
 			&cli.Float64Flag{Name: "missing", Value: 0.1, Usage: "`difference` of the shares of missing values that counts as drift of a column"},
 			&cli.StringSliceFlag{Name: "numerical", Usage: "take this `column` for numbers; may be repeated"},
 			&cli.StringSliceFlag{Name: "categorical", Usage: "take this `column` for categories; may be repeated"},
 			&cli.StringFlag{Name: "separator", Usage: "`character` between the columns of CSV files; \\t or tab: a tab"},
-			&cli.StringSliceFlag{Name: "important", Usage: "any one drifted `column` of these is drift of the whole; may be repeated"},
+			&cli.StringSliceFlag{Name: "important", Usage: "any one drifted `column` of these is drift of the whole, and one that cannot be judged ends with exit code 1; may be repeated"},
 			&cli.StringSliceFlag{Name: "ignore", Usage: "leave this `column` out; may be repeated"},
 			&cli.IntFlag{Name: "min-rows", Usage: "no verdict on fewer `rows`, and none on a column with fewer values"},
 			&cli.BoolFlag{Name: "adjust", Usage: "judge p-values by Benjamini and Hochberg's procedure, so that many columns are not many errors"},
@@ -95,13 +95,21 @@ func driftCheck(e *env) *cli.Command {
 			if err != nil {
 				return err
 			}
-			t := newTable("COLUMN", "DRIFT", "METHOD", "VALUE", "THRESHOLD")
+			header := []string{"COLUMN", "DRIFT", "METHOD", "VALUE", "THRESHOLD"}
+			if o.Rule.Adjust {
+				header = append(header, "ADJUSTED")
+			}
+			t := newTable(header...)
 			for _, col := range r.Columns {
 				drifted := good("no")
 				if col.Drifted {
 					drifted = bad("yes")
 				}
-				t.row(col.Column, drifted, col.MethodName, col.Value, col.Threshold)
+				cells := []any{col.Column, drifted, col.MethodName, col.Value, col.Threshold}
+				if col.Adjusted != nil {
+					cells = append(cells, *col.Adjusted)
+				}
+				t.row(cells...)
 				if m := col.Missing; m.Drifted && col.Method != evidently.MethodMissing || m.Unparsed != [2]int{} {
 					t.row("", "", faint(missingText(m)))
 				}
@@ -125,6 +133,8 @@ func driftCheck(e *env) *cli.Command {
 			switch {
 			case r.Drifted:
 				return withCode(exitDrift, nil)
+			case len(r.Unjudged) > 0:
+				return withCode(exitFailed, fmt.Errorf("the important column %q is missing or could not be judged", r.Unjudged[0]))
 			case r.TooFew && c.Bool("strict"):
 				return withCode(exitFailed, errors.New("there is no verdict on so few rows (--strict)"))
 			case len(r.Findings) > 0 && c.Bool("strict"):
@@ -179,6 +189,7 @@ type driftJSON struct {
 	Columns        []driftColumnJSON   `json:"columns"`
 	Skipped        []driftSkipJSON     `json:"skipped,omitempty"`
 	Important      []string            `json:"important,omitempty"` // of --important, those that drifted
+	Unjudged       []string            `json:"unjudged,omitempty"`  // of --important, those that are missing or could not be judged
 	TooFew         bool                `json:"too_few,omitempty"`   // rows: there is no verdict
 	Findings       []evidently.Finding `json:"findings,omitempty"`
 }
@@ -195,8 +206,8 @@ type driftColumnJSON struct {
 	MissingCurrent   float64 `json:"missing_current"`
 	MissingDrifted   bool    `json:"missing_drifted"`
 
-	Adjusted  float64 `json:"adjusted,omitempty"`   // with --adjust: the p-value that was judged by
-	RankError float64 `json:"rank_error,omitempty"` // of a profile with a sketch
+	Adjusted  *float64 `json:"adjusted,omitempty"`   // with --adjust: the p-value that was judged by
+	RankError float64  `json:"rank_error,omitempty"` // of a profile with a sketch
 }
 
 type driftSkipJSON struct {
@@ -205,7 +216,7 @@ type driftSkipJSON struct {
 }
 
 func driftOf(r evidently.DriftReport) driftJSON {
-	out := driftJSON{Drifted: r.Drifted, DriftedColumns: r.DriftedColumns, Share: r.Share, DriftShare: r.DriftShare, SnapshotID: r.SnapshotID, Waiting: r.Waiting, Important: r.Important, TooFew: r.TooFew, Findings: r.Findings}
+	out := driftJSON{Drifted: r.Drifted, DriftedColumns: r.DriftedColumns, Share: r.Share, DriftShare: r.DriftShare, SnapshotID: r.SnapshotID, Waiting: r.Waiting, Important: r.Important, Unjudged: r.Unjudged, TooFew: r.TooFew, Findings: r.Findings}
 	if r.Unsent != nil {
 		out.Unsent = r.Unsent.Error()
 	}

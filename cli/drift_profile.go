@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"path/filepath"
+
 	"github.com/urfave/cli/v2"
 
 	"github.com/mlops-integration/mlops/client"
@@ -34,6 +36,7 @@ func driftProfile(e *env) *cli.Command {
    numbers of a column up to 100,000, and gives the report of the data then; beyond
    that it has a sketch, whose error is shown. Several files become one profile.`,
 		Flags: []cli.Flag{
+			e.dirFlag(),
 			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "`file` to write; default: <data>.profile"},
 			&cli.StringFlag{Name: "like", Usage: "take the columns' types from this `reference`, data or profile, with which it will be compared"},
 			&cli.StringSliceFlag{Name: "column", Usage: "only this `column`; may be repeated"},
@@ -48,13 +51,24 @@ func driftProfile(e *env) *cli.Command {
 			} else if len(s) == 1 {
 				o.Separator = s[0]
 			}
-			path := c.String("output")
+			in := func(path string) string { // as drift check finds it
+				if path == "" || filepath.IsAbs(path) {
+					return path
+				}
+				return filepath.Join(c.String("dir"), path)
+			}
+			o.Like = in(o.Like)
+			var data []string
+			for _, path := range c.Args().Slice() {
+				data = append(data, in(path))
+			}
+			path := in(c.String("output"))
 			if path == "" {
-				path = c.Args().First() + ".profile"
+				path = in(c.Args().First() + ".profile")
 			}
 			bar := e.progress()
 			bar.set("reading")
-			p, err := client.WriteProfile(c.Context, path, c.Args().Slice(), o)
+			p, err := client.WriteProfile(c.Context, path, data, o)
 			bar.done()
 			if err != nil {
 				return err

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/mlops-integration/mlops"
+	"github.com/mlops-integration/mlops/drift/table"
 	"github.com/mlops-integration/mlops/evidently"
 )
 
@@ -86,6 +87,9 @@ func (p *Project) compare(ctx context.Context, engine DriftEngine, reference, cu
 	case EngineNative:
 		return compareNative(ctx, reference, current, o, false)
 	case EngineEvidently:
+		if table.IsProfile(reference) || table.IsProfile(current) {
+			return evidently.DriftReport{}, invalid("Evidently's library reads no profiles; take the engine native, or compare the data itself")
+		}
 	default:
 		return evidently.DriftReport{}, invalid("there is no drift engine %q; there are %s and %s", engine, EngineNative, EngineEvidently)
 	}

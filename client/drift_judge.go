@@ -119,11 +119,6 @@ func (j *judgement) report(c evidently.Comparison, o evidently.DriftOptions) (ev
 		return rep, err
 	}
 	rep.Findings = j.findings
-	for _, col := range rep.Columns {
-		if col.Drifted && slices.Contains(j.rule.Important, col.Column) {
-			rep.Important, rep.Drifted = append(rep.Important, col.Column), true
-		}
-	}
 	return rep, nil
 }
 

@@ -8,9 +8,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/parquet-go/parquet-go"
 	"github.com/stretchr/testify/require"
 
 	"github.com/mlops-integration/mlops"
+	_ "github.com/mlops-integration/mlops/drift/table/parquet"
 	"github.com/mlops-integration/mlops/evidently"
 )
 
@@ -90,10 +92,12 @@ func TestARuleOfOnesOwnIsKept(t *testing.T) {
 	rep := check(evidently.DriftRule{Important: []string{"age"}})
 	require.True(t, rep.Drifted)
 	require.Equal(t, []string{"age"}, rep.Important)
+	require.Contains(t, string(rep.Snapshot), "Dataset Drift is detected", "the snapshot has the verdict")
+	require.Contains(t, string(rep.Snapshot), "important columns drifted: age")
 	require.False(t, check(evidently.DriftRule{Important: []string{"plan"}}).Drifted)
 	require.Len(t, check(evidently.DriftRule{Ignore: []string{"age"}}).Columns, 3)
 	adjusted := check(evidently.DriftRule{Adjust: true}).Columns
-	require.Greater(t, adjusted[0].Adjusted, adjusted[0].Value)
+	require.Greater(t, *adjusted[0].Adjusted, adjusted[0].Value)
 	require.True(t, adjusted[0].Drifted)
 
 	few := check(evidently.DriftRule{MinRows: 401})
@@ -117,4 +121,79 @@ func TestARuleOfOnesOwnIsKept(t *testing.T) {
 	}
 	_, err := (&Project{}).compare(t.Context(), EngineEvidently, reference, moved, evidently.DriftOptions{Rule: evidently.DriftRule{Adjust: true}})
 	require.ErrorContains(t, err, "take the engine native")
+}
+
+func TestAProfileIsNeverHandedToEvidently(t *testing.T) {
+	data := served(t, 400, func(i int) string { return fmt.Sprintf("%d.5,p%d,note %d,1.5", i*37%200, i%3, i) }) // id: texts
+	kept := filepath.Join(t.TempDir(), "x.profile")
+	_, err := WriteProfile(t.Context(), kept, []string{data}, ProfileOptions{})
+	require.NoError(t, err)
+	p := &Project{Client: &Client{}}
+	p.Config.EvidentlyPython = "/no/such/python"
+	for _, sides := range [][2]string{{kept, data}, {data, kept}, {kept, kept}} {
+		rep, err := p.compare(t.Context(), "", sides[0], sides[1], evidently.DriftOptions{})
+		require.NoError(t, err)
+		require.Equal(t, "id", rep.Skipped[0].Column)
+		_, err = p.compare(t.Context(), EngineEvidently, sides[0], sides[1], evidently.DriftOptions{})
+		require.ErrorContains(t, err, "Evidently's library reads no profiles")
+		for _, o := range []evidently.DriftOptions{{Method: "TVD"}, {ColumnMethods: map[string]string{"age": "empirical_mmd"}}} {
+			_, err = p.compare(t.Context(), "", sides[0], sides[1], o)
+			require.ErrorIs(t, err, mlops.ErrInvalid)
+			require.ErrorContains(t, err, "which reads no profiles; compare the data itself")
+		}
+	}
+	whole, err := os.ReadFile(kept)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(kept, whole[:len(whole)/2], 0o600))
+	_, err = p.compare(t.Context(), "", kept, data, evidently.DriftOptions{})
+	require.ErrorIs(t, err, mlops.ErrInvalid)
+	require.ErrorContains(t, err, "the profile is cut off")
+}
+
+func TestAProfileReplacesNothingButAProfile(t *testing.T) {
+	dir := t.TempDir()
+	data, other, link := filepath.Join(dir, "x.csv"), filepath.Join(dir, "other"), filepath.Join(dir, "link")
+	require.NoError(t, os.WriteFile(data, []byte("x\n1.5\n"), 0o600))
+	require.NoError(t, os.WriteFile(other, []byte("mine"), 0o600))
+	require.NoError(t, os.Link(data, link))
+	for path, says := range map[string]string{data: "which is the data", link: "which is the data", other: "exists and is no profile", dir: "exists and is no profile", filepath.Join(dir, "x.parquet"): "a Parquet file's name"} {
+		_, err := WriteProfile(t.Context(), path, []string{data}, ProfileOptions{})
+		require.ErrorIs(t, err, mlops.ErrInvalid, path)
+		require.ErrorContains(t, err, says)
+	}
+	b, err := os.ReadFile(other)
+	require.NoError(t, err)
+	require.Equal(t, "mine", string(b))
+	for range 2 {
+		_, err = WriteProfile(t.Context(), filepath.Join(dir, "x.profile"), []string{data}, ProfileOptions{})
+		require.NoError(t, err)
+	}
+	_, err = WriteProfile(t.Context(), filepath.Join(dir, "x.profile"), []string{filepath.Join(dir, "x.profile")}, ProfileOptions{})
+	require.ErrorContains(t, err, "which is the data")
+}
+
+func TestIDsThatCannotBeReadAreRefused(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "x.parquet")
+	type row struct {
+		Age float64  `parquet:"age"`
+		ID  [16]byte `parquet:"id,uuid"`
+	}
+	rows := make([]row, 300)
+	for i := range rows {
+		rows[i].Age = float64(i) + 0.5
+	}
+	require.NoError(t, parquet.WriteFile(file, rows))
+	o := evidently.DriftOptions{Rule: evidently.DriftRule{Quality: true, ID: "id"}}
+	_, err := compareNative(t.Context(), file, file, o, false)
+	require.ErrorIs(t, err, mlops.ErrInvalid)
+	require.ErrorContains(t, err, `column "id" cannot be the rows' ID`)
+
+	kept := filepath.Join(dir, "x.profile")
+	_, err = WriteProfile(t.Context(), kept, []string{file}, ProfileOptions{})
+	require.NoError(t, err)
+	for _, r := range []evidently.DriftRule{o.Rule, {Quality: true, Time: "age", MaxAge: time.Hour}} {
+		_, err = compareNative(t.Context(), file, kept, evidently.DriftOptions{Rule: r}, false)
+		require.ErrorContains(t, err, "a profile has neither the IDs nor the times of rows")
+	}
 }

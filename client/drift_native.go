@@ -45,10 +45,18 @@ func compareNative(ctx context.Context, reference, current string, o evidently.D
 	if err != nil {
 		return evidently.DriftReport{}, err
 	}
+	profiles := table.IsProfile(reference) || table.IsProfile(current)
+	whole = whole && !profiles // Evidently cannot read them
+	if len(uncompared(o.Rule)) > 0 && table.IsProfile(current) {
+		return evidently.DriftReport{}, invalid("a profile has neither the IDs nor the times of rows; compare the current data itself")
+	}
 	for _, m := range slices.AppendSeq([]string{o.Method}, maps.Values(o.ColumnMethods)) {
 		if slices.Contains(onlyEvidently, m) {
 			if whole {
 				return evidently.DriftReport{}, errNeedsEvidently
+			}
+			if profiles {
+				return evidently.DriftReport{}, invalid("method %s is one of Evidently's library alone, which reads no profiles; compare the data itself", m)
 			}
 			return evidently.DriftReport{}, invalid("method %s is not one of the native engine; take the engine evidently", m)
 		}
@@ -96,6 +104,9 @@ func compareNative(ctx context.Context, reference, current string, o evidently.D
 			b, _ := cur.Column(name)
 			if whole && b.Foreign {
 				return evidently.DriftReport{}, errNeedsEvidently
+			}
+			if name == o.Rule.ID && b.Foreign { // not read
+				return evidently.DriftReport{}, invalid("column %q cannot be the rows' ID: %s; take one of texts or numbers", name, b.Reason)
 			}
 			if err := context.Cause(ctx); err != nil {
 				return evidently.DriftReport{}, err

@@ -3,7 +3,10 @@ package client
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 
 	"github.com/mlops-integration/mlops/drift"
 	"github.com/mlops-integration/mlops/drift/table"
@@ -45,9 +48,14 @@ type ProfiledColumn struct {
 // file is a reference for [Project.Drift] in their place, and gives the same
 // report as long as no column has more than 100,000 numbers.
 //
+// A file at path that is no profile is left alone, and so is the data.
+//
 // Memory does not grow with the rows. The error matches [mlops.ErrInvalid] if a
-// file cannot be read or has other columns.
+// file cannot be read or has other columns, or if path cannot be a profile's.
 func WriteProfile(ctx context.Context, path string, data []string, o ProfileOptions) (DriftProfile, error) {
+	if err := profilePath(path, data); err != nil {
+		return DriftProfile{}, err
+	}
 	opt := table.Options{Columns: o.Columns, Numerical: o.Numerical, Categorical: o.Categorical, Separator: o.Separator, MaxValues: drift.MaxExact}
 	if o.Like != "" {
 		t, err := table.ReadContext(ctx, o.Like, opt)
@@ -95,4 +103,28 @@ func WriteProfile(ctx context.Context, path string, data []string, o ProfileOpti
 		})
 	}
 	return p, nil
+}
+
+// profilePath refuses a path at which a profile would replace something else, or
+// would not be read as one.
+func profilePath(path string, data []string) error {
+	if table.IsParquet(path) {
+		return invalid("the profile cannot be %s, as that is a Parquet file's name; name it .profile", path)
+	}
+	there, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, file := range data {
+		if info, err := os.Stat(file); err == nil && os.SameFile(info, there) {
+			return invalid("the profile cannot be written to %s, which is the data; name another file", path)
+		}
+	}
+	if !table.IsProfile(path) {
+		return invalid("%s exists and is no profile; name another file, or remove it", path)
+	}
+	return nil
 }

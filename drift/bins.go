@@ -62,7 +62,8 @@ func binned(p pair) (ref, cur []float64, err error) {
 	n1, n2 := float64(p.ref.Len()), float64(p.cur.Len())
 	if p.ref.Type == TypeNumerical && p.ref.Distinct() > 20 {
 		a, b := p.ref.values, p.cur.values
-		cuts, err := edges(min(a[0], b[0]), max(a[len(a)-1], b[len(b)-1]), p.n, p.ref.integer && p.cur.integer)
+		lowest, highest := p.extremes()
+		cuts, err := edges(lowest, highest, p.n, p.ref.integer && p.cur.integer)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -180,7 +181,8 @@ func hellinger(p pair) (float64, error) {
 		}
 	} else {
 		a, b := p.ref.values, p.cur.values
-		cuts, err := edges(min(a[0], b[0]), max(a[len(a)-1], b[len(b)-1]), p.distinct(math.MaxInt), p.ref.integer && p.cur.integer)
+		lowest, highest := p.extremes()
+		cuts, err := edges(lowest, highest, p.distinct(math.MaxInt), p.ref.integer && p.cur.integer)
 		if err != nil {
 			return 0, err
 		}

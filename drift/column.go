@@ -29,6 +29,7 @@ type Column struct {
 
 	values  []float64      // of a numerical column, finite and ascending; none if it has a sketch
 	sketch  *sketch        // of more numbers than are kept
+	of      *sketch        // whose sample the values are
 	integer bool           // whole numbers without a missing one, for which bins are cut otherwise
 	counts  map[string]int // of a categorical column
 	numeric bool           // its categories are numbers, ordered as such
@@ -82,6 +83,9 @@ func Counted(name string, counts map[string]int, missing int) Column {
 // Len is the number of values that methods see.
 func (c Column) Len() int { return c.Rows - c.Missing - c.Infinite }
 
+// comparable reports whether methods can take the column.
+func (c Column) comparable() bool { return c.Type == TypeNumerical || c.Type == TypeCategorical }
+
 // Distinct is the number of different values; of a sketch, that of a sample.
 func (c Column) Distinct() int {
 	if c.Type == TypeCategorical {
@@ -101,7 +105,9 @@ func (c Column) Distinct() int {
 func (c Column) Range() (lowest, highest float64, ok bool) {
 	switch {
 	case c.sketch != nil:
-		return c.sketch.lowest, c.sketch.highest, true
+		return c.sketch.about.lowest, c.sketch.about.highest, true
+	case c.of != nil:
+		return c.of.about.lowest, c.of.about.highest, true
 	case len(c.values) == 0:
 		return 0, 0, false
 	}
@@ -122,7 +128,7 @@ func (c Column) sampled() Column {
 	if c.sketch == nil {
 		return c
 	}
-	c.values, c.sketch = c.sketch.sample(), nil
+	c.values, c.of, c.sketch = c.sketch.sample(), c.sketch, nil
 	c.Rows, c.Missing, c.Infinite = len(c.values), 0, 0
 	return c
 }
@@ -135,6 +141,13 @@ type pair struct {
 
 func pairOf(ref, cur Column) pair {
 	return pair{ref.sampled(), cur.sampled(), ref.Len() + cur.Len()}
+}
+
+// extremes are the least and the greatest number of both sides.
+func (p pair) extremes() (lowest, highest float64) {
+	l1, h1, _ := p.ref.Range()
+	l2, h2, _ := p.cur.Range()
+	return min(l1, l2), max(h1, h2)
 }
 
 // distinct is how many different values both sides have together, counted up

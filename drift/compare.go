@@ -25,9 +25,9 @@ type Result struct {
 	Threshold float64
 	Drifted   bool
 
-	// Adjusted is the p-value that [Adjust] judged by; 0 before that, and of a
+	// Adjusted is the p-value that [Adjust] judged by; nil before that, and of a
 	// distance.
-	Adjusted float64
+	Adjusted *float64
 
 	// RankError is by how much the shares that were compared may be wrong, because
 	// a side has a sketch; 0: Value is exact. A p-value is then that of a sample of
@@ -47,7 +47,7 @@ func CompareColumn(ref, cur Column, o Options) (Result, error) {
 	switch {
 	case ref.Type != cur.Type:
 		return refuse("it is %s in the reference and %s in the current data", ref.Type, cur.Type)
-	case ref.Type != TypeNumerical && ref.Type != TypeCategorical:
+	case !ref.comparable():
 		return refuse("there is no drift method for a column of type %q", ref.Type)
 	case ref.Len() == 0:
 		return refuse("it has no value in the reference")

@@ -30,8 +30,8 @@ func ExampleCategories() {
 }
 
 func ExampleCompare() {
-	ref := []drift.Column{drift.Numbers("age", []float64{31, 45, 27, 52, 38, 29}), drift.Categories("plan", []string{"free", "paid", "free"}, 3)}
-	cur := []drift.Column{drift.Numbers("age", []float64{61, 55, 70, 66, 58, 63}), drift.Categories("plan", []string{"free", "gold", "gold"}, 3)}
+	ref := []drift.Column{drift.Numbers("age", []float64{31, 45, 27, 52, 38, 29}), drift.Counted("plan", map[string]int{"free": 60, "paid": 40}, 0)}
+	cur := []drift.Column{drift.Numbers("age", []float64{61, 55, 70, 66, 58, 63}), drift.Counted("plan", map[string]int{"free": 50, "gold": 50}, 0)}
 	r, err := drift.Compare(ref, cur, drift.Rule{Share: 0.5, Important: []string{"age"}, Adjust: true})
 	if err != nil {
 		log.Fatal(err)

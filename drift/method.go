@@ -70,13 +70,13 @@ var (
 
 var methods = []method{
 	{KS, "K-S p_value", KindPValue, 0.05, atMost, numerical, numbers(ks)},
-	{Wasserstein, "Wasserstein distance (normed)", KindDistance, 0.1, atLeast, numerical, numbers(wasserstein)},
+	{Wasserstein, "Wasserstein distance (normed)", KindDistance, 0.1, atLeast, numerical, wasserstein},
 	{JensenShannon, "Jensen-Shannon distance", KindDistance, 0.1, atLeast, both, jensenShannon},
 	{PSI, "PSI", KindDistance, 0.1, atLeast, both, psi},
 	{KLDivergence, "Kullback-Leibler divergence", KindDistance, 0.1, atLeast, both, klDivergence},
 	{Hellinger, "Hellinger distance", KindDistance, 0.1, atLeast, both, hellinger},
 	{EnergyDist, "Energy-distance", KindDistance, 0.1, above, numerical, numbers(energyDistance)},
-	{TTest, "t_test", KindPValue, 0.05, less, numerical, numbers(tTest)},
+	{TTest, "t_test", KindPValue, 0.05, less, numerical, tTest},
 	{MannWhitney, "Mann-Whitney U-rank test", KindPValue, 0.05, less, numerical, numbers(mannWhitney)},
 	{Anderson, "Anderson-Darling", KindPValue, 0.1, less, numerical, anderson},
 	{CramerVMises, "Cramer-von Mises", KindPValue, 0.1, atMost, numerical, cramerVonMises},

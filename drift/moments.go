@@ -6,6 +6,58 @@ import (
 	"gonum.org/v1/gonum/mathext"
 )
 
+// moments are what is known of numbers that are not kept: their extremes with how
+// often each is there, the mean, and the sum of the squared deviations from it
+// (Welford, Note on a Method for Calculating Corrected Sums of Squares and
+// Products, Technometrics 4, 1962).
+type moments struct {
+	lowest, highest float64
+	least, most     int // how many are the lowest, and the highest
+	mean, squares   float64
+}
+
+// add takes one more number, the nth.
+func (m *moments) add(x float64, n int) { m.merge(moments{x, x, 1, 1, x, 0}, n-1, 1) }
+
+// merge takes b of nb numbers to those of na.
+func (m *moments) merge(b moments, na, nb int) {
+	if na == 0 {
+		*m = b
+		return
+	}
+	switch {
+	case b.lowest < m.lowest:
+		m.lowest, m.least = b.lowest, b.least
+	case b.lowest == m.lowest:
+		m.least += b.least
+	}
+	switch {
+	case b.highest > m.highest:
+		m.highest, m.most = b.highest, b.most
+	case b.highest == m.highest:
+		m.most += b.most
+	}
+	n, d := float64(na)+float64(nb), b.mean-m.mean
+	m.mean += d * (float64(nb) / n)
+	m.squares += b.squares + d*d*(float64(na)*float64(nb)/n)
+}
+
+// mean is that of all numbers of the column, whose sample it may be.
+func (c Column) mean() float64 {
+	if c.of != nil {
+		return c.of.about.mean
+	}
+	return mean(c.values)
+}
+
+// variance is that of all numbers of the column, whose sample it may be.
+func (c Column) variance() float64 {
+	if c.of != nil {
+		return c.of.about.squares / float64(c.of.n)
+	}
+	return variance(c.values)
+}
+
 func mean(v []float64) float64 { return sum(v) / float64(len(v)) }
 
 // variance is the mean squared deviation.
@@ -33,26 +85,26 @@ func cdfDistance(ref, cur []float64, f func(float64) float64) float64 {
 	return sum(terms)
 }
 
-func wasserstein(ref, cur []float64) float64 {
-	return cdfDistance(ref, cur, math.Abs) / max(math.Sqrt(variance(ref)), 0.001)
+func wasserstein(p pair) (float64, error) {
+	return cdfDistance(p.ref.values, p.cur.values, math.Abs) / max(math.Sqrt(p.ref.variance()), 0.001), nil
 }
 
 func energyDistance(ref, cur []float64) float64 {
 	return math.Sqrt2 * math.Sqrt(cdfDistance(ref, cur, func(d float64) float64 { return d * d }))
 }
 
-func tTest(ref, cur []float64) float64 {
-	n1, n2 := float64(len(ref)), float64(len(cur))
+func tTest(p pair) (float64, error) {
+	n1, n2 := float64(len(p.ref.values)), float64(len(p.cur.values))
 	df := n1 + n2 - 2
-	pooled := (n1*variance(ref) + n2*variance(cur)) / df
-	t := (mean(ref) - mean(cur)) / math.Sqrt(pooled*(1/n1+1/n2))
+	pooled := (n1*p.ref.variance() + n2*p.cur.variance()) / df
+	t := (p.ref.mean() - p.cur.mean()) / math.Sqrt(pooled*(1/n1+1/n2))
 	switch {
 	case math.IsNaN(t):
-		return t
+		return t, nil
 	case math.IsInf(t, 0):
-		return 0
+		return 0, nil
 	}
-	return mathext.RegIncBeta(df/2, 0.5, df/(df+t*t))
+	return mathext.RegIncBeta(df/2, 0.5, df/(df+t*t)), nil
 }
 
 // normalTail is the chance of a standard normal value above z.

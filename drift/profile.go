@@ -89,6 +89,10 @@ type sketchJSON struct {
 	Rows    int        `json:"rows"`
 	Lowest  float64    `json:"lowest"`
 	Highest float64    `json:"highest"`
+	Least   int        `json:"least"` // how many are the lowest
+	Most    int        `json:"most"`  // how many are the highest
+	Mean    *float64   `json:"mean,omitempty"`
+	Squares *float64   `json:"squares,omitempty"` // sum of the squared deviations; none if it is beyond floating-point numbers
 	Levels  []float64s `json:"levels"`
 	Second  []bool     `json:"second"`
 	Over    int        `json:"over"`
@@ -134,12 +138,23 @@ func (c Column) MarshalJSON() ([]byte, error) {
 		Whole: c.integer, Values: c.values, Counts: c.counts,
 	}
 	if s := c.sketch; s != nil {
-		out.Sketch = &sketchJSON{Rows: s.n, Lowest: s.lowest, Highest: s.highest, Second: s.second, Over: s.over, Under: s.under}
+		out.Sketch = &sketchJSON{
+			Rows: s.n, Lowest: s.about.lowest, Highest: s.about.highest, Least: s.about.least, Most: s.about.most,
+			Mean: finite(s.about.mean), Squares: finite(s.about.squares), Second: s.second, Over: s.over, Under: s.under,
+		}
 		for _, level := range s.levels {
 			out.Sketch.Levels = append(out.Sketch.Levels, level)
 		}
 	}
 	return json.Marshal(out)
+}
+
+// finite is x, nil if JSON has no form for it.
+func finite(x float64) *float64 {
+	if math.IsNaN(x) || math.IsInf(x, 0) {
+		return nil
+	}
+	return &x
 }
 
 // UnmarshalJSON reads what MarshalJSON writes, and nothing that contradicts
@@ -214,8 +229,13 @@ func (in columnJSON) sketched() int {
 }
 
 func (in *sketchJSON) sketch() (*sketch, error) {
-	s := &sketch{n: in.Rows, lowest: in.Lowest, highest: in.Highest, second: in.Second, over: in.Over, under: in.Under}
-	if len(in.Levels) == 0 || len(in.Levels) > 40 || len(in.Second) != len(in.Levels) || in.Over < 0 || in.Under < 0 || in.Rows < 1 || max(in.Over, in.Under) > in.Rows {
+	about := moments{in.Lowest, in.Highest, in.Least, in.Most, math.NaN(), math.NaN()}
+	if in.Mean != nil && in.Squares != nil {
+		about.mean, about.squares = *in.Mean, *in.Squares
+	}
+	s := &sketch{n: in.Rows, about: about, second: in.Second, over: in.Over, under: in.Under}
+	if len(in.Levels) == 0 || len(in.Levels) > 40 || len(in.Second) != len(in.Levels) || in.Over < 0 || in.Under < 0 || in.Rows < 1 || max(in.Over, in.Under) > in.Rows ||
+		min(in.Least, in.Most) < 1 || max(in.Least, in.Most) > in.Rows || about.squares < 0 || about.mean < in.Lowest || about.mean > in.Highest {
 		return nil, errors.New("its figures are out of range")
 	}
 	n := 0
@@ -224,7 +244,7 @@ func (in *sketchJSON) sketch() (*sketch, error) {
 			return nil, errors.New("a level has too many values")
 		}
 		for _, v := range level {
-			if v < s.lowest || v > s.highest {
+			if v < in.Lowest || v > in.Highest {
 				return nil, errors.New("a value is not between its extremes")
 			}
 		}

@@ -42,6 +42,7 @@ type Report struct {
 	Drifted   bool
 	Share     float64  // of Columns that drifted
 	Important []string // the important columns that drifted
+	Unjudged  []string // those that are missing or were skipped
 }
 
 // Skipped is a column that could not be judged.
@@ -110,6 +111,11 @@ func Compare(ref, cur []Column, rule Rule) (Report, error) {
 	if rule.Adjust {
 		Adjust(r.Columns)
 	}
+	for _, name := range rule.Important {
+		if !slices.ContainsFunc(r.Columns, func(c Result) bool { return c.Column == name }) {
+			r.Unjudged = append(r.Unjudged, name)
+		}
+	}
 	drifted := 0
 	for _, c := range r.Columns {
 		if !c.Drifted {
@@ -149,11 +155,16 @@ func FewValues(n, least int) string {
 // Adjust judges the p-values among results again, so that of the columns that are
 // said to have drifted the threshold's share is wrong, however many were compared
 // (Benjamini and Hochberg, Controlling the False Discovery Rate, J. R. Stat. Soc.
-// B 57, 1995). Distances stay as they are.
+// B 57, 1995). Distances stay as they are, and so do results of methods that are
+// not among [Methods].
+//
+// The p-values of [Anderson] and [MannWhitney] are those of Evidently: the first
+// one is never below 0.001, so that it finds nothing among more than a hundred
+// columns of which one drifted; the second one sees one direction.
 func Adjust(results []Result) {
 	var by []int
 	for i, r := range results {
-		if r.Kind == KindPValue {
+		if _, known := find(r.Method); known && r.Kind == KindPValue {
 			by = append(by, i)
 		}
 	}
@@ -170,7 +181,7 @@ func Adjust(results []Result) {
 	for k, i := range by { // from the greatest p-value down
 		r := &results[i]
 		least = min(least, r.Value*float64(len(by))/float64(len(by)-k))
-		r.Adjusted = least
+		r.Adjusted = new(least)
 		m, _ := find(r.Method)
 		r.Drifted = m.drifted(least, r.Threshold)
 	}

@@ -78,11 +78,15 @@ func TestAdjustedPValuesAreThoseOfBenjaminiAndHochberg(t *testing.T) {
 	results = append(results, Result{Method: PSI, Kind: KindDistance, Value: 0.2, Threshold: 0.1, Drifted: true})
 	Adjust(results)
 	for i, p := range want {
-		require.InDelta(t, p, results[i].Adjusted, 1e-15)
+		require.InDelta(t, p, *results[i].Adjusted, 1e-15)
 		require.Equal(t, p <= 0.05, results[i].Drifted)
 	}
 	require.True(t, results[5].Drifted)
-	require.Zero(t, results[5].Adjusted)
+	require.Nil(t, results[5].Adjusted)
+	other := []Result{{Method: "of a program's own", Kind: KindPValue, Value: 0.01, Drifted: true}, {Method: KS, Kind: KindPValue, Threshold: 0.05}}
+	Adjust(other)
+	require.Equal(t, Result{Method: "of a program's own", Kind: KindPValue, Value: 0.01, Drifted: true}, other[0])
+	require.Zero(t, *other[1].Adjusted, "and not nil")
 }
 
 func TestARuleDecidesWhatCounts(t *testing.T) {
@@ -120,6 +124,9 @@ func TestARuleDecidesWhatCounts(t *testing.T) {
 	other, err := Compare(ref[:2], moved[1:3], Rule{})
 	require.NoError(t, err)
 	require.Equal(t, []Finding{MissingColumn("n0")}, other.Findings)
+	lost, err := Compare(ref[:2], moved[1:3], Rule{Important: []string{"n0", "n1"}})
+	require.NoError(t, err)
+	require.Equal(t, []string{"n0"}, lost.Unjudged)
 	require.Equal(t, []Skipped{{"n2", "the reference does not have it"}}, other.Skipped)
 	words, err := Compare([]Column{Categories("n0", []string{"a", "b"}, 0)}, ref[:1], Rule{})
 	require.NoError(t, err)
@@ -169,6 +176,8 @@ func TestWhatIsWrongWithDataIsFound(t *testing.T) {
 		"a constant number":     {integers, Integers("c", slices.Repeat([]int64{2}, 50)), []Check{CheckConstant}, 1},
 		"two rows of one value": {integers, Integers("c", []int64{2, 2}), nil, 0},
 		"always constant":       {Integers("c", []int64{2, 2}), Integers("c", slices.Repeat([]int64{2}, 50)), nil, 0},
+		"one row":               {integers, Integers("c", []int64{7}), nil, 0},
+		"the last values gone":  {Column{Name: "c", Rows: 5000, Missing: 4800}, Column{Name: "c", Rows: 5000, Missing: 5000}, []Check{CheckMissing}, 1},
 		"nothing at all":        {numbers, Column{Name: "c", Rows: 5, Missing: 5}, []Check{CheckMissing}, 1},
 		"no rows":               {numbers, Column{Name: "c"}, nil, 0},
 	} {
@@ -184,5 +193,76 @@ func TestWhatIsWrongWithDataIsFound(t *testing.T) {
 			require.Equal(t, tt.want, got)
 		})
 	}
-	require.Len(t, Quality(numbers, Numbers("c", append(normals(3, 999, 0), 1e6)), Limits{Range: -1}), 1, "a limit of one's own")
+	wild := Numbers("c", append(normals(3, 900, 0), slices.Repeat([]float64{1e6}, 100)...))
+	require.Empty(t, Quality(numbers, wild, Limits{Range: 0.2}), "a limit of one's own")
+	require.Empty(t, Quality(unparsed(600), unparsed(620), Limits{}), "a column of which most was no number before")
+	require.Equal(t, CheckUnparsed, Quality(unparsed(600), unparsed(800), Limits{})[0].Check)
+}
+
+// TestAColumnWithoutAMethodHasFindingsToo is one of texts, and of times.
+func TestAColumnWithoutAMethodHasFindingsToo(t *testing.T) {
+	ref, cur := Column{Name: "note", Rows: 1000}, Column{Name: "note", Rows: 1000, Missing: 500}
+	require.Empty(t, Quality(ref, ref, Limits{}))
+	require.Equal(t, CheckMissing, Quality(ref, cur, Limits{})[0].Check)
+	rep, err := Compare([]Column{ref}, []Column{cur}, DefaultRule())
+	require.NoError(t, err)
+	require.Contains(t, rep.Skipped[0].Reason, "no drift method")
+}
+
+// TestChanceMakesNoFinding takes both sides from one population: few rows and
+// many, long tails, half of the values missing, and rare texts among numbers.
+func TestChanceMakesNoFinding(t *testing.T) {
+	r := rand.New(rand.NewPCG(18, 5))
+	windows := 60
+	if os.Getenv("MLOPS_SOAK") != "" {
+		windows = 3000
+	}
+	zipf := rand.NewZipf(r, 1.3, 1, 1_000_000)
+	words := func(rows, most int) Column {
+		counts := map[string]int{}
+		for range rows {
+			counts[fmt.Sprint(zipf.Uint64()%uint64(most))]++
+		}
+		return Counted("c", counts, 0)
+	}
+	lost := func(share float64) func(int) Column {
+		return func(rows int) Column {
+			v, unparsed := make([]float64, rows), 0
+			for i := range v {
+				if v[i] = r.NormFloat64(); r.Float64() < share {
+					v[i] = math.NaN()
+					unparsed += i % 2
+				}
+			}
+			c := Numbers("c", v)
+			c.Unparsed = unparsed
+			return c
+		}
+	}
+	for name, sample := range map[string]func(rows int) Column{
+		"long tail":        func(rows int) Column { return words(rows, 1_000_000) },
+		"few categories":   func(rows int) Column { return words(rows, 8) },
+		"numbers":          lost(0),
+		"half missing":     lost(0.5),
+		"some missing":     lost(0.03),
+		"one in a hundred": lost(0.01),
+		"nearly all":       lost(0.97),
+		"few integers": func(rows int) Column {
+			v := make([]int64, rows)
+			for i := range v {
+				v[i] = int64(zipf.Uint64() % 3)
+			}
+			return Integers("c", v)
+		},
+	} {
+		for _, rows := range [][2]int{{100, 100}, {1000, 100}, {100, 1000}, {1000, 1000}, {2000, 1}, {2000, 2}, {2000, 5}, {2000, 20}} {
+			fired := map[Check]int{}
+			for range windows {
+				for _, f := range Quality(sample(rows[0]), sample(rows[1]), Limits{}) {
+					fired[f.Check]++
+				}
+			}
+			require.Empty(t, fired, "%s, %v rows, of %d windows", name, rows, windows)
+		}
+	}
 }

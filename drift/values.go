@@ -67,10 +67,10 @@ func (v *Values) Column(name string, whole bool) Column {
 // Lindsay (Approximate Medians and other Quantiles in One Pass, SIGMOD 1998) with
 // its guarantee: the error is known, not likely.
 type sketch struct {
-	n               int
-	lowest, highest float64 // exact
-	levels          [][]float64
-	second          []bool // by level: the second ones are next
+	n      int
+	about  moments // exact
+	levels [][]float64
+	second []bool // by level: the second ones are next
 
 	// By how many numbers the count of those below any number may be too high and
 	// too low.
@@ -90,12 +90,9 @@ func sketchOf(values []float64) *sketch {
 }
 
 func (s *sketch) add(x float64) {
-	if s.n == 0 {
-		s.lowest, s.highest = x, x
-		s.level(0)
-	}
+	s.level(0)
 	s.n++
-	s.lowest, s.highest = min(s.lowest, x), max(s.highest, x)
+	s.about.add(x, s.n)
 	if s.levels[0] = append(s.levels[0], x); len(s.levels[0]) == sketchLevel {
 		s.compact()
 	}
@@ -134,7 +131,7 @@ func (s *sketch) compact() {
 
 // merge adds the numbers of o, and leaves it as it is.
 func (s *sketch) merge(o *sketch) {
-	s.lowest, s.highest = min(s.lowest, o.lowest), max(s.highest, o.highest)
+	s.about.merge(o.about, s.n, o.n)
 	s.n, s.over, s.under = s.n+o.n, s.over+o.over, s.under+o.under
 	s.level(len(o.levels) - 1)
 	for h, level := range o.levels {
@@ -159,7 +156,9 @@ func (s *sketch) rankError() float64 {
 	return float64(max(s.over, s.under))/float64(s.n) + 0.5/MaxExact
 }
 
-// sample is MaxExact ascending values at equal distances of rank.
+// sample is MaxExact ascending values at equal distances of rank. An extreme has
+// the share that it has among the numbers, and none if that is too small: one far
+// number would be so many otherwise that it alone makes a distance.
 func (s *sketch) sample() []float64 {
 	type weighted struct {
 		value  float64
@@ -180,6 +179,15 @@ func (s *sketch) sample() []float64 {
 		}
 		return 0
 	})
+	last := len(all) - 1
+	if s.about.most < all[last].weight && all[last].value == s.about.highest && last > 0 {
+		all[last-1].weight += all[last].weight - s.about.most
+		all[last].weight = s.about.most
+	}
+	if s.about.least < all[0].weight && all[0].value == s.about.lowest && last > 0 {
+		all[1].weight += all[0].weight - s.about.least
+		all[0].weight = s.about.least
+	}
 	out := make([]float64, MaxExact)
 	at, below := 0, 0 // numbers up to all[at-1]
 	for i := range out {
@@ -190,6 +198,5 @@ func (s *sketch) sample() []float64 {
 		}
 		out[i] = all[at].value
 	}
-	out[0], out[len(out)-1] = s.lowest, s.highest
 	return out
 }

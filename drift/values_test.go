@@ -28,8 +28,8 @@ func collected(limit int, values []float64) Column {
 func worstRank(c Column, all []float64) float64 {
 	slices.Sort(all)
 	worst, sample := 0.0, c.sampled().values
-	for i, v := range sample[1 : len(sample)-1] { // the outer two are the extremes
-		at := (float64(i) + 1.5) / float64(len(sample))
+	for i, v := range sample {
+		at := (float64(i) + 0.5) / float64(len(sample))
 		from, to := sort.SearchFloat64s(all, v), sort.Search(len(all), func(k int) bool { return all[k] > v })
 		worst = max(worst, float64(from)/float64(len(all))-at, at-float64(to)/float64(len(all)))
 	}
@@ -176,9 +176,9 @@ func TestAProfileThatContradictsItselfIsRefused(t *testing.T) {
 		`{"name":"n","type":"categorical","rows":1,"counts":{"a":2,"b":-1}}`,
 		`{"name":"n","type":"other","rows":1}`,
 		`{"name":"n","rows":1,"missing":2}`,
-		`{"name":"n","type":"numerical","rows":2,"sketch":{"rows":2,"lowest":1,"highest":1,"levels":["AAAAAAAA8D8="],"second":[false],"over":0,"under":0}}`,
-		`{"name":"n","type":"numerical","rows":1,"sketch":{"rows":1,"lowest":2,"highest":3,"levels":["AAAAAAAA8D8="],"second":[false],"over":0,"under":0}}`,
-		`{"name":"n","type":"numerical","rows":1,"sketch":{"rows":1,"lowest":1,"highest":1,"levels":["AAAAAAAA8D8="],"second":[],"over":0,"under":0}}`,
+		`{"name":"n","type":"numerical","rows":2,"sketch":{"rows":2,"lowest":1,"highest":1,"least":1,"most":1,"mean":1,"squares":0,"levels":["AAAAAAAA8D8="],"second":[false],"over":0,"under":0}}`,
+		`{"name":"n","type":"numerical","rows":1,"sketch":{"rows":1,"lowest":2,"highest":3,"least":1,"most":1,"mean":2,"squares":0,"levels":["AAAAAAAA8D8="],"second":[false],"over":0,"under":0}}`,
+		`{"name":"n","type":"numerical","rows":1,"sketch":{"rows":1,"lowest":1,"highest":1,"least":1,"most":1,"mean":1,"squares":0,"levels":["AAAAAAAA8D8="],"second":[],"over":0,"under":0}}`,
 		`[]`, `{`,
 	} {
 		require.Error(t, json.Unmarshal([]byte(bad), &c), bad)
@@ -187,7 +187,7 @@ func TestAProfileThatContradictsItselfIsRefused(t *testing.T) {
 	for i := range 41 {
 		levels += fmt.Sprintf(`%s"AAAAAAAA8D8="`, map[bool]string{true: ","}[i > 0])
 	}
-	require.Error(t, json.Unmarshal([]byte(`{"name":"n","type":"numerical","rows":1,"sketch":{"rows":1,"lowest":1,"highest":1,"levels":[`+levels+`],"second":[false]}}`), &c))
+	require.Error(t, json.Unmarshal([]byte(`{"name":"n","type":"numerical","rows":1,"sketch":{"rows":1,"lowest":1,"highest":1,"least":1,"most":1,"mean":1,"squares":0,"levels":[`+levels+`],"second":[false]}}`), &c))
 }
 
 // FuzzColumnJSON looks for a column that is read and cannot be used, or is
@@ -198,7 +198,7 @@ func FuzzColumnJSON(f *testing.F) {
 		require.NoError(f, err)
 		f.Add(b)
 	}
-	f.Add([]byte(`{"name":"n","type":"numerical","rows":1,"sketch":{"rows":1,"lowest":1,"highest":1,"levels":["AAAAAAAA8D8="],"second":[false],"over":0,"under":0}}`))
+	f.Add([]byte(`{"name":"n","type":"numerical","rows":1,"sketch":{"rows":1,"lowest":1,"highest":1,"least":1,"most":1,"mean":1,"squares":0,"levels":["AAAAAAAA8D8="],"second":[false],"over":0,"under":0}}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var c Column
 		if json.Unmarshal(b, &c) != nil {
@@ -210,4 +210,32 @@ func FuzzColumnJSON(f *testing.F) {
 			require.Equal(t, 2*c.Len(), merged.Len())
 		}
 	})
+}
+
+// TestOneFarNumberMakesNoDistanceOfASketch has one number far from all
+// others, which a sample may have often or not at all.
+func TestOneFarNumberMakesNoDistanceOfASketch(t *testing.T) {
+	const n = 150_000
+	cur := Numbers("n", normals(2, n, 0.05))
+	for _, far := range []float64{1e4, -1e7} {
+		for _, at := range []int{0, n / 2} {
+			ref := normals(1, n, 0)
+			ref[at] = far
+			all := Numbers("n", slices.Clone(ref))
+			half, err := collected(MaxExact, ref[:n/2]).Merge(collected(MaxExact, ref[n/2:]))
+			require.NoError(t, err)
+			for name, c := range map[string]Column{"one": collected(MaxExact, ref), "merged and read": profiled(t, half)} {
+				require.InEpsilon(t, all.mean(), c.sampled().mean(), 1e-9, name)
+				require.InEpsilon(t, all.variance(), c.sampled().variance(), 1e-9, name)
+				for _, m := range []Method{Wasserstein, JensenShannon} {
+					exact, got := value(t, m, all, cur), value(t, m, c, cur)
+					require.InDelta(t, exact.Value, got.Value, 0.004, "%s, %v at %d, %s", m, far, at, name)
+					require.Equal(t, exact.Drifted, got.Drifted)
+				}
+			}
+		}
+	}
+	huge := normals(1, 150_000, 0)
+	huge[5], huge[6] = math.MaxFloat64, -math.MaxFloat64
+	require.Equal(t, 150_000, profiled(t, collected(MaxExact, huge)).Len(), "a variance beyond floating-point numbers")
 }

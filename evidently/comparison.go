@@ -1,6 +1,9 @@
 package evidently
 
-import "cmp"
+import (
+	"cmp"
+	"slices"
+)
 
 // Comparison is what was found of two files outside of Evidently's runner.
 type Comparison struct {
@@ -18,19 +21,32 @@ type Comparison struct {
 //
 // The error matches [mlops.ErrInvalid] if no column can be judged.
 func (c Comparison) Report(opt DriftOptions) (DriftReport, error) {
-	r := DriftReport{Columns: c.Columns, Skipped: c.Skipped, ReferenceRows: c.Rows[0], CurrentRows: c.Rows[1]}
-	if len(c.Columns) > 0 { // before the missing values, which Evidently does not compare
-		shown := r
-		shown.DriftShare = opt.share()
-		var err error
-		if r.Snapshot, err = WriteSnapshot(shown, opt); err != nil {
-			return DriftReport{}, err
-		}
-	}
+	r := DriftReport{Columns: slices.Clone(c.Columns), Skipped: slices.Clone(c.Skipped), ReferenceRows: c.Rows[0], CurrentRows: c.Rows[1]}
 	r.missing(c.Missing, c.Unparsed, cmp.Or(opt.MissingShare, 0.1))
 	if len(r.Columns) == 0 {
 		return DriftReport{}, invalid("Drift", "no column can be judged: %s", reasons(r.Skipped))
 	}
 	r.count(opt.share())
+	r.weigh(opt.Rule.Important)
+	if len(c.Columns) > 0 { // without the missing values, which Evidently does not compare
+		shown := DriftReport{Columns: c.Columns, DriftShare: opt.share(), Important: r.Important}
+		var err error
+		if r.Snapshot, err = WriteSnapshot(shown, opt); err != nil {
+			return DriftReport{}, err
+		}
+	}
 	return r, nil
+}
+
+// weigh lets any one important column that drifted be drift of the whole.
+func (r *DriftReport) weigh(important []string) {
+	for _, name := range important {
+		at := slices.IndexFunc(r.Columns, func(c ColumnDrift) bool { return c.Column == name })
+		switch {
+		case at < 0:
+			r.Unjudged = append(r.Unjudged, name)
+		case r.Columns[at].Drifted:
+			r.Important, r.Drifted = append(r.Important, name), true
+		}
+	}
 }

@@ -135,10 +135,12 @@ type DriftReport struct {
 	Skipped []SkippedColumn // the others; they count nowhere
 
 	// Findings are what is wrong with the current data, Important the important
-	// columns that drifted, and TooFew that a side has too few rows, so that nothing
+	// columns that drifted, Unjudged those that are missing or could not be judged,
+	// so that no drift is no verdict on them, and TooFew that a side has too few rows, so that nothing
 	// was compared; as DriftRule asks for.
 	Findings  []Finding
 	Important []string
+	Unjudged  []string
 	TooFew    bool
 
 	ReferenceRows, CurrentRows int // 0 in a report read back from the service
@@ -163,6 +165,12 @@ func (r DriftReport) String() string {
 	s := fmt.Sprintf("%s: %d of %d columns drifted (share %.3g of %.3g)", verdict, r.DriftedColumns, len(r.Columns), r.Share, r.DriftShare)
 	if r.TooFew {
 		s = "no verdict: too few rows"
+	}
+	if len(r.Important) > 0 {
+		s += ", important: " + strings.Join(r.Important, ", ")
+	}
+	if len(r.Unjudged) > 0 {
+		s += ", important and not judged: " + strings.Join(r.Unjudged, ", ")
 	}
 	if n := len(r.Findings); n > 0 {
 		s += fmt.Sprintf(", %d findings", n)
@@ -199,8 +207,8 @@ type ColumnDrift struct {
 
 	Missing Missing // zero in a report read back from the service
 
-	Adjusted  float64 // the p-value that was judged by, with DriftRule.Adjust; else 0
-	RankError float64 // by how much the shares that were compared may be wrong, where a side is a profile with a sketch
+	Adjusted  *float64 // the p-value that was judged by, with DriftRule.Adjust; else nil
+	RankError float64  // by how much the shares that were compared may be wrong, where a side is a profile with a sketch
 }
 
 // Missing is what a column lacks on each side: values that are not there, and

@@ -34,14 +34,14 @@ func TestTheVerdictIsTheTestsAndNotAComparison(t *testing.T) {
 		method, value, status string
 		want                  ColumnDrift
 	}{
-		{"K-S p_value", "0.004", "FAIL", ColumnDrift{"x", "ks", "K-S p_value", KindPValue, 0.004, 0.05, true, Missing{}, 0, 0}},
-		{"ks", "0.004", "FAIL", ColumnDrift{"x", "ks", "K-S p_value", KindPValue, 0.004, 0.05, true, Missing{}, 0, 0}},
-		{"ks", "0.9", "SUCCESS", ColumnDrift{"x", "ks", "K-S p_value", KindPValue, 0.9, 0.05, false, Missing{}, 0, 0}},
-		{"Wasserstein distance (normed)", "0.9", "FAIL", ColumnDrift{"x", "wasserstein", "Wasserstein distance (normed)", KindDistance, 0.9, 0.05, true, Missing{}, 0, 0}},
-		{"psi", "0.004", "SUCCESS", ColumnDrift{"x", "psi", "PSI", KindDistance, 0.004, 0.05, false, Missing{}, 0, 0}},
-		{"Total-Variation-Distance", "0.001", "FAIL", ColumnDrift{"x", "TVD", "Total-Variation-Distance", KindPValue, 0.001, 0.05, true, Missing{}, 0, 0}},
-		{"brand new", "0.5", "FAIL", ColumnDrift{"x", "brand new", "brand new", KindUnknown, 0.5, 0.05, true, Missing{}, 0, 0}},
-		{"brand new", "0.5", "SUCCESS", ColumnDrift{"x", "brand new", "brand new", KindUnknown, 0.5, 0.05, false, Missing{}, 0, 0}},
+		{"K-S p_value", "0.004", "FAIL", ColumnDrift{"x", "ks", "K-S p_value", KindPValue, 0.004, 0.05, true, Missing{}, nil, 0}},
+		{"ks", "0.004", "FAIL", ColumnDrift{"x", "ks", "K-S p_value", KindPValue, 0.004, 0.05, true, Missing{}, nil, 0}},
+		{"ks", "0.9", "SUCCESS", ColumnDrift{"x", "ks", "K-S p_value", KindPValue, 0.9, 0.05, false, Missing{}, nil, 0}},
+		{"Wasserstein distance (normed)", "0.9", "FAIL", ColumnDrift{"x", "wasserstein", "Wasserstein distance (normed)", KindDistance, 0.9, 0.05, true, Missing{}, nil, 0}},
+		{"psi", "0.004", "SUCCESS", ColumnDrift{"x", "psi", "PSI", KindDistance, 0.004, 0.05, false, Missing{}, nil, 0}},
+		{"Total-Variation-Distance", "0.001", "FAIL", ColumnDrift{"x", "TVD", "Total-Variation-Distance", KindPValue, 0.001, 0.05, true, Missing{}, nil, 0}},
+		{"brand new", "0.5", "FAIL", ColumnDrift{"x", "brand new", "brand new", KindUnknown, 0.5, 0.05, true, Missing{}, nil, 0}},
+		{"brand new", "0.5", "SUCCESS", ColumnDrift{"x", "brand new", "brand new", KindUnknown, 0.5, 0.05, false, Missing{}, nil, 0}},
 	} {
 		rep, err := DecodeDrift(json.RawMessage(result("x", tt.method, tt.value, tt.status, "SUCCESS")))
 		require.NoError(t, err)
@@ -195,4 +195,10 @@ func TestAReportIsOneLineInEveryFormat(t *testing.T) {
 		require.NotContains(t, s, "\n", name)
 	}
 	require.Equal(t, "drift: 1 of 2 columns drifted (share 0.5 of 0.5), 1 skipped, snapshot of 1310720 bytes", r.String())
+}
+
+func TestARunnerRefusesARuleThatItDoesNotKeep(t *testing.T) {
+	_, err := (&Runner{}).Drift(t.Context(), "a.csv", "b.csv", DriftOptions{Rule: DriftRule{Adjust: true}})
+	require.ErrorIs(t, err, mlops.ErrInvalid)
+	require.ErrorContains(t, err, "judges by its own rules alone")
 }

@@ -135,6 +135,9 @@ type driftAnswer struct {
 // process is ended and the error matches the context's.
 func (r *Runner) Drift(ctx context.Context, reference, current string, opt DriftOptions) (DriftReport, error) {
 	const op = "Drift"
+	if !opt.Rule.IsZero() {
+		return DriftReport{}, invalid(op, "Evidently's library judges by its own rules alone; leave out the Rule, or compare by client.Project.DriftBy")
+	}
 	if r.turn == nil {
 		return DriftReport{}, invalid(op, "a runner without a Python; make one with NewRunner")
 	}

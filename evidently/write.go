@@ -20,6 +20,9 @@ import (
 // the charts. Metrics have the IDs that Evidently gives to the same request, so
 // that a history stays one when the engine changes.
 //
+// The test of the whole fails if an important column drifted, too; see
+// [DriftReport.Important].
+//
 // Columns that were judged by their missing values alone are left out, as
 // Evidently has no form for them.
 //
@@ -60,10 +63,10 @@ func WriteSnapshot(r DriftReport, opt DriftOptions) (json.RawMessage, error) {
 		return nil, invalid("WriteSnapshot", "no column has a value")
 	}
 	got := float64(count) / float64(columns)
-	result := countResult(whole, float64(count), got, share, opt)
+	result := countResult(whole, float64(count), got, share, r.Important, opt)
 	s.Results[whole] = result
 	verdict := "NOT detected"
-	if got >= share {
+	if got >= share || len(r.Important) > 0 {
 		verdict = "detected"
 	}
 	s.Widgets = []widget{
@@ -171,13 +174,17 @@ func valueResult(c ColumnDrift, opt DriftOptions) (string, resultModel) {
 	if opt.Threshold != nil {
 		asked["threshold"] = *opt.Threshold
 	}
+	description := fmt.Sprintf("Drift score is %.2f. The drift detection method is %s. The drift threshold is %.2f.", c.Value, c.MethodName, c.Threshold)
+	if c.Adjusted != nil {
+		description += fmt.Sprintf(" It was judged by the adjusted p-value %.3g.", *c.Adjusted)
+	}
 	metric := metricModel{fingerprint("ValueDrift", asked), map[string]any{"type": valueDrift, "column": c.Column, "method": method, "threshold": c.Threshold}}
 	return metric.ID, resultModel{
 		Type: "evidently:metric_result_v2:SingleValue", DisplayName: "Value drift for " + c.Column,
 		Location: location{metric, map[string]any{}}, Widget: []widget{}, Value: &c.Value,
 		Tests: []testModel{{
 			ID: "drift", Name: "Value Drift for column " + c.Column,
-			Description: fmt.Sprintf("Drift score is %.2f. The drift detection method is %s. The drift threshold is %.2f.", c.Value, c.MethodName, c.Threshold),
+			Description: description,
 			Metric:      metric, Config: map[string]any{}, Status: status(c.Drifted),
 			Bound: map[string]any{
 				"type": "evidently:bound_test:ValueDriftBoundTest", "metric_fingerprint": metric.ID,
@@ -230,7 +237,7 @@ func countFields(share float64, opt DriftOptions) map[string]any {
 }
 
 // countResult is the result of the whole.
-func countResult(id string, count, got, share float64, opt DriftOptions) resultModel {
+func countResult(id string, count, got, share float64, important []string, opt DriftOptions) resultModel {
 	params := countFields(share, opt)
 	params["type"], params["drift_share"] = driftedColumnsCount, share
 	metric := metricModel{id, params}
@@ -244,6 +251,10 @@ func countResult(id string, count, got, share float64, opt DriftOptions) resultM
 	if got >= share {
 		sign = ">="
 	}
+	description := fmt.Sprintf("Share of Drifted Columns: Actual value %.3f %s %.3f", got, sign, share)
+	if len(important) > 0 {
+		description += "; important columns drifted: " + strings.Join(important, ", ")
+	}
 	test := map[string]any{"type": "evidently:test_v2:LessThanMetricTest", "is_critical": true, "threshold": share}
 	return resultModel{
 		Type: "evidently:metric_result_v2:CountValue", DisplayName: "Count of Drifted Columns",
@@ -251,8 +262,8 @@ func countResult(id string, count, got, share float64, opt DriftOptions) resultM
 		Count: part("Count of Drifted Columns", "count", count), Share: part("Share of Drifted Columns", "share", got),
 		Tests: []testModel{{
 			ID: "lt", Name: fmt.Sprintf("Share of Drifted Columns: Less %.3f", share),
-			Description: fmt.Sprintf("Share of Drifted Columns: Actual value %.3f %s %.3f", got, sign, share),
-			Metric:      metric, Config: test, Status: status(got >= share),
+			Description: description,
+			Metric:      metric, Config: test, Status: status(got >= share || len(important) > 0),
 			Bound: map[string]any{"type": "evidently:bound_test:CountBoundTest", "test": test, "metric_fingerprint": id, "is_count": false},
 		}},
 	}

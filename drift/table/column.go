@@ -33,6 +33,8 @@ const (
 	formTruth              // true and TRUE are True
 )
 
+func (f form) String() string { return [...]string{"texts", "numbers", "True and False"}[f] }
+
 // Collector takes the cells of one column, for a reader of another format. It is
 // made by [Builder.Collector].
 type Collector struct {
@@ -230,7 +232,7 @@ func (c *Collector) identify(raw string) {
 
 // at takes a time as text.
 func (c *Collector) at(raw string) {
-	for _, layout := range []string{time.RFC3339Nano, time.DateTime, time.DateOnly, "2006-01-02T15:04:05.999999999"} {
+	for _, layout := range []string{time.RFC3339Nano, time.DateTime, time.DateOnly, "2006-01-02T15:04:05.999999999", "2006-01-02 15:04:05Z07:00"} {
 		if t, err := time.Parse(layout, raw); err == nil {
 			c.newer(t)
 			return

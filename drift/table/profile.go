@@ -132,7 +132,7 @@ func readProfile(in io.Reader, o Options) (*Table, error) {
 }
 
 // of is the profile without the columns that are not to be read. Types are
-// those that it has.
+// those that it has, which must be those of the reference that it is read like.
 func (t *Table) of(o Options) (*Table, error) {
 	for _, asked := range []struct {
 		names []string
@@ -142,6 +142,20 @@ func (t *Table) of(o Options) (*Table, error) {
 			if c, ok := t.Column(name); ok && c.Type != asked.kind {
 				return nil, fmt.Errorf("column %q is not %s in the profile; make it again with that type", name, asked.kind)
 			}
+		}
+	}
+	for _, c := range t.Columns {
+		if len(o.Columns) > 0 && !slices.Contains(o.Columns, c.Name) || o.Like == nil {
+			continue
+		}
+		like, ok := o.Like.Column(c.Name)
+		switch {
+		case !ok || c.Type == "" || like.Type == "" || c.Rows == c.Missing || like.Rows == like.Missing:
+		case c.Type != like.Type:
+			return nil, fmt.Errorf("column %q is %s in the profile and %s in the reference; make the profile again with --like the reference", c.Name, c.Type, like.Type)
+		case like.form == formText && c.form == formNumber: // as it is made like the reference, too
+		case c.form != like.form:
+			return nil, fmt.Errorf("the categories of column %q are %s in the profile and %s in the reference; make the profile again with --like the reference", c.Name, c.form, like.form)
 		}
 	}
 	if len(o.Columns) == 0 {

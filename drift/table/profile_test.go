@@ -138,3 +138,27 @@ func FuzzReadProfile(f *testing.F) {
 		_, _ = Merge(tab, again)
 	})
 }
+
+func TestAProfileOfAnotherFormThanTheReferenceIsRefused(t *testing.T) {
+	truths, ones := read(t, "b\nTrue\nFalse\nTrue\nFalse\n", Options{}), read(t, "b\n1\n0\n1\n0\n", Options{})
+	_, err := Read(profile(t, ones), Options{Like: truths})
+	require.ErrorContains(t, err, `the categories of column "b" are numbers in the profile and True and False in the reference; make the profile again with --like`)
+	_, err = Read(profile(t, ones), Options{Like: truths, Columns: []string{"other"}})
+	require.NoError(t, err)
+	_, err = Read(profile(t, ones), Options{Like: read(t, "b\n1.5\n2.5\n", Options{})})
+	require.ErrorContains(t, err, `column "b" is categorical in the profile and numerical in the reference`)
+	alike := read(t, "b\n1\n0\n1\n0\n", Options{Like: truths})
+	_, err = Read(profile(t, alike), Options{Like: truths})
+	require.NoError(t, err)
+	_, err = Read(profile(t, read(t, "b,x\n,1\n,2\n", Options{})), Options{Like: truths})
+	require.NoError(t, err, "a column without a value has any form")
+}
+
+func TestAProfileIsKnownByItsHead(t *testing.T) {
+	path := profile(t, read(t, mixed, Options{}))
+	require.True(t, IsProfile(path))
+	require.True(t, IsProfile(write(t, "x", packed("damaged"))))
+	require.False(t, IsProfile(write(t, "x.csv", mixed)))
+	require.False(t, IsProfile(t.TempDir()))
+	require.False(t, IsProfile(path+".missing"))
+}

@@ -79,7 +79,7 @@ type Options struct {
 	ID string
 
 	// Time is a column of the rows' times, RFC 3339, YYYY-MM-DD or YYYY-MM-DD
-	// HH:MM:SS (UTC) in a CSV file. Its values are not compared, only the newest
+	// HH:MM:SS in a CSV file, of UTC if they have no offset. Its values are not compared, only the newest
 	// one is kept.
 	Time string
 
@@ -167,6 +167,21 @@ func Read(path string, o Options) (*Table, error) {
 func IsParquet(path string) bool {
 	ext := strings.ToLower(filepath.Ext(path))
 	return ext == ".parquet" || ext == ".pq"
+}
+
+// IsProfile reports whether the file says of itself that it is a profile, be it
+// damaged or of another version. A file that cannot be read is none.
+func IsProfile(path string) bool {
+	if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() || IsParquet(path) {
+		return false
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	z, err := gzip.NewReader(f)
+	return err == nil && z.Comment == profileMark
 }
 
 // ReadContext is Read until ctx is done.

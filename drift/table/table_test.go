@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -228,4 +229,13 @@ func FuzzReadCSV(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestTimesAreReadAsTheyAreWritten(t *testing.T) {
+	want := time.Date(2024, 1, 2, 3, 4, 5, 0, time.UTC)
+	for _, raw := range []string{"2024-01-02T03:04:05Z", "2024-01-02 03:04:05", "2024-01-02 03:04:05+00:00", "2024-01-02 04:04:05.5+01:00", "2024-01-02T03:04:05"} {
+		c, _ := read(t, "at\n"+raw+"\n", Options{Time: "at"}).Column("at")
+		require.Zero(t, c.Unparsed, raw)
+		require.Equal(t, want, c.Newest.UTC().Truncate(time.Second), raw)
+	}
 }
