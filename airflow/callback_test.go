@@ -1,6 +1,7 @@
 package airflow_test
 
 import (
+	"context"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -36,7 +37,9 @@ func TestACallbackOfARunHoldsNothingUp(t *testing.T) {
 	gate, done, logs := filepath.Join(dir, "gate"), filepath.Join(dir, "done"), filepath.Join(dir, "logs")
 	// It ends when the gate opens, which is after its caller has ended.
 	bash := `while [ ! -e "` + gate + `" ]; do sleep 0.05; done; echo "$MLOPS_EVENT of $MLOPS_DAG_ID $MLOPS_RUN_ID"; read -r line; touch "` + done + `"`
-	out, err := exec.CommandContext(t.Context(), py, "-B", "-c", callBack, src, bash, logs).CombinedOutput()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second) // it would wait for the gate
+	defer cancel()
+	out, err := exec.CommandContext(ctx, py, "-B", "-c", callBack, src, bash, logs).CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	require.NoFileExists(t, done, "the caller waited for its callback")
 	require.NoError(t, os.WriteFile(gate, nil, 0o600))

@@ -2,6 +2,7 @@ package airflow
 
 import (
 	"encoding/json"
+	"strings"
 
 	"github.com/mlops-integration/mlops"
 )
@@ -10,7 +11,8 @@ import (
 const mask = "***"
 
 // Masked is a value that the server may hide: passwords, and whatever has a name
-// that sounds secret. The zero value is an empty one.
+// that sounds secret, but for numbers. A text of which it hides a part, as in
+// "postgres://etl:***@db", is hidden. The zero value is an empty one.
 type Masked struct {
 	Value  mlops.Secret // empty if Hidden
 	Hidden bool         // there is a value, which the server does not show
@@ -33,7 +35,7 @@ func (m *Masked) UnmarshalJSON(b []byte) error {
 	*m = Masked{}
 	switch {
 	case s == nil:
-	case *s == mask || *s == "< hidden >":
+	case strings.Contains(*s, mask) || *s == "< hidden >":
 		m.Hidden = true
 	default:
 		m.Value = mlops.Secret(*s)
@@ -70,7 +72,7 @@ func unmasked(op, what string, v any) error {
 func hasMask(v any) bool {
 	switch v := v.(type) {
 	case string:
-		if v == mask || v == mlops.Redacted {
+		if strings.Contains(v, mask) || strings.Contains(v, mlops.Redacted) {
 			return true
 		}
 		var inner any // a text that holds JSON, as extra does
@@ -99,7 +101,7 @@ func hasMask(v any) bool {
 func masking(v any) any {
 	switch x := v.(type) {
 	case string:
-		if x == mask {
+		if strings.Contains(x, mask) {
 			return Masked{Hidden: true}
 		}
 	case map[string]any:

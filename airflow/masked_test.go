@@ -31,3 +31,21 @@ func TestAReadValueIsNotToldAsJSON(t *testing.T) {
 	require.Zero(t, sent)
 	require.NoError(t, c.Variables.Set(t.Context(), airflow.VariableSpec{Key: "dsn", Value: string(v.Value.Value)}))
 }
+
+func TestAPartlyHiddenTextIsHiddenAndNotWrittenBack(t *testing.T) {
+	const dsn = "postgres://etl:***@db"
+	var v airflow.Variable
+	require.NoError(t, json.Unmarshal([]byte(`{"key": "dsn", "value": "`+dsn+`"}`), &v))
+	require.True(t, v.Value.Hidden)
+	var e airflow.Extra
+	require.NoError(t, json.Unmarshal([]byte(`"{\"deep\": [\"`+dsn+`\"]}"`), &e))
+	require.Equal(t, airflow.Extra{"deep": []any{airflow.Masked{Hidden: true}}}, e)
+
+	sent := 0
+	c := scripted(t, func(string, string) (int, any) { sent++; return http.StatusOK, object{} })
+	for _, value := range []any{dsn, `{"dsn": "` + dsn + `"}`, map[string]any{"deep": []any{dsn}}, "key=" + mlops.Redacted} {
+		require.ErrorIs(t, c.Variables.Set(t.Context(), airflow.VariableSpec{Key: "dsn", Value: value}), mlops.ErrInvalid)
+		require.ErrorIs(t, c.Connections.Set(t.Context(), airflow.ConnectionSpec{ID: "dsn", Type: "http", Extra: map[string]any{"dsn": value}}), mlops.ErrInvalid)
+	}
+	require.Zero(t, sent)
+}

@@ -21,8 +21,8 @@ import (
 // are those of [DAGSpec] in lower case with underscores, as in max_active_runs;
 // durations are "90s" or "1h30m", times as in "2026-11-01T03:00:00Z", with their
 // zone. In each and params a time is a text and stands in quotes. A 0 in the text
-// is not the default: retries and a task's timeout of 0 are none; where 0 would
-// mean no limit, or no time at all, it is refused. The error names each key that is
+// is not the default: retries and a task's timeout of 0 are none; any other limit,
+// interval or timeout of 0 is refused. The error names each key that is
 // unknown and matches [mlops.ErrInvalid].
 func ReadSpec(r io.Reader) (DAGSpec, error) {
 	src, err := io.ReadAll(io.LimitReader(r, 16<<20))
@@ -75,10 +75,13 @@ func unread(err error) error {
 // and how moments are written.
 type written struct {
 	Start          moment `yaml:"start"`
+	Every          some   `yaml:"every"`
+	Timeout        some   `yaml:"timeout"`
 	MaxActiveRuns  some   `yaml:"max_active_runs"`
 	MaxActiveTasks some   `yaml:"max_active_tasks"`
 	DefaultArgs    struct {
 		RetryDelay some `yaml:"retry_delay"`
+		Timeout    some `yaml:"timeout"`
 	} `yaml:"default_args"`
 	Tasks []struct {
 		Retries       *int           `yaml:"retries"`
@@ -88,9 +91,13 @@ type written struct {
 		PoolSlots     some           `yaml:"pool_slots"`
 		MaxActive     some           `yaml:"max_active"`
 		Wait          struct {
-			Until moment `yaml:"until"`
-			Every some   `yaml:"every"`
+			Until   moment `yaml:"until"`
+			Every   some   `yaml:"every"`
+			Timeout some   `yaml:"timeout"`
 		} `yaml:"wait"`
+		Decision struct {
+			Timeout some `yaml:"timeout"`
+		} `yaml:"decision"`
 	} `yaml:"tasks"`
 }
 

@@ -76,9 +76,14 @@ func TestADeclarationIsReadFromYAML(t *testing.T) {
 		"id: a\ntasks:\n- id: b\n  wait: {until: 2026-11-01}":            "line 4:",
 		"id: a\ntasks: [{id: b, retry_delay: 0s}]":                       "line 2: there is a 0",
 		"x: &none {retry_delay: 0s}\nid: a\ntasks: [{id: b, <<: *none}]": "there is no key x",
-		"id: a\nmax_active_runs: 0":                                      "there is a 0",
-		"id: a\ntasks: [{id: b, pool_slots: 0}]":                         "there is a 0",
-		"id: a\ntasks: [{id: b, wait: {every: 0h0m}}]":                   "there is a 0",
+		"id: a\nevery: 0s":                                 "there is a 0",
+		"id: a\ntimeout: 0s":                               "there is a 0",
+		"id: a\ndefault_args: {timeout: 0s}":               "there is a 0",
+		"id: a\ntasks: [{id: b, wait: {timeout: 0s}}]":     "there is a 0",
+		"id: a\ntasks: [{id: b, decision: {timeout: 0s}}]": "there is a 0",
+		"id: a\nmax_active_runs: 0":                        "there is a 0",
+		"id: a\ntasks: [{id: b, pool_slots: 0}]":           "there is a 0",
+		"id: a\ntasks: [{id: b, wait: {every: 0h0m}}]":     "there is a 0",
 	} {
 		_, err := airflow.ReadSpec(strings.NewReader(text))
 		require.ErrorIs(t, err, mlops.ErrInvalid, "%q", text)

@@ -1,6 +1,7 @@
 package airflow
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"iter"
@@ -16,6 +17,7 @@ import (
 
 // LogFilter selects lines of logs; its zero value selects all. A line without a
 // time or a level, as the rest of a text of several lines, goes with the one before.
+// One of a level that is not known is selected.
 type LogFilter struct {
 	Since time.Time
 	Level string         // lines that are at least as grave: one of [LogLevels]
@@ -36,17 +38,32 @@ func (f *filter) takes(line LogLine) bool {
 		f.old = line.Time.Before(f.Since)
 	}
 	if line.Level != "" {
-		f.minor = slices.Index(LogLevels, strings.ToLower(line.Level)) < slices.Index(LogLevels, f.Level)
+		level := gravity(line.Level)
+		f.minor = level >= 0 && level < slices.Index(LogLevels, f.Level)
 	}
 	return !f.old && !f.minor && (f.Grep == nil || f.Grep.MatchString(line.Event))
 }
 
+// otherLevels are what some programs call a level.
+var otherLevels = map[string]string{"warn": "warning", "exception": "error", "fatal": "critical"}
+
+// gravity is the place of a level within [LogLevels]; -1: it is not known.
+func gravity(level string) int {
+	level = strings.ToLower(level)
+	return slices.Index(LogLevels, cmp.Or(otherLevels[level], level))
+}
+
+// logsAtOnce is how many logs of a run are read at once.
+const logsAtOnce = 16
+
 // RunLogs yields the logs of a run's tasks, of each item of mapped ones, by time.
 // Tasks selects some; with none all are read. A task that never began has no line:
-// see [Client.Explain].
+// see [Client.Explain]. Of more than 16 tasks that ran at once, the lines of the
+// others come after those of the first that ends.
 //
 // With Follow it ends when the run ends, or the tasks that were selected, and
-// lines come as they are written.
+// lines come as they are written, of 16 tasks at once. An item of a mapped task that
+// is not there yet is waited for.
 //
 // The error matches [mlops.ErrNotFound] if there is no such run or task.
 //
@@ -76,15 +93,20 @@ type runLogs struct {
 
 // instances lists the tasks that are read, in the order in which they began.
 func (r runLogs) instances(ctx context.Context) (all []TaskInstance, _ error) {
+	unmapped := false // there may be items later
 	for ti, err := range r.c.Tasks.All(ctx, r.dagID, r.runID) {
 		if err != nil {
 			return nil, err
 		}
-		if (len(r.tasks) == 0 || slices.Contains(r.tasks, ti.TaskID)) && (r.opt.MapIndex == nil || *r.opt.MapIndex == ti.MapIndex) {
+		if len(r.tasks) > 0 && !slices.Contains(r.tasks, ti.TaskID) {
+			continue
+		}
+		unmapped = unmapped || ti.MapIndex < 0 && !ti.State.Done()
+		if r.opt.MapIndex == nil || *r.opt.MapIndex == ti.MapIndex {
 			all = append(all, ti)
 		}
 	}
-	if len(all) == 0 && (len(r.tasks) > 0 || r.opt.MapIndex != nil) {
+	if len(all) == 0 && !(r.opt.Follow && unmapped) && (len(r.tasks) > 0 || r.opt.MapIndex != nil) {
 		return nil, &mlops.Error{Kind: mlops.ErrNotFound, Service: service, Op: "RunLogs", Message: fmt.Sprintf("run %s of DAG %s has no such task: %.200s", r.runID, r.dagID, strings.Join(r.tasks, ", "))}
 	}
 	slices.SortStableFunc(all, func(a, b TaskInstance) int { return a.Start.Compare(b.Start) })
@@ -141,7 +163,7 @@ func (r runLogs) merge(ctx context.Context, all []TaskInstance, yield func(LogLi
 	}
 	for len(all) > 0 || len(open) > 0 {
 		var s *source
-		if len(all) > 0 && (len(open) == 0 || r.opt.Try > 0 || !all[0].Start.After(earliest().at)) {
+		if len(all) > 0 && len(open) < logsAtOnce && (len(open) == 0 || r.opt.Try > 0 || !all[0].Start.After(earliest().at)) {
 			next, stop := iter.Pull2(r.logs(ctx, all[0]))
 			s = &source{next: next, stop: stop, at: all[0].Start}
 			open, all = append(open, s), all[1:]
@@ -166,6 +188,7 @@ func (r runLogs) follow(ctx context.Context, yield func(LogLine, error) bool) {
 	defer cancel()
 	lines := make(chan LogLine)
 	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(1 + logsAtOnce) // watch waits with a task until another has ended
 	g.Go(func() error {
 		return r.watch(ctx, func(ti TaskInstance) { g.Go(func() error { return r.pass(ctx, ti, lines) }) })
 	})
@@ -203,7 +226,7 @@ func (r runLogs) watch(ctx context.Context, begin func(TaskInstance)) error {
 		if err != nil {
 			return err
 		}
-		going := len(r.tasks) == 0
+		going := len(r.tasks) == 0 || len(all) == 0
 		for _, ti := range all {
 			going = going || !ti.State.Done()
 			if k := (key{ti.TaskID, ti.MapIndex}); !seen[k] && r.began(ti) {

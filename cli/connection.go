@@ -3,6 +3,8 @@ package cli
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
+	"io"
 
 	"github.com/urfave/cli/v2"
 
@@ -37,7 +39,8 @@ func connectionOf(c airflow.Connection) connectionJSON {
 	return connectionJSON{c.ID, c.Type, c.Description, c.Host, c.Port, c.Login, c.Password.String(), c.Schema, extra}
 }
 
-// shown puts the server's asterisks where it hides a value.
+// shown puts asterisks where the server hides a value, and in the place of what has
+// a key that sounds secret: the server shows numbers.
 func shown(v any) any {
 	switch v := v.(type) {
 	case airflow.Masked:
@@ -46,6 +49,9 @@ func shown(v any) any {
 		out := map[string]any{}
 		for key, x := range v {
 			out[key] = shown(x)
+			if x != nil && x != "" && soundsSecret(key) {
+				out[key] = hidden
+			}
 		}
 		return out
 	case []any:
@@ -83,7 +89,7 @@ func connectionList(e *env) *cli.Command {
 func connectionGet(e *env) *cli.Command {
 	return &cli.Command{
 		Name:        "get",
-		Usage:       "Show a connection; what Airflow hides is ***",
+		Usage:       "Show a connection; what Airflow hides, or has a key in extra that sounds secret, is ***",
 		ArgsUsage:   "<id>",
 		Description: "   mlopsctl connection get warehouse --json",
 		Flags:       []cli.Flag{e.dirFlag()},
@@ -120,31 +126,48 @@ func connectionSet(e *env) *cli.Command {
 		Description: `   mlopsctl connection set warehouse --file warehouse.json
 
    The keys are conn_type, host, port, login, password, schema, extra (an object)
-   and description, as connection get --json prints them. What is left out is
-   emptied, but for the password. *** is refused: it stands for what Airflow hides.`,
+   and description, as connection get --json prints them; conn_type is required.
+   What is left out is emptied, but for the password. A text with *** is refused: it
+   stands for what is not shown.`,
 		Flags: []cli.Flag{e.dirFlag(), valueFlag("the connection as JSON")},
-		Action: e.inInfrastructure(func(c *cli.Context, p *client.Client) error {
-			id := c.Args().First()
+		Action: func(c *cli.Context) error {
 			text, err := e.value(c)
 			if err != nil {
 				return err
 			}
-			var d connectionJSON
-			dec := json.NewDecoder(bytes.NewReader(text))
-			dec.DisallowUnknownFields()
-			if err := dec.Decode(&d); err != nil {
-				return usagef("connection set: want a JSON object: %.200v", err)
-			}
-			if d.ID != "" && d.ID != id {
-				return usagef("connection set %.100s: the JSON is of connection %.100q", id, d.ID)
-			}
-			spec := airflow.ConnectionSpec{ID: id, Type: d.Type, Description: d.Description, Host: d.Host, Port: d.Port, Login: d.Login, Password: mlops.Secret(d.Password), Schema: d.Schema, Extra: d.Extra}
-			if _, err := p.Airflow.Connections.SetAll(c.Context, []airflow.ConnectionSpec{spec}); err != nil {
+			spec, err := readConnection(c.Args().First(), text)
+			if err != nil {
 				return err
 			}
-			return e.print(id, map[string]string{"connection_id": id})
-		}),
+			return e.inInfrastructure(func(c *cli.Context, p *client.Client) error {
+				if _, err := p.Airflow.Connections.SetAll(c.Context, []airflow.ConnectionSpec{spec}); err != nil {
+					return err
+				}
+				return e.print(spec.ID, map[string]string{"connection_id": spec.ID})
+			})(c)
+		},
 	}
+}
+
+// readConnection reads the one JSON object of a connection.
+func readConnection(id string, text []byte) (airflow.ConnectionSpec, error) {
+	var d connectionJSON
+	dec := json.NewDecoder(bytes.NewReader(text))
+	dec.DisallowUnknownFields()
+	dec.UseNumber()
+	if err := dec.Decode(&d); err != nil {
+		return airflow.ConnectionSpec{}, usagef("connection set: want a JSON object: %.200v", err)
+	}
+	if err := dec.Decode(new(json.RawMessage)); !errors.Is(err, io.EOF) {
+		return airflow.ConnectionSpec{}, usagef("connection set: something follows the JSON object")
+	}
+	if d.Type == "" {
+		return airflow.ConnectionSpec{}, usagef("connection set: conn_type is missing: the JSON is the whole connection, as connection get --json prints it")
+	}
+	if d.ID != "" && d.ID != id {
+		return airflow.ConnectionSpec{}, usagef("connection set %.100s: the JSON is of connection %.100q", id, d.ID)
+	}
+	return airflow.ConnectionSpec{ID: id, Type: d.Type, Description: d.Description, Host: d.Host, Port: d.Port, Login: d.Login, Password: mlops.Secret(d.Password), Schema: d.Schema, Extra: d.Extra}, nil
 }
 
 func connectionRemove(e *env) *cli.Command {

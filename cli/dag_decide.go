@@ -13,24 +13,31 @@ import (
 func dagRerun(e *env) *cli.Command {
 	return &cli.Command{
 		Name:      "rerun",
-		Usage:     "Run what failed of a run again, and what follows it",
+		Usage:     "Run what failed of a run again, and what could not run for it",
 		ArgsUsage: "<dag> <run-id>",
 		Description: `   mlopsctl dag rerun retrain "$run_id" -p lora-finetuning --wait
    mlopsctl dag rerun retrain "$run_id" --whole -p lora-finetuning
 
-   dag clear takes single tasks.`,
+   Tasks that succeeded or were skipped after a failed one stay as they are: dag clear
+   takes single tasks, with --downstream what follows them.`,
 		Flags: []cli.Flag{
 			e.projectFlag(), e.dirFlag(),
 			&cli.BoolFlag{Name: "whole", Usage: "also what succeeded"},
 			&cli.BoolFlag{Name: "wait", Usage: "wait for the end; failed is exit code 1"}, waitTimeout(),
 		},
 		Action: e.onDAG(func(c *cli.Context, p *client.Project, d airflow.DAG) error {
-			run := c.Args().Get(1)
-			if err := p.Airflow.Runs.Clear(c.Context, d.ID, run, airflow.ClearOptions{OnlyFailed: !c.Bool("whole")}); err != nil {
+			run, opt := c.Args().Get(1), airflow.ClearOptions{OnlyFailed: !c.Bool("whole")}
+			again, err := p.Airflow.Runs.WouldClear(c.Context, d.ID, run, opt)
+			if err != nil {
+				return err
+			}
+			if len(again) == 0 {
+				e.note("nothing failed in run %s", run)
+			} else if err := p.Airflow.Runs.Clear(c.Context, d.ID, run, opt); err != nil {
 				return err
 			}
 			r, err := p.Airflow.Runs.Get(c.Context, d.ID, run)
-			if err == nil && c.Bool("wait") {
+			if err == nil && c.Bool("wait") && len(again) > 0 {
 				r, err = e.waitRun(c, p, d.ID, run)
 			}
 			if err != nil {

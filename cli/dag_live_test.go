@@ -3,6 +3,8 @@ package cli_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -13,7 +15,10 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/mlops-integration/mlops"
 	"github.com/mlops-integration/mlops/cli"
+	"github.com/mlops-integration/mlops/client"
+	"github.com/mlops-integration/mlops/compose"
 	"github.com/mlops-integration/mlops/internal/cassette"
 )
 
@@ -26,12 +31,36 @@ func said(t *testing.T, want int, stdin string, args ...string) (stdout, stderr 
 	return out.String(), talk.String()
 }
 
-// afterwards runs mlopsctl when the test has ended.
+// afterwards runs mlopsctl when the test has ended, well or not; what is not there
+// any more is no fault.
 func afterwards(t *testing.T, args ...string) {
 	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), time.Minute)
+		defer cancel()
 		var out, talk bytes.Buffer
-		code := cli.Main(context.WithoutCancel(t.Context()), args, strings.NewReader(""), &out, &talk)
-		require.Zero(t, code, talk.String())
+		code := cli.Main(ctx, args, strings.NewReader(""), &out, &talk)
+		require.Contains(t, []int{0, 3}, code, "mlopsctl %s\n%s", strings.Join(args, " "), talk.String())
+	})
+}
+
+// tried is mlopsctl where another goroutine than the test's may call it.
+func tried(t *testing.T, args ...string) (stdout string, ok bool) {
+	var out, talk bytes.Buffer
+	code := cli.Main(t.Context(), args, strings.NewReader(""), &out, &talk)
+	return out.String(), code == 0
+}
+
+// removePool removes a pool when the test has ended: there is no verb for it.
+func removePool(t *testing.T, name string) {
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), time.Minute)
+		defer cancel()
+		p, err := client.Open(ctx)
+		require.NoError(t, err)
+		defer p.Close()
+		if err := p.Airflow.Pools.Delete(ctx, name); !errors.Is(err, mlops.ErrNotFound) {
+			require.NoError(t, err)
+		}
 	})
 }
 
@@ -40,7 +69,7 @@ const pipeline = `
 id: verbs
 params: {rank: {type: integer, default: 8}}
 schedule: 0 3 * * *
-start: 2026-11-01T00:00:00Z
+start: 2100-01-01T00:00:00Z # it runs when it is triggered only
 tasks:
   - {id: first, bash: 'echo "{\"loss\": 0.5}" > "$MLOPS_RETURN_FILE"; echo said by first', outlets: [{name: %[1]s}]}
   - {id: parts, bash: 'echo "part $MLOPS_ITEM"', each: [a, b], after: [first]}
@@ -55,8 +84,9 @@ func TestVerbsForPipelinesDriveTheRealAirflow(t *testing.T) {
 	name, dir := fmt.Sprintf("verbs-%08x", rand.Uint32()), t.TempDir()
 	mended := filepath.Join(dir, "mended")
 	with := func(args ...string) []string { return append(args, "-p", name, "-C", dir) }
-	said(t, 0, fmt.Sprintf(pipeline, name, mended), with("dag", "declare", "-f", "-")...)
+	removePool(t, "mlops."+name) // last: the DAG is in it
 	afterwards(t, with("dag", "rm", "verbs")...)
+	said(t, 0, fmt.Sprintf(pipeline, name, mended), with("dag", "declare", "-f", "-")...)
 
 	t.Run("lists and shows", func(t *testing.T) {
 		type dag struct {
@@ -77,7 +107,7 @@ func TestVerbsForPipelinesDriveTheRealAirflow(t *testing.T) {
 	})
 
 	run := strings.TrimSpace(mlopsctl(t, 0, with("dag", "trigger", "verbs")...))
-	mlopsctl(t, 1, with("dag", "wait", "verbs", run)...)
+	mlopsctl(t, 1, with("dag", "wait", "verbs", run, "--wait-timeout", "5m")...)
 	t.Run("runs, tasks and values", func(t *testing.T) {
 		require.Contains(t, mlopsctl(t, 0, with("dag", "runs", "verbs", "--state", "failed", "-n", "1")...), run+"\tfailed\tmanual\t")
 		require.Empty(t, documents[[]any](t, with("dag", "runs", "verbs", "--state", "queued")...))
@@ -93,22 +123,23 @@ func TestVerbsForPipelinesDriveTheRealAirflow(t *testing.T) {
 	})
 
 	t.Run("a rerun and a decision", func(t *testing.T) {
+		if os.Getenv("MLOPS_RUNTIME") == compose.DockerRuntime {
+			t.Skip("of the process runtime: the task looks for a file of this machine")
+		}
 		require.NoError(t, os.WriteFile(mended, nil, 0o600))
 		require.Equal(t, run+"\n", mlopsctl(t, 0, with("dag", "rerun", "verbs", run)...))
 		// It asks again if Airflow lost the end of its first half (apache/airflow#72716).
 		require.Eventually(t, func() bool {
-			asked := documents[[]struct {
-				Task     string
+			var asked []struct {
 				Subject  string
-				Options  []string
 				Answered bool
-			}](t, with("dag", "decide", "verbs", run)...)
-			if len(asked) == 1 && !asked[0].Answered {
-				require.Equal(t, "Deploy it?", asked[0].Subject)
-				var out, talk bytes.Buffer
-				_ = cli.Main(t.Context(), with("dag", "decide", "verbs", run, "sure", "Approve"), strings.NewReader(""), &out, &talk)
 			}
-			return strings.Contains(mlopsctl(t, 0, with("dag", "runs", "verbs", "-n", "1")...), "\tsuccess\t")
+			out, ok := tried(t, with("dag", "decide", "verbs", run, "--json")...)
+			if ok && json.Unmarshal([]byte(out), &asked) == nil && len(asked) == 1 && !asked[0].Answered {
+				tried(t, with("dag", "decide", "verbs", run, "sure", "Approve")...)
+			}
+			out, _ = tried(t, with("dag", "runs", "verbs", "-n", "1")...)
+			return strings.Contains(out, "\tsuccess\t")
 		}, 4*time.Minute, time.Second)
 		require.Contains(t, mlopsctl(t, 0, with("dag", "decide", "verbs", run, "sure")...), "sure\t\tDeploy it?\tApprove,Reject\tApprove")
 		mlopsctl(t, 2, with("dag", "decide", "verbs", run, "sure", "Approve", "--input", "x")...)
@@ -119,7 +150,8 @@ func TestVerbsForPipelinesDriveTheRealAirflow(t *testing.T) {
 		offers := func(want string, words ...string) {
 			t.Helper()
 			require.Eventually(t, func() bool { // the server has 2 s, a busy one takes longer
-				return strings.Contains(mlopsctl(t, 0, append([]string{"__complete", "--"}, words...)...), want+"\t\n")
+				out, _ := tried(t, append([]string{"__complete", "--"}, words...)...)
+				return strings.Contains(out, want+"\t\n")
 			}, time.Minute, time.Second, "%s for %v", want, words)
 		}
 		offers("verbs", "dag", "show", "-p", name, "v")
@@ -132,8 +164,8 @@ func TestVerbsForPipelinesDriveTheRealAirflow(t *testing.T) {
 
 	t.Run("pools and assets", func(t *testing.T) {
 		pool := name + "-gpu"
+		removePool(t, pool)
 		mlopsctl(t, 0, "pool", "set", pool, "2")
-		afterwards(t, "pool", "set", pool, "0") // there is no verb that removes one
 		require.Contains(t, mlopsctl(t, 0, "pool", "list"), pool+"\t2\t2\t0\t0\t0\n")
 		mlopsctl(t, 0, "pool", "set", pool, "1")
 		require.Contains(t, mlopsctl(t, 0, "pool", "list"), pool+"\t1\t")
@@ -145,6 +177,8 @@ func TestVerbsForPipelinesDriveTheRealAirflow(t *testing.T) {
 
 	t.Run("variables", func(t *testing.T) {
 		key, secret := name+"-bucket", name+"-api_key"
+		afterwards(t, "variable", "rm", key)
+		afterwards(t, "variable", "rm", secret)
 		said(t, 0, "s3://lora\n", "variable", "set", key, "--description", "of data")
 		require.Equal(t, "s3://lora\n", mlopsctl(t, 0, "variable", "get", key))
 		said(t, 0, "s3://other", "variable", "set", key)
@@ -164,8 +198,8 @@ func TestVerbsForPipelinesDriveTheRealAirflow(t *testing.T) {
 
 	t.Run("connections", func(t *testing.T) {
 		id := name + "-warehouse"
-		said(t, 0, `{"conn_type": "postgres", "host": "db", "port": 5432, "password": "canary-1234", "extra": {"sslmode": "require", "api_key": "canary-5678"}}`, "connection", "set", id)
 		afterwards(t, "connection", "rm", id)
+		said(t, 0, `{"conn_type": "postgres", "host": "db", "port": 5432, "password": "canary-1234", "extra": {"sslmode": "require", "api_key": "canary-5678"}}`, "connection", "set", id)
 		out := mlopsctl(t, 0, "connection", "get", id, "--json")
 		require.NotContains(t, out, "canary")
 		require.Contains(t, out, `"password":"***"`)

@@ -40,17 +40,29 @@ func modelOf(v mlflow.ModelVersion) modelJSON {
 
 func modelAlias(e *env) *cli.Command {
 	return &cli.Command{
-		Name:        "alias",
-		Usage:       "Point an alias at a version",
-		ArgsUsage:   "<model> <alias> <version>",
-		Description: "   mlopsctl model alias sentiment champion 3",
-		Flags:       []cli.Flag{e.projectFlag(), e.dirFlag()},
+		Name:      "alias",
+		Usage:     "Point an alias at a version",
+		ArgsUsage: "<model> <alias> <version>",
+		Description: `   mlopsctl model alias sentiment champion 3
+   mlopsctl model alias sentiment champion 3 --if-at 2
+   mlopsctl model alias sentiment champion 3 --newer
+
+   An alias that is not at the version of --if-at, or is at a newer one with
+   --newer, stays where it is: exit code 5. MLflow cannot look and move at once:
+   a move of another in between is lost.`,
+		Flags: []cli.Flag{
+			e.projectFlag(), e.dirFlag(),
+			&cli.StringFlag{Name: "if-at", Usage: "only if it is at this `version`, or at none"},
+			&cli.BoolFlag{Name: "newer", Usage: "only to a newer version"},
+			&cli.BoolFlag{Name: "dry-run", Usage: "check that it can be moved, and leave it"},
+		},
 		Action: e.inAnyProject(func(c *cli.Context, p *client.Client) error {
-			name, alias := c.Args().Get(0), c.Args().Get(1)
-			if err := p.MLflow.Models.SetAlias(c.Context, name, alias, c.Args().Get(2)); err != nil {
+			name, alias, version := c.Args().Get(0), c.Args().Get(1), c.Args().Get(2)
+			o := client.PromoteOptions{IfAt: c.String("if-at"), Newer: c.Bool("newer"), DryRun: c.Bool("dry-run")}
+			if err := p.Promote(c.Context, name, alias, version, o); err != nil {
 				return err
 			}
-			v, err := p.MLflow.Models.VersionByAlias(c.Context, name, alias)
+			v, err := p.MLflow.Models.Version(c.Context, name, version)
 			if err != nil {
 				return err
 			}

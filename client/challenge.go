@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 
 	"github.com/mlops-integration/mlops"
 )
@@ -13,27 +14,32 @@ type Challenge struct {
 	Version  string
 	Champion string // the version that it is compared with; empty: there is none
 	Metric   string
+	Better   bool // by at least the margin, or there is no champion
 	Lower    bool // less is better
 	Value    float64
 	Best     float64 // of the champion
-	Better   bool    // by at least the margin, or there is no champion
 }
 
 // ChallengeOptions say what a version has to be better in.
 type ChallengeOptions struct {
-	Alias  string  // that points at the champion; empty: "champion"
-	Margin float64 // how much better; 0: at all
-	Lower  bool    // less of the metric is better; else its name decides: see [LowerIsBetter]
+	Alias     string  // that points at the champion; empty: "champion"
+	Margin    float64 // how much better; 0: at all
+	Direction Direction
 }
 
 // Challenge compares a metric of the run that made a version with that of the
 // run that made the champion. The error matches [mlops.ErrNotFound] if there is no
-// such version, or if its run lacks the metric.
+// such version, or if its run lacks the metric, and [mlops.ErrInvalid] if it is not
+// said which values of the metric are better and its name is not well known.
 func (c *Client) Challenge(ctx context.Context, model, version, metric string, o ChallengeOptions) (Challenge, error) {
 	if o.Alias == "" {
 		o.Alias = "champion"
 	}
-	out := Challenge{Version: version, Metric: metric, Lower: o.Lower || LowerIsBetter(metric)}
+	direction, err := o.Direction.of(metric)
+	if err != nil {
+		return Challenge{}, err
+	}
+	out := Challenge{Version: version, Metric: metric, Lower: direction == DirectionLower}
 	v, err := c.MLflow.Models.Version(ctx, model, version)
 	if err == nil {
 		out.Value, err = c.metricOf(ctx, v.RunID, metric)
@@ -43,7 +49,7 @@ func (c *Client) Challenge(ctx context.Context, model, version, metric string, o
 	}
 	champion, err := c.MLflow.Models.VersionByAlias(ctx, model, o.Alias)
 	if errors.Is(err, mlops.ErrNotFound) {
-		out.Better = true
+		out.Better = !math.IsNaN(out.Value)
 		return out, nil
 	}
 	if err == nil {
@@ -53,12 +59,23 @@ func (c *Client) Challenge(ctx context.Context, model, version, metric string, o
 		return Challenge{}, err
 	}
 	out.Champion = champion.Version
-	gain := out.Value - out.Best
-	if out.Lower {
+	out.Better = champion.Version != version && beats(out.Value, out.Best, o.Margin, out.Lower)
+	return out, nil
+}
+
+// beats reports whether a value is better than the best by at least the margin.
+// The rounding of decimal numbers does not decide: 0.9 beats 0.8 by 0.1. Any number
+// beats NaN, which beats none.
+func beats(value, best, margin float64, lower bool) bool {
+	if math.IsNaN(value) || math.IsNaN(best) {
+		return !math.IsNaN(value)
+	}
+	gain := value - best
+	if lower {
 		gain = -gain
 	}
-	out.Better = champion.Version != version && gain > 0 && gain >= o.Margin
-	return out, nil
+	rounding := 1e-12 * max(math.Abs(value), math.Abs(best))
+	return gain > 0 && gain >= margin-rounding
 }
 
 func (c *Client) metricOf(ctx context.Context, run, metric string) (float64, error) {

@@ -143,7 +143,7 @@ func sorted(set map[string]bool) []string {
 }
 
 // lowWords are the words in names of metrics of which less is better.
-var lowWords = []string{"loss", "error", "err", "rmse", "mse", "mae", "mape", "rmsle", "wer", "cer", "perplexity", "ppl", "nll", "bpc",
+var lowWords = []string{"loss", "error", "err", "rmse", "mse", "mae", "mape", "smape", "mase", "rmsle", "entropy", "ece", "wer", "cer", "perplexity", "ppl", "nll", "bpc",
 	"latency", "duration", "time", "seconds", "ms", "fid", "fpr", "fnr", "divergence", "brier", "deviance", "regret"}
 
 // LowerIsBetter tells by a metric's name whether less of it is better: one of

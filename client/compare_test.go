@@ -88,7 +88,7 @@ late false; "1" -
 func TestNamesOfMetricsTellWhatIsBetter(t *testing.T) {
 	for metric, lower := range map[string]bool{
 		"loss": true, "val_loss": true, "eval/loss": true, "hinge.loss": true, "logloss": true, "mean squared error": true, "RMSE": true, "test-mae": true,
-		"latency_ms": true, "time@p99": true, "step:wer": true, "log_perplexity": true, "training_error": true, "suberror": true,
+		"latency_ms": true, "time@p99": true, "step:wer": true, "log_perplexity": true, "training_error": true, "suberror": true, "cross_entropy": true, "smape": true, "ece": true, "mase": true,
 		"accuracy": false, "f1": false, "auc": false, "r2": false, "glossary": false, "lossless": false, "times": false, "": false, "mser": false,
 	} {
 		require.Equal(t, lower, client.LowerIsBetter(metric), metric)

@@ -74,15 +74,20 @@ func ExampleRetrainOnDrift() {
 		return
 	}
 	defer p.Close()
-	_, err = p.DeclareDAG(ctx, client.RetrainOnDrift(client.RetrainOptions{
+	retrain, err := client.RetrainOnDrift(client.RetrainOptions{
 		TrainOptions: client.TrainOptions{
 			PipelineOptions: client.PipelineOptions{Dir: "/srv/lora", Schedule: "0 3 * * *", Start: time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)},
-			Command:         "python train.py", // its last line is the number of the new version
+			Command:         "python train.py", // its last line on standard output is the number of the new version
 			Model:           "sentiment",
 		},
 		Reference: "data/train.csv", Current: "data/today.csv",
 		Metric: "val_accuracy", Margin: 0.01, Ask: true, Deploy: true,
-	}))
+	})
+	if err != nil {
+		log.Print(err)
+		return
+	}
+	_, err = p.DeclareDAG(ctx, retrain)
 	if err != nil {
 		log.Print(err)
 	}

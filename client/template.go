@@ -44,8 +44,8 @@ type TrainOptions struct {
 	Data []string // what DVC tracks and the training reads; it is pulled before
 
 	// Command is run by bash within "mlopsctl run exec". It trains and registers
-	// the model; its last line is the number of the new version, as "mlopsctl
-	// model log" prints it.
+	// the model; the last line that it prints on standard output is the number of
+	// the new version, as "mlopsctl model log" prints it.
 	Command string
 	Model   string // name of the registered model
 }
@@ -56,9 +56,12 @@ func Train(o TrainOptions) airflow.DAGSpec {
 	return o.dag("train", append(pull(o.Data), o.train())...)
 }
 
+// train logs what the command prints as it comes, and says its last line once
+// more at the end: Airflow takes the last line of both outputs for the value.
 func (o TrainOptions) train() airflow.TaskSpec {
 	return airflow.TaskSpec{ID: "train", Env: map[string]string{"TRAIN_COMMAND": o.Command, "MODEL_NAME": o.Model},
-		Bash: `exec mlopsctl run exec --name "$MLOPS_DAG_ID" -- bash -c "${TRAIN_COMMAND:?is empty}"`}
+		Bash: `set -o pipefail
+mlopsctl run exec --name "$MLOPS_DAG_ID" -- bash -c "${TRAIN_COMMAND:?is empty}" | (trap '' INT TERM; tee -a /dev/stderr | tail -n 1)`}
 }
 
 // pull is the task that pulls data; there is none without data.
@@ -83,34 +86,48 @@ func onData(id, command string, paths []string) airflow.TaskSpec {
 // RetrainOptions is what [RetrainOnDrift] takes.
 type RetrainOptions struct {
 	TrainOptions
-	Reference string  // data that the champion was trained on
-	Current   string  // data of today
-	Metric    string  // that the new version has to be better in; empty: it need not
-	Margin    float64 // how much better
-	Ask       bool    // a person decides before the new version becomes the champion
-	Deploy    bool    // serve the new champion
+	Reference string    // data that the champion was trained on
+	Current   string    // data of today
+	Metric    string    // that the new version has to be better in; empty: it need not
+	Direction Direction // of Metric; required if its name is not well known
+	Margin    float64   // how much better
+	Ask       bool      // a person decides before the new version becomes the champion
+	Deploy    bool      // serve the new champion
 }
 
 // RetrainOnDrift looks for drift and ends there if there is none. Otherwise it
 // trains, compares the new version with the champion, and, if it is better and
-// was not rejected, points the alias champion at it and serves it: the tasks pull,
-// drift, train, compare, ask, promote and deploy, as far as the options want them.
-func RetrainOnDrift(o RetrainOptions) airflow.DAGSpec {
+// was not rejected, serves it and points the alias champion at it: the tasks pull,
+// drift, train, compare, ask, deploy and promote, as far as the options want them.
+//
+// The last two fail if the champion is newer than the version, as in an old run
+// that runs again, or is no longer the one that the version was compared with.
+//
+// The error matches [mlops.ErrInvalid] if Metric has no Direction.
+func RetrainOnDrift(o RetrainOptions) (airflow.DAGSpec, error) {
 	tasks := append(pull(o.Data), o.drift(), o.train())
+	promote := `mlopsctl model alias --newer`
 	if o.Metric != "" {
-		compare := o.onVersion("compare", `exec mlopsctl model compare --metric "$METRIC" --margin "$MARGIN" -- "$MODEL_NAME" "$VERSION"`)
+		direction, err := o.Direction.of(o.Metric)
+		if err != nil {
+			return airflow.DAGSpec{}, err
+		}
+		compare := o.onVersion("compare", `better=$(mlopsctl model compare --with-champion `+direction.flag()+` --metric "$METRIC" --margin "$MARGIN" -- "$MODEL_NAME" "$VERSION") || exit
+echo "$better"`)
 		compare.Role = airflow.RoleShortCircuit
 		compare.Env["METRIC"], compare.Env["MARGIN"] = o.Metric, strconv.FormatFloat(o.Margin, 'g', -1, 64)
 		tasks = append(tasks, compare)
+		promote = `: "${BETTER:?is empty}"; mlopsctl model alias --newer --if-at "${BETTER#true }"`
 	}
 	if o.Ask {
 		tasks = append(tasks, airflow.TaskSpec{ID: "ask", Decision: &airflow.DecisionSpec{Subject: "Make the new version of " + o.Model + " the champion?"}})
 	}
-	tasks = append(tasks, o.onVersion("promote", `exec mlopsctl model alias -- "$MODEL_NAME" champion "$VERSION"`))
+	const operands = ` -- "$MODEL_NAME" champion "$VERSION"`
 	if o.Deploy {
-		tasks = append(tasks, o.onVersion("deploy", `exec mlopsctl deploy -- "$MODEL_NAME" "$VERSION"`))
+		tasks = append(tasks, o.onChampion("deploy", promote+" --dry-run"+operands+` && exec mlopsctl deploy -- "$MODEL_NAME" "$VERSION"`))
 	}
-	return o.dag("retrain-on-drift", tasks...)
+	tasks = append(tasks, o.onChampion("promote", promote+operands))
+	return o.dag("retrain-on-drift", tasks...), nil
 }
 
 // drift lets the tasks after it run if there is drift, which is exit code 10.
@@ -128,6 +145,16 @@ esac`}
 // onVersion is a task about the version that the task train made.
 func (o RetrainOptions) onVersion(id, bash string) airflow.TaskSpec {
 	return airflow.TaskSpec{ID: id, Bash: bash, Env: map[string]string{"MODEL_NAME": o.Model}, Inputs: map[string]string{"VERSION": "train"}}
+}
+
+// onChampion is a task about that version and the champion that the task compare
+// saw, if there is one: it returns "true" and the champion.
+func (o RetrainOptions) onChampion(id, bash string) airflow.TaskSpec {
+	t := o.onVersion(id, bash)
+	if o.Metric != "" {
+		t.Inputs["BETTER"] = "compare"
+	}
+	return t
 }
 
 // RefreshOptions is what [DataRefresh] takes.

@@ -14,14 +14,19 @@ func TestTemplatesAreDeclarationsThatHold(t *testing.T) {
 	whole := client.RetrainOptions{TrainOptions: train, Reference: "ref.csv", Current: "now.csv", Metric: "loss", Ask: true, Deploy: true}
 	bare := client.RetrainOptions{TrainOptions: train, Reference: "ref.csv", Current: "now.csv"}
 	bare.Data = nil
+	retrain := func(o client.RetrainOptions) airflow.DAGSpec {
+		d, err := client.RetrainOnDrift(o)
+		require.NoError(t, err)
+		return d
+	}
 	for _, tt := range []struct {
 		name  string
 		dag   airflow.DAGSpec
 		order []string // each task after the one before
 	}{
 		{"train", client.Train(train), []string{"pull", "train"}},
-		{"retrain", client.RetrainOnDrift(whole), []string{"pull", "drift", "train", "compare", "ask", "promote", "deploy"}},
-		{"retrain, bare", client.RetrainOnDrift(bare), []string{"drift", "train", "promote"}},
+		{"retrain", retrain(whole), []string{"pull", "drift", "train", "compare", "ask", "deploy", "promote"}},
+		{"retrain, bare", retrain(bare), []string{"drift", "train", "promote"}},
 		{"refresh", client.DataRefresh(client.RefreshOptions{Command: "./make.sh", Data: []string{"data"}, Asset: &airflow.AssetSpec{Name: "a"}}), []string{"make", "track", "push"}},
 		{"score", client.BatchScore(client.ScoreOptions{Data: []string{"data"}, Command: "./score.sh", Parts: []string{"a", "b"}, Collect: "cat"}), []string{"pull", "score", "collect"}},
 	} {
