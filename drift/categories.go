@@ -2,6 +2,7 @@ package drift
 
 import (
 	"errors"
+	"fmt"
 	"math"
 )
 
@@ -74,9 +75,14 @@ func fisherExact(p pair) (float64, error) {
 		return 0, errDifferentLengths
 	case len(shares) == 1:
 		return 1, nil
+	case p.ref.Len() > mostFisher:
+		return 0, fmt.Errorf("it takes %d rows of a side at most", mostFisher)
 	}
 	return fisher(shares[0].ref, shares[0].cur, shares[1].ref, shares[1].cur), nil
 }
+
+// mostFisher is for how many rows fisher keeps the chances of all tables.
+const mostFisher = 10_000_000
 
 // fisher is the two-sided p-value of the table [[a, b], [c, d]]: the chance of
 // all tables of these margins that are no more likely than it.

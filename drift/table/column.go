@@ -166,10 +166,13 @@ func (c *Collector) Word(raw string) error {
 	return c.keep(math.NaN(), raw)
 }
 
-// number keeps a number, with room for all others of the file.
+// mostExpected is for how many numbers room is made by what a file says of itself.
+const mostExpected = 1 << 20
+
+// number keeps a number, with room for the others that the file says it has.
 func (c *Collector) number(v float64) {
 	if c.expect > 0 && !math.IsNaN(v) {
-		c.numbers.Grow(c.expect)
+		c.numbers.Grow(min(c.expect, mostExpected))
 		c.expect = 0
 	}
 	c.numbers.Add(v)
