@@ -122,6 +122,10 @@ dvc_s3_kills() {
 	echo "$seed" >"$at/dvc-s3.round"
 	env MLOPS_LIVE=1 MLOPS_SEED="$seed" MLOPS_DVC_KILLS=10 go test -count=1 -timeout 60m -run '^TestKilledPushesAndPullsOnS3LeaveNothingTorn$' ./dvc
 }
+pipelines() { # minutes of tasks, one after another
+	env MLOPS_LIVE=1 MLOPS_SOAK=1 go test -count=1 -timeout 60m -run '^TestLiveTheTemplatesRunToTheirEnd$' ./client
+}
+part pipelines 1 pipelines
 part dvc-s3-kills $((${DVC_S3_KILLS:-200} / 10)) dvc_s3_kills
 part client-kills $((${CLIENT_KILLS:-200} / 10)) client_kills
 part poison-kills $((${POISON_KILLS:-1000} / 10)) poison_kills
